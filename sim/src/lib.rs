@@ -1,0 +1,1 @@
+//! Simulated surroundings of a gateway.
