@@ -1,1 +1,11 @@
-//! x
+//! fieldgate: a gateway agent that loses nothing.
+
+pub mod board;
+pub mod clock;
+pub mod clouds;
+pub mod daemon;
+pub mod reading;
+pub mod sabotage;
+pub mod serial;
+pub mod store;
+pub mod uplink;

@@ -1,0 +1,358 @@
+//! What the gateway knows now: one typed, stamped, watchable cell a fact.
+//!
+//! Rooms on the lane floor never import each other; what one learns and another needs goes through here. A cell holds the
+//! newest value and when it was learned; a reader may look or wait for a change. Nothing here is history, and nothing here
+//! is needed to lose nothing: the store does not depend on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Mono;
+use crate::reading::{Quality, Value};
+
+/// A fact and when it was learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamped<T> {
+    /// The fact.
+    pub value: T,
+    /// When it was learned.
+    pub at: Mono,
+}
+
+/// One fact that changes: empty until it is first learned.
+#[derive(Debug)]
+pub struct Cell<T>(watch::Sender<Option<Stamped<T>>>);
+
+impl<T> Default for Cell<T> {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl<T: Clone + PartialEq> Cell<T> {
+    /// Writes the newest value. Readers that wait are woken only when it differs.
+    pub fn set(&self, at: Mono, value: T) {
+        self.0.send_if_modified(|cell| {
+            let changed = cell.as_ref().is_none_or(|old| old.value != value);
+            *cell = Some(Stamped { value, at });
+            changed
+        });
+    }
+
+    /// The newest value.
+    #[must_use]
+    pub fn get(&self) -> Option<Stamped<T>> {
+        self.0.borrow().clone()
+    }
+
+    /// Watches it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<Stamped<T>>> {
+        self.0.subscribe()
+    }
+}
+
+/// A cell for each of a set of names.
+#[derive(Debug)]
+pub struct Cells<T>(Mutex<BTreeMap<String, Stamped<T>>>);
+
+impl<T> Default for Cells<T> {
+    fn default() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+}
+
+impl<T: Clone> Cells<T> {
+    /// Writes the newest value of `name`.
+    pub fn set(&self, name: &str, at: Mono, value: T) {
+        if let Ok(mut cells) = self.0.lock() {
+            if let Some(cell) = cells.get_mut(name) {
+                *cell = Stamped { value, at };
+            } else {
+                cells.insert(name.to_owned(), Stamped { value, at });
+            }
+        }
+    }
+
+    /// The newest value of `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Stamped<T>> {
+        self.0.lock().ok()?.get(name).cloned()
+    }
+
+    /// All of them, by name.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, Stamped<T>> {
+        self.0.lock().map(|cells| cells.clone()).unwrap_or_default()
+    }
+}
+
+/// How good the radio is, as people say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalGrade {
+    /// Nothing known.
+    Unknown,
+    /// Hardly usable.
+    VeryPoor,
+    /// Retries are normal.
+    Poor,
+    /// Works.
+    Fair,
+    /// Works well.
+    Good,
+    /// As good as it gets.
+    Excellent,
+}
+
+/// What the modem last said of the radio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    /// dBm.
+    pub rsrp_dbm: Option<f32>,
+    /// dB.
+    pub rsrq_db: Option<f32>,
+    /// dB.
+    pub snr_db: Option<f32>,
+    /// For people.
+    pub grade: SignalGrade,
+}
+
+/// Where the modem stands with the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// Registered, home or roaming.
+    pub registered: bool,
+    /// Roaming.
+    pub roaming: bool,
+    /// In words, for people: `registered, roaming`, `searching`, `SIM failure`.
+    pub words: String,
+    /// Operator, numeric or by name.
+    pub operator: Option<String>,
+    /// `LTE-M`, `NB-IoT`.
+    pub access: Option<String>,
+    /// Band.
+    pub band: Option<u16>,
+    /// Cell, hexadecimal as the network writes it.
+    pub cell: Option<String>,
+}
+
+/// Who the modem is. The subscriber's numbers are [`Hidden`]: masked wherever they are shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModemIdentity {
+    /// `Serial Modem v1.99.0`, `plain AT firmware`.
+    pub application: String,
+    /// `nRF9151 LACA A1A`.
+    pub hardware: Option<String>,
+    /// `mfw_nrf91x1_2.0.4`.
+    pub firmware: Option<String>,
+    /// Equipment identity.
+    pub imei: Option<Hidden>,
+    /// Card identity.
+    pub iccid: Option<Hidden>,
+    /// Subscriber identity.
+    pub imsi: Option<Hidden>,
+}
+
+/// A number that identifies a subscriber: shown masked until roles exist.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// Wraps it.
+    #[must_use]
+    pub fn new(number: impl Into<String>) -> Self {
+        Self(number.into())
+    }
+
+    /// All but the last four characters replaced.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        let keep = self.0.chars().count().saturating_sub(4);
+        self.0.chars().enumerate().map(|(n, c)| if n < keep { '•' } else { c }).collect()
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+/// A link to a destination, as people need to know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkState {
+    /// Where it stands.
+    pub phase: LinkPhase,
+    /// In words: what is so, and what to do when something is wrong.
+    pub words: String,
+    /// Handshakes completed since the daemon started.
+    pub handshakes: u64,
+    /// Bytes sent, UDP or TCP payload.
+    pub bytes_up: u64,
+    /// Bytes received, UDP or TCP payload.
+    pub bytes_down: u64,
+    /// Datagrams (or segments' worth of writes) sent and received, for header arithmetic.
+    pub packets: u64,
+    /// Messages sent and not yet answered.
+    pub in_flight: u32,
+    /// The last answer of any kind.
+    pub last_heard: Option<Mono>,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkPhase {
+    /// Not yet tried.
+    Idle,
+    /// Resolving, shaking hands.
+    Connecting,
+    /// Ready to send.
+    Up,
+    /// Waiting before the next attempt.
+    Waiting,
+    /// The cloud refuses in a way that waiting does not mend; somebody must act.
+    Sick,
+}
+
+/// How a bus slave does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlaveState {
+    /// The bus.
+    pub bus: String,
+    /// In words: `answering`, `silent for 40 s, asked again in 8 s`.
+    pub words: String,
+    /// It answered the last time it was asked.
+    pub answering: bool,
+    /// Answers since start.
+    pub answers: u64,
+    /// Polls without a usable answer since start.
+    pub failures: u64,
+    /// The last time it answered.
+    pub last_answer: Option<Mono>,
+}
+
+/// The newest value of a stream, for display.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latest {
+    /// The device it belongs to.
+    pub device: String,
+    /// As captured; a `Steps` value is already multiplied out.
+    pub value: Value,
+    /// For a stream with a resolution, how many decimals mean something.
+    pub decimals: u8,
+    /// How far to believe it.
+    pub quality: Quality,
+    /// UCUM unit.
+    pub unit: String,
+}
+
+/// How a lane does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneState {
+    /// In words: `advancing`, `waiting for the port, until …`, `failed: …; restarted in 4 s`.
+    pub words: String,
+    /// Advanced or waits for a named reason.
+    pub fine: bool,
+    /// Restarts since the daemon started.
+    pub restarts: u32,
+    /// When it last advanced.
+    pub last_progress: Mono,
+}
+
+/// A firmware component as people and the cloud see it (requirement D10).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentState {
+    /// Package name at the cloud.
+    pub package: String,
+    /// The registry device.
+    pub device: String,
+    /// The version that runs, once known.
+    pub version: Option<String>,
+    /// The version the cloud wants, if it wants one.
+    pub target: Option<String>,
+    /// Golioth's state word: `IDLE`, `DOWNLOADING`, `DOWNLOADED`, `UPDATING`.
+    pub state: &'static str,
+    /// In words.
+    pub reason: String,
+}
+
+/// Everything the gateway knows now. One instance, shared.
+#[derive(Debug, Default)]
+pub struct Board {
+    /// See [`Signal`].
+    pub signal: Cell<Signal>,
+    /// See [`Registration`].
+    pub registration: Cell<Registration>,
+    /// See [`ModemIdentity`].
+    pub modem: Cell<ModemIdentity>,
+    /// Supply voltage at the modem, millivolts.
+    pub modem_millivolts: Cell<u32>,
+    /// Modem temperature, degrees Celsius.
+    pub modem_celsius: Cell<i16>,
+    /// Network time: unix milliseconds at the stamp.
+    pub network_time_unix_ms: Cell<i64>,
+    /// Links by destination name.
+    pub links: Cells<LinkState>,
+    /// Slaves by name.
+    pub slaves: Cells<SlaveState>,
+    /// Streams by full name.
+    pub latest: Cells<Latest>,
+    /// Lanes by name.
+    pub lanes: Cells<LaneState>,
+    /// Components by package name.
+    pub components: Cells<ComponentState>,
+}
+
+impl Board {
+    /// An empty board, to be shared.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+}
+
+/// Says how long ago, for people.
+#[must_use]
+pub fn ago(now: Mono, then: Mono) -> String {
+    in_words(now.since(then)) + " ago"
+}
+
+/// Says a duration for people: the two largest units at most.
+#[must_use]
+pub fn in_words(d: Duration) -> String {
+    let s = d.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min", s / 60),
+        3600..86_400 => format!("{} h {} min", s / 3600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscribers_number_is_masked_wherever_it_is_printed() {
+        let imsi = Hidden::new("204080813630037");
+        assert_eq!(imsi.masked(), "•••••••••••0037");
+        assert!(!format!("{imsi:?}").contains("20408"));
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_fact_wakes_nobody_but_is_stamped_anew() {
+        let cell = Cell::default();
+        cell.set(Mono(1), 5);
+        let mut watch = cell.watch();
+        watch.mark_unchanged();
+        cell.set(Mono(2), 5);
+        assert!(!watch.has_changed().unwrap());
+        assert_eq!(cell.get(), Some(Stamped { value: 5, at: Mono(2) }));
+        cell.set(Mono(3), 6);
+        assert!(watch.has_changed().unwrap());
+    }
+}

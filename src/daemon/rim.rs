@@ -1,0 +1,206 @@
+//! The rim: everything the daemon takes from the machine, behind traits, so that a test can hand it another machine.
+//!
+//! Lanes get an `Arc<Rim>` and nothing else that touches the outside. In a test the clock is virtual, the wires are in
+//! memory and the randomness comes from a seed; the same lanes run on both.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::clock::{Clock, Mono};
+
+/// What a lane may use of the outside.
+#[derive(Clone, Debug)]
+pub struct Rim {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Entropy>,
+    /// Datagrams.
+    pub net: Arc<dyn Net>,
+    /// Serial ports.
+    pub ports: Arc<dyn Ports>,
+}
+
+impl Rim {
+    /// Monotonic time, in the form the protocol cores take.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.clock.mono().since_boot()
+    }
+
+    /// Waits until `at`; returns at once when that has passed.
+    pub async fn sleep_until(&self, at: Duration) {
+        tokio::time::sleep(Mono::from(at).since(self.clock.mono())).await;
+    }
+
+    /// Waits.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// A source of random bytes.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Fills the buffer.
+    fn fill(&self, bytes: &mut [u8]);
+
+    /// A random number.
+    fn u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A random duration below `limit`: the jitter that keeps a thousand gateways from answering in step.
+    fn below(&self, limit: Duration) -> Duration {
+        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(if nanos == 0 { 0 } else { self.u64() % nanos })
+    }
+}
+
+/// The path a socket takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpTarget {
+    /// Name or address literal, IPv6 without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Interface to bind to, if the configuration names one.
+    pub interface: Option<String>,
+}
+
+/// Makes sockets.
+#[async_trait]
+pub trait Net: Send + Sync + fmt::Debug {
+    /// A UDP socket connected to the target. Name resolution is part of it.
+    async fn udp(&self, target: &UdpTarget) -> io::Result<Box<dyn Datagrams>>;
+}
+
+/// A connected UDP socket.
+#[async_trait]
+pub trait Datagrams: Send + Sync + fmt::Debug {
+    /// Sends one datagram. A full buffer drops it, as the network would.
+    fn send(&self, datagram: &[u8]) -> io::Result<()>;
+    /// Receives one datagram into the buffer; the rest of a longer one is cut off.
+    async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Parity of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineParity {
+    /// No parity bit.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// How to open a serial port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSettings {
+    /// The device, by a stable name.
+    pub path: PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// Parity.
+    pub parity: LineParity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+    /// RTS/CTS.
+    pub flow_control: bool,
+}
+
+/// An open serial port: bytes both ways.
+pub trait SerialStream: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + fmt::Debug> SerialStream for T {}
+
+/// Opens serial ports, exclusively.
+pub trait Ports: Send + Sync + fmt::Debug {
+    /// Opens the port. Called again after a disappearance.
+    fn open(&self, settings: &PortSettings) -> io::Result<Box<dyn SerialStream>>;
+}
+
+/// The machine itself.
+pub mod machine {
+    use super::{Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, UdpTarget, async_trait, io};
+
+    /// The rim of a daemon that runs for real.
+    #[must_use]
+    pub fn rim(clock: Arc<dyn Clock>) -> Rim {
+        Rim {
+            clock,
+            random: Arc::new(OsRandom),
+            net: Arc::new(OsNet),
+            ports: Arc::new(crate::serial::OsPorts),
+        }
+    }
+
+    #[derive(Debug)]
+    struct OsRandom;
+
+    impl Entropy for OsRandom {
+        fn fill(&self, bytes: &mut [u8]) {
+            // The kernel's pool fails only before it was seeded, early in a boot: then waiting is the answer.
+            while getrandom::fill(bytes).is_err() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct OsNet;
+
+    #[async_trait]
+    impl Net for OsNet {
+        async fn udp(&self, target: &UdpTarget) -> io::Result<Box<dyn Datagrams>> {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
+                let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let connect = async {
+                    let socket = tokio::net::UdpSocket::bind(local).await?;
+                    socket.bind_device(target.interface.as_ref().map(String::as_bytes))?;
+                    socket.connect(address).await?;
+                    Ok(socket)
+                };
+                match connect.await {
+                    Ok(socket) => return Ok(Box::new(OsDatagrams(socket))),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    }
+
+    #[derive(Debug)]
+    struct OsDatagrams(tokio::net::UdpSocket);
+
+    #[async_trait]
+    impl Datagrams for OsDatagrams {
+        fn send(&self, datagram: &[u8]) -> io::Result<()> {
+            match self.0.try_send(datagram) {
+                Ok(_) => Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                // What an ICMP message says of an earlier datagram is noise: it can be forged, and retransmission decides.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+                Err(e) => Err(e),
+            }
+        }
+
+        async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+            loop {
+                match self.0.recv(buffer).await {
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => tokio::task::yield_now().await,
+                    other => return other,
+                }
+            }
+        }
+    }
+}

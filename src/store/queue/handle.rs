@@ -1,0 +1,251 @@
+//! What the rest of the daemon holds of the queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::open::{self, OpenOptions};
+use super::reader::{ReadError, Reader};
+use super::settle::Settlement;
+use super::writer::{Accepted, Command, Health, Refused, Writer};
+use super::{DestinationId, Epoch, Position};
+use crate::clock::{Clock, Mono, Wall};
+use crate::reading::{Capture, Class, GroupId, StreamId};
+use crate::store::sqlite::OpenError;
+use crate::store::worker::{Busy, Worker};
+
+/// A handle on the queue; clones share it.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    worker: Arc<Worker<Writer>>,
+    status: watch::Receiver<QueueStatus>,
+    path: PathBuf,
+    streams: Arc<Vec<(StreamId, GroupId)>>,
+    destinations: Arc<Vec<(DestinationId, String)>>,
+}
+
+/// Counts of readings. Of a stream's producing side or of a destination's consuming side; the other half is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// On disk at some time.
+    pub accepted: u64,
+    /// Turned away.
+    pub refused: u64,
+    /// Replaced by a newer one before being sent.
+    pub coalesced: u64,
+    /// Due, and never came.
+    pub missed: u64,
+    /// The destination has them.
+    pub acknowledged: u64,
+    /// Given up.
+    pub dropped: u64,
+    /// Kept aside for people.
+    pub set_aside: u64,
+    /// Waiting.
+    pub queued: u64,
+}
+
+impl Totals {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            refused: self.refused + other.refused,
+            coalesced: self.coalesced + other.coalesced,
+            missed: self.missed + other.missed,
+            acknowledged: self.acknowledged + other.acknowledged,
+            dropped: self.dropped + other.dropped,
+            set_aside: self.set_aside + other.set_aside,
+            queued: self.queued + other.queued,
+        }
+    }
+}
+
+/// How the queue is, after its last commit.
+#[derive(Clone, Debug, Default)]
+pub struct QueueStatus {
+    /// Which file, in this run: it changes when a damaged one is replaced.
+    pub generation: u32,
+    /// The file's random id.
+    pub file_id: u64,
+    /// The epoch readings are accepted under.
+    pub epoch: Option<Epoch>,
+    /// Accepting, or why not.
+    pub health: Health,
+    /// The producing side, all streams.
+    pub intake: Totals,
+    /// The consuming side, by destination and class.
+    pub totals: BTreeMap<(DestinationId, Class), Totals>,
+    /// The newest accepted sequence of each group in this epoch.
+    pub newest_sequences: BTreeMap<String, u64>,
+    /// The epoch before this one and its last sequences (JSON `{group: sequence}`).
+    pub previous_epoch: Option<(Epoch, String)>,
+    /// The destinations that acknowledged this epoch's opening statement.
+    pub announced: BTreeSet<DestinationId>,
+    /// The end of each class's queue: a destination standing there has nothing to send.
+    pub ends: BTreeMap<Class, Position>,
+    /// From the first accept that waited to the end of the sync, last time.
+    pub last_commit: Duration,
+    /// Bytes in use in the file.
+    pub used_bytes: u64,
+    /// The file's quota.
+    pub max_bytes: u64,
+    /// What is at risk before acceptance.
+    pub commit_window: Duration,
+}
+
+impl QueueStatus {
+    /// One destination, all classes.
+    #[must_use]
+    pub fn destination(&self, destination: DestinationId) -> Totals {
+        self.totals
+            .iter()
+            .filter(|((d, _), _)| *d == destination)
+            .fold(Totals::default(), |sum, (_, totals)| sum.plus(*totals))
+    }
+}
+
+impl Queue {
+    /// Opens the queue with its writer on a thread of its own.
+    ///
+    /// # Errors
+    /// See [`open::open`]; or when the system makes no thread.
+    pub fn open(options: OpenOptions, clock: &Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let path = options.path.clone();
+        let writer = open::open(options, clock.mono(), clock.wall())?;
+        let parts = Parts::of(&writer);
+        let worker = Worker::on_thread(writer, Arc::clone(clock), "queue-writer")
+            .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
+        Ok(parts.handle(worker, path))
+    }
+
+    /// Opens the queue with its writer on the caller's thread. The future must be spawned.
+    ///
+    /// # Errors
+    /// See [`open::open`].
+    pub fn open_inline(
+        options: OpenOptions,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), OpenError> {
+        let path = options.path.clone();
+        let writer = open::open(options, clock.mono(), clock.wall())?;
+        let parts = Parts::of(&writer);
+        let (worker, pump) = Worker::inline(writer, Arc::clone(clock));
+        Ok((parts.handle(worker, path), pump))
+    }
+
+    /// Takes a capture and answers once it is committed and synced. A caller that stops waiting does not take it back.
+    ///
+    /// # Errors
+    /// [`Refused`]; the readings are then on record as refused.
+    pub async fn accept(&self, capture: Capture) -> Result<Accepted, Refused> {
+        self.offer(capture).await?.await.unwrap_or(Err(Refused::Stopped))
+    }
+
+    /// Hands a capture over, waiting only for room; the receiver gives the answer after the commit. A lane that must keep
+    /// its cadence holds a few of these.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn offer(
+        &self,
+        capture: Capture,
+    ) -> Result<oneshot::Receiver<Result<Accepted, Refused>>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.worker.send(Command::Accept { capture, reply }).await.map_err(|_| Refused::Stopped)?;
+        Ok(answer)
+    }
+
+    /// Moves accounts by a destination's answer. It is on disk after the next commit; losing it costs a duplicate.
+    pub async fn settle(&self, settlement: Settlement) {
+        // A stopped writer means the daemon is ending: the readings stay queued and are sent again.
+        let _ = self.worker.send(Command::Settle(settlement)).await;
+    }
+
+    /// Tells the queue what the wall clock said at `at`, so that this boot's readings can be dated.
+    pub async fn wall_known(&self, at: Mono, wall: Wall) {
+        let _ = self.worker.send(Command::WallKnown { at, wall }).await;
+    }
+
+    /// Commits whatever waits and tells how the store is.
+    pub async fn flush(&self) -> Health {
+        let (reply, answer) = oneshot::channel();
+        if self.worker.send(Command::Flush(reply)).await.is_err() {
+            return Health::Faulty("stopped".into());
+        }
+        answer.await.unwrap_or(Health::Faulty("stopped".into()))
+    }
+
+    /// How the queue is; changes after every commit.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<QueueStatus> {
+        self.status.clone()
+    }
+
+    /// A view of what waits for `destination`.
+    ///
+    /// # Errors
+    /// When the file does not read.
+    pub fn reader(&self, destination: DestinationId) -> Result<Reader, ReadError> {
+        Reader::open(&self.path, destination)
+    }
+
+    /// The configured streams' numbers, in the order of [`OpenOptions::streams`], with their group's.
+    #[must_use]
+    pub fn streams(&self) -> &[(StreamId, GroupId)] {
+        &self.streams
+    }
+
+    /// The configured destinations' numbers and names.
+    #[must_use]
+    pub fn destinations(&self) -> &[(DestinationId, String)] {
+        &self.destinations
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether, and since when, the writer is inside one call.
+    #[must_use]
+    pub fn busy(&self) -> Arc<Busy> {
+        self.worker.busy()
+    }
+
+    /// Commits what waits, notes the clean stop and ends the writer.
+    pub fn stop(&self) {
+        self.worker.stop();
+    }
+}
+
+struct Parts {
+    status: watch::Receiver<QueueStatus>,
+    streams: Vec<(StreamId, GroupId)>,
+    destinations: Vec<(DestinationId, String)>,
+}
+
+impl Parts {
+    fn of(writer: &Writer) -> Self {
+        Self {
+            status: writer.subscribe(),
+            streams: writer.stream_ids(),
+            destinations: writer.destination_ids().to_vec(),
+        }
+    }
+
+    fn handle(self, worker: Worker<Writer>, path: PathBuf) -> Queue {
+        Queue {
+            worker: Arc::new(worker),
+            status: self.status,
+            path,
+            streams: Arc::new(self.streams),
+            destinations: Arc::new(self.destinations),
+        }
+    }
+}

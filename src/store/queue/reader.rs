@@ -1,0 +1,280 @@
+//! A destination's view of the queue: its next readings, in the order of acceptance within a class.
+//!
+//! Read-only, beside the writer. A pick is a bounded step: at most a few segments are decoded, and no transaction outlives
+//! it. What a pick passes over (readings of other destinations, readings settled before a restart) is part of the range
+//! that settling it will settle, so nothing is left behind.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::cursor::Cursor;
+use super::segment::{self, Position};
+use super::{DestinationId, Epoch};
+use crate::clock::{BootId, Mono};
+use crate::reading::{Class, Resolution, Sample, StreamId};
+use crate::store::sqlite::{self, OpenError};
+
+/// What is known of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochInfo {
+    /// Its number in the file.
+    pub number: i64,
+    /// The id that is part of every identity.
+    pub epoch: Epoch,
+    /// The boot its monotonic times count from.
+    pub boot: BootId,
+    /// Wall time at monotonic zero of that boot in unix milliseconds, and its uncertainty, once trusted.
+    pub wall_offset_ms: Option<(i64, u32)>,
+}
+
+/// What is known of a stream, as it was defined when the reading was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Full name.
+    pub name: String,
+    /// Group whose sequence it shares.
+    pub group: String,
+    /// Registry device.
+    pub device: String,
+    /// Class.
+    pub class: Class,
+    /// UCUM unit.
+    pub unit: String,
+    /// Step of its values.
+    pub resolution: Option<Resolution>,
+    /// Short name on the wire.
+    pub alias: String,
+}
+
+/// One reading that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueuedRow {
+    /// Where it stands.
+    pub position: Position,
+    /// Under which epoch it was accepted.
+    pub epoch: EpochInfo,
+    /// Its number, shared by its instant.
+    pub sequence: u64,
+    /// When it was captured, in the epoch's boot.
+    pub at: Mono,
+    /// The reading.
+    pub sample: Sample,
+    /// Its stream.
+    pub stream: Arc<StreamInfo>,
+}
+
+/// What a pick found.
+#[derive(Clone, Debug, Default)]
+pub struct Picked {
+    /// The readings, in order.
+    pub rows: Vec<QueuedRow>,
+    /// Where the next pick begins; equal to where this one began when there is nothing.
+    pub resume: Option<Position>,
+}
+
+/// The file does not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// SQLite says so.
+    #[error("queue.db does not read: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A segment's body does not decode.
+    #[error("queue.db, segment {segment}: {damage}")]
+    Damaged {
+        /// Its row id.
+        segment: i64,
+        /// What is wrong.
+        damage: segment::Damaged,
+    },
+    /// A row refers to something the file does not have.
+    #[error("queue.db, segment {segment}: refers to {what}, which the file does not have")]
+    Dangling {
+        /// Its row id.
+        segment: i64,
+        /// `stream 7`, `epoch 3`
+        what: String,
+    },
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// See the module head.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    destination: DestinationId,
+    epochs: BTreeMap<i64, EpochInfo>,
+    streams: BTreeMap<StreamId, Arc<StreamInfo>>,
+    settled: BTreeMap<Class, Cursor>,
+}
+
+impl Reader {
+    /// Opens a view for `destination`. Readings it settled before now are never shown.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or its cursors do not read.
+    pub fn open(path: &Path, destination: DestinationId) -> Result<Self, ReadError> {
+        let connection = sqlite::open_reader(path)?;
+        let settled = load_cursors(&connection, destination)?;
+        Ok(Self { connection, destination, epochs: BTreeMap::new(), streams: BTreeMap::new(), settled })
+    }
+
+    /// Where this destination's unsettled readings of `class` begin.
+    #[must_use]
+    pub fn start(&self, class: Class) -> Position {
+        self.settled.get(&class).map_or_else(|| Position::first_of(class), Cursor::position)
+    }
+
+    /// Up to `most` readings of `class` from `from` on.
+    ///
+    /// # Errors
+    /// [`ReadError`]; the caller waits for the writer to notice the damage too.
+    pub fn pick(&mut self, class: Class, from: Position, most: usize) -> Result<Picked, ReadError> {
+        let mut picked = Picked { rows: Vec::new(), resume: Some(from) };
+        let end = Position::first_of(class).segment + (1 << 48) - 1;
+        let mut at = from;
+        // Segments of other destinations are passed over without being counted; a bound keeps the step short.
+        for _ in 0..256 {
+            let next = self
+                .connection
+                .prepare_cached(
+                    "SELECT id, epoch, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
+                )?
+                .query_row((at.segment, end), |r| {
+                    Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, Vec<u8>>(3)?))
+                })
+                .optional()?;
+            let Some((id, epoch, routes, body)) = next else { break };
+            let first_row = if id == at.segment { at.row } else { 0 };
+            if routes & self.destination.bit() != 0 {
+                let stopped = self.take(class, id, epoch, &body, first_row, most, &mut picked)?;
+                if let Some(row) = stopped {
+                    picked.resume = Some(Position { segment: id, row });
+                    return Ok(picked);
+                }
+            }
+            at = Position { segment: id, row: 0 }.next_segment();
+            picked.resume = Some(at);
+            if picked.rows.len() >= most {
+                break;
+            }
+        }
+        Ok(picked)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one segment of one pick")]
+    fn take(
+        &mut self,
+        class: Class,
+        segment: i64,
+        epoch: i64,
+        body: &[u8],
+        first_row: u32,
+        most: usize,
+        picked: &mut Picked,
+    ) -> Result<Option<u32>, ReadError> {
+        let epoch = self.epoch(segment, epoch)?;
+        let rows = segment::rows(body).map_err(|damage| ReadError::Damaged { segment, damage })?;
+        for row in rows {
+            let row = row.map_err(|damage| ReadError::Damaged { segment, damage })?;
+            let position = Position { segment, row: row.index };
+            if row.index < first_row || self.settled.get(&class).is_some_and(|c| c.is_settled(position)) {
+                continue;
+            }
+            if picked.rows.len() >= most {
+                return Ok(Some(row.index));
+            }
+            let stream = self.stream(segment, row.sample.stream)?;
+            picked.rows.push(QueuedRow {
+                position,
+                epoch,
+                sequence: row.sequence,
+                at: row.at,
+                sample: row.sample,
+                stream,
+            });
+        }
+        Ok(None)
+    }
+
+    fn epoch(&mut self, segment: i64, number: i64) -> Result<EpochInfo, ReadError> {
+        // Asked again while its wall time is unknown: that may have changed since.
+        if let Some(known) = self.epochs.get(&number).filter(|e| e.wall_offset_ms.is_some()) {
+            return Ok(*known);
+        }
+        let info = self
+            .connection
+            .prepare_cached(
+                "SELECT epoch, boot_id, wall_offset_ms, wall_uncertainty_ms FROM epochs WHERE number = ?1",
+            )?
+            .query_row([number], |r| {
+                let offset: Option<i64> = r.get(2)?;
+                let uncertainty: Option<u32> = r.get(3)?;
+                Ok(EpochInfo {
+                    number,
+                    epoch: Epoch(r.get::<_, i64>(0)?.cast_unsigned()),
+                    boot: BootId(r.get(1)?),
+                    wall_offset_ms: offset.map(|o| (o, uncertainty.unwrap_or(u32::MAX))),
+                })
+            })
+            .optional()?
+            .ok_or_else(|| ReadError::Dangling { segment, what: format!("epoch {number}") })?;
+        self.epochs.insert(number, info);
+        Ok(info)
+    }
+
+    fn stream(&mut self, segment: i64, id: StreamId) -> Result<Arc<StreamInfo>, ReadError> {
+        if let Some(known) = self.streams.get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let info = self
+            .connection
+            .prepare_cached(
+                "SELECT name, group_name, device, class, unit, resolution_numerator, resolution_denominator, alias
+                 FROM streams WHERE id = ?1",
+            )?
+            .query_row([id.0], |r| {
+                let numerator: Option<u32> = r.get(5)?;
+                let denominator: Option<u32> = r.get(6)?;
+                Ok(StreamInfo {
+                    name: r.get(0)?,
+                    group: r.get(1)?,
+                    device: r.get(2)?,
+                    class: Class::from_number(r.get(3)?).unwrap_or(Class::Telemetry),
+                    unit: r.get(4)?,
+                    resolution: numerator
+                        .zip(denominator)
+                        .map(|(numerator, denominator)| Resolution { numerator, denominator }),
+                    alias: r.get(7)?,
+                })
+            })
+            .optional()?
+            .ok_or_else(|| ReadError::Dangling { segment, what: format!("stream {}", id.0) })?;
+        let info = Arc::new(info);
+        self.streams.insert(id, Arc::clone(&info));
+        Ok(info)
+    }
+}
+
+fn load_cursors(
+    connection: &Connection,
+    destination: DestinationId,
+) -> Result<BTreeMap<Class, Cursor>, ReadError> {
+    let mut cursors = BTreeMap::new();
+    let mut rows =
+        connection.prepare("SELECT class, segment, row, islands FROM cursors WHERE destination = ?1")?;
+    let mut rows = rows.query([destination.0])?;
+    while let Some(row) = rows.next()? {
+        let at = Position { segment: row.get(1)?, row: row.get(2)? };
+        let islands: Vec<u8> = row.get(3)?;
+        let class = Class::from_number(row.get(0)?);
+        if let Some((class, cursor)) = class.zip(Cursor::from_parts(at, &islands)) {
+            cursors.insert(class, cursor);
+        }
+    }
+    Ok(cursors)
+}

@@ -1,0 +1,256 @@
+//! Recounting: every segment is decoded and every book compared with what is there (`fieldgate queue verify`).
+//!
+//! Read-only and in one read transaction, so it may run beside a live daemon and sees one commit's state of everything.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::DestinationId;
+use super::books::Books;
+use super::cursor::Cursor;
+use super::handle::Totals;
+use super::segment::{self, Position};
+use crate::reading::{Class, StreamId};
+use crate::store::sqlite::{self, OpenError};
+
+/// What the recount found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Segments decoded.
+    pub segments: u64,
+    /// Readings in them.
+    pub rows: u64,
+    /// By destination name, all streams: both sides of the consuming equation, `queued` as recounted.
+    pub destinations: BTreeMap<String, Totals>,
+    /// The producing side, all streams.
+    pub intake: Totals,
+    /// Gap records, by kind and reason: how many readings; `None` stands for "unknown".
+    pub gaps: BTreeMap<(String, String), Option<u64>>,
+    /// Statements of damaged predecessors.
+    pub statements: Vec<String>,
+    /// Every disagreement, as a sentence. Empty is good.
+    pub problems: Vec<String>,
+}
+
+/// Recounts the file.
+///
+/// # Errors
+/// When it cannot be opened or does not read at all; damage found on the way is a problem in the result instead.
+pub fn verify(path: &Path) -> Result<Verified, OpenError> {
+    let connection = sqlite::open_reader(path)?;
+    let unreadable = |e: rusqlite::Error| OpenError::Damaged { path: path.to_owned(), detail: e.to_string() };
+    connection.execute_batch("BEGIN").map_err(unreadable)?;
+    let mut recount = Recount::load(&connection).map_err(unreadable)?;
+    recount.integrity(&connection).map_err(unreadable)?;
+    recount.segments(&connection).map_err(unreadable)?;
+    recount.compare(&connection).map_err(unreadable)?;
+    Ok(recount.verified)
+}
+
+struct Recount {
+    books: Books,
+    names: BTreeMap<DestinationId, (String, bool)>,
+    streams: BTreeMap<StreamId, String>,
+    cursors: BTreeMap<(DestinationId, Class), Cursor>,
+    queued: BTreeMap<(DestinationId, StreamId), u64>,
+    verified: Verified,
+}
+
+impl Recount {
+    fn load(c: &Connection) -> rusqlite::Result<Self> {
+        let mut names = BTreeMap::new();
+        let mut rows = c.prepare("SELECT id, name, removed FROM destinations")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            names.insert(DestinationId(row.get(0)?), (row.get(1)?, row.get(2)?));
+        }
+        let mut streams = BTreeMap::new();
+        let mut rows = c.prepare("SELECT id, name FROM streams")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            streams.insert(StreamId(row.get(0)?), row.get(1)?);
+        }
+        let mut cursors = BTreeMap::new();
+        let mut verified = Verified::default();
+        let mut rows = c.prepare("SELECT destination, class, segment, row, islands FROM cursors")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let at = Position { segment: row.get(2)?, row: row.get(3)? };
+            let islands: Vec<u8> = row.get(4)?;
+            match Class::from_number(row.get(1)?).zip(Cursor::from_parts(at, &islands)) {
+                Some((class, cursor)) => {
+                    cursors.insert((DestinationId(row.get(0)?), class), cursor);
+                }
+                None => verified.problems.push("a cursor does not read".into()),
+            }
+        }
+        Ok(Self { books: Books::load(c)?, names, streams, cursors, queued: BTreeMap::new(), verified })
+    }
+
+    fn integrity(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        let mut rows = c.prepare("PRAGMA quick_check(20)")?;
+        for line in rows.query_map([], |r| r.get::<_, String>(0))? {
+            let line = line?;
+            if line != "ok" {
+                self.verified.problems.push(format!("SQLite: {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn segments(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        let mut rows = c.prepare("SELECT id, routes, rows, body FROM segments ORDER BY id")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, routes, expected): (i64, i64, u64) =
+                (row.get(0)?, row.get(1)?, row.get::<_, u32>(2)?.into());
+            let body = row.get_ref(3)?.as_blob().unwrap_or(&[]);
+            self.verified.segments += 1;
+            let start = Position { segment: id, row: 0 };
+            let Some(class) = start.class() else {
+                self.verified.problems.push(format!("segment {id}: no class has such a number"));
+                continue;
+            };
+            let mut count = 0u64;
+            match segment::rows(body) {
+                Err(damage) => self.verified.problems.push(format!("segment {id}: {damage}")),
+                Ok(rows) => {
+                    for packed in rows {
+                        match packed {
+                            Ok(packed) => {
+                                count += 1;
+                                let position = Position { segment: id, row: packed.index };
+                                for destination in self.names.keys() {
+                                    let open = self
+                                        .cursors
+                                        .get(&(*destination, class))
+                                        .is_some_and(|cursor| !cursor.is_settled(position));
+                                    if routes & destination.bit() != 0 && open {
+                                        *self
+                                            .queued
+                                            .entry((*destination, packed.sample.stream))
+                                            .or_default() += 1;
+                                    }
+                                }
+                            }
+                            Err(damage) => self.verified.problems.push(format!("segment {id}: {damage}")),
+                        }
+                    }
+                }
+            }
+            self.verified.rows += count;
+            if count != expected {
+                self.verified
+                    .problems
+                    .push(format!("segment {id}: {count} readings, its row says {expected}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        for ((destination, stream), account) in &self.books.accounts {
+            let intake = self.books.intake.get(stream).copied().unwrap_or_default();
+            let queued = self.queued.remove(&(*destination, *stream)).unwrap_or(0);
+            let accepted = account.accepted(&intake);
+            let settled = account.acknowledged + account.dropped + account.set_aside;
+            let name = self.names.get(destination).map_or("?", |(n, _)| n.as_str());
+            let stream_name = self.streams.get(stream).map_or("?", String::as_str);
+            if accepted != settled + queued {
+                self.verified.problems.push(format!(
+                    "{name}, {stream_name}: accepted {accepted}, but acknowledged {} + dropped {} + set aside {} + queued {queued} = {}",
+                    account.acknowledged, account.dropped, account.set_aside, settled + queued
+                ));
+            }
+            let drops = sum(
+                c,
+                "SELECT sum(count) FROM drops WHERE destination = ?1 AND stream = ?2",
+                destination.0,
+                stream.0,
+            )?;
+            if drops != account.dropped {
+                self.verified.problems.push(format!(
+                    "{name}, {stream_name}: dropped {}, but the drop records say {drops}",
+                    account.dropped
+                ));
+            }
+            let aside = sum(
+                c,
+                "SELECT count(*) FROM set_aside WHERE destination = ?1 AND stream = ?2",
+                destination.0,
+                stream.0,
+            )?;
+            if aside != account.set_aside {
+                self.verified.problems.push(format!(
+                    "{name}, {stream_name}: set aside {}, but {aside} are there",
+                    account.set_aside
+                ));
+            }
+            let total = self.verified.destinations.entry(name.to_owned()).or_default();
+            *total = total.plus(Totals {
+                accepted,
+                acknowledged: account.acknowledged,
+                dropped: account.dropped,
+                set_aside: account.set_aside,
+                queued,
+                ..Totals::default()
+            });
+        }
+        for ((destination, stream), count) in &self.queued {
+            let removed = self.names.get(destination).is_none_or(|(_, removed)| *removed);
+            if !removed {
+                self.verified.problems.push(format!(
+                    "destination {}, stream {}: {count} readings queued without an account",
+                    destination.0, stream.0
+                ));
+            }
+        }
+        self.producing_side(c)
+    }
+
+    fn producing_side(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        for (stream, intake) in &self.books.intake {
+            for (kind, booked) in [("missed", intake.missed), ("refused", intake.refused)] {
+                let recorded: i64 = c
+                    .prepare_cached(
+                        "SELECT coalesce(sum(count), 0) FROM gaps WHERE stream = ?1 AND kind = ?2",
+                    )?
+                    .query_row((stream.0, kind), |r| r.get(0))?;
+                if recorded.cast_unsigned() != booked {
+                    let name = self.streams.get(stream).map_or("?", String::as_str);
+                    self.verified
+                        .problems
+                        .push(format!("{name}: {kind} {booked}, but the gap records say {recorded}"));
+                }
+            }
+            self.verified.intake = self.verified.intake.plus(Totals {
+                accepted: intake.accepted,
+                refused: intake.refused,
+                coalesced: intake.coalesced,
+                missed: intake.missed,
+                ..Totals::default()
+            });
+        }
+        let mut rows =
+            c.prepare("SELECT kind, reason, sum(count), sum(count IS NULL) FROM gaps GROUP BY kind, reason")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let unknown: i64 = row.get(3)?;
+            let count: Option<i64> = row.get(2)?;
+            let count = if unknown > 0 { None } else { count.map(i64::cast_unsigned) };
+            self.verified.gaps.insert((row.get(0)?, row.get(1)?), count);
+        }
+        let mut rows = c.prepare("SELECT kind || ': ' || detail FROM statements ORDER BY id")?;
+        for line in rows.query_map([], |r| r.get(0))? {
+            self.verified.statements.push(line?);
+        }
+        Ok(())
+    }
+}
+
+fn sum(c: &Connection, sql: &str, destination: u8, stream: u32) -> rusqlite::Result<u64> {
+    let sum: Option<i64> = c.prepare_cached(sql)?.query_row((destination, stream), |r| r.get(0))?;
+    Ok(sum.unwrap_or(0).cast_unsigned())
+}
