@@ -51,7 +51,7 @@ impl Resolution {
     pub fn mantissa_of(self, number: f64) -> Option<i64> {
         let steps = self.steps(number).round();
         // 2^63 is a double, i64::MAX is not: the upper bound is exclusive.
-        (steps >= -9_223_372_036_854_775_808.0 && steps < 9_223_372_036_854_775_808.0).then_some(steps as i64)
+        (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&steps).then_some(steps as i64)
     }
 
     /// The same for a whole number, without going through a float.
