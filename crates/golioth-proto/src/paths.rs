@@ -60,7 +60,7 @@ pub fn component(package: &str) -> Result<String, PathError> {
         return Err(PathError::Empty);
     }
     if package.contains('/') {
-        return Err(PathError::EmptySegment { path: package.to_owned() });
+        return Err(PathError::NotOneSegment { path: package.to_owned() });
     }
     check_segment(package, package)?;
     Ok(format!("{COMPONENT_PREFIX}/{package}"))
@@ -134,10 +134,16 @@ pub enum PathError {
     /// Nothing is left after the slashes.
     #[error("the path is empty: name at least one segment, such as sensors/boiler")]
     Empty,
-    /// Two slashes in a row, or one at either end; in a package name, any slash.
-    #[error("{path:?} has a slash at an end or two in a row, or is one name with a slash in it: write a/b")]
+    /// Two slashes in a row, or one at either end.
+    #[error("{path:?} has a slash at an end or two in a row: write a/b")]
     EmptySegment {
         /// The path as given.
+        path: String,
+    },
+    /// A package's name with a slash in it.
+    #[error("package {path:?} has a slash in its name, which would make it two: rename the package")]
+    NotOneSegment {
+        /// The name as given.
         path: String,
     },
     /// The path does not fit.

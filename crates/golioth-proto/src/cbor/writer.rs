@@ -147,3 +147,42 @@ pub(crate) fn half_value(bits: u16) -> f64 {
     let [high, low] = bits.to_be_bytes();
     Decoder::new(&[0xf9, high, low]).f16().map_or(f64::NAN, f64::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Writer, head_bytes};
+
+    #[test]
+    fn heads_are_the_shortest_at_every_boundary() {
+        let boundaries = [0, 23, 24, 0xff, 0x100, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX];
+        for number in boundaries {
+            let mut ours = Vec::new();
+            Writer::new(&mut ours).unsigned(number);
+            assert_eq!(Ok(&ours), minicbor::to_vec(number).as_ref().map_err(|_| ()), "{number}");
+            let negative = -1 - i128::from(number);
+            if let Ok(negative) = i64::try_from(negative) {
+                let mut ours = Vec::new();
+                Writer::new(&mut ours).integer(negative);
+                assert_eq!(Ok(&ours), minicbor::to_vec(negative).as_ref().map_err(|_| ()), "{negative}");
+            }
+            if let Ok(length) = usize::try_from(number)
+                && number <= 0xffff_ffff
+            {
+                let mut head = Vec::new();
+                Writer::new(&mut head).array(length);
+                assert_eq!(head.len(), head_bytes(length));
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_out_of_room_counts_on_and_stores_nothing_more() {
+        let mut out = vec![7];
+        let mut writer = Writer::with_room(&mut out, 4);
+        writer.text("abc");
+        writer.text(&"x".repeat(1_000_000));
+        writer.null();
+        assert_eq!(writer.written(), 4 + 5 + 1_000_000 + 1);
+        assert_eq!(out, [7, 0x63, b'a', b'b', b'c']);
+    }
+}

@@ -131,6 +131,30 @@ fn every_bad_field_is_named() {
 }
 
 #[test]
+fn text_in_chunks_is_bounded_as_a_whole() {
+    let chunks = |count: usize| {
+        format!(
+            "02 7f {} ff",
+            "78 20 20202020202020202020202020202020 20202020202020202020202020202020".repeat(count)
+        )
+    };
+    assert!(decode(&component_with(2, &chunks(4))).is_ok());
+    let fault = Fault::TooLong { limit: 128 };
+    assert_eq!(
+        refused(&component_with(2, &chunks(5))),
+        ManifestError::BadComponent { index: 0, field: Field::Version, fault }
+    );
+}
+
+#[test]
+fn a_break_where_a_value_belongs_is_damage() {
+    let damage = ManifestError::Bad { field: Field::Document, fault: Fault::Malformed };
+    assert_eq!(refused(&bytes("a1 05 ff")), damage);
+    assert_eq!(refused(&bytes("a1 ff")), damage);
+    assert_eq!(refused(&bytes("bf 05 ff")), damage);
+}
+
+#[test]
 fn a_bad_sequence_number_or_list_is_named() {
     let bad = |field, fault| ManifestError::Bad { field, fault };
     let wrong = |expected| Fault::WrongType { expected };
