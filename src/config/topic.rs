@@ -85,6 +85,11 @@ impl TopicTemplate {
         Ok(Self { pieces })
     }
 
+    /// Stands in while a refused configuration is read to its end; it is never handed out.
+    pub(super) fn refused() -> Self {
+        Self { pieces: Vec::new() }
+    }
+
     /// Whether the variable occurs: a template with `{stream}` needs a message for each stream.
     pub fn uses(&self, variable: TopicVariable) -> bool {
         self.pieces.iter().any(|piece| *piece == Piece::Variable(variable))
