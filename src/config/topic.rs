@@ -92,7 +92,7 @@ impl TopicTemplate {
 
     /// Whether the variable occurs: a template with `{stream}` needs a message for each stream.
     pub fn uses(&self, variable: TopicVariable) -> bool {
-        self.pieces.iter().any(|piece| *piece == Piece::Variable(variable))
+        self.pieces.contains(&Piece::Variable(variable))
     }
 
     /// The topic for one message.

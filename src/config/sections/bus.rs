@@ -99,7 +99,13 @@ fn slave(mut reader: Reader<'_>, units: &mut Taken, context: &mut Context<'_>) -
     let unit = reader.number("unit", "1", &unit).and_then(|unit| u8::try_from(unit).ok());
     if let Some(unit) = unit {
         let remedy = "Give each slave of a bus its own unit.";
-        units.claim(context.findings, &unit.to_string(), reader.place("unit"), &reader.path("unit"), remedy);
+        units.claim(
+            context.findings,
+            &format!("unit {unit}"),
+            reader.place("unit"),
+            &reader.path("unit"),
+            remedy,
+        );
     }
     let device = reader
         .text("device", "\"boiler-17\"", words::is_device, "a device name", DEVICE_REMEDY)

@@ -36,8 +36,12 @@ const MOST_DESTINATIONS: usize = 8;
 /// Reads all sections. The result is worth something only if `findings` holds no problem afterwards.
 pub(super) fn read(mut root: Reader<'_>, findings: &Findings, surroundings: &dyn Surroundings) -> Config {
     let nothing = Table::empty(Place { file: 0, line: 0 });
-    let mut section =
-        |key: &'static str| root.table(key).unwrap_or_else(|| Reader::new(&nothing, key, findings));
+    // A section of the wrong shape is one problem, not one more for each key it should have had.
+    let unheard = Findings::new(Vec::new());
+    let mut section = |key: &'static str| {
+        let findings = if root.has(key) { &unheard } else { findings };
+        root.table(key).unwrap_or_else(|| Reader::new(&nothing, key, findings))
+    };
     let mut context = Context {
         findings,
         surroundings,

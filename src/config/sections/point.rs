@@ -64,7 +64,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
     }
     let table = reader.choice("table", "a Modbus table", &TABLES);
     let value_type = value_type(&mut reader, table);
-    let register = register(&mut reader, value_type);
+    let register = register(&mut reader, table, value_type);
     let order = reader.choice("order", "a byte order", &ORDERS).unwrap_or(WordOrder::Abcd);
     let scale = reader.real("scale", "0.1").unwrap_or(1.0);
     if scale == 0.0 {
@@ -141,17 +141,18 @@ fn names(reader: &mut Reader<'_>, slave: &str, context: &mut Context<'_>) -> (St
         None if reader.has("alias") => String::new(),
         None => stream.replace('.', "_"),
     };
+    let path = reader.path("alias");
     if RESERVED_ALIASES.contains(&alias.as_str()) {
         let what = format!("\"{alias}\" is a key of the message itself.");
         let remedy = format!("Use a name that is not one of {}.", RESERVED_ALIASES.join(" "));
         reader.problem("alias", what, remedy);
-    } else {
+    } else if reader.has("alias") {
         let remedy = "Give each stream its own alias.";
-        let at = if reader.has("alias") { reader.place("alias") } else { stream_at };
+        context.aliases.claim(context.findings, &alias, reader.place("alias"), &path, remedy);
+    } else if is_new {
         // Two streams of one name have been told about already.
-        if reader.has("alias") || is_new {
-            context.aliases.claim(context.findings, &alias, at, &reader.path("alias"), remedy);
-        }
+        let remedy = "Write another alias: this one was made from the stream's name.";
+        context.aliases.claim(context.findings, &alias, stream_at, &path, remedy);
     }
     (stream, alias)
 }
@@ -185,7 +186,7 @@ fn value_type(reader: &mut Reader<'_>, table: Option<Table>) -> Option<ValueType
     }
 }
 
-fn register(reader: &mut Reader<'_>, value_type: Option<ValueType>) -> u16 {
+fn register(reader: &mut Reader<'_>, table: Option<Table>, value_type: Option<ValueType>) -> u16 {
     if !reader.has("register") {
         reader.missing("register", "0");
     }
@@ -200,6 +201,18 @@ fn register(reader: &mut Reader<'_>, value_type: Option<ValueType>) -> u16 {
             "register",
             format!("a value of {addresses} registers does not fit at {register}."),
             format!("Use 0 to {}.", 65_536 - u32::from(addresses)),
+        );
+    }
+    let first = match table {
+        Some(Table::Holding) => 40_001,
+        Some(Table::Input) => 30_001,
+        _ => return register,
+    };
+    if (first..first + 9_999).contains(&register) {
+        reader.warning(
+            "register",
+            format!("{register} looks like a number from a manual that counts from {first}."),
+            format!("If it is, write register = {}.", register - first),
         );
     }
     register
