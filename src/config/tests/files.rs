@@ -80,3 +80,27 @@ fn a_name_taken_in_another_file_is_refused_naming_both_places() {
         ["conf.d/1.toml:2: bus.name: \"field\" is already taken at f.toml:3. Give each bus its own name."]
     );
 }
+
+#[test]
+fn an_unknown_key_is_refused_in_every_table() {
+    let headers: Vec<_> = example().lines().map(|line| line.trim_start_matches('#')).collect();
+    let tables = headers.iter().filter_map(|line| line.split_whitespace().next()).filter(|word| {
+        word.starts_with('[') && word.ends_with(']') && word.bytes().all(|byte| !byte.is_ascii_digit())
+    });
+    let mut seen = 0;
+    for table in tables {
+        let header = table.trim_matches(['[', ']']);
+        let text = format!("{table}\nzzzzzzzz = 1\n");
+        // Below a list that is not there, TOML makes one plain table of the parent: give it its parent.
+        let parent = match header {
+            "bus.slave" => "[[bus]]\n",
+            "bus.slave.point" => "[[bus]]\n[[bus.slave]]\n",
+            _ => "",
+        };
+        let messages = refused(&[("f.toml", &format!("{parent}{text}"))]);
+        let expected = format!(": {header}.zzzzzzzz: this key is unknown. Known here: ");
+        assert_eq!(messages.iter().filter(|message| message.contains(&expected)).count(), 1, "{messages:?}");
+        seen += 1;
+    }
+    assert!(seen >= 16, "{seen} tables in the example");
+}
