@@ -3,6 +3,7 @@
 pub mod board;
 pub mod clock;
 pub mod clouds;
+pub mod config;
 pub mod daemon;
 pub mod reading;
 pub mod sabotage;

@@ -1,0 +1,146 @@
+//! `[gateway]`, `[store]`, `[time]`, `[uplink]`, `[log]`, `[path]`, `[modem]`.
+
+use std::path::PathBuf;
+
+use super::Context;
+use crate::config::model::{Gateway, Log, LogLevel, Modem, NetworkPath, Store, Time, Uplink};
+use crate::config::reader::{Found, Numbers, Reader};
+use crate::config::words;
+
+const MIB: u64 = 1 << 20;
+
+const LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+/// Rates a serial port can be set to by name (POSIX and Linux termios).
+const BAUDS: [u32; 14] = [
+    300, 600, 1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600,
+    1_000_000,
+];
+
+pub(super) fn gateway(mut reader: Reader<'_>, host_name: &str) -> Gateway {
+    let name = reader
+        .text(
+            "name",
+            "\"pump house\"",
+            |text| words::is_line(text, 128),
+            "a name",
+            "Write 1 to 128 bytes on one line.",
+        )
+        .map_or(host_name, |found| found.value);
+    let name = if words::is_line(name, 128) { name } else { "gateway" };
+    let serial = reader
+        .required_text("serial", "\"gw-0042\"", words::is_device, "a device name", DEVICE_REMEDY)
+        .map_or("", |found| found.value);
+    let state_dir = reader
+        .path_value("state_dir", "\"/var/lib/fieldgate\"")
+        .map_or_else(|| PathBuf::from("/var/lib/fieldgate"), |found| found.value);
+    reader.finish();
+    Gateway { name: name.to_owned(), serial: serial.to_owned(), state_dir }
+}
+
+pub(super) const DEVICE_REMEDY: &str =
+    "Use the device's name in the registry: at most 128 bytes, without / + # and without spaces at its ends.";
+
+pub(super) fn store(mut reader: Reader<'_>) -> Store {
+    let commit_window = reader.duration("commit_window", "1s", "0s"..="60s");
+    let queue_max_bytes = reader.size("queue_max", 512 * MIB, 8 * MIB..=1 << 40);
+    let ballast_bytes = reader.size("ballast", 4 * MIB, MIB..=queue_max_bytes / 2);
+    reader.finish();
+    Store { commit_window, queue_max_bytes, ballast_bytes }
+}
+
+pub(super) fn time(mut reader: Reader<'_>) -> Time {
+    let trust_system_clock = reader.flag("trust_system_clock", false);
+    let hold_untrusted = reader.duration("hold_untrusted", "10m", "0s"..="24h");
+    reader.finish();
+    Time { trust_system_clock, hold_untrusted }
+}
+
+pub(super) fn uplink(mut reader: Reader<'_>) -> Uplink {
+    let live_bound = reader.duration("live_bound", "5m", "1s"..="24h");
+    let window = Numbers { noun: "a number of messages in flight", range: 1..=32 };
+    let window = reader.number("window", "8", &window).and_then(|window| u8::try_from(window).ok());
+    let linger = reader.duration("linger", "2s", "0s"..="10m");
+    reader.finish();
+    Uplink { live_bound, window: window.unwrap_or(8), linger }
+}
+
+pub(super) fn log(mut reader: Reader<'_>) -> Log {
+    let level = reader.choice("level", "a log level", &LEVELS).unwrap_or(LogLevel::Info);
+    reader.finish();
+    Log { level }
+}
+
+pub(super) fn path(mut reader: Reader<'_>) -> NetworkPath {
+    // The only kind there is: asked for so that a wrong word is refused.
+    reader.choice("kind", "a kind of path", &[("system", ())]);
+    let interface = interface(&mut reader).map(|found| found.value.to_owned());
+    reader.finish();
+    NetworkPath::System { interface }
+}
+
+pub(super) fn interface<'a>(reader: &mut Reader<'a>) -> Option<Found<&'a str>> {
+    reader.text(
+        "interface",
+        "\"wwan0\"",
+        words::is_interface,
+        "an interface name",
+        "Use a name that \"ip link\" shows, such as \"wwan0\".",
+    )
+}
+
+pub(super) fn modem(mut reader: Reader<'_>, context: &mut Context<'_>) -> Modem {
+    let port = port(&mut reader, context);
+    let baud = baud(&mut reader, 115_200);
+    let poll = reader.duration("poll", "60s", "1s"..="24h");
+    let flow_control = reader.flag("flow_control", true);
+    reader.finish();
+    Modem { port, baud, poll, flow_control }
+}
+
+/// A serial port nobody else uses. Its name is compared as written: two names of one device are found only
+/// when the second is opened.
+pub(super) fn port(reader: &mut Reader<'_>, context: &mut Context<'_>) -> PathBuf {
+    const EXAMPLE: &str = "\"/dev/serial/by-id/usb-FTDI_FT232R_A1-if00-port0\"";
+    if !reader.has("port") {
+        reader.missing("port", EXAMPLE);
+    }
+    let Some(found) = reader.path_value("port", EXAMPLE) else {
+        return PathBuf::new();
+    };
+    let text = found.value.to_string_lossy();
+    context.ports.claim(
+        context.findings,
+        &text,
+        found.at,
+        &reader.path("port"),
+        "A serial port serves one bus or one modem: name another port.",
+    );
+    if text.starts_with("/dev/ttyUSB") || text.starts_with("/dev/ttyACM") {
+        reader.warning(
+            "port",
+            format!("{text:?} may name another device after a restart."),
+            "Use its name below /dev/serial/by-id or /dev/serial/by-path.",
+        );
+    }
+    found.value
+}
+
+pub(super) fn baud(reader: &mut Reader<'_>, default: u32) -> u32 {
+    let numbers = Numbers { noun: "a baud rate", range: 300..=1_000_000 };
+    let Some(baud) = reader.number("baud", &default.to_string(), &numbers) else {
+        return default;
+    };
+    if !BAUDS.contains(&baud) {
+        let known: Vec<_> = BAUDS.iter().map(u32::to_string).collect();
+        let remedy = format!("Use one of {}.", known.join(", "));
+        reader.problem("baud", format!("{baud} is not a rate serial ports know."), remedy);
+    }
+    baud
+}

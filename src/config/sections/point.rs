@@ -1,0 +1,300 @@
+//! `[[bus.slave.point]]`: one value in a register map.
+
+use core::ops::RangeInclusive;
+
+use super::Context;
+use super::bus::NAME_REMEDY;
+use crate::config::model::{Class, Point, Table, ValueType, WordOrder};
+use crate::config::problem::quote;
+use crate::config::reader::{Numbers, Reader};
+use crate::config::words;
+
+/// Most points on the whole gateway.
+const MOST_POINTS: usize = 4096;
+
+/// Keys of the envelope a batch travels in.
+const RESERVED_ALIASES: [&str; 7] = ["t", "b", "m", "e", "s", "q", "u"];
+
+const TABLES: [(&str, Table); 4] = [
+    ("input", Table::Input),
+    ("holding", Table::Holding),
+    ("coil", Table::Coil),
+    ("discrete", Table::Discrete),
+];
+
+const TYPES: [(&str, ValueType); 9] = [
+    ("uint16", ValueType::Uint16),
+    ("int16", ValueType::Int16),
+    ("uint32", ValueType::Uint32),
+    ("int32", ValueType::Int32),
+    ("uint64", ValueType::Uint64),
+    ("int64", ValueType::Int64),
+    ("float32", ValueType::Float32),
+    ("float64", ValueType::Float64),
+    ("bool", ValueType::Bool),
+];
+
+const ORDERS: [(&str, WordOrder); 4] = [
+    ("abcd", WordOrder::Abcd),
+    ("cdab", WordOrder::Cdab),
+    ("badc", WordOrder::Badc),
+    ("dcba", WordOrder::Dcba),
+];
+
+const CLASSES: [(&str, Class); 5] = [
+    ("telemetry", Class::Telemetry),
+    ("alarm", Class::Alarm),
+    ("event", Class::Event),
+    ("state", Class::State),
+    ("diagnostics", Class::Diagnostics),
+];
+
+/// Keys that say how a number is made from a raw value: a bit has none of it.
+const NUMBER_KEYS: [&str; 7] = ["order", "scale", "offset", "resolution", "sentinel", "min", "max"];
+
+pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'_>) -> Point {
+    context.points += 1;
+    if context.points == MOST_POINTS + 1 {
+        let what = format!("this is point {} of the gateway.", context.points);
+        reader.problem("stream", what, format!("Configure at most {MOST_POINTS}."));
+    }
+    let (stream, alias) = names(&mut reader, slave, context);
+    if !reader.has("table") {
+        reader.missing("table", "\"holding\"");
+    }
+    let table = reader.choice("table", "a Modbus table", &TABLES);
+    let value_type = value_type(&mut reader, table);
+    let register = register(&mut reader, table, value_type);
+    let order = reader.choice("order", "a byte order", &ORDERS).unwrap_or(WordOrder::Abcd);
+    let scale = reader.real("scale", "0.1").unwrap_or(1.0);
+    if scale == 0.0 {
+        reader.problem("scale", "0 makes every value the same.", "Write scale = 0.1, for example.");
+    }
+    let offset = reader.real("offset", "-40").unwrap_or(0.0);
+    let unit = reader
+        .text(
+            "unit",
+            "\"Cel\"",
+            |text| text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_graphic()),
+            "a UCUM unit",
+            "UCUM is written in ASCII without spaces: Cel for °C, % for percent, kPa, m3/h.",
+        )
+        .map_or("", |found| found.value);
+    let resolution = resolution(&mut reader, scale, value_type);
+    let sentinels = sentinels(&mut reader, value_type);
+    let class = reader.choice("class", "a class", &CLASSES).unwrap_or(Class::Telemetry);
+    let routes = routes(&mut reader, context);
+    let min = reader.real("min", "-40");
+    let max = reader.real("max", "120");
+    if let (Some(min), Some(max)) = (min, max)
+        && min >= max
+    {
+        reader.problem("max", format!("{max} is not above min = {min}."), "Write the higher bound as max.");
+    }
+    if value_type == Some(ValueType::Bool) {
+        for key in NUMBER_KEYS.into_iter().filter(|key| reader.has(key)) {
+            reader.problem(key, "a bit has no such thing.", format!("Remove {key}."));
+        }
+    }
+    reader.finish();
+    Point {
+        stream,
+        alias,
+        table: table.unwrap_or(Table::Holding),
+        register,
+        value_type: value_type.unwrap_or(ValueType::Uint16),
+        order,
+        scale,
+        offset,
+        unit: unit.to_owned(),
+        resolution,
+        sentinels,
+        class,
+        routes,
+        min,
+        max,
+    }
+}
+
+/// The full stream name and its name on the wire, both unique; empty after a problem.
+fn names(reader: &mut Reader<'_>, slave: &str, context: &mut Context<'_>) -> (String, String) {
+    let name = reader.required_text("stream", "\"temperature\"", words::is_name, "a name", NAME_REMEDY);
+    let stream = match name {
+        Some(name) if !slave.is_empty() => format!("{slave}.{}", name.value),
+        _ => String::new(),
+    };
+    let stream_at = reader.place("stream");
+    let path = reader.path("stream");
+    let remedy = "Give each stream of a slave its own name.";
+    let is_new = context.streams.claim(context.findings, &stream, stream_at, &path, remedy);
+
+    let alias = reader.text(
+        "alias",
+        "\"tmp\"",
+        |text| words::is_name(text) && text.len() <= 32,
+        "an alias",
+        "Use 1 to 32 letters, digits, _ and -, beginning with a letter or a digit.",
+    );
+    // Derived from this name alone: were it shortened against the others, adding a stream could rename one.
+    let alias = match alias {
+        Some(alias) => alias.value.to_owned(),
+        None if reader.has("alias") => String::new(),
+        None => stream.replace('.', "_"),
+    };
+    let path = reader.path("alias");
+    if RESERVED_ALIASES.contains(&alias.as_str()) {
+        let what = format!("\"{alias}\" is a key of the message itself.");
+        let remedy = format!("Use a name that is not one of {}.", RESERVED_ALIASES.join(" "));
+        reader.problem("alias", what, remedy);
+    } else if reader.has("alias") {
+        let remedy = "Give each stream its own alias.";
+        context.aliases.claim(context.findings, &alias, reader.place("alias"), &path, remedy);
+    } else if is_new {
+        // Two streams of one name have been told about already.
+        let remedy = "Write another alias: this one was made from the stream's name.";
+        context.aliases.claim(context.findings, &alias, stream_at, &path, remedy);
+    }
+    (stream, alias)
+}
+
+/// `None` after a problem.
+fn value_type(reader: &mut Reader<'_>, table: Option<Table>) -> Option<ValueType> {
+    let is_bits = table.map(Table::is_bits);
+    if !reader.has("type") {
+        match is_bits {
+            Some(true) => return Some(ValueType::Bool),
+            Some(false) => reader.missing("type", "\"uint16\""),
+            None => {}
+        }
+    }
+    let value_type = reader.choice("type", "a value type", &TYPES)?;
+    match (is_bits?, value_type == ValueType::Bool) {
+        (true, false) => {
+            reader.problem(
+                "type",
+                "coils and discrete inputs hold bits.",
+                "Write type = \"bool\" or leave it out.",
+            );
+            None
+        }
+        (false, true) => {
+            let remedy = "Use table = \"coil\" or \"discrete\", or a type such as \"uint16\".";
+            reader.problem("type", "registers hold numbers, not a bit.", remedy);
+            None
+        }
+        _ => Some(value_type),
+    }
+}
+
+fn register(reader: &mut Reader<'_>, table: Option<Table>, value_type: Option<ValueType>) -> u16 {
+    if !reader.has("register") {
+        reader.missing("register", "0");
+    }
+    let numbers = Numbers { noun: "an address counted from 0", range: 0..=65_535 };
+    let register = reader.number("register", "0", &numbers).and_then(|register| u16::try_from(register).ok());
+    let (Some(register), Some(value_type)) = (register, value_type) else {
+        return 0;
+    };
+    let addresses = value_type.addresses();
+    if register.checked_add(addresses - 1).is_none() {
+        reader.problem(
+            "register",
+            format!("a value of {addresses} registers does not fit at {register}."),
+            format!("Use 0 to {}.", 65_536 - u32::from(addresses)),
+        );
+    }
+    let first = match table {
+        Some(Table::Holding) => 40_001,
+        Some(Table::Input) => 30_001,
+        _ => return register,
+    };
+    if (first..first + 9_999).contains(&register) {
+        reader.warning(
+            "register",
+            format!("{register} looks like a number from a manual that counts from {first}."),
+            format!("If it is, write register = {}.", register - first),
+        );
+    }
+    register
+}
+
+fn resolution(reader: &mut Reader<'_>, scale: f64, value_type: Option<ValueType>) -> Option<f64> {
+    let written = reader.real("resolution", "0.1");
+    if let Some(written) = written
+        && written <= 0.0
+    {
+        reader.problem(
+            "resolution",
+            format!("{written} is not a step."),
+            "Write resolution = 0.1, for example.",
+        );
+    }
+    let is_integer = value_type.is_some_and(|kind| !kind.is_float() && kind != ValueType::Bool);
+    written.or(is_integer.then_some(scale.abs()))
+}
+
+fn sentinels(reader: &mut Reader<'_>, value_type: Option<ValueType>) -> Vec<i128> {
+    /// More than any device marks its gaps with.
+    const MOST: usize = 16;
+    let found = reader.integers("sentinel", "[65535]").unwrap_or_default();
+    if found.len() > MOST {
+        let what = format!("{} sentinels are too many.", found.len());
+        reader.problem("sentinel", what, format!("Use at most {MOST}."));
+    }
+    let Some(range) = value_type.and_then(raw_range) else {
+        return Vec::new();
+    };
+    for number in found.iter().filter(|number| !range.contains(&number.value)) {
+        reader.item_problem(
+            "sentinel",
+            number.at,
+            format!("{} is not a raw value of this type.", number.value),
+            format!("Use {} to {}.", range.start(), range.end()),
+        );
+    }
+    found.into_iter().map(|number| number.value).collect()
+}
+
+/// The raw values a type can carry; for floats its bit patterns; none for bits.
+fn raw_range(value_type: ValueType) -> Option<RangeInclusive<i128>> {
+    match value_type {
+        ValueType::Uint16 => Some(0..=i128::from(u16::MAX)),
+        ValueType::Int16 => Some(i128::from(i16::MIN)..=i128::from(i16::MAX)),
+        ValueType::Uint32 | ValueType::Float32 => Some(0..=i128::from(u32::MAX)),
+        ValueType::Int32 => Some(i128::from(i32::MIN)..=i128::from(i32::MAX)),
+        ValueType::Uint64 | ValueType::Float64 => Some(0..=i128::from(u64::MAX)),
+        ValueType::Int64 => Some(i128::from(i64::MIN)..=i128::from(i64::MAX)),
+        ValueType::Bool => None,
+    }
+}
+
+fn routes(reader: &mut Reader<'_>, context: &Context<'_>) -> Vec<String> {
+    let Some(found) = reader.texts("route", "[\"golioth\"]") else {
+        return context.destinations.clone();
+    };
+    if found.is_empty() {
+        reader.problem("route", "this list is empty.", "Name a destination, or leave route out for all.");
+    }
+    let known: Vec<_> = context.destinations.iter().filter(|name| !name.is_empty()).cloned().collect();
+    let mut routes: Vec<String> = Vec::new();
+    for name in found {
+        let what = if !known.iter().any(|known| known == name.value) {
+            format!("{} is not a destination.", quote(name.value))
+        } else if routes.iter().any(|route| route == name.value) {
+            format!("{} is named twice.", quote(name.value))
+        } else {
+            routes.push(name.value.to_owned());
+            continue;
+        };
+        let remedy = match words::nearest(name.value, known.iter().map(String::as_str)) {
+            Some(near) if near != name.value => format!("Did you mean \"{near}\"? "),
+            _ => String::new(),
+        };
+        let list = match known.is_empty() {
+            true => "There is none: configure [golioth] or [[mqtt]].".to_owned(),
+            false => format!("Destinations are: {}.", known.join(", ")),
+        };
+        reader.item_problem("route", name.at, what, remedy + &list);
+    }
+    routes
+}
