@@ -70,8 +70,9 @@ check_rust() {
 }
 
 check_rust_components() {
-    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
-        fail "rustfmt or clippy was not found. Run: rustup component add rustfmt clippy"
+    local said
+    said=$(cargo fmt --version 2>&1 && cargo clippy --version 2>&1) ||
+        fail "$said" "cargo fmt or cargo clippy does not run. Where they are missing: rustup component add rustfmt clippy"
 }
 
 # ---- Debian packages ----------------------------------------------------------------------------------------------------
