@@ -1,0 +1,69 @@
+# fieldgate: `make` alone lists what there is to make.
+#
+# ARGS goes to the program behind a target:  make demo ARGS="--for 60s --outage 20s --report report.json"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# One thing after the other: cargo uses all cores by itself, and `make test` is a sequence.
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# rustup's directory for shells that have not read its profile yet; /usr/sbin for the broker of the tests.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+
+ARGS ?=
+# Where cargo puts programs. Passed on, so that a directory set in cargo's own configuration cannot differ from it.
+TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
+override TARGET_DIR := $(abspath $(TARGET_DIR))
+export CARGO_TARGET_DIR := $(TARGET_DIR)
+
+# Both programs are always built by one cargo command, so that they share one set of dependencies.
+release_build = cargo build --release --locked --package fieldgate --package fieldgate-sim
+honest_sim := $(TARGET_DIR)/release/fieldgate-sim
+
+# A daemon with deliberate defects must never stand where the real one does. Its finished programs go to a directory of their own;
+# the intermediate files are shared with the honest build, so that only what knows the feature is compiled again.
+sabotage_build = CARGO_BUILD_BUILD_DIR='$(TARGET_DIR)' $(release_build) --features sabotage --target-dir '$(TARGET_DIR)/sabotage'
+sabotaged_sim := $(TARGET_DIR)/sabotage/release/fieldgate-sim
+
+# Does this run ask for a defect?
+sabotage := $(filter --sabotage --sabotage=%,$(ARGS))
+
+.PHONY: help
+help:
+	@echo 'make TARGET [ARGS="…"]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+.PHONY: build
+build: ## build the release programs fieldgate and fieldgate-sim
+	@scripts/need.sh build
+	$(release_build)
+
+.PHONY: demo
+demo: build ## run the gateway against a simulated modem, bus, cloud and link; Ctrl-C ends it
+	@exec '$(honest_sim)' demo --fieldgate '$(TARGET_DIR)/release/fieldgate' $(ARGS)
+
+.PHONY: test
+test: ## check format and lints, run every test (installs what the tests need, or names it)
+	@scripts/need.sh test
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --features sabotage -- -D warnings
+	@scripts/run-tests.sh --locked --workspace --features sabotage
+
+.PHONY: bench
+bench: build ## measure accepted rate, flash per reading and the status API
+	@exec '$(honest_sim)' bench $(ARGS)
+
+.PHONY: prove
+prove: $(if $(sabotage),build-sabotaged,build) ## run one proof: make prove ARGS="no-loss --kills 50"
+	@exec '$(if $(sabotage),$(sabotaged_sim),$(honest_sim))' prove $(ARGS)
+
+.PHONY: prove-all
+prove-all: build build-sabotaged ## run every proof, then every deliberate defect, which must be caught
+	@exec scripts/prove-all.sh '$(honest_sim)' '$(sabotaged_sim)' $(ARGS)
+
+.PHONY: build-sabotaged
+build-sabotaged:
+	@scripts/need.sh build
+	$(sabotage_build)
