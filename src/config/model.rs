@@ -7,6 +7,8 @@ use core::time::Duration;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use crate::reading::Class;
+
 use super::secret::Secret;
 use super::topic::TopicTemplate;
 
@@ -280,34 +282,6 @@ pub enum WordOrder {
     Badc,
     /// `dcba`: little endian throughout.
     Dcba,
-}
-
-/// Class of a stream's readings: what they are worth, fixed when they are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// `alarm`
-    Alarm,
-    /// `event`
-    Event,
-    /// `state`
-    State,
-    /// `telemetry`
-    Telemetry,
-    /// `diagnostics`
-    Diagnostics,
-}
-
-impl Class {
-    /// The word used in configuration, topics and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Alarm => "alarm",
-            Self::Event => "event",
-            Self::State => "state",
-            Self::Telemetry => "telemetry",
-            Self::Diagnostics => "diagnostics",
-        }
-    }
 }
 
 /// `[golioth]`: the Golioth destination, over CoAP and DTLS 1.2 with a pre-shared key.
