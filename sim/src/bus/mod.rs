@@ -44,7 +44,7 @@ mod three_slaves;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fault::{Fault, When};
 pub use ledger::{Ledger, LineLedger, PointLedger, SlaveLedger};
