@@ -1,1 +1,7 @@
 //! Simulated surroundings of a gateway.
+
+pub mod bus;
+pub mod clock;
+pub mod device;
+pub mod pty;
+pub mod relay;
