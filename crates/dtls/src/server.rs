@@ -203,6 +203,15 @@ impl Server {
         }
     }
 
+    /// Ends a session with a fatal alert in a protected record and forgets it.
+    pub fn abort(&mut self, now: Duration, id: SessionId, description: u8) {
+        self.now = self.now.max(now);
+        if let Some(entry) = self.sessions.get_mut(&id) {
+            entry.session.abort(self.now, description);
+            self.collect(id);
+        }
+    }
+
     /// Forgets a session without a word or an event, as a server does that restarts.
     pub fn forget(&mut self, id: SessionId) {
         self.remove(id);

@@ -190,6 +190,16 @@ impl Session {
         self.finish(CloseReason::LocalClose);
     }
 
+    /// Ends a connected session with a fatal alert in a protected record, e.g. [`Alert::ACCESS_DENIED`] for a device that
+    /// may no longer come in.
+    pub fn abort(&mut self, now: Duration, description: u8) {
+        self.advance(now);
+        if matches!(self.phase, Phase::Connected(_)) {
+            let _ = self.engine.fatal_alert(self.clock(), description);
+        }
+        self.finish(CloseReason::LocalClose);
+    }
+
     /// Tells the wall clock as of `now`; it is carried forward by the caller's time. Only certificates are checked
     /// against it, and without it none is valid.
     pub fn set_wall_clock(&mut self, now: Duration, unix_s: Option<u64>) {

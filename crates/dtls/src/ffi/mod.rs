@@ -141,6 +141,14 @@ impl Engine {
         self.enter(clock, |parts| unsafe { sys::mbedtls_ssl_close_notify(parts.ssl) })
     }
 
+    pub(crate) fn fatal_alert(&mut self, clock: Clock, description: u8) -> i32 {
+        // SAFETY: as in `handshake`.
+        self.enter(clock, |parts| unsafe {
+            let level = sys::MBEDTLS_SSL_ALERT_LEVEL_FATAL as c_uchar;
+            sys::mbedtls_ssl_send_alert_message(parts.ssl, level, description)
+        })
+    }
+
     /// Back to the beginning of a server handshake, for the same client address: what follows a cookie request.
     pub(crate) fn reset_for(&mut self, clock: Clock, client_address: &[u8]) -> i32 {
         self.enter(clock, |parts| {
