@@ -83,6 +83,8 @@ fn a_goodbye_ends_both_sides() {
     assert_eq!(wire.server_events[0].id, id);
     assert_eq!(wire.server_events[0].event, Event::Closed { why: CloseReason::CloseNotify });
     assert_eq!(wire.server.session_count(), 0);
+    let directions: Vec<_> = wire.seen.iter().rev().take(2).map(|(_, direction, _)| *direction).collect();
+    assert_eq!(directions, [Direction::ToClient, Direction::ToServer], "the goodbye is answered");
     let now = wire.now;
     assert_eq!(wire.client(1000).send(now, b"late"), Err(fieldgate_dtls::SendError::Closed));
 }
@@ -205,6 +207,25 @@ fn a_session_that_moves_onto_anothers_address_leaves_both_alive_by_their_identif
         ]
     );
     assert_eq!(wire.server.address(second), Some(address(3000)));
+}
+
+#[test]
+fn an_address_a_session_has_left_is_free_for_another_client() {
+    let (mut wire, first) = connected(true);
+    wire.rebind(1000, 1001);
+    wire.client_send(1001, b"moved");
+    wire.run_for(ms(50));
+    let config = client_config(CipherSuite::PskAes128Gcm, true);
+    wire.add(address(1000), Session::client(&config, wire.now, rng(3)).unwrap());
+    wire.run_for(ms(500));
+    assert!(wire.client(1000).connection().is_some());
+    assert_eq!(wire.server.session_count(), 2);
+    wire.server_events.clear();
+    wire.client_send(1001, b"still here");
+    wire.run_for(ms(50));
+    assert_eq!(wire.server_events.len(), 1);
+    assert_eq!(wire.server_events[0].id, first);
+    assert_eq!(wire.server_events[0].event, Event::Received(b"still here".to_vec()));
 }
 
 #[test]
@@ -385,6 +406,44 @@ fn a_session_that_cannot_be_saved_is_given_back_in_working_order() {
     let unconnected =
         Session::client(&client_config(CipherSuite::PskAes128Gcm, true), ms(0), rng(1)).unwrap();
     assert_eq!(unconnected.save().unwrap_err().why, SaveError::NotConnected);
+}
+
+/// A client and a bare server session, wired directly; datagrams cross until none is left.
+fn exchange(client: &mut Session, server: &mut Session) {
+    loop {
+        let mut moved = false;
+        while let Some(datagram) = client.poll_transmit() {
+            server.handle_datagram(ms(1), &datagram);
+            moved = true;
+        }
+        while let Some(datagram) = server.poll_transmit() {
+            client.handle_datagram(ms(1), &datagram);
+            moved = true;
+        }
+        if !moved {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_server_session_alone_serves_one_client_and_is_saved_once_the_client_has_spoken() {
+    let config = client_config(CipherSuite::PskAes128Ccm8, true);
+    let mut client = Session::client(&config, ms(0), rng(1)).unwrap();
+    let mut server = Session::server(&server_config(), b"over there", ms(0), rng(2)).unwrap();
+    exchange(&mut client, &mut server);
+    assert!(matches!(client.poll_event(), Some(Event::Connected(_))));
+    let Some(Event::Connected(connection)) = server.poll_event() else { panic!() };
+    assert_eq!(connection.own_cid.map(|cid| cid.len()), Some(8));
+
+    // Its last flight may have to be repeated until the client has shown that it has it.
+    let refused = server.save().unwrap_err();
+    assert_eq!(refused.why, SaveError::HandshakeUnconfirmed);
+    let mut server = *refused.session;
+    client.send(ms(2), b"hello").unwrap();
+    exchange(&mut client, &mut server);
+    assert_eq!(server.poll_event(), Some(Event::Received(b"hello".to_vec())));
+    assert!(server.save().is_ok());
 }
 
 #[test]
