@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::code::Code;
 use crate::request::{IncomingRequest, Response};
 
 /// A request or ping we sent. Never reused within an endpoint.
@@ -177,6 +178,9 @@ pub enum SendError {
     /// The body needs more than 2^20 blocks.
     #[error("the body is too long for block-wise transfer at this block size")]
     TooManyBlocks,
+    /// The code of an answer is not 2.xx, 4.xx or 5.xx.
+    #[error("{0} is not a response code")]
+    NotAResponse(Code),
     /// The name is unknown: ended, forgotten or of an earlier session.
     #[error("it is not open any more")]
     Unknown,

@@ -4,14 +4,27 @@
 //! The owner moves datagrams and time; the endpoint keeps the protocol. [`Endpoint`] never reads a clock, a socket or a
 //! random source: the same [`Seed`] and the same calls give the same datagrams and events.
 
+mod assembly;
 mod block;
+mod client;
 mod code;
 mod config;
+mod congestion;
+mod dedup;
 mod endpoint;
 mod event;
+mod exchange;
 mod message;
+mod message_id;
+mod observe;
+mod observers;
 mod option;
+mod random;
 mod request;
+mod server;
+mod transfer;
+mod translate;
+mod wire;
 
 pub use block::{BadBlock, Block, Szx};
 pub use code::{Code, Method};

@@ -165,3 +165,104 @@ impl Message {
         packet.to_bytes_unlimited().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::Method;
+    use crate::option::number;
+    use proptest::prelude::*;
+
+    fn get(token: &[u8]) -> Message {
+        Message {
+            code: Method::Get.code(),
+            token: Token::new(token).unwrap(),
+            ..Message::empty(Kind::Confirmable, 0x1234)
+        }
+    }
+
+    #[test]
+    fn an_observe_registration_has_the_bytes_of_rfc_7641() {
+        let mut message = get(&[0x4a]);
+        message.options.add(number::URI_PATH, *b"temperature");
+        message.options.add_uint(number::OBSERVE, 0);
+        let bytes = message.to_bytes();
+        assert_eq!(bytes, [&[0x41, 0x01, 0x12, 0x34, 0x4a, 0x60, 0x5b][..], b"temperature"].concat());
+        assert_eq!(Message::parse(&bytes), Ok(message));
+    }
+
+    #[test]
+    fn a_keepalive_without_a_path_is_well_formed() {
+        let bytes = [0x48, 0x04, 0x00, 0x07, 0, 0, 0, 0, 0, 0, 0, 0];
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!((message.code, message.token.as_bytes().len()), (Method::Delete.code(), 8));
+        assert_eq!(message.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn format_errors_in_a_confirmable_message_are_rejected_by_its_id() {
+        let reset = Err(Malformed::Reset(7));
+        assert_eq!(Message::parse(&[0x40, 0x01, 0, 7, 0xff]), reset, "marker without payload");
+        assert_eq!(Message::parse(&[0x49, 0x01, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 9]), reset, "TKL 9");
+        assert_eq!(Message::parse(&[0x42, 0x01, 0, 7, 1]), reset, "token cut short");
+        assert_eq!(Message::parse(&[0x41, 0x00, 0, 7, 1]), reset, "Empty with token");
+        assert_eq!(Message::parse(&[0x40, 0x00, 0, 7, 0xff, 1]), reset, "Empty with payload");
+        assert_eq!(Message::parse(&[0x40, 0x00, 0, 7, 0x10]), reset, "Empty with option");
+        assert_eq!(Message::parse(&[0x40, 0x01, 0, 7, 0xf0]), reset, "option delta 15");
+        assert_eq!(Message::parse(&[0x40, 0x01, 0, 7, 0xb5, b'a']), reset, "option cut short");
+        for class in [1, 3, 6, 7] {
+            assert_eq!(Message::parse(&[0x40, class << 5 | 1, 0, 7]), reset, "reserved class {class}");
+        }
+    }
+
+    #[test]
+    fn format_errors_elsewhere_and_other_versions_are_ignored() {
+        let ignored = Err(Malformed::Ignore);
+        for short in [&[][..], &[0x40], &[0x40, 1, 0]] {
+            assert_eq!(Message::parse(short), ignored);
+        }
+        for version in [0x00, 0x80, 0xc0] {
+            assert_eq!(Message::parse(&[version, 0x01, 0, 7]), ignored);
+        }
+        assert_eq!(Message::parse(&[0x50, 0x01, 0, 7, 0xff]), ignored, "NON");
+        assert_eq!(Message::parse(&[0x60, 0x01, 0, 7]), ignored, "ACK with a request");
+        assert_eq!(Message::parse(&[0x70, 0x45, 0, 7]), ignored, "RST with a response");
+        assert_eq!(Message::parse(&[0x71, 0x00, 0, 7, 1]), ignored, "RST with a token");
+    }
+
+    #[test]
+    fn a_value_that_ends_in_the_marker_byte_is_no_marker() {
+        let mut message = get(&[]);
+        message.options.add(number::URI_PATH, *b"a");
+        message.options.add(number::ETAG, [0xff]);
+        message.options.add(2048, [0xff; 300]);
+        assert_eq!(Message::parse(&message.to_bytes()), Ok(message));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_serialises_to_the_same_bytes(
+            first in 0x40u8..0x80, rest in prop::collection::vec(any::<u8>(), 3..80),
+        ) {
+            let bytes = [&[first][..], &rest].concat();
+            if let Ok(message) = Message::parse(&bytes) {
+                prop_assert_eq!(message.encoded_len(), bytes.len());
+                prop_assert_eq!(message.to_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn every_well_formed_message_survives_a_round_trip(
+            token in prop::collection::vec(any::<u8>(), 0..=8),
+            options in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..400)), 0..6),
+            payload in prop::collection::vec(any::<u8>(), 0..100),
+            id: u16,
+        ) {
+            let mut message = Message { message_id: id, payload, ..get(&token) };
+            options.into_iter().for_each(|(number, value)| message.options.add(number, value));
+            let bytes = message.to_bytes();
+            prop_assert_eq!(message.encoded_len(), bytes.len());
+            prop_assert_eq!(Message::parse(&bytes), Ok(message));
+        }
+    }
+}
