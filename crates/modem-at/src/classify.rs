@@ -3,7 +3,7 @@
 //! The order of the questions matters: a banner ends everything, an echo must not count as an answer, a final result is
 //! exact, an answer line belongs to the command by name, and only what is left can be unsolicited.
 
-use crate::command::{Command, Form};
+use crate::command::{Command, Form, is_sensitive_name};
 use crate::result::{CommandError, ReportedError, Success};
 
 /// What the application says about itself, unasked.
@@ -58,14 +58,16 @@ pub(crate) fn classify(line: &str, outstanding: Option<Outstanding<'_>>) -> Kind
         if outstanding.command.lists_commands() && starts_with_at(line) {
             return Kind::Info;
         }
-        if name == Some(outstanding.command.name()) {
-            if let Some(kind) = own_line(line, outstanding) {
-                return kind;
-            }
+        if name == Some(outstanding.command.name())
+            && let Some(kind) = own_line(line, outstanding)
+        {
+            return kind;
         }
     }
     match name {
         Some(name) if is_urc_name(name) => Kind::Urc,
+        // Nobody asked for it, and whoever logs strangers must not log an identity.
+        Some(name) if is_sensitive_name(name) => Kind::Noise,
         Some(_) => Kind::Stranger,
         None if outstanding.is_some_and(|it| is_bare_answer(line, it.command)) => Kind::Info,
         None => Kind::Noise,
@@ -239,6 +241,13 @@ mod tests {
         assert_eq!(with("AT#XSMVER", "#XSMVER: \"v1.99.0\",\"3.3.99\""), Kind::Info);
         assert_eq!(with("AT+CGMR", "#XGNSS: 1,0"), Kind::Urc);
         assert_eq!(classify("#XMODEM: FAULT,0x1,0x2", None), Kind::Urc);
+    }
+
+    #[test]
+    fn an_identity_nobody_asked_for_is_noise() {
+        assert_eq!(classify("+CGSN: \"352656106647673\"", None), Kind::Noise);
+        assert_eq!(with("AT+CGMR", "%XICCID: 8901234567012345678F"), Kind::Noise);
+        assert_eq!(with("AT+CGMR", "+CNEW: 1"), Kind::Stranger);
     }
 
     #[test]

@@ -154,19 +154,7 @@ impl Command {
     /// Its arguments or its answer hold a credential or a subscriber or device identity: never to be printed whole.
     #[must_use]
     pub fn is_sensitive(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "+CGSN"
-                | "+CIMI"
-                | "%XICCID"
-                | "+CRSM"
-                | "+CNUM"
-                | "%CMNG"
-                | "+CPIN"
-                | "+CLCK"
-                | "+CPWD"
-                | "+CGAUTH"
-        )
+        is_sensitive_name(&self.name)
     }
 
     pub(crate) fn wire(&self, session: Terminator) -> Vec<u8> {
@@ -185,6 +173,14 @@ impl Command {
     pub(crate) fn lists_commands(&self) -> bool {
         matches!(self.name.as_str(), "+CLAC" | "#XCLAC")
     }
+}
+
+/// Commands whose arguments or answers hold a credential or an identity.
+pub(crate) fn is_sensitive_name(name: &str) -> bool {
+    matches!(
+        name,
+        "+CGSN" | "+CIMI" | "%XICCID" | "+CRSM" | "+CNUM" | "%CMNG" | "+CPIN" | "+CLCK" | "+CPWD" | "+CGAUTH"
+    )
 }
 
 impl fmt::Debug for Command {

@@ -43,7 +43,7 @@ impl ConnectionStatistics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionEvaluation {
     /// Result 0.
-    Evaluated(Evaluation),
+    Evaluated(Box<Evaluation>),
     /// Results 1 to 7 and any later one: no evaluation was possible.
     Refused(EvaluationRefused),
 }
@@ -102,7 +102,7 @@ impl ConnectionEvaluation {
         }
         // With result 0 the measurements must follow; without them there is nothing to tell.
         fields.text(3, "rsrp")?;
-        Ok(Self::Evaluated(Evaluation {
+        Ok(Self::Evaluated(Box::new(Evaluation {
             connected: Value::read(fields.get(1), |text| match text {
                 "0" => Some(false),
                 "1" => Some(true),
@@ -123,7 +123,7 @@ impl ConnectionEvaluation {
             tx_repetitions: fields.value(14),
             rx_repetitions: fields.value(15),
             path_loss_db: fields.value(16),
-        }))
+        })))
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
             panic!("refused");
         };
         assert_eq!(
-            evaluation,
+            *evaluation,
             Evaluation {
                 connected: Known(true),
                 energy: Known(5),

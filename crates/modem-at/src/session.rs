@@ -323,7 +323,7 @@ impl Session {
                 self.transmit.clear();
                 self.transmit.push_back(resync::attention(self.terminator, attempt));
             }
-            resync::Step::InStep => {
+            resync::Step::Synchronised => {
                 self.state = State::Synchronised;
                 self.stale = None;
                 self.send_next(now);

@@ -37,7 +37,7 @@ pub(super) enum Step {
     Wait,
     /// Send the `AT` of this attempt.
     Send(usize),
-    InStep,
+    Synchronised,
     GiveUp,
 }
 
@@ -60,7 +60,7 @@ impl Resync {
             return Step::Wait;
         }
         match self.settling {
-            Some(true) => Step::InStep,
+            Some(true) => Step::Synchronised,
             Some(false) | None => self.send(now, self.attempt + 1),
         }
     }
