@@ -1,1 +1,3 @@
 //! Simulated surroundings of a gateway.
+
+pub mod modem;
