@@ -111,7 +111,10 @@ pub struct Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Attention,
-    Settle,
+    /// Waiting for quiet after a final result; was the last one `OK`?
+    Settle {
+        ok: bool,
+    },
     SerialModem,
     SerialLteModem,
     Done,
@@ -154,10 +157,12 @@ impl Probe {
             return;
         }
         match self.step {
-            Step::Settle => self.ask_version(now, Step::SerialModem),
+            Step::Settle { ok: true } => self.ask_version(now, Step::SerialModem),
             // The version came, its OK was lost: the version is proof enough.
             Step::SerialModem | Step::SerialLteModem if self.version.is_some() => self.conclude(),
-            Step::Attention | Step::SerialModem | Step::SerialLteModem => self.attention(now),
+            Step::Attention | Step::Settle { ok: false } | Step::SerialModem | Step::SerialLteModem => {
+                self.attention(now);
+            }
             Step::Done => {}
         }
     }
@@ -202,13 +207,13 @@ impl Probe {
     fn handle_final(&mut self, now: Duration, ok: bool) {
         match (self.step, ok) {
             (Step::Attention, false) => self.attention(now),
-            (Step::Attention, true) if self.tries > 1 => {
-                self.step = Step::Settle;
+            // Answers to earlier attempts may be under way. Whoever answers works in order, so the last final result before
+            // a quiet moment belongs to the last AT and to its terminator.
+            (Step::Attention, true) | (Step::Settle { .. }, _) => {
+                self.step = Step::Settle { ok };
                 self.until = now.saturating_add(SETTLE);
             }
-            (Step::Attention, true) => self.ask_version(now, Step::SerialModem),
-            (Step::Settle, _) => self.until = now.saturating_add(SETTLE),
-            // A late OK of an earlier AT has no version with it: the answer proper is still to come.
+            // An OK without a version is a straggler: the answer proper is still to come.
             (Step::SerialModem | Step::SerialLteModem, true) => {
                 if self.version.is_some() {
                     self.conclude();

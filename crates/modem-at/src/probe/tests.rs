@@ -133,18 +133,38 @@ fn something_that_always_refuses_is_not_a_modem() {
     );
 }
 
+/// Answers a probe's questions in order, each `AT` settled before the next.
+fn answer(answers: &[&str]) -> Probe {
+    let mut now = Duration::ZERO;
+    let mut probe = Probe::new(now);
+    for text in answers {
+        probe.handle_bytes(now, text.as_bytes());
+        if matches!(probe.step, Step::Settle { .. }) {
+            now = probe.poll_timeout().unwrap();
+            probe.handle_timeout(now);
+        }
+    }
+    probe
+}
+
 #[test]
-fn a_late_ok_is_not_taken_for_the_version_answer() {
-    let mut probe = Probe::new(Duration::ZERO);
-    probe.handle_bytes(Duration::ZERO, b"OK\r\n");
-    // Left over from before the probe.
-    probe.handle_bytes(Duration::ZERO, b"OK\r\n");
+fn a_straggling_ok_is_not_taken_for_the_version_answer() {
+    let mut probe = answer(&["OK\r\n", "OK\r\n"]);
     assert_eq!(probe.outcome(), None);
-    probe.handle_bytes(Duration::ZERO, b"#XSMVER: \"v1.99.0\",\"3.3.99\"\r\nOK\r\n");
+    probe.handle_bytes(Duration::from_secs(1), b"#XSMVER: \"v1.99.0\",\"3.3.99\"\r\nOK\r\n");
     assert!(matches!(
         probe.outcome(),
         Some(ProbeOutcome::Found { application: Application::SerialModem { .. }, .. })
     ));
+}
+
+#[test]
+fn an_ok_left_over_from_another_terminator_is_not_believed() {
+    // Somebody else's OK, then the refusal of an LF build: CR LF is not the terminator.
+    let mut probe = answer(&["OK\r\nERROR\r\n"]);
+    assert_eq!(probe.poll_transmit().as_deref(), Some(b"AT\r\n".as_slice()));
+    probe.handle_bytes(Duration::from_secs(1), b"ERROR\r\n");
+    assert_eq!(probe.poll_transmit().as_deref(), Some(b"AT\n".as_slice()));
 }
 
 #[test]
@@ -165,8 +185,7 @@ fn the_bootloader_announces_itself() {
 
 #[test]
 fn echo_is_noticed() {
-    let mut probe = Probe::new(Duration::ZERO);
-    probe.handle_bytes(Duration::ZERO, b"AT\r\r\nOK\r\nAT#XSMVER\r\r\nERROR\r\nAT#XSLMVER\r\r\nERROR\r\n");
+    let probe = answer(&["AT\r\r\nOK\r\n", "AT#XSMVER\r\r\nERROR\r\n", "AT#XSLMVER\r\r\nERROR\r\n"]);
     assert_eq!(
         probe.outcome(),
         Some(&ProbeOutcome::Found {

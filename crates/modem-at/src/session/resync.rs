@@ -91,17 +91,9 @@ impl Resync {
     }
 }
 
-/// The `AT` of an attempt. Later ones first end whatever half a command may stand in the modem's input: a terminator,
-/// and, because a terminator inside quotes does not count, a quote and a terminator.
+/// The `AT` of an attempt. Later ones first end whatever half a command may stand in the modem's input. A quote that was
+/// left open there is not closed: where none is open, a quote would open one and swallow what follows.
 pub(super) fn attention(terminator: Terminator, attempt: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if attempt >= 3 {
-        bytes.push(b'"');
-    }
-    if attempt >= 1 {
-        bytes.extend_from_slice(terminator.bytes());
-    }
-    bytes.extend_from_slice(b"AT");
-    bytes.extend_from_slice(terminator.bytes());
-    bytes
+    let before: &[u8] = if attempt == 0 { b"" } else { terminator.bytes() };
+    [before, b"AT", terminator.bytes()].concat()
 }
