@@ -44,7 +44,7 @@ pub use identity::{
 pub use line::{LINE_MAX, LineSplitter};
 pub use monitor::{Camped, Monitor};
 pub use network::{AccessTechnology, Operator, OperatorName, ScannedOperator, parse_scan};
-pub use power::{EdrxCycle, PsmGrant};
+pub use power::{Edrx, EdrxCycle, PsmGrant};
 pub use probe::{AppVersion, Application, Probe, ProbeOutcome};
 pub use registration::{CellId, Registration, RegistrationStatus, RejectAdvice, RejectCause};
 pub use result::{CommandError, ReportedError, Success};

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::fields::{DecodeError, Fields, Value};
 use crate::network::AccessTechnology;
 use crate::timer::PsmTimer;
 
@@ -44,6 +45,59 @@ impl EdrxCycle {
             _ => 4,
         };
         Duration::from_millis(5120 * half_hyperframes)
+    }
+}
+
+/// What the network granted of eDRX, from an unsolicited `+CEDRXP` or the answer of `AT+CEDRXRDP`:
+/// `<AcT>[,"<requested>"[,"<granted>"[,"<ptw>"]]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edrx {
+    /// The access technology it holds for; `None` when eDRX is not used (0).
+    pub access_technology: Option<Value<AccessTechnology>>,
+    /// Asked for.
+    pub requested: Value<EdrxCycle>,
+    /// Granted; absent when not used.
+    pub granted: Value<EdrxCycle>,
+    /// Paging time window, as its four bits: see [`Edrx::paging_window`].
+    window: Value<EdrxCycle>,
+}
+
+impl Edrx {
+    /// Decodes the line.
+    ///
+    /// # Errors
+    /// Another line, or no access technology.
+    pub fn parse(line: &str) -> Result<Self, DecodeError> {
+        let fields = Fields::of(line, "+CEDRXP").or_else(|_| Fields::of(line, "+CEDRXRDP"))?;
+        // This command counts access technologies its own way.
+        let access_technology = match fields.text(0, "AcT-type")? {
+            "0" => None,
+            "4" => Some(Value::Known(AccessTechnology::LteM)),
+            "5" => Some(Value::Known(AccessTechnology::NbIot)),
+            other => Some(Value::Text(other.to_owned())),
+        };
+        Ok(Self {
+            access_technology,
+            requested: Value::read(fields.get(1), EdrxCycle::decode),
+            granted: Value::read(fields.get(2), EdrxCycle::decode),
+            window: Value::read(fields.get(3), EdrxCycle::decode),
+        })
+    }
+
+    /// The granted cycle, where it is used and understood.
+    #[must_use]
+    pub fn cycle(&self) -> Option<Duration> {
+        Some(self.granted.known()?.length(*self.access_technology.as_ref()?.known()?))
+    }
+
+    /// The paging time window, where it is used and understood.
+    #[must_use]
+    pub fn paging_window(&self) -> Option<Duration> {
+        let step = match self.access_technology.as_ref()?.known()? {
+            AccessTechnology::LteM => 1280,
+            AccessTechnology::NbIot => 2560,
+        };
+        Some(Duration::from_millis(step * (u64::from(self.window.known()?.bits) + 1)))
     }
 }
 
@@ -111,6 +165,26 @@ mod tests {
             (EdrxCycle::decode(""), EdrxCycle::decode("00112"), EdrxCycle::decode("+011")),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn a_granted_cycle_and_its_window() {
+        let edrx = Edrx::parse("+CEDRXP: 4,\"0011\",\"0011\",\"0011\"").unwrap();
+        assert_eq!(edrx.cycle(), Some(Duration::from_millis(40_960)));
+        assert_eq!(edrx.paging_window(), Some(Duration::from_millis(5120)));
+        let edrx = Edrx::parse("+CEDRXRDP: 4,\"0011\",\"0010\",\"1001\"").unwrap();
+        assert_eq!(edrx.cycle(), Some(Duration::from_millis(20_480)));
+        assert_eq!(edrx.paging_window(), Some(Duration::from_millis(12_800)));
+    }
+
+    #[test]
+    fn edrx_that_is_not_used_has_no_cycle() {
+        let unused = Edrx::parse("+CEDRXP: 0").unwrap();
+        assert_eq!((unused.access_technology.clone(), unused.cycle()), (None, None));
+        assert_eq!(Edrx::parse("+CEDRXRDP: 5,\"0010\",\"\",\"\"").unwrap().cycle(), None);
+        let satellite = Edrx::parse("+CEDRXP: 6,\"0011\",\"0011\",\"0011\"").unwrap();
+        assert_eq!(satellite.access_technology, Some(Value::Text("6".to_owned())));
+        assert_eq!((satellite.cycle(), satellite.paging_window()), (None, None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod tests;
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::fmt;
 
 pub use event::{CommandDone, CommandId, Event, Noise, SubmitError};
 
@@ -32,7 +33,6 @@ const ANSWER_LINES_MAX: usize = 512;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// A command session over one AT channel.
-#[derive(Debug)]
 pub struct Session {
     terminator: Terminator,
     splitter: LineSplitter,
@@ -47,7 +47,6 @@ pub struct Session {
     noise: Noise,
 }
 
-#[derive(Debug)]
 enum State {
     Synchronised,
     Unsynchronised,
@@ -56,7 +55,6 @@ enum State {
     Data,
 }
 
-#[derive(Debug)]
 struct Busy {
     id: CommandId,
     command: Command,
@@ -335,6 +333,24 @@ impl Session {
                 self.events.report(Event::Silent, &mut self.noise);
             }
         }
+    }
+}
+
+/// States and counts only: lines and bytes may hold identities and credentials.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Synchronised => "synchronised",
+            State::Unsynchronised => "unsynchronised",
+            State::Busy(_) => "busy",
+            State::Resync(_) => "resynchronising",
+            State::Data => "data",
+        };
+        f.debug_struct("Session")
+            .field("state", &state)
+            .field("queued", &self.queue.len())
+            .field("noise", &self.noise)
+            .finish_non_exhaustive()
     }
 }
 

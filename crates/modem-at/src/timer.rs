@@ -44,12 +44,12 @@ impl PsmTimer {
     /// timer of this kind is that long.
     #[must_use]
     pub fn encode(at_least: Duration, kind: TimerKind) -> Option<String> {
-        let wanted = at_least.as_secs() + u64::from(at_least.subsec_nanos() > 0);
+        let wanted = at_least.as_secs().saturating_add(u64::from(at_least.subsec_nanos() > 0));
         (0u8..7)
             .filter_map(|unit| {
                 let seconds = unit_seconds(kind, unit)?;
                 let value = wanted.div_ceil(seconds);
-                (value <= 31).then_some((value * seconds, unit, value))
+                (value <= 31).then(|| (value * seconds, unit, value))
             })
             .min()
             .map(|(_, unit, value)| format!("{unit:03b}{value:05b}"))
@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(encode(2, TimerKind::ActiveTime).as_deref(), Some("00000001"));
         assert_eq!(encode(63, TimerKind::ActiveTime).as_deref(), Some("00100010"));
         assert_eq!(encode(320 * 3600 * 32, TimerKind::PeriodicTauExt), None);
+        assert_eq!(PsmTimer::encode(Duration::MAX, TimerKind::PeriodicTauExt), None);
     }
 
     proptest! {

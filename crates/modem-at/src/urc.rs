@@ -4,6 +4,7 @@ use crate::classify::name_of;
 use crate::device::SimState;
 use crate::event::{FaultEvent, ModemEvent, PdnEvent, Rrc};
 use crate::fields::Fields;
+use crate::power::Edrx;
 use crate::registration::Registration;
 use crate::signal::CesqReport;
 use crate::time::NetworkTime;
@@ -30,6 +31,8 @@ pub enum Urc {
         /// Millivolts.
         millivolts: u32,
     },
+    /// `+CEDRXP`.
+    Edrx(Edrx),
     /// `#XMODEM`.
     Fault(FaultEvent),
     /// Any other `#X...` of the application, as it came.
@@ -60,6 +63,7 @@ impl Urc {
             "%MDMEV" => ModemEvent::parse(line).ok().map(Self::Modem),
             "+CGEV" => PdnEvent::parse(line).ok().map(Self::Pdn),
             "%XTIME" => NetworkTime::parse(line).ok().map(Self::Time),
+            "+CEDRXP" => Edrx::parse(line).ok().map(Self::Edrx),
             "%XVBATLOWLVL" => {
                 let millivolts = Fields::of(line, "%XVBATLOWLVL").ok()?.number(0, "vbat").ok()?;
                 Some(Self::LowVoltage { millivolts })

@@ -97,7 +97,7 @@ impl Noise {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Events {
     queue: VecDeque<Event>,
     results: usize,

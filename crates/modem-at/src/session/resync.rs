@@ -21,7 +21,6 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// A line that never falls quiet is not waited for longer than this.
 const LIMIT: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
 pub(super) struct Resync {
     attempt: usize,
     /// When this attempt's wait, or the settling, ends.
@@ -32,7 +31,6 @@ pub(super) struct Resync {
 }
 
 /// What the session shall do.
-#[derive(Debug)]
 pub(super) enum Step {
     Wait,
     /// Send the `AT` of this attempt.

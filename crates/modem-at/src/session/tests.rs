@@ -473,6 +473,19 @@ fn identities_do_not_show_in_debug_output() {
     let (done, _) = desk.ask("AT+CGSN", b"352656106647673\r\nOK\r\n", 99);
     assert_eq!(done.lines, ["352656106647673"]);
     assert!(!format!("{done:?}").contains("3526"));
+    desk.hears("352656106647673");
+    assert!(!format!("{:?}", desk.session).contains("3526"));
+}
+
+#[test]
+fn long_measurements_come_as_reports() {
+    let mut desk = Desk::in_step();
+    let measured = "%NCELLMEAS: 0,\"021D140C\",\"24201\",\"0821\",65535,5300,449,50,15,10891,5300,194,46,8,0,1650,292,60,27,24,8061152878017748";
+    let (done, urcs) = desk.ask("AT%NCELLMEAS", format!("{measured}\r\nOK\r\n").as_bytes(), 30);
+    assert_eq!(done.lines, Vec::<String>::new());
+    assert_eq!(urcs, [Urc::Other(measured.to_owned())]);
+    // Ten fields of the serving cell, five a neighbour, and the time of the timing advance.
+    assert_eq!(crate::Fields::of(measured, "%NCELLMEAS").unwrap().len(), 10 + 2 * 5 + 1);
 }
 
 /// A modem that works through its input in order, each command taking its own time, and sometimes loses an answer.
