@@ -3,5 +3,6 @@
 pub mod bus;
 pub mod clock;
 pub mod device;
+pub mod modem;
 pub mod pty;
 pub mod relay;

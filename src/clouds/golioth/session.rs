@@ -363,6 +363,8 @@ impl Live<'_> {
                 self.probe(now);
             }
             dtls::Event::Closed { why } => return Err(ended(&why, self.connected)),
+            // A later event of the core that this lane has no use for.
+            _ => {}
         }
         Ok(())
     }
