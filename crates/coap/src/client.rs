@@ -21,12 +21,18 @@ use crate::wire::{Wire, blank};
 /// Observe = 0 and Observe = 1 in a request.
 const REGISTER: u32 = 0;
 const DEREGISTER: u32 = 1;
+/// Blocks of transfers on their way that may pass a waiting request.
+const MAX_STREAK: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Client {
     open: BTreeMap<RequestId, Open>,
-    /// Requests with a message to send, in turn.
+    /// Requests not begun, in turn.
     ready: VecDeque<RequestId>,
+    /// Transfers with their next block to send, in turn.
+    begun: VecDeque<RequestId>,
+    /// How many of `begun` went in a row while others waited.
+    streak: u32,
     observations: BTreeMap<ObservationId, Observation>,
     next_request: u64,
     next_observation: u64,
@@ -57,7 +63,7 @@ enum Purpose {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// In [`Client::ready`].
+    /// In [`Client::ready`] or [`Client::begun`].
     Queued,
     /// A Confirmable message is out; its timer runs in the wire. Takes a place in the window.
     Sent { id: u16 },
@@ -72,6 +78,8 @@ impl Client {
         Client {
             open: BTreeMap::new(),
             ready: VecDeque::new(),
+            begun: VecDeque::new(),
+            streak: 0,
             observations: BTreeMap::new(),
             next_request: 0,
             next_observation: 0,
@@ -199,6 +207,7 @@ impl Client {
     /// Ends every request with `SessionLost` and lapses every observation.
     pub(crate) fn reset(&mut self, wire: &mut Wire) -> Vec<ObservationId> {
         self.ready.clear();
+        self.begun.clear();
         for (id, open) in core::mem::take(&mut self.open) {
             match open.purpose {
                 Purpose::Request | Purpose::Ping => wire.raise(Event::Failed {
@@ -299,7 +308,7 @@ impl Client {
             Step::Continue => {
                 if let Some(open) = self.open.get_mut(&id) {
                     open.phase = Phase::Queued;
-                    self.ready.push_back(id);
+                    self.begun.push_back(id);
                 }
             }
             Step::Done(response) => self.complete(wire, now, id, *response, certain),
@@ -338,7 +347,7 @@ impl Client {
             phase.into_iter().chain(open.deadline).min()
         };
         // Without room in the window a queued request waits for another one's end, which has its own timer.
-        let blocked_by_ids = (!self.ready.is_empty() && self.has_window(wire))
+        let blocked_by_ids = (!(self.ready.is_empty() && self.begun.is_empty()) && self.has_window(wire))
             .then(|| wire.ids.free_at(wire.config.exchange_lifetime()))
             .flatten();
         self.open.values().filter_map(of_request).chain(blocked_by_ids).min()
@@ -435,7 +444,7 @@ impl Client {
     /// Sends what the window allows, in turn.
     fn pump(&mut self, wire: &mut Wire, now: Duration) {
         while self.has_window(wire) && wire.has_id(now) {
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.next_in_turn() else { return };
             let Some(open) = self.open.get_mut(&id) else { continue };
             let message = match &open.transfer {
                 Some(transfer) => transfer.message(open.token),
@@ -452,6 +461,18 @@ impl Client {
                 Phase::Sent { id: message_id }
             };
         }
+    }
+
+    /// Transfers that have begun go first, because the peer does not keep half a body for ever; but a long one does not
+    /// starve the others.
+    fn next_in_turn(&mut self) -> Option<RequestId> {
+        let others_turn = self.streak >= MAX_STREAK && !self.ready.is_empty();
+        if let Some(id) = (!others_turn).then(|| self.begun.pop_front()).flatten() {
+            self.streak += 1;
+            return Some(id);
+        }
+        self.streak = 0;
+        self.ready.pop_front()
     }
 
     /// The open request a response answers: by message id and token when piggybacked, else by token.
@@ -541,7 +562,10 @@ impl Client {
                 let out = wire.confirmables.stop(message_id);
                 open.retransmissions += out.map_or(0, |entry| entry.retransmissions);
             }
-            Phase::Queued => self.ready.retain(|other| *other != id),
+            Phase::Queued => {
+                self.ready.retain(|other| *other != id);
+                self.begun.retain(|other| *other != id);
+            }
             Phase::SentOnce { .. } | Phase::Waiting { .. } => {}
         }
         Some(open)

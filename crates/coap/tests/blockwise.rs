@@ -1,5 +1,7 @@
 //! Block-wise transfer between an endpoint and the bytes another implementation sends.
 
+#![cfg(test)]
+
 mod support;
 
 use fieldgate_coap::{Block, Code, Config, Endpoint, Event, Failure, Request, Response, Szx, format, number};
@@ -211,4 +213,18 @@ fn the_gap_of_a_skipped_block_is_408() {
     let reply = sent_one(&mut server);
     assert_eq!((reply.code, reply.option(27)), (0x88, Some(vec![0x28])));
     assert!(events(&mut server).is_empty());
+}
+
+#[test]
+fn a_long_transfer_neither_waits_behind_new_requests_nor_starves_them() {
+    let config = Config { initial_window: 1, max_in_flight: 1, ..Config::default() };
+    let (mut client, mut server) = pair(config, Config::default());
+    client.request(secs(0), Request::post("long").payload(42, body(20_000))).unwrap();
+    for _ in 0..10 {
+        client.request(secs(0), Request::post("short")).unwrap();
+    }
+    let (requests, heard) = talk(&mut client, &mut server, |_| Response::new(Code::CHANGED));
+    assert_eq!(heard.len(), 11);
+    let long = requests.iter().position(|request| request.path == ["long"]).unwrap();
+    assert_eq!(long, 4, "one short one for four blocks");
 }

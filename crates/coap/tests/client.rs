@@ -1,5 +1,7 @@
 //! What a client may rely on: every request ends once, with what the peer said or why it did not.
 
+#![cfg(test)]
+
 mod support;
 
 use fieldgate_coap::{Code, Config, Event, Failure, Request, SendError, Szx, format, number};
