@@ -1,6 +1,7 @@
 //! fieldgate: a gateway agent that loses nothing.
 
 pub mod board;
+pub mod cli;
 pub mod clock;
 pub mod clouds;
 pub mod config;
