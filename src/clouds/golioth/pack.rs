@@ -177,7 +177,7 @@ mod tests {
     fn the_values_of_an_instant_share_one_map_and_come_back_exactly() {
         let rows = [
             row(0, 1, "a", Value::Steps(215)),
-            row(1, 1, "b", Value::Steps(-3)),
+            row(1, 1, "c", Value::Steps(-3)),
             row(2, 2, "a", Value::Absent),
         ];
         let (body, count) = pack(None, &rows, 1024).unwrap();
