@@ -93,7 +93,9 @@ pub enum ProviderError {
         operation: Operation,
     },
     /// The cloud refuses the key.
-    #[error("{service} refuses the management key ({detail}). Check that it belongs to this project and is still valid")]
+    #[error(
+        "{service} refuses the management key ({detail}). Check that it belongs to this project and is still valid"
+    )]
     Refused {
         /// The cloud.
         service: String,
