@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod reading;
 pub mod registry;
 pub mod sabotage;
+pub mod sensors;
 pub mod serial;
 pub mod store;
 pub mod uplink;
