@@ -1,8 +1,10 @@
 //! Wiring: every room meets every other here and nowhere else.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::rim::Rim;
@@ -11,6 +13,10 @@ use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
 use crate::board::Board;
 use crate::clouds::golioth;
+use crate::clouds::mqtt::MqttLink;
+use crate::http::sources::{GatewayFacts, NoDevices, NoFirmwareLog, Sources};
+use crate::http::{self, Door};
+use crate::sensors;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
 
@@ -39,8 +45,49 @@ impl Daemon {
         let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
         let daemon = Self { board, stores, supervisor, stop };
         daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
+        daemon.buses(config, rim);
         daemon.links(config, rim)?;
         Ok(daemon)
+    }
+
+    fn buses(&self, config: &SharedConfig, rim: &Rim) {
+        let mut ids = self.stores.queue.streams();
+        for bus in &config.buses {
+            // The same order in which the streams were opened: see `stores::streams`.
+            let (own, rest) = ids.split_at(sensors::streams(bus).len().min(ids.len()));
+            ids = rest;
+            let (queue, board) = (self.stores.queue.clone(), Arc::clone(&self.board));
+            self.lane(sensors::lane(bus.clone(), own.to_vec(), queue, rim.clone(), board, self.stop.clone()));
+        }
+    }
+
+    /// Starts the page and the API, if the configuration wants them. Sockets of its own: left out in virtual time.
+    pub fn serve(
+        &self,
+        config: &SharedConfig,
+        rim: &Rim,
+        door: Door,
+    ) -> Option<watch::Receiver<Option<SocketAddr>>> {
+        let http = config.http.as_ref()?;
+        let supervisor = Arc::clone(&self.supervisor);
+        let sources = Sources {
+            board: Arc::clone(&self.board),
+            queue: self.stores.queue.status(),
+            destinations: self.stores.queue.destinations().into(),
+            gateway: GatewayFacts {
+                name: config.gateway.name.clone(),
+                serial: config.gateway.serial.clone(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                started: rim.clock.mono(),
+            },
+            clock: Arc::clone(&rim.clock),
+            firmware_log: Arc::new(NoFirmwareLog),
+            devices: Arc::new(NoDevices),
+            silent_lanes: Arc::new(move || supervisor.silent()),
+        };
+        let (lane, address) = http::lane(http, door, sources, self.stop.clone());
+        self.lane(lane);
+        Some(address)
     }
 
     fn lane(&self, lane: Lane) {
@@ -53,6 +100,13 @@ impl Daemon {
             let (link, lane) =
                 golioth::session::link(settings, &config.path, window, rim, &self.board, &self.stop)
                     .map_err(|e| e.to_string())?;
+            self.lane(lane);
+            self.drain(link, config, rim);
+        }
+        for settings in &config.mqtt {
+            let serial = &config.gateway.serial;
+            let (link, lane) =
+                MqttLink::new(settings, serial, &config.path, window, rim, &self.board, &self.stop);
             self.lane(lane);
             self.drain(link, config, rim);
         }

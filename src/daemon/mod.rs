@@ -6,6 +6,7 @@
 //! - [`service`] is the life of the process around it: lock, readiness, watchdog, signals, clean stop.
 
 pub mod build;
+mod inherited;
 pub mod rim;
 pub mod service;
 pub mod stores;

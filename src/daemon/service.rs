@@ -14,6 +14,7 @@ use super::rim::{self, Rim};
 use super::stores::Stores;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::http::Door;
 use crate::sabotage;
 
 /// A sync slower than this is said; the watchdog goes on being fed, because a slow disk is not mended by a restart.
@@ -36,6 +37,9 @@ pub async fn run(config: Config) -> Result<(), String> {
     let config = Arc::new(config);
     let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
     let daemon = Daemon::start(&config, &rim, stores)?;
+    let inherited = super::inherited::listener();
+    let door = inherited.map_or(Door::Bind, Door::Inherited);
+    daemon.serve(&config, &rim, door);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(1)).await;
     }

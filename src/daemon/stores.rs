@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::rim::Rim;
 use crate::config::Config;
+use crate::sensors;
 use crate::store::queue::{self, DestinationSpec, Epoch, OpenOptions, Queue};
 use crate::store::sqlite::OpenError;
 
@@ -17,8 +18,7 @@ pub struct Stores {
 /// Every stream of the configuration, in the order its buses, slaves and points are written.
 #[must_use]
 pub fn streams(config: &Config) -> Vec<queue::StreamSpec> {
-    let _ = config;
-    Vec::new()
+    config.buses.iter().flat_map(sensors::streams).collect()
 }
 
 impl Stores {
