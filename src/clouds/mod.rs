@@ -2,3 +2,4 @@
 //! nowhere else but in the configuration and in the factory that builds it.
 
 pub mod golioth;
+pub mod mqtt;

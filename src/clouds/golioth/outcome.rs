@@ -19,21 +19,24 @@ pub fn of_response(response: &Response) -> Outcome {
     let said = said(response);
     match response.code {
         code if code.is_success() => Outcome::Acknowledged,
-        Code::TOO_MANY_REQUESTS => Outcome::Later { after: max_age(response).unwrap_or(Duration::from_secs(1)) },
+        Code::TOO_MANY_REQUESTS => {
+            Outcome::Later { after: max_age(response).unwrap_or(Duration::from_secs(1)) }
+        }
         code if code.class() == 5 => Outcome::Later { after: max_age(response).unwrap_or(LATER) },
         Code::UNAUTHORIZED | Code::FORBIDDEN => Outcome::LinkSick {
             why: format!("Golioth answers {}{said}", response.code),
-            next_step: "check in the Golioth console that this device is enabled and that its credential belongs to \
+            next_step:
+                "check in the Golioth console that this device is enabled and that its credential belongs to \
                         this project"
-                .into(),
+                    .into(),
         },
         Code::NOT_FOUND => Outcome::LinkSick {
             why: format!("Golioth answers {} on a service path{said}", response.code),
             next_step: "check golioth.endpoint and golioth.stream_path in the configuration".into(),
         },
-        Code::REQUEST_ENTITY_TOO_LARGE => {
-            Outcome::TooLarge { limit: response.size1.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) }
-        }
+        Code::REQUEST_ENTITY_TOO_LARGE => Outcome::TooLarge {
+            limit: response.size1.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
+        },
         Code::BAD_REQUEST | Code::UNSUPPORTED_CONTENT_FORMAT | Code::UNPROCESSABLE_ENTITY => {
             Outcome::Bad { why: format!("Golioth answers {}{said}", response.code) }
         }

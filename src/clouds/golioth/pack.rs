@@ -11,7 +11,11 @@ use crate::uplink::link::EpochStatement;
 /// Packs as many of `queued` as fit `limit` bytes: all values of an instant in one map, as long as they stand together.
 /// Returns the body and how many readings are in it; `None` when not even the first fits.
 #[must_use]
-pub fn pack(statement: Option<&EpochStatement>, queued: &[QueuedRow], limit: usize) -> Option<(Vec<u8>, usize)> {
+pub fn pack(
+    statement: Option<&EpochStatement>,
+    queued: &[QueuedRow],
+    limit: usize,
+) -> Option<(Vec<u8>, usize)> {
     let mut packer = RowsPacker::new(limit);
     if let Some(statement) = statement {
         push_statement(&mut packer, statement)?;
@@ -34,13 +38,18 @@ fn push_statement(packer: &mut RowsPacker, statement: &EpochStatement) -> Option
         None => Vec::new(),
     };
     let previous = |last_sequences| {
-        statement.previous.as_ref().map(|(epoch, _)| PreviousEpoch { epoch: epoch.0.to_be_bytes(), last_sequences })
+        statement
+            .previous
+            .as_ref()
+            .map(|(epoch, _)| PreviousEpoch { epoch: epoch.0.to_be_bytes(), last_sequences })
     };
     let epoch = statement.epoch.0.to_be_bytes();
     // Very many groups may not fit beside any reading; then the statement goes without them rather than not at all.
     for last_sequences in [sequences.as_slice(), &[]] {
         let whole = WireStatement { epoch, previous: previous(last_sequences) };
-        if matches!(packer.push_epoch(&whole), Ok(Push::Pushed)) && packer.encoded_bytes() * 2 <= packer.limit_bytes() {
+        if matches!(packer.push_epoch(&whole), Ok(Push::Pushed))
+            && packer.encoded_bytes() * 2 <= packer.limit_bytes()
+        {
             return Some(());
         }
         *packer = RowsPacker::new(packer.limit_bytes());
@@ -92,7 +101,10 @@ fn push_without_bad(packer: &mut RowsPacker, rows: &[QueuedRow]) -> (usize, bool
 }
 
 fn same_instant(a: &QueuedRow, b: &QueuedRow) -> bool {
-    a.sequence == b.sequence && a.epoch.number == b.epoch.number && a.at == b.at && a.stream.group == b.stream.group
+    a.sequence == b.sequence
+        && a.epoch.number == b.epoch.number
+        && a.at == b.at
+        && a.stream.group == b.stream.group
 }
 
 fn time(row: &QueuedRow) -> RowTime {
@@ -163,7 +175,11 @@ mod tests {
 
     #[test]
     fn the_values_of_an_instant_share_one_map_and_come_back_exactly() {
-        let rows = [row(0, 1, "a", Value::Steps(215)), row(1, 1, "b", Value::Steps(-3)), row(2, 2, "a", Value::Absent)];
+        let rows = [
+            row(0, 1, "a", Value::Steps(215)),
+            row(1, 1, "c", Value::Steps(-3)),
+            row(2, 2, "a", Value::Absent),
+        ];
         let (body, count) = pack(None, &rows, 1024).unwrap();
         assert_eq!(count, 3);
         let elements = decode_rows(&body).unwrap();
@@ -178,7 +194,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_for_the_next_message() {
-        let rows: Vec<_> = (0..400).map(|n| row(n, u64::from(n) + 1, "a", Value::Steps(i64::from(n)))).collect();
+        let rows: Vec<_> =
+            (0..400).map(|n| row(n, u64::from(n) + 1, "a", Value::Steps(i64::from(n)))).collect();
         let mut at = 0;
         let mut seen = Vec::new();
         while at < rows.len() {
@@ -196,8 +213,9 @@ mod tests {
 
     #[test]
     fn an_instant_longer_than_a_message_is_divided_under_its_sequence() {
-        let rows: Vec<_> =
-            (0..64).map(|n| row(n, 7, &format!("alias_{n:02}"), Value::Text("x".repeat(40).into()))).collect();
+        let rows: Vec<_> = (0..64)
+            .map(|n| row(n, 7, &format!("alias_{n:02}"), Value::Text("x".repeat(40).into())))
+            .collect();
         let mut at = 0;
         let mut aliases = 0;
         while at < rows.len() {

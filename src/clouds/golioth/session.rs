@@ -177,12 +177,9 @@ impl Keeper {
         let place = format!("{}:{}", target.host, target.port);
         self.say(LinkPhase::Connecting, format!("connecting to {place}"));
         self.progress.waiting("connecting", HANDSHAKE_DEADLINE);
-        let socket = self
-            .rim
-            .net
-            .udp(&self.settings.target)
-            .await
-            .map_err(|e| waits(format!("{place} cannot be reached: {e}. Check the cellular interface and DNS")))?;
+        let socket = self.rim.net.udp(&self.settings.target).await.map_err(|e| {
+            waits(format!("{place} cannot be reached: {e}. Check the cellular interface and DNS"))
+        })?;
         let random = Arc::clone(&self.rim.random);
         let now = self.rim.now();
         let session = Session::client(&self.settings.client, now, Box::new(move |bytes| random.fill(bytes)))
@@ -349,7 +346,11 @@ impl Live<'_> {
                 self.heard(now);
                 self.keeper.state.handshakes += 1;
                 let cid = if connection.peer_cid.is_some() { " with Connection ID" } else { "" };
-                tracing::info!(suite = connection.suite.name(), cid = connection.peer_cid.is_some(), "connected to Golioth");
+                tracing::info!(
+                    suite = connection.suite.name(),
+                    cid = connection.peer_cid.is_some(),
+                    "connected to Golioth"
+                );
                 self.keeper.say(LinkPhase::Up, format!("connected, {}{cid}", connection.suite.name()));
                 self.observe_manifest(now);
                 self.keeper.ends.up.send_replace(true);
@@ -411,11 +412,15 @@ impl Live<'_> {
                 self.manifest_arrived(&response.payload);
             }
             Event::ObservationEnded { observation, why } if Some(observation) == self.manifest => {
-                tracing::info!(?why, "the manifest is no longer observed; it is asked for again with the keepalive");
+                tracing::info!(
+                    ?why,
+                    "the manifest is no longer observed; it is asked for again with the keepalive"
+                );
                 self.next_keepalive = self.next_keepalive.min(now + Duration::from_secs(60));
             }
             Event::Request(request) => {
-                let _ = self.endpoint.respond(now, request.exchange, coap::Response::new(coap::Code::NOT_FOUND));
+                let _ =
+                    self.endpoint.respond(now, request.exchange, coap::Response::new(coap::Code::NOT_FOUND));
             }
             _ => {}
         }
@@ -478,11 +483,13 @@ impl Live<'_> {
     }
 
     fn probe(&mut self, now: Duration) {
-        if !self.connected || self.probe.is_some() || self.last_probe.is_some_and(|at| now < at + PROBE_EVERY) {
+        if !self.connected || self.probe.is_some() || self.last_probe.is_some_and(|at| now < at + PROBE_EVERY)
+        {
             return;
         }
         self.last_probe = Some(now);
-        let get = coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number()).deadline(PROBE_DEADLINE);
+        let get =
+            coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number()).deadline(PROBE_DEADLINE);
         if let Ok(id) = self.endpoint.request(now, get) {
             self.pace.leaves(now);
             self.waiting.insert(id, Waiting::Probe);
@@ -531,7 +538,9 @@ impl Live<'_> {
                     tracing::warn!("nobody takes manifests; it will come again");
                 }
             }
-            Err(error) => tracing::warn!(%error, "the cloud's manifest is not one; nothing is deployed from it"),
+            Err(error) => {
+                tracing::warn!(%error, "the cloud's manifest is not one; nothing is deployed from it")
+            }
         }
     }
 
@@ -561,12 +570,16 @@ fn report_request(report: &Report) -> Option<coap::Request> {
     let Report::Component { package, version, target, state, reason } = report;
     let path = paths::component(package).ok()?;
     let body = state_report::StateReport {
-        state: state_report::State::from_code(u64::from(*state).try_into().ok()?)?,
-        reason: state_report::Reason::from_code((*reason).into())?,
+        state: state_report::State::from_code(*state)?,
+        reason: state_report::Reason::from_code(*reason)?,
         package,
         version: version.as_deref(),
         target: target.as_deref(),
     }
     .encode();
-    Some(coap::Request::post(&path).payload(ContentFormat::Cbor.number(), body).deadline(Duration::from_secs(120)))
+    Some(
+        coap::Request::post(&path)
+            .payload(ContentFormat::Cbor.number(), body)
+            .deadline(Duration::from_secs(120)),
+    )
 }

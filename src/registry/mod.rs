@@ -1,0 +1,3 @@
+//! The rules over the registry.
+
+pub mod provider;
