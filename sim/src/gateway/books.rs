@@ -132,3 +132,10 @@ pub async fn read(program: &Path, config: &Path) -> Result<Books, Trouble> {
         detail: format!("{error}; it said {:?}", String::from_utf8_lossy(&output.stderr)),
     })
 }
+
+impl Books {
+    /// The epochs that ended without a clean stop, by the records of it.
+    pub fn unclean_stops(&self) -> impl Iterator<Item = &str> {
+        self.gap_records.iter().filter(|gap| gap.reason == "unclean_stop").filter_map(|gap| gap.epoch.as_deref())
+    }
+}

@@ -89,7 +89,7 @@ impl Installation {
              [[firmware.component]]\npackage = \"main\"\n\n\
              {cell}\
              [[firmware.component]]\npackage = \"sensor-board\"\nversion_from = \"fixed\"\nversion = \"1.2.3\"\n\n\
-             [[bus]]\nname = \"{bus}\"\nkind = \"modbus-rtu\"\nport = \"{bus_port}\"\nbaud = {baud}\n{slaves}",
+             [[bus]]\nname = \"{bus}\"\nkind = \"modbus-rtu\"\nport = \"{bus_port}\"\nbaud = {baud}\ntimeout = \"2s\"\n{slaves}",
             state = self.state_dir.display(),
             commit = self.commit_window.as_millis(),
             linger = self.linger.as_millis(),

@@ -8,7 +8,9 @@
 pub mod books;
 pub mod child;
 pub mod config;
+pub mod firmware;
 pub mod http;
+pub mod machine;
 pub mod points;
 pub mod reckon;
 pub mod status;

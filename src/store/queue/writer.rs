@@ -326,6 +326,7 @@ impl Writer {
             let early = std::mem::replace(&mut waiting.reply, reply);
             let (accepted, refused) = (waiting.accepted, waiting.refused);
             let _ = early.send(Ok(Accepted { epoch: self.options.epoch, sequence, accepted, refused }));
+            self.publish();
         }
         self.pending.captures.push(waiting);
         self.open_window(now);
@@ -412,6 +413,13 @@ impl Writer {
             if let Some(intake) = self.books.intake.get(&stream.id).filter(|i| i.epoch == self.epoch_number) {
                 let sequence = newest.entry(stream.group.clone()).or_default();
                 *sequence = intake.last_sequence.max(*sequence);
+            }
+        }
+        if crate::sabotage::on("answer-before-commit") {
+            for stream in &self.streams {
+                if let Some((_, sequence)) = self.pending.intake.get(&stream.id) {
+                    newest.insert(stream.group.clone(), *sequence);
+                }
             }
         }
         for intake in self.books.intake.values() {
