@@ -74,11 +74,10 @@ async fn eight_dead_of_thirty_two_leave_the_others_their_time() {
         assert!(record.all_missed(&format!("s{unit}.count")) <= 8, "{:?}", record.missed);
     }
     apart.sort();
-    for q in [50, 90, 95, 97, 98, 99] {
-        eprintln!("{q}: {:?}", apart[apart.len() * q / 100]);
+
     }
-    let (p98, most) = (apart[apart.len() * 98 / 100], apart[apart.len() - 1]);
-    assert!(p98 <= PERIOD / 10, "98 of 100 intervals are within {p98:?} of a second");
+    let (p99, most) = (apart[apart.len() * 99 / 100], apart[apart.len() - 1]);
+    assert!(p99 <= PERIOD / 10, "99 of 100 intervals are within {p99:?} of a second");
     assert!(most < PERIOD, "{most:?}");
     assert_eq!(
         line.bus.lock().unwrap().ledger().line.crowded,
