@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod cloud;
 pub mod device;
 pub mod modem;
 pub mod pty;
