@@ -1,10 +1,12 @@
 //! fieldgate: a gateway agent that loses nothing.
 
 pub mod board;
+pub mod cli;
 pub mod clock;
 pub mod clouds;
 pub mod config;
 pub mod daemon;
+pub mod ota;
 pub mod reading;
 pub mod registry;
 pub mod sabotage;
