@@ -144,7 +144,7 @@ impl World {
         let loaded = config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
         let config = Arc::new(loaded.config);
         let stores = Stores::inline(&config, &rim).unwrap();
-        let daemon = Daemon::start(&config, &rim, stores).await.unwrap();
+        let daemon = Daemon::start(&config, &rim, stores).unwrap();
         Self { daemon, dir, wires }
     }
 
