@@ -4,6 +4,7 @@
 //! so that systemd and people can tell it from a crash).
 
 mod check;
+pub mod firmware;
 mod queue;
 mod run;
 mod status;
@@ -48,11 +49,28 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look into the history of firmware versions.
+    Firmware {
+        #[command(subcommand)]
+        command: FirmwareCommand,
+    },
     /// Look into the queue of readings.
     Queue {
         #[command(subcommand)]
         command: queue::Command,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum FirmwareCommand {
+    /// Which versions ran here, oldest first.
+    History {
+        /// Only this package.
+        #[arg(long, value_name = "PACKAGE")]
+        component: Option<String>,
+    },
+    /// Check that nobody rewrote the history.
+    Verify,
 }
 
 /// Runs the program.
@@ -64,6 +82,9 @@ pub fn main() -> ExitCode {
         Command::Check => check::check(&arguments.config),
         Command::Status { json } => {
             with_config(&arguments.config, |loaded| status::status(&loaded.config, json))
+        }
+        Command::Firmware { command } => {
+            with_config(&arguments.config, |loaded| firmware_command(&loaded.config, &command))
         }
         Command::Queue { command } => {
             with_config(&arguments.config, |loaded| queue::queue(&loaded.config, &command))
@@ -87,4 +108,24 @@ fn with_config(path: &std::path::Path, then: impl FnOnce(Loaded) -> ExitCode) ->
 
 fn queue_file(config: &Config) -> PathBuf {
     config.gateway.state_dir.join("queue.db")
+}
+
+fn firmware_command(config: &Config, command: &FirmwareCommand) -> ExitCode {
+    let state_dir = &config.gateway.state_dir;
+    let said = match command {
+        FirmwareCommand::History { component } => {
+            firmware::history(state_dir, component.as_deref()).map(|text| (text, true))
+        }
+        FirmwareCommand::Verify => firmware::verify(state_dir).map(|verdict| (verdict.text, verdict.whole)),
+    };
+    match said {
+        Ok((text, fine)) => {
+            print!("{text}");
+            if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -7,11 +7,13 @@
 
 pub mod build;
 mod inherited;
+mod reporter;
 pub mod rim;
 pub mod service;
 pub mod stores;
 pub mod supervisor;
 mod timekeeper;
+mod views;
 
 pub use build::Daemon;
 pub use service::run;

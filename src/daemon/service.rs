@@ -28,7 +28,8 @@ const STUCK_WRITER: Duration = Duration::from_secs(600);
 /// In words, for whoever started it.
 pub async fn run(config: Config) -> Result<(), String> {
     let _lock = lock(&config.gateway.state_dir)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.time.trust_system_clock, None));
+    let floor = crate::store::gateway::time_floor(&config.gateway.state_dir.join("gateway.db"));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.time.trust_system_clock, floor));
     let rim = rim::machine::rim(clock);
     // One TLS provider for the whole process; a second installation would only repeat it.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -40,6 +41,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let inherited = super::inherited::listener();
     let door = inherited.map_or(Door::Bind, Door::Inherited);
     daemon.serve(&config, &rim, door);
+    daemon.manage(&config, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(1)).await;
     }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::rim::Rim;
 use crate::config::Config;
 use crate::sensors;
+use crate::store::gateway::{self, Gateway};
 use crate::store::queue::{self, DestinationSpec, Epoch, OpenOptions, Queue};
 use crate::store::sqlite::OpenError;
 
 /// The open files.
 #[derive(Debug, Clone)]
 pub struct Stores {
+    /// `gateway.db`.
+    pub gateway: Gateway,
     /// `queue.db`.
     pub queue: Queue,
 }
@@ -27,7 +30,10 @@ impl Stores {
     /// # Errors
     /// When a file is a newer release's, or its folder cannot be written. Damage is not an error.
     pub fn on_threads(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
-        Ok(Self { queue: Queue::open(options(config, rim), &rim.clock)? })
+        // In this order: a queue file without a gateway file is evidence that the latter was lost.
+        let gateway = Gateway::open(gateway_options(config), &rim.clock, &*rim.random)?;
+        let queue = Queue::open(options(config, rim), &rim.clock)?;
+        Ok(Self { gateway, queue })
     }
 
     /// Opens both with their writers on the caller's thread, and spawns what wakes them.
@@ -35,15 +41,22 @@ impl Stores {
     /// # Errors
     /// As [`Stores::on_threads`].
     pub fn inline(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
+        let (gateway, pump) = Gateway::open_inline(gateway_options(config), &rim.clock, &*rim.random)?;
+        tokio::spawn(pump);
         let (queue, pump) = Queue::open_inline(options(config, rim), &rim.clock)?;
         tokio::spawn(pump);
-        Ok(Self { queue })
+        Ok(Self { gateway, queue })
     }
 
     /// Commits what waits and closes both cleanly.
     pub fn stop(&self) {
         self.queue.stop();
+        self.gateway.stop();
     }
+}
+
+fn gateway_options(config: &Config) -> gateway::OpenOptions {
+    gateway::OpenOptions::in_folder(&config.gateway.state_dir)
 }
 
 fn options(config: &Config, rim: &Rim) -> OpenOptions {

@@ -20,6 +20,11 @@ const PROBE_CAP: Duration = Duration::from_secs(60);
 const PROBE_FLOOR: Duration = Duration::from_secs(1);
 /// However short the configured timeout, a slave that failed is given this much of it.
 const BRIEF_FLOOR: Duration = Duration::from_millis(50);
+/// A probe as patient as a poll comes at most once in so many timeouts, whichever slave it is for: a quarter of a percent of
+/// the bus's time.
+const PATIENT_PROBE_TIMEOUTS: u32 = 400;
+/// The longest time between two of those.
+const PATIENT_PROBE_CAP: Duration = Duration::from_secs(600);
 /// A failed slave that has waited this long for others goes with them: on an overloaded bus it would never be asked.
 const STARVED: Duration = Duration::from_secs(10);
 /// More instants than this that passed at once are not told one by one: the machine slept, and nothing was due.
@@ -80,6 +85,8 @@ pub(super) struct Schedule {
     slots: Vec<Slot>,
     timeout: Duration,
     port_open: bool,
+    /// When a probe may again be as patient as a poll.
+    patient_at: Duration,
 }
 
 impl Schedule {
@@ -103,7 +110,9 @@ impl Schedule {
             let share = rhythm.period.min(Duration::from_secs(1)) / among;
             first += share.max(rhythm.cost * 3 / 2).min(rhythm.period / among);
         }
-        Self { slots, timeout, port_open: false }
+        let mut schedule = Self { slots, timeout, port_open: false, patient_at: now };
+        schedule.be_brief_from(now);
+        schedule
     }
 
     /// What to do at `now`. Gaps first: they cost no time.
@@ -127,12 +136,21 @@ impl Schedule {
         }
         match best.and_then(|(_, _, slave)| Some((slave, self.slots.get_mut(slave)?))) {
             Some((slave, slot)) => {
-                let patience = slot.patience(self.timeout);
+                let patient = slot.failures >= FAILURES && now >= self.patient_at;
+                let patience = if patient { self.timeout } else { slot.patience(self.timeout) };
                 slot.passed_over = None;
-                Action::Poll(Poll { slave, due: slot.take(), patience })
+                let poll = Poll { slave, due: slot.take(), patience };
+                if patient {
+                    self.be_brief_from(now);
+                }
+                Action::Poll(poll)
             }
             None => Action::Wait(wait),
         }
+    }
+
+    fn be_brief_from(&mut self, now: Duration) {
+        self.patient_at = now + (self.timeout * PATIENT_PROBE_TIMEOUTS).min(PATIENT_PROBE_CAP);
     }
 
     /// The slave answered, an exception included; its slowest answer of the poll began after `latency`.
@@ -250,13 +268,12 @@ impl Slot {
     }
 
     /// All of the timeout for a slave that answers. One that failed is given what it was ever seen to need, twice, or an
-    /// eighth: silence is then cheap for the others. Now and then it is given all again, should it have become slower.
+    /// eighth: silence is then cheap for the others.
     fn patience(&self, timeout: Duration) -> Duration {
-        // The fourth, the sixteenth, the sixty-fourth time in a row, …
-        let now_and_then = self.failures.is_power_of_two() && self.failures.trailing_zeros() % 2 == 0;
-        let in_full = self.failures == 0 || (self.failures > FAILURES && now_and_then);
-        let brief = (timeout / 8).max(self.slowest * 2).max(BRIEF_FLOOR);
-        if in_full { timeout } else { brief.min(timeout) }
+        if self.failures == 0 {
+            return timeout;
+        }
+        (timeout / 8).max(self.slowest * 2).max(BRIEF_FLOOR).min(timeout)
     }
 
     fn skip_sleep(&mut self, now: Duration) {

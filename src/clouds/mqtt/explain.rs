@@ -8,6 +8,9 @@ use rustls::{AlertDescription, CertificateError, Error as Tls};
 use super::streak::{End, Sick};
 use crate::config::Mqtt;
 
+/// What a listener for TLS does to a plain client, and what a broker does that is about to end.
+const UNANSWERED: &str = "closes the connection without answering CONNECT; if that stays so, check the port and mqtt:// or mqtts://";
+
 /// Why a connection did not come up.
 pub(super) fn before_up(error: &ConnectionError, config: &Mqtt) -> End {
     let broker = address(config);
@@ -17,14 +20,16 @@ pub(super) fn before_up(error: &ConnectionError, config: &Mqtt) -> End {
         ConnectionError::MqttState(StateError::Deserialization(
             mqttbytes::Error::InvalidConnectReturnCode(code),
         )) => refused_with(*code, config),
-        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(error)))
-        | ConnectionError::MqttState(StateError::Io(error))
-        | ConnectionError::Io(error) => match tls_error(error) {
+        ConnectionError::Io(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            unreachable("cannot be reached: its name has no address".into())
+        }
+        ConnectionError::Io(error) => unreachable(format!("cannot be reached: {}", cleaned(error))),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => match tls_error(error) {
+            // With TLS 1.3 a server's refusal arrives after the client's part of the handshake.
             Some(error) => tls(error, config),
-            None if error.kind() == io::ErrorKind::InvalidInput => {
-                unreachable("cannot be reached: its name has no address".into())
-            }
-            None => unreachable(format!("cannot be reached: {}", cleaned(error))),
+            None => unreachable(format!("{UNANSWERED}: {}", cleaned(error))),
         },
         ConnectionError::Tls(TlsError::Io(error)) => match tls_error(error) {
             Some(error) => tls(error, config),
@@ -38,10 +43,7 @@ pub(super) fn before_up(error: &ConnectionError, config: &Mqtt) -> End {
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
             unreachable("does not answer".into())
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => unreachable(
-            "closes the connection without answering CONNECT; if that stays so, check the port and mqtt:// or mqtts://"
-                .into(),
-        ),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => unreachable(UNANSWERED.into()),
         ConnectionError::NotConnAck(_) | ConnectionError::MqttState(StateError::Deserialization(_)) => {
             not_mqtt(config)
         }

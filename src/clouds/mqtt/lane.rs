@@ -186,7 +186,10 @@ impl Keeper {
             () = self.stop.cancelled() => return End::Stopped,
             event = events.poll() => event,
         };
-        self.count_connecting();
+        // Nothing was written where not even TCP came up.
+        if !matches!(connected, Err(ConnectionError::Io(_) | ConnectionError::NetworkTimeout)) {
+            self.count_connecting();
+        }
         if let Err(error) = connected {
             return explain::before_up(&error, &self.settings.config);
         }

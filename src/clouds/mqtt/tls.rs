@@ -147,3 +147,6 @@ impl ServerCertVerifier for Dated {
 fn unix_time(unix_ms: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,9 +26,10 @@ pub(super) struct LineTimes {
 }
 
 impl LineTimes {
+    /// A character is 11 bits by the specification. Lines set up with fewer are a little quicker than they are taken to be.
     pub(super) fn of(bus: &Bus) -> Self {
         let bits = 1 + 8 + u32::from(bus.parity != Parity::None) + u32::from(bus.stop_bits);
-        let character = Duration::from_secs(1) * bits / bus.baud.max(1);
+        let character = Duration::from_secs(1) * bits.max(11) / bus.baud.max(1);
         let silence = if bus.baud > 19_200 { Duration::from_micros(1_750) } else { character * 7 / 2 };
         Self { character, silence }
     }

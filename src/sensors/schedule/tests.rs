@@ -106,13 +106,16 @@ fn a_slave_that_failed_is_given_what_it_was_seen_to_need() {
     let mut patience = Vec::new();
     until_poll(&mut schedule, &mut now);
     schedule.answered(0, ms(90));
-    for _ in 0..6 {
+    while now < Duration::from_secs(450) {
         let (_, poll) = until_poll(&mut schedule, &mut now);
         patience.push(poll.patience);
         now += poll.patience;
         schedule.failed(now, 0, GapReason::Silent, 0);
     }
-    assert_eq!(patience, [ms(500), ms(180), ms(180), ms(180), ms(500), ms(180)]);
+    let (brief, patient): (Vec<Duration>, _) = patience[1..].iter().partition(|p| **p == ms(180));
+    assert!(patience[0] == TIMEOUT && brief.len() > 10, "{patience:?}");
+    // Should it have become slower: now and then it is given all.
+    assert_eq!(patient, [TIMEOUT, TIMEOUT]);
 }
 
 #[test]
@@ -216,6 +219,8 @@ fn simulated() -> impl Strategy<Value = Simulated> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn every_instant_is_given_out_once_and_in_order(
         slaves in prop::collection::vec(simulated(), 1..6),
@@ -278,7 +283,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// 24 living slaves, 8 dead, a second each: what the silence of a quarter of them does to the others.
     #[test]
