@@ -39,6 +39,15 @@ pub fn history(state_dir: &Path, component: Option<&str>) -> Result<String, Firm
     Ok(table(&view, component))
 }
 
+/// The same as a JSON array, one object an entry.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn history_json(state_dir: &Path, component: Option<&str>) -> Result<String, FirmwareError> {
+    let view = reader::history(&file(state_dir)?, component, SHOWN)?;
+    Ok(format!("{:#}\n", serde_json::json!(view.entries)))
+}
+
 /// Checks the history's chain, the log's, and the guards that keep them.
 ///
 /// # Errors
