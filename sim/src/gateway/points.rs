@@ -46,7 +46,7 @@ pub const POINTS: [Wired; 15] = [
     at(17, "tank", "volume", "v", "input", 5, "int32", "abcd", "L").counts(),
     at(17, "tank", "span", "n", "holding", 10, "float32", "abcd", "m"),
     at(18, "pump", "starts", "c", "holding", 0, "uint32", "cdab", "").counts(),
-    at(18, "pump", "flow", "o", "holding", 2, "int32", "cdab", "L/h").counts(),
+    at(18, "pump", "flow", "d", "holding", 2, "int32", "cdab", "L/h").counts(),
     at(18, "pump", "power", "p", "holding", 4, "float32", "cdab", "W").counts(),
     at(18, "pump", "winding", "i", "holding", 6, "uint16", "abcd", "Cel").scaled("0.1"),
     at(18, "pump", "hours", "h", "holding", 7, "uint32", "cdab", "h").counts(),
@@ -123,7 +123,7 @@ mod tests {
         }
         let aliases: BTreeSet<&str> = POINTS.iter().map(|w| w.alias).collect();
         assert_eq!(aliases.len(), POINTS.len());
-        assert!(aliases.iter().all(|a| a.len() == 1 && !"tbmesqu".contains(a)));
+        assert!(aliases.iter().all(|a| a.len() == 1 && !"tbmesquo".contains(a)));
     }
 
     #[test]
