@@ -6,6 +6,7 @@ pub mod clock;
 pub mod clouds;
 pub mod config;
 pub mod daemon;
+pub mod modem;
 pub mod reading;
 pub mod sabotage;
 pub mod serial;
