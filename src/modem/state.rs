@@ -287,14 +287,10 @@ impl Known {
     }
 
     fn learn_sim(&mut self, state: SimState) -> Lesson {
-        let news = self.sim.as_ref() != Some(&state);
-        let fault = words::sim(&state);
+        let broken = words::sim(&state).is_some();
         self.sim = Some(state);
         let mut lesson = Lesson::default();
-        if let Some(words) = fault {
-            if news {
-                lesson.notes.push((Level::WARN, words));
-            }
+        if broken {
             // Whatever card comes next is another one until it says its numbers.
             let numbers = (self.identity.iccid.take(), self.identity.imsi.take());
             if numbers != (None, None) {
@@ -456,8 +452,7 @@ impl Known {
         let registered = status.is_registered() && !radio.off_cell;
         let words = self.registration_words(status, registered);
         if self.told.as_ref() != Some(&words) {
-            let level = if registered { Level::INFO } else { Level::WARN };
-            let level = if status == RegistrationStatus::Searching { Level::INFO } else { level };
+            let level = if self.somebody_must_act(status, registered) { Level::WARN } else { Level::INFO };
             notes.push((level, format!("network: {words}")));
             self.told = Some(words.clone());
         }
@@ -471,6 +466,15 @@ impl Known {
             band: radio.band,
             cell: radio.cell.map(|cell| format!("{:08X}", cell.0)),
         })
+    }
+
+    /// Not merely on the way to a network.
+    fn somebody_must_act(&self, status: RegistrationStatus, registered: bool) -> bool {
+        let on_its_way = matches!(status, RegistrationStatus::Idle | RegistrationStatus::Searching)
+            && self.radio.reject.is_none()
+            && self.sim.as_ref().and_then(words::sim).is_none()
+            && !self.trouble.is_some_and(Trouble::keeps_off_network);
+        !registered && !on_its_way
     }
 
     fn registration_words(&self, status: RegistrationStatus, registered: bool) -> String {
