@@ -382,3 +382,59 @@ async fn one_seed_gives_one_history() {
     assert!(logs[0].lines().count() > 20);
     assert_eq!(logs[0], logs[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_any_mix_of_faults_the_modem_is_followed_again() {
+    let faults = [
+        Fault::GarbageAtBoot,
+        Fault::Noise { lasts: 20 * SECOND },
+        Fault::Echo,
+        Fault::Silence { lasts: 90 * SECOND },
+        Fault::Silence { lasts: 3 * SECOND },
+        Fault::Stall { lasts: 40 * SECOND },
+        Fault::ResetInCommand,
+        Fault::CoreFault,
+        Fault::Restart,
+        Fault::NetworkLost { lasts: 30 * SECOND },
+        Fault::NoSim,
+    ];
+    for seed in 0..30 {
+        let profile = profiles().into_iter().nth(seed % 3).unwrap().1;
+        let mut draw = u64::try_from(seed).unwrap();
+        let mut below = |limit: u64| {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (draw >> 33) % limit
+        };
+        let bench = Bench::start(profile, below(1000));
+        bench.power_on();
+        for _ in 0..8 {
+            bench.pass(Duration::from_millis(below(90_000))).await;
+            if below(6) == 0 {
+                bench.unplug();
+                bench.pass(Duration::from_millis(below(20_000))).await;
+                bench.plug();
+            } else {
+                let fault = faults[usize::try_from(below(faults.len() as u64)).unwrap()];
+                bench.modem(|modem, now| modem.set_fault(fault, now));
+            }
+        }
+        bench.modem(|modem, now| {
+            modem.clear_faults(now);
+            modem.set_fault(Fault::Restart, now);
+        });
+        bench
+            .until("followed", 5 * MINUTE, |board| {
+                board.registered() && board.phase() == Some(ModemPhase::Up)
+            })
+            .await;
+        bench.settle().await;
+        let (truth, identity) =
+            (bench.modem(|modem, _| modem.signal()), bench.board.modem.get().unwrap().value);
+        assert_eq!(bench.signal().rsrp_dbm, truth.rsrp_dbm.map(f32::from), "seed {seed}");
+        assert!(
+            identity.imei.is_some() && identity.firmware.as_deref() == Some("mfw_nrf91x1_2.0.4"),
+            "{identity:?}"
+        );
+        bench.end().await;
+    }
+}
