@@ -319,14 +319,7 @@ impl Core {
                 self.lose(why);
                 self.probe(now, "it fell silent; who answers is being found out", false);
             }
-            Event::Noise(noise) => {
-                let words = format!(
-                    "noise on the modem's line so far: {} lines, {} bytes",
-                    noise.unexpected_lines.saturating_add(noise.overlong_lines),
-                    noise.control_bytes
-                );
-                self.notes.add(now, Level::DEBUG, words);
-            }
+            Event::Noise(_) => self.notes.add(now, Level::DEBUG, "noise on the modem's line".to_owned()),
         }
     }
 

@@ -11,7 +11,7 @@ use tracing::Level;
 /// The same words are not told again before this.
 const QUIET: Duration = Duration::from_secs(60);
 /// How many different texts are remembered.
-const TEXTS_MAX: usize = 16;
+const TEXTS_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Told {
@@ -30,11 +30,6 @@ pub(super) struct Notes {
 impl Notes {
     /// Takes a note. It must not hold a subscriber's number.
     pub(super) fn add(&mut self, now: Duration, level: Level, text: String) {
-        if level == Level::DEBUG {
-            // Details are for one who asked for all of them; they must not push events out of the memory.
-            self.out.push_back((level, text));
-            return;
-        }
         let Some(told) = self.told.iter_mut().find(|told| told.text == text) else {
             if self.told.len() >= TEXTS_MAX {
                 self.told.pop_front();
