@@ -1,7 +1,7 @@
 //! The modem's lane: who the nRF9151 is, where it stands with the network, and how good the signal is (requirement D1).
 //!
-//! Three layers, each ignorant of the one above: [`state`] knows what lines mean, [`core`] leads the conversation (what is
-//! asked lies in [`script`], what is said to people in [`words`]), [`driver`] carries bytes between the port and the core
+//! Three layers, each ignorant of the one above: `state` knows what lines mean, `core` leads the conversation (what is
+//! asked lies in `script`, what is said to people in `words`), `driver` carries bytes between the port and the core
 //! and facts to the board. Only the driver does I/O.
 //!
 //! The lane owns the AT port and nothing else: data never crosses it. It publishes facts; it decides nothing for others.
