@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod http;
 pub mod ota;
+pub mod modem;
 pub mod reading;
 pub mod registry;
 pub mod sabotage;

@@ -23,6 +23,7 @@ use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
 use crate::uplink::drain::{self, DrainOptions};
+use crate::modem;
 use crate::ota;
 use crate::uplink::link::Link;
 
@@ -52,6 +53,7 @@ impl Daemon {
         let daemon = Self { board, stores, supervisor, stop };
         daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
+        daemon.modem(config, rim);
         daemon.buses(config, rim);
         daemon.links(config, rim)?;
         Ok(daemon)
@@ -82,6 +84,13 @@ impl Daemon {
         };
         self.lane(ota::lane(parts));
         self.lane(reporter::lane(Arc::clone(link), to_report, rim.clone(), self.stop.clone()));
+    }
+
+    fn modem(&self, config: &SharedConfig, rim: &Rim) {
+        if let Some(settings) = &config.modem {
+            let board = Arc::clone(&self.board);
+            self.lane(modem::lane(settings.clone(), rim.clone(), board, self.stop.clone()));
+        }
     }
 
     fn buses(&self, config: &SharedConfig, rim: &Rim) {

@@ -117,7 +117,8 @@ impl World {
         let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: true };
         let boot = BootId([options.seed as u8; 16]);
         let clock = Arc::new(VirtualClock::starting_at(boot, wall));
-        let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new("gw-1", "p", "a-shared-key")]);
+        let mut cloud =
+            CloudConfig::new("p", "api-key", vec![DeviceConfig::new("gw-1", "p", "a-shared-key")]);
         cloud.connection_id = true;
         let path = PathProfile { delay: options.delay, loss: options.loss, ..PathProfile::default() };
         let wires = Arc::new(Wires {
@@ -141,7 +142,8 @@ impl World {
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
         };
         let text = configuration(dir.path());
-        let loaded = config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
+        let loaded =
+            config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
         let config = Arc::new(loaded.config);
         let stores = Stores::inline(&config, &rim).unwrap();
         let daemon = Daemon::start(&config, &rim, stores).unwrap();
@@ -426,7 +428,8 @@ async fn modem_line(wires: Arc<Wires>, mut modem: SimModem, mut line: tokio::io:
                 return;
             }
         }
-        let sleep = modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
+        let sleep =
+            modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
         tokio::select! {
             biased;
             read = line.read(&mut buffer) => match read {
