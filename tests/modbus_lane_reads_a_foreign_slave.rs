@@ -1,5 +1,5 @@
-//! The promise: the lane reads what somebody else's Modbus server holds, over a pair of pseudo terminals, through the
-//! library of the daemon's own serial ports. The server is pymodbus (`tests/peers/modbus_server.py`), the line is socat's. Neither is optional.
+//! The promise: the lane reads what somebody else's Modbus server holds, over a pair of pseudo terminals and the library of the
+//! daemon's own serial ports. The server is pymodbus (`tests/peers/modbus_server.py`), the line is socat's. Neither is optional.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
