@@ -100,7 +100,9 @@ fn parse(request: &Request) -> Result<(Option<String>, usize), &'static str> {
     match asked.after {
         // Where a page had no entries and there was no cursor, `next` is empty: it begins at the oldest again.
         Some(after) if after.is_empty() => Ok((None, limit)),
-        Some(after) if after.len() > CURSOR_BYTES => Err("This cursor was not given out here: it is too long."),
+        Some(after) if after.len() > CURSOR_BYTES => {
+            Err("This cursor was not given out here: it is too long.")
+        }
         after => Ok((after, limit)),
     }
 }

@@ -35,7 +35,11 @@ fn gateway(s: &Snapshot, text: &mut Exposition) {
         text.family("fieldgate_clock_uncertainty_seconds", "gauge", "How far the wall clock may be off.");
         text.sample(&[], f64::from(s.wall.uncertainty_ms) / 1000.0);
     }
-    text.family("fieldgate_component_info", "gauge", "A firmware component and the version that runs; always 1.");
+    text.family(
+        "fieldgate_component_info",
+        "gauge",
+        "A firmware component and the version that runs; always 1.",
+    );
     for (package, component) in &s.components {
         let version = component.value.version.as_deref().unwrap_or("");
         let labels = [("package", package.as_str()), ("version", version), ("state", component.value.state)];
@@ -58,7 +62,12 @@ fn queue(s: &Snapshot, text: &mut Exposition) {
         ("fieldgate_queue_readings", "gauge", "Readings that wait.", 0),
         ("fieldgate_readings_acknowledged_total", "counter", "Readings the destination has.", 1),
         ("fieldgate_readings_dropped_total", "counter", "Readings given up, each on record.", 2),
-        ("fieldgate_readings_set_aside_total", "counter", "Readings the destination refused for their content.", 3),
+        (
+            "fieldgate_readings_set_aside_total",
+            "counter",
+            "Readings the destination refused for their content.",
+            3,
+        ),
     ] {
         text.family(name, kind, help);
         for destination in &s.destinations {
@@ -79,7 +88,11 @@ fn queue(s: &Snapshot, text: &mut Exposition) {
     text.sample(&[], number(s.queue.max_bytes));
     text.family("fieldgate_commit_window_seconds", "gauge", "What is at risk before acceptance.");
     text.sample(&[], s.queue.commit_window.as_secs_f64());
-    text.family("fieldgate_last_commit_seconds", "gauge", "From the first reading that waited to the end of the sync.");
+    text.family(
+        "fieldgate_last_commit_seconds",
+        "gauge",
+        "From the first reading that waited to the end of the sync.",
+    );
     text.sample(&[], s.queue.last_commit.as_secs_f64());
     text.family("fieldgate_store_health", "gauge", "1 for the state the store is in.");
     for state in [Health::Good, Health::DiskFull, Health::ReadOnly, Health::Faulty(String::new())] {
@@ -94,13 +107,17 @@ fn links(s: &Snapshot, text: &mut Exposition) {
         ("fieldgate_link_sick", "gauge", "1 when the cloud refuses and somebody must act.", |l| {
             flag(l.phase == LinkPhase::Sick)
         }),
-        ("fieldgate_link_in_flight_messages", "gauge", "Sent and not yet answered.", |l| f64::from(l.in_flight)),
+        ("fieldgate_link_in_flight_messages", "gauge", "Sent and not yet answered.", |l| {
+            f64::from(l.in_flight)
+        }),
         ("fieldgate_link_handshakes_total", "counter", "Handshakes completed.", |l| number(l.handshakes)),
         ("fieldgate_link_sent_bytes_total", "counter", "Payload of UDP or TCP sent.", |l| number(l.bytes_up)),
         ("fieldgate_link_received_bytes_total", "counter", "Payload of UDP or TCP received.", |l| {
             number(l.bytes_down)
         }),
-        ("fieldgate_link_packets_total", "counter", "Datagrams or segments, both ways.", |l| number(l.packets)),
+        ("fieldgate_link_packets_total", "counter", "Datagrams or segments, both ways.", |l| {
+            number(l.packets)
+        }),
     ];
     for (name, kind, help, pick) in families {
         text.family(name, kind, help);
@@ -145,7 +162,9 @@ fn radio(s: &Snapshot, text: &mut Exposition) {
 fn sensors(s: &Snapshot, text: &mut Exposition) {
     type Pick = fn(&crate::board::SlaveState) -> f64;
     let families: [(&str, &str, &str, Pick); 3] = [
-        ("fieldgate_slave_answering", "gauge", "1 when it answered the last time.", |slave| flag(slave.answering)),
+        ("fieldgate_slave_answering", "gauge", "1 when it answered the last time.", |slave| {
+            flag(slave.answering)
+        }),
         ("fieldgate_slave_answers_total", "counter", "Usable answers.", |slave| number(slave.answers)),
         ("fieldgate_slave_failures_total", "counter", "Polls without one.", |slave| number(slave.failures)),
     ];

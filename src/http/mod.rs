@@ -112,8 +112,7 @@ async fn run(
     progress: Option<Progress>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let (clock, queue, samples) =
-        (Arc::clone(&sources.clock), sources.queue.clone(), Arc::clone(&recorder));
+    let (clock, queue, samples) = (Arc::clone(&sources.clock), sources.queue.clone(), Arc::clone(&recorder));
     let door = door::Door::new(
         listener,
         Box::new(move || {

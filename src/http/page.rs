@@ -208,12 +208,7 @@ impl Bounds {
     }
 
     fn row(self, label: &str, value: &str, note: &str, mark: Mark) -> Row {
-        Row {
-            label: self.text(label, 96),
-            value: self.text(value, 96),
-            note: self.text(note, 240),
-            mark,
-        }
+        Row { label: self.text(label, 96), value: self.text(value, 96), note: self.text(note, 240), mark }
     }
 }
 
@@ -244,7 +239,8 @@ fn tiles(s: &Snapshot) -> Vec<Tile> {
     };
     match s.registration.as_ref().map(|registration| &registration.value) {
         Some(registration) if !registration.registered => {
-            signal = Tile { label: "Signal", value: "No network".into(), note: String::new(), mark: Mark::Bad };
+            signal =
+                Tile { label: "Signal", value: "No network".into(), note: String::new(), mark: Mark::Bad };
         }
         None if s.signal.is_none() => signal.note = "no modem heard".into(),
         Some(_) | None => {}
@@ -373,7 +369,12 @@ fn queue(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
             lost(totals.set_aside),
         ),
         bounds.row("Refused", &grouped(totals.refused), "the disk could not take them", lost(totals.refused)),
-        bounds.row("Missed", &grouped(totals.missed), "were due and never came from a sensor", lost(totals.missed)),
+        bounds.row(
+            "Missed",
+            &grouped(totals.missed),
+            "were due and never came from a sensor",
+            lost(totals.missed),
+        ),
         bounds.row(
             "At risk",
             &millis(s.queue.commit_window),
@@ -440,7 +441,11 @@ fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
 fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let up = format!("running for {}", in_words(s.now.since(s.gateway.started)));
     let clock = if s.wall.trusted {
-        ("Trusted", format!("right within {}", millis(Duration::from_millis(s.wall.uncertainty_ms.into()))), Mark::Fine)
+        (
+            "Trusted",
+            format!("right within {}", millis(Duration::from_millis(s.wall.uncertainty_ms.into()))),
+            Mark::Fine,
+        )
     } else {
         ("Not set", "nothing vouches for it yet".to_owned(), Mark::Look)
     };
@@ -506,7 +511,7 @@ fn dbm(value: f32) -> String {
     format!("{} dBm", minus(value))
 }
 
-fn minus(value: f32) -> String {
+pub(super) fn minus(value: f32) -> String {
     format!("{value:.0}").replacen('-', "−", 1)
 }
 

@@ -79,7 +79,11 @@ async fn show_page(State(app): State<Arc<App>>, request: Request) -> Response {
         Ok(html) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => {
             tracing::error!(%error, "the page does not render");
-            refusal("/", StatusCode::INTERNAL_SERVER_ERROR, "The page does not render. See /api/gateway/status.")
+            refusal(
+                "/",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The page does not render. See /api/gateway/status.",
+            )
         }
     }
 }
@@ -100,7 +104,8 @@ async fn devices(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn device_status(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    let unknown = || refusal("/api/", StatusCode::NOT_FOUND, "There is no device with this id or serial number.");
+    let unknown =
+        || refusal("/api/", StatusCode::NOT_FOUND, "There is no device with this id or serial number.");
     if id.len() > ID_BYTES {
         return unknown();
     }

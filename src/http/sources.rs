@@ -203,7 +203,9 @@ impl FirmwareLog for NoFirmwareLog {
     async fn page(&self, after: Option<&str>, _limit: usize, _puller: &str) -> Result<LogPage, LogError> {
         match after {
             None => Ok(LogPage::default()),
-            Some(_) => Err(LogError::Foreign("There is no firmware log here. Begin without a cursor.".into())),
+            Some(_) => {
+                Err(LogError::Foreign("There is no firmware log here. Begin without a cursor.".into()))
+            }
         }
     }
 }

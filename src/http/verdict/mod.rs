@@ -201,7 +201,8 @@ fn radio(snapshot: &Snapshot, found: &mut Findings) {
         SignalGrade::Unknown | SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => false,
     };
     if weak {
-        let measured = signal.rsrp_dbm.map_or_else(String::new, |dbm| format!(" ({dbm:.0} dBm)"));
+        let measured =
+            signal.rsrp_dbm.map_or_else(String::new, |dbm| format!(" ({} dBm)", super::page::minus(dbm)));
         found.add(
             Level::Attention,
             format!("The signal is weak{measured}"),
