@@ -81,6 +81,9 @@ pub struct LogPage {
     pub next: String,
     /// Whether entries follow.
     pub more: bool,
+    /// What lets a puller verify the pages by themselves: whose log it is, and the heads of its chains.
+    #[serde(flatten)]
+    pub proof: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A page of the firmware log cannot be given. The texts of the cursor's errors are shown to the puller.

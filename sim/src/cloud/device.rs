@@ -1,0 +1,105 @@
+//! What the cloud holds of one device.
+
+use super::limiter::Limiter;
+use super::settings::SettingsStatus;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Names a device within one run; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DeviceKey(pub(super) u32);
+
+#[derive(Debug)]
+pub(super) struct Device {
+    /// 24 hexadecimal digits.
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) hardware_ids: Vec<String>,
+    pub(super) tag_ids: Vec<String>,
+    pub(super) cohort: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) created_ns: i128,
+    pub(super) updated_ns: i128,
+    pub(super) last_report_ns: Option<i128>,
+    pub(super) last_online_ns: Option<i128>,
+    pub(super) credentials: Vec<Credential>,
+    pub(super) state: Value,
+    pub(super) messages: VecDeque<StreamMessage>,
+    /// The last report of each package.
+    pub(super) updates: BTreeMap<String, OtaEvent>,
+    pub(super) settings_status: Option<SettingsStatus>,
+    pub(super) limiter: Limiter,
+    pub(super) requests: u64,
+}
+
+/// A pre-shared key and whose it is.
+pub(super) struct Credential {
+    pub(super) id: String,
+    pub(super) identity: String,
+    pub(super) key: Zeroizing<String>,
+    pub(super) created_ns: i128,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stream message that a pipeline took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamMessage {
+    /// Path behind `.s`, with its slash.
+    pub path: String,
+    /// Content-Format number as sent.
+    pub content_format: Option<u16>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// When it came, Unix nanoseconds.
+    pub unix_ns: i128,
+    /// When it came, on the cloud's time line.
+    pub at: Duration,
+}
+
+/// A device's report on one package (`.u/c/<package>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtaEvent {
+    /// Device name.
+    pub device: String,
+    /// Package.
+    pub package: String,
+    /// 0 idle, 1 downloading, 2 downloaded, 3 updating.
+    pub state: u64,
+    /// Golioth's reason code; 0 is ready.
+    pub reason: u64,
+    /// Running version.
+    pub version: Option<String>,
+    /// Target version.
+    pub target: Option<String>,
+    /// When it came, Unix nanoseconds.
+    pub unix_ns: i128,
+}
+
+/// A line of a device's log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogEntry {
+    /// Device name.
+    pub device: String,
+    /// `ERROR`, `WARN`, `INFO` or `DEBUG`, as sent but in capitals.
+    pub level: String,
+    /// Module.
+    pub module: String,
+    /// Message.
+    pub message: String,
+    /// Every other key of the body.
+    pub metadata: Value,
+    /// When it came, Unix nanoseconds.
+    pub unix_ns: i128,
+}

@@ -1,0 +1,448 @@
+//! What reached the cloud, identity by identity: the far side of every account.
+//!
+//! The ledger owns one small cell an identity (device, epoch prefix, alias, sequence): its value, its quality and how often
+//! it came. About 20 bytes each, so that a million identities stay below 32 MiB. Invariants: an identity is counted
+//! unique once; every further copy is a duplicate if it says the same and a conflict if it does not; the first value
+//! stays. Only messages a pipeline took are entered: the rest is lost at the cloud.
+
+mod page;
+mod rows;
+
+use page::{Cell, Page};
+use rows::{Element, NotRows, Scalar};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Identities kept; more are counted as `overflowed` and not kept.
+const MOST_IDENTITIES: u64 = 20_000_000;
+/// Conflicts, faults and clock statements kept in full.
+const MOST_NOTES: usize = 1_000;
+/// Epochs kept in full.
+const MOST_EPOCHS: usize = 100_000;
+
+/// Everything the gateway's batches said.
+#[derive(Debug, Default)]
+pub struct Intake {
+    devices: Vec<String>,
+    index: BTreeMap<(usize, [u8; 4]), BTreeMap<Box<str>, usize>>,
+    tracks: Vec<Track>,
+    texts: Vec<Box<str>>,
+    text_index: BTreeMap<Box<str>, u64>,
+    conflicts: Vec<Conflict>,
+    faults: VecDeque<BatchFault>,
+    epochs: BTreeMap<(String, [u8; 4]), Epoch>,
+    clocks: VecDeque<ClockStatement>,
+    counts: IntakeCounts,
+}
+
+/// One stream of one device in one epoch.
+#[derive(Debug)]
+struct Track {
+    device: usize,
+    epoch: [u8; 4],
+    alias: Box<str>,
+    pages: BTreeMap<u64, Page>,
+}
+
+/// Sums over the whole ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct IntakeCounts {
+    /// Batches read.
+    pub messages: u64,
+    /// CBOR stream bodies that are no batch of rows.
+    pub foreign: u64,
+    /// Bodies that set out to be a batch and are broken; nothing of them is entered.
+    pub broken: u64,
+    /// Rows, copies included.
+    pub rows: u64,
+    /// Values, copies included: `unique + duplicates + conflicts + overflowed`.
+    pub values: u64,
+    /// Identities.
+    pub unique: u64,
+    /// Further copies that say the same.
+    pub duplicates: u64,
+    /// Further copies that say something else: corruption.
+    pub conflicts: u64,
+    /// Identities whose value is null.
+    pub missing: u64,
+    /// Identities not kept for want of room.
+    pub overflowed: u64,
+    /// Epoch statements, copies included.
+    pub epochs: u64,
+    /// Clock statements, copies included.
+    pub clocks: u64,
+}
+
+/// What the ledger knows of one identity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen<'a> {
+    /// The value that came first.
+    pub value: SeenValue<'a>,
+    /// Its quality; 0 is good.
+    pub quality: u8,
+    /// How often it came, conflicting copies included.
+    pub copies: u16,
+}
+
+/// A value as it was sent. A float that is whole is an integer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SeenValue<'a> {
+    /// Null: nothing was read.
+    Missing,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Float(f64),
+    /// Text.
+    Text(&'a str),
+}
+
+impl SeenValue<'_> {
+    /// The number, if it is one. Integers beyond 2^53 are rounded.
+    #[must_use]
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Self::Integer(number) => Some(number as f64),
+            Self::Float(number) => Some(number),
+            Self::Missing | Self::Bool(_) | Self::Text(_) => None,
+        }
+    }
+}
+
+/// One identity and what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entry<'a> {
+    /// Device name.
+    pub device: &'a str,
+    /// First 4 bytes of the store epoch.
+    pub epoch: [u8; 4],
+    /// The stream's alias.
+    pub alias: &'a str,
+    /// Sequence.
+    pub sequence: u64,
+    /// What came.
+    pub seen: Seen<'a>,
+}
+
+/// Two different things said under one identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// Device name.
+    pub device: String,
+    /// First 4 bytes of the store epoch.
+    pub epoch: [u8; 4],
+    /// The stream's alias.
+    pub alias: String,
+    /// Sequence.
+    pub sequence: u64,
+    /// What came first, and what came later, as shown to people.
+    pub values: (String, String),
+}
+
+/// A body that set out to be a batch and is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BatchFault {
+    /// Device name.
+    pub device: String,
+    /// Where and what.
+    pub what: String,
+}
+
+/// What an epoch's first message says about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Epoch {
+    /// The whole epoch.
+    pub epoch: [u8; 8],
+    /// The epoch before and its last sequence by group.
+    pub previous: Option<([u8; 8], Vec<(String, u64)>)>,
+}
+
+/// A correction of rows that were sent with boot time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClockStatement {
+    /// Device name.
+    pub device: String,
+    /// First 4 bytes of the epoch it was made under.
+    pub epoch: [u8; 4],
+    /// The boot it is about.
+    pub boot: u64,
+    /// Unix milliseconds when that boot's clock stood at zero.
+    pub unix_ms_at_mono_zero: i64,
+    /// As stated, in milliseconds.
+    pub uncertainty_ms: Option<u64>,
+}
+
+impl Intake {
+    /// Sums over everything.
+    #[must_use]
+    pub fn counts(&self) -> IntakeCounts {
+        self.counts
+    }
+
+    /// What came under an identity.
+    #[must_use]
+    pub fn get(&self, device: &str, epoch: [u8; 4], alias: &str, sequence: u64) -> Option<Seen<'_>> {
+        let device = self.devices.iter().position(|known| known == device)?;
+        let track = self.tracks.get(*self.index.get(&(device, epoch))?.get(alias)?)?;
+        let (page, slot) = place(sequence);
+        track.pages.get(&page)?.get(slot).map(|cell| self.seen(cell))
+    }
+
+    /// Whether anything came under an identity.
+    #[must_use]
+    pub fn contains(&self, device: &str, epoch: [u8; 4], alias: &str, sequence: u64) -> bool {
+        self.get(device, epoch, alias, sequence).is_some()
+    }
+
+    /// Every identity: by stream in order of first arrival, then by sequence.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.tracks.iter().flat_map(|track| self.entries_of(track))
+    }
+
+    /// Every identity of one stream of one device, over all epochs.
+    pub fn values_of(&self, device: &str, alias: &str) -> impl Iterator<Item = ([u8; 4], u64, Seen<'_>)> {
+        let device = self.devices.iter().position(|known| known == device);
+        self.tracks
+            .iter()
+            .filter(move |track| Some(track.device) == device && *track.alias == *alias)
+            .flat_map(|track| self.entries_of(track))
+            .map(|entry| (entry.epoch, entry.sequence, entry.seen))
+    }
+
+    /// The first thousand conflicts; [`IntakeCounts::conflicts`] counts all.
+    #[must_use]
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// The last thousand broken batches; [`IntakeCounts::broken`] counts all.
+    #[must_use]
+    pub fn faults(&self) -> &VecDeque<BatchFault> {
+        &self.faults
+    }
+
+    /// Epoch statements, by device name and prefix. Statements in parts are joined.
+    #[must_use]
+    pub fn epochs(&self) -> &BTreeMap<(String, [u8; 4]), Epoch> {
+        &self.epochs
+    }
+
+    /// The last thousand clock statements.
+    #[must_use]
+    pub fn clocks(&self) -> &VecDeque<ClockStatement> {
+        &self.clocks
+    }
+
+    /// Enters a CBOR body that a pipeline took.
+    pub(super) fn enter(&mut self, device: &str, body: &[u8]) {
+        let elements = match rows::decode(body) {
+            Ok(elements) => elements,
+            Err(NotRows::Foreign) => {
+                self.counts.foreign += 1;
+                return;
+            }
+            Err(broken @ NotRows::Broken { .. }) => {
+                self.counts.broken += 1;
+                let fault = BatchFault { device: device.to_owned(), what: broken.to_string() };
+                keep(&mut self.faults, fault);
+                return;
+            }
+        };
+        self.counts.messages += 1;
+        let number = self.device_number(device);
+        for element in elements {
+            match element {
+                Element::Row { epoch, sequence, values } => {
+                    self.counts.rows += 1;
+                    for value in values {
+                        let quality = value.quality;
+                        self.enter_value(number, epoch, &value.alias, sequence, &value.value, quality);
+                    }
+                }
+                Element::Epoch { prefix, epoch, previous } => {
+                    self.counts.epochs += 1;
+                    self.enter_epoch(device, prefix, Epoch { epoch, previous });
+                }
+                Element::Clock { epoch, boot, unix_ms_at_mono_zero, uncertainty_ms } => {
+                    self.counts.clocks += 1;
+                    let device = device.to_owned();
+                    keep(
+                        &mut self.clocks,
+                        ClockStatement { device, epoch, boot, unix_ms_at_mono_zero, uncertainty_ms },
+                    );
+                }
+            }
+        }
+    }
+
+    fn enter_value(
+        &mut self,
+        device: usize,
+        epoch: [u8; 4],
+        alias: &str,
+        sequence: u64,
+        value: &Scalar<'_>,
+        quality: u8,
+    ) {
+        self.counts.values += 1;
+        let (kind, bits) = self.code(value);
+        let number = self.track_number(device, epoch, alias);
+        let full = self.counts.unique >= MOST_IDENTITIES;
+        let Some(track) = self.tracks.get_mut(number) else { return };
+        let (page, slot) = place(sequence);
+        if let Some(cell) = track.pages.get_mut(&page).and_then(|page| page.get_mut(slot)) {
+            cell.copies = cell.copies.saturating_add(1);
+            if (cell.kind, cell.bits, cell.quality) == (kind, bits, quality) {
+                self.counts.duplicates += 1;
+            } else {
+                let first = *cell;
+                self.note_conflict(number, sequence, first, Cell { bits, kind, quality, copies: 1 });
+            }
+            return;
+        }
+        if full {
+            self.counts.overflowed += 1;
+            return;
+        }
+        track.pages.entry(page).or_default().insert(slot, Cell { bits, kind, quality, copies: 1 });
+        self.counts.unique += 1;
+        self.counts.missing += u64::from(kind == MISSING);
+    }
+
+    fn enter_epoch(&mut self, device: &str, prefix: [u8; 4], stated: Epoch) {
+        let key = (device.to_owned(), prefix);
+        let room = self.epochs.len() < MOST_EPOCHS;
+        match self.epochs.get_mut(&key) {
+            // A statement with many groups comes in parts; a copy adds nothing.
+            Some(known) if known.epoch == stated.epoch => match (&mut known.previous, stated.previous) {
+                (Some((_, groups)), Some((_, more))) => {
+                    for group in more {
+                        if !groups.contains(&group) {
+                            groups.push(group);
+                        }
+                    }
+                }
+                (none @ None, Some(previous)) => *none = Some(previous),
+                (_, None) => {}
+            },
+            Some(_) => {
+                let what = "two epochs share a prefix".to_owned();
+                keep(&mut self.faults, BatchFault { device: device.to_owned(), what });
+            }
+            None if room => {
+                self.epochs.insert(key, stated);
+            }
+            None => {}
+        }
+    }
+
+    fn note_conflict(&mut self, track: usize, sequence: u64, first: Cell, other: Cell) {
+        self.counts.conflicts += 1;
+        if self.conflicts.len() >= MOST_NOTES {
+            return;
+        }
+        let Some(track) = self.tracks.get(track) else { return };
+        let shown = |cell: &Cell| {
+            let seen = self.seen(cell);
+            format!("{:?} quality {}", seen.value, seen.quality)
+        };
+        let conflict = Conflict {
+            device: self.device_name(track.device).to_owned(),
+            epoch: track.epoch,
+            alias: track.alias.to_string(),
+            sequence,
+            values: (shown(&first), shown(&other)),
+        };
+        self.conflicts.push(conflict);
+    }
+
+    fn entries_of<'a>(&'a self, track: &'a Track) -> impl Iterator<Item = Entry<'a>> {
+        track.pages.iter().flat_map(move |(page, cells)| {
+            cells.iter().map(move |(slot, cell)| Entry {
+                device: self.device_name(track.device),
+                epoch: track.epoch,
+                alias: &track.alias,
+                sequence: page.wrapping_mul(Page::SIZE).wrapping_add(u64::from(slot)),
+                seen: self.seen(cell),
+            })
+        })
+    }
+
+    fn device_number(&mut self, name: &str) -> usize {
+        self.devices.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.devices.push(name.to_owned());
+            self.devices.len() - 1
+        })
+    }
+
+    fn device_name(&self, number: usize) -> &str {
+        self.devices.get(number).map_or("", String::as_str)
+    }
+
+    fn track_number(&mut self, device: usize, epoch: [u8; 4], alias: &str) -> usize {
+        let streams = self.index.entry((device, epoch)).or_default();
+        if let Some(number) = streams.get(alias) {
+            return *number;
+        }
+        let number = self.tracks.len();
+        streams.insert(alias.into(), number);
+        self.tracks.push(Track { device, epoch, alias: alias.into(), pages: BTreeMap::new() });
+        number
+    }
+
+    fn code(&mut self, value: &Scalar<'_>) -> (u8, u64) {
+        match value {
+            Scalar::Missing => (MISSING, 0),
+            Scalar::Bool(value) => (BOOL, u64::from(*value)),
+            Scalar::Integer(number) => (INTEGER, number.cast_unsigned()),
+            Scalar::Float(number) => (FLOAT, number.to_bits()),
+            Scalar::Text(text) => (TEXT, self.text_number(text)),
+        }
+    }
+
+    fn text_number(&mut self, text: &str) -> u64 {
+        if let Some(number) = self.text_index.get(text) {
+            return *number;
+        }
+        let number = self.texts.len() as u64;
+        self.texts.push(text.into());
+        self.text_index.insert(text.into(), number);
+        number
+    }
+
+    fn seen(&self, cell: &Cell) -> Seen<'_> {
+        let value = match cell.kind {
+            BOOL => SeenValue::Bool(cell.bits == 1),
+            INTEGER => SeenValue::Integer(cell.bits.cast_signed()),
+            FLOAT => SeenValue::Float(f64::from_bits(cell.bits)),
+            TEXT => {
+                let text = usize::try_from(cell.bits).ok().and_then(|number| self.texts.get(number));
+                SeenValue::Text(text.map_or("", |text| text))
+            }
+            _ => SeenValue::Missing,
+        };
+        Seen { value, quality: cell.quality, copies: cell.copies }
+    }
+}
+
+const MISSING: u8 = 0;
+const BOOL: u8 = 1;
+const INTEGER: u8 = 2;
+const FLOAT: u8 = 3;
+const TEXT: u8 = 4;
+
+fn place(sequence: u64) -> (u64, u32) {
+    (sequence / Page::SIZE, (sequence % Page::SIZE) as u32)
+}
+
+fn keep<T>(notes: &mut VecDeque<T>, note: T) {
+    if notes.len() >= MOST_NOTES {
+        notes.pop_front();
+    }
+    notes.push_back(note);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! The project behind the wire: devices, documents, settings, releases, calls, ledgers. No transport in here.
+//!
+//! The device services and the management API both work on a [`Plane`]; what they change that a device may be watching
+//! is left in `notices` for the transport to tell.
+
+use super::calls::{self, Calls};
+use super::config::{CloudConfig, CloudError, DeviceConfig};
+use super::device::{Credential, Device, DeviceKey, LogEntry, OtaEvent};
+use super::document;
+use super::intake::Intake;
+use super::pipelines::Pipelines;
+use super::releases::Releases;
+use super::settings::{DataType, Setting, Settings};
+use super::wall::{Ids, Wall};
+use fieldgate_dtls::PskKey;
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+const MOST_DEVICES: usize = 10_000;
+const MOST_CREDENTIALS: usize = 16;
+const MOST_LOGS: usize = 10_000;
+const MOST_OTA_EVENTS: usize = 10_000;
+/// Longest pre-shared key the DTLS library takes.
+const MOST_KEY_BYTES: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Plane {
+    pub(super) project: String,
+    pub(super) organization: String,
+    pub(super) wall: Wall,
+    pub(super) ids: Ids,
+    pub(super) devices: BTreeMap<DeviceKey, Device>,
+    next_device: u32,
+    pub(super) keys: PskTable,
+    pub(super) settings: Settings,
+    pub(super) releases: Releases,
+    pub(super) calls: Calls,
+    pub(super) pipelines: Pipelines,
+    pub(super) intake: Intake,
+    /// Oldest first.
+    pub(super) logs: VecDeque<LogEntry>,
+    /// Oldest first.
+    pub(super) ota_events: VecDeque<OtaEvent>,
+    pub(super) notices: VecDeque<Notice>,
+    pub(super) keep_messages: usize,
+    pub(super) stream_messages: u64,
+    pub(super) unmatched_messages: u64,
+    pub(super) log_messages: u64,
+}
+
+/// Something a device may be watching has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Notice {
+    State { device: DeviceKey, path: Vec<String> },
+    Settings { device: DeviceKey },
+    Manifest { device: DeviceKey },
+    Call { device: DeviceKey, payload: Vec<u8> },
+}
+
+impl Plane {
+    pub(super) fn new(config: &CloudConfig, seed: u64, unix_ms_at_origin: i64) -> Result<Self, CloudError> {
+        let mut plane = Self {
+            project: config.project.clone(),
+            organization: config.organization.clone(),
+            wall: Wall::new(unix_ms_at_origin),
+            ids: Ids::new(seed),
+            devices: BTreeMap::new(),
+            next_device: 0,
+            keys: PskTable::default(),
+            settings: Settings::default(),
+            releases: Releases::default(),
+            calls: Calls::default(),
+            pipelines: Pipelines::new(config.routes.clone()),
+            intake: Intake::default(),
+            logs: VecDeque::new(),
+            ota_events: VecDeque::new(),
+            notices: VecDeque::new(),
+            keep_messages: config.keep_messages,
+            stream_messages: 0,
+            unmatched_messages: 0,
+            log_messages: 0,
+        };
+        for device in &config.devices {
+            plane.add_device(Duration::ZERO, device)?;
+        }
+        Ok(plane)
+    }
+
+    /// A new device with its first credential.
+    pub(super) fn add_device(
+        &mut self,
+        now: Duration,
+        config: &DeviceConfig,
+    ) -> Result<DeviceKey, CloudError> {
+        let key = self.add_bare_device(now, &config.name, config.hardware_ids.clone())?;
+        if let Err(error) = self.add_credential(now, key, &config.psk_id, config.key.clone()) {
+            self.devices.remove(&key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// A new device nobody can connect as yet.
+    pub(super) fn add_bare_device(
+        &mut self,
+        now: Duration,
+        name: &str,
+        hardware_ids: Vec<String>,
+    ) -> Result<DeviceKey, CloudError> {
+        if name.is_empty() {
+            return Err(CloudError::BadDevice { name: name.to_owned() });
+        }
+        if self.key_of(name).is_some() {
+            return Err(CloudError::DuplicateDevice { name: name.to_owned() });
+        }
+        if self.devices.len() >= MOST_DEVICES {
+            return Err(CloudError::Full { what: "devices", limit: MOST_DEVICES });
+        }
+        let unix_ns = self.wall.unix_ns(now);
+        let id = self.ids.next(unix_ns);
+        let hardware_ids = if hardware_ids.is_empty() { vec![id.clone()] } else { hardware_ids };
+        let key = DeviceKey(self.next_device);
+        self.next_device = self.next_device.wrapping_add(1);
+        let device = Device {
+            id,
+            name: name.to_owned(),
+            hardware_ids,
+            tag_ids: Vec::new(),
+            cohort: None,
+            enabled: true,
+            created_ns: unix_ns,
+            updated_ns: unix_ns,
+            last_report_ns: None,
+            last_online_ns: None,
+            credentials: Vec::new(),
+            state: Value::Null,
+            messages: VecDeque::new(),
+            updates: BTreeMap::new(),
+            settings_status: None,
+            limiter: super::limiter::Limiter::default(),
+            requests: 0,
+        };
+        self.devices.insert(key, device);
+        Ok(key)
+    }
+
+    /// A further identity of a device.
+    pub(super) fn add_credential(
+        &mut self,
+        now: Duration,
+        device: DeviceKey,
+        identity: &str,
+        key: Zeroizing<String>,
+    ) -> Result<&Credential, CloudError> {
+        let unix_ns = self.wall.unix_ns(now);
+        let id = self.ids.next(unix_ns);
+        let owner = self.devices.get_mut(&device).ok_or(CloudError::NotFound { what: "device" })?;
+        if identity.is_empty() || key.is_empty() || key.len() > MOST_KEY_BYTES {
+            return Err(CloudError::BadDevice { name: owner.name.clone() });
+        }
+        if owner.credentials.len() >= MOST_CREDENTIALS {
+            return Err(CloudError::Full { what: "credentials of this device", limit: MOST_CREDENTIALS });
+        }
+        if !self.keys.insert(identity, device, &key) {
+            return Err(CloudError::DuplicateIdentity { psk_id: identity.to_owned() });
+        }
+        owner.credentials.push(Credential { id, identity: identity.to_owned(), key, created_ns: unix_ns });
+        owner.credentials.last().ok_or(CloudError::NotFound { what: "credential" })
+    }
+
+    pub(super) fn remove_credential(&mut self, device: DeviceKey, id: &str) -> bool {
+        let Some(owner) = self.devices.get_mut(&device) else { return false };
+        let Some(place) = owner.credentials.iter().position(|credential| credential.id == id) else {
+            return false;
+        };
+        let gone = owner.credentials.remove(place);
+        self.keys.remove(&gone.identity);
+        true
+    }
+
+    pub(super) fn remove_device(&mut self, device: DeviceKey) -> bool {
+        let Some(gone) = self.devices.remove(&device) else { return false };
+        for credential in &gone.credentials {
+            self.keys.remove(&credential.identity);
+        }
+        true
+    }
+
+    pub(super) fn key_of(&self, name: &str) -> Option<DeviceKey> {
+        self.devices.iter().find(|(_, device)| device.name == name).map(|(key, _)| *key)
+    }
+
+    pub(super) fn key_of_id(&self, id: &str) -> Option<DeviceKey> {
+        self.devices.iter().find(|(_, device)| device.id == id).map(|(key, _)| *key)
+    }
+
+    /// The device of an identity, as long as it may connect.
+    pub(super) fn key_of_identity(&self, identity: &[u8]) -> Option<DeviceKey> {
+        let key = self.keys.device(identity)?;
+        self.devices.get(&key).filter(|device| device.enabled).map(|_| key)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<DeviceKey, CloudError> {
+        self.key_of(name).ok_or_else(|| CloudError::UnknownDevice { name: name.to_owned() })
+    }
+
+    /// Writes into a device's LightDB State.
+    pub(super) fn set_state(&mut self, device: DeviceKey, path: Vec<String>, value: Value, replace: bool) {
+        let Some(owner) = self.devices.get_mut(&device) else { return };
+        if replace {
+            document::delete(&mut owner.state, &path);
+        }
+        document::merge(&mut owner.state, &path, value);
+        self.notices.push_back(Notice::State { device, path });
+    }
+
+    /// Deletes from a device's LightDB State.
+    pub(super) fn delete_state(&mut self, device: DeviceKey, path: Vec<String>) {
+        let Some(owner) = self.devices.get_mut(&device) else { return };
+        document::delete(&mut owner.state, &path);
+        self.notices.push_back(Notice::State { device, path });
+    }
+
+    pub(super) fn set_setting(
+        &mut self,
+        now: Duration,
+        key: &str,
+        data_type: Option<DataType>,
+        value: Value,
+        device: Option<&str>,
+    ) -> Result<Setting, CloudError> {
+        if let Some(name) = device {
+            self.named(name)?;
+        }
+        let unix_ns = self.wall.unix_ns(now);
+        let ids = &mut self.ids;
+        let setting =
+            self.settings.set(key, data_type, value, device, || ids.next(unix_ns), unix_ns)?.clone();
+        self.notice_settings();
+        Ok(setting)
+    }
+
+    pub(super) fn delete_setting(&mut self, now: Duration, id: &str) -> bool {
+        let gone = self.settings.delete(id, self.wall.unix_ns(now));
+        if gone {
+            self.notice_settings();
+        }
+        gone
+    }
+
+    /// Moves a device to a cohort or out of all. Entering one tells it its manifest; leaving does not.
+    pub(super) fn set_cohort(&mut self, device: DeviceKey, cohort: Option<String>) -> Result<(), CloudError> {
+        if let Some(id) = &cohort
+            && self.releases.cohort(id).is_none()
+        {
+            return Err(CloudError::NotFound { what: "cohort" });
+        }
+        let owner = self.devices.get_mut(&device).ok_or(CloudError::NotFound { what: "device" })?;
+        let enters = cohort.is_some() && owner.cohort != cohort;
+        owner.cohort = cohort;
+        if enters {
+            self.notices.push_back(Notice::Manifest { device });
+        }
+        Ok(())
+    }
+
+    /// Deploys to a cohort and tells its devices. The deployment's id.
+    pub(super) fn deploy(
+        &mut self,
+        now: Duration,
+        cohort: &str,
+        name: &str,
+        artifact_ids: Vec<String>,
+    ) -> Result<String, CloudError> {
+        let unix_ns = self.wall.unix_ns(now);
+        let id = self.ids.next(unix_ns);
+        self.releases.deploy(cohort, id.clone(), name, artifact_ids, unix_ns)?;
+        let members = self.devices.iter().filter(|(_, device)| device.cohort.as_deref() == Some(cohort));
+        self.notices.extend(members.map(|(device, _)| Notice::Manifest { device: *device }));
+        Ok(id)
+    }
+
+    /// Calls a method on a device; the id under which it will answer.
+    pub(super) fn call(
+        &mut self,
+        now: Duration,
+        device: DeviceKey,
+        method: &str,
+        params: &[Value],
+    ) -> String {
+        let id = format!("{method}/{:08x}", self.ids.number() as u32);
+        let name = self.devices.get(&device).map_or("", |device| device.name.as_str());
+        self.calls.begin(id.clone(), name, now);
+        let payload = calls::payload(&id, method, params);
+        self.notices.push_back(Notice::Call { device, payload });
+        id
+    }
+
+    pub(super) fn add_log(&mut self, entry: LogEntry) {
+        if self.logs.len() >= MOST_LOGS {
+            self.logs.pop_front();
+        }
+        self.logs.push_back(entry);
+    }
+
+    pub(super) fn add_ota_event(&mut self, device: DeviceKey, event: OtaEvent) {
+        if self.ota_events.len() >= MOST_OTA_EVENTS {
+            self.ota_events.pop_front();
+        }
+        if let Some(device) = self.devices.get_mut(&device) {
+            // A report names one package of a few; the bound is against nonsense.
+            if device.updates.len() < 256 || device.updates.contains_key(&event.package) {
+                device.updates.insert(event.package.clone(), event.clone());
+            }
+        }
+        self.ota_events.push_back(event);
+    }
+
+    fn notice_settings(&mut self) {
+        let all = self.devices.keys().map(|device| Notice::Settings { device: *device });
+        self.notices.extend(all);
+    }
+}
+
+/// Identities and keys, shared with the DTLS side, which looks them up in the middle of a handshake.
+#[derive(Clone, Default)]
+pub(super) struct PskTable {
+    keys: Arc<Mutex<BTreeMap<Vec<u8>, (DeviceKey, PskKey)>>>,
+    disabled: Arc<Mutex<Vec<DeviceKey>>>,
+}
+
+impl PskTable {
+    pub(super) fn key(&self, identity: &[u8]) -> Option<PskKey> {
+        let (device, key) = lock(&self.keys).get(identity)?.clone();
+        (!lock(&self.disabled).contains(&device)).then_some(key)
+    }
+
+    pub(super) fn enable(&self, device: DeviceKey, enabled: bool) {
+        let mut disabled = lock(&self.disabled);
+        disabled.retain(|other| *other != device);
+        if !enabled {
+            disabled.push(device);
+        }
+    }
+
+    fn device(&self, identity: &[u8]) -> Option<DeviceKey> {
+        lock(&self.keys).get(identity).map(|(device, _)| *device)
+    }
+
+    fn insert(&self, identity: &str, device: DeviceKey, key: &str) -> bool {
+        let mut keys = lock(&self.keys);
+        let free = !keys.contains_key(identity.as_bytes());
+        if free {
+            keys.insert(identity.as_bytes().to_vec(), (device, PskKey::new(key)));
+        }
+        free
+    }
+
+    fn remove(&self, identity: &str) {
+        lock(&self.keys).remove(identity.as_bytes());
+    }
+}
+
+impl fmt::Debug for PskTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PskTable({} identities)", lock(&self.keys).len())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,146 @@
+//! The management API, as far as it is built: devices and credentials, LightDB State and Stream, logs, calls, settings, packages,
+//! artifacts, cohorts, deployments, OTA events, and what the pipelines let fall.
+//!
+//! Conventions of the real one: `x-api-key` on every request; `{"data": …}` for one thing, `{"list", "page", "perPage", "total"}` for many,
+//! `{}` after a delete; errors `{"code", "message", "details"}` with gRPC codes; 64-bit integers of messages as
+//! strings; times in RFC 3339 with nine digits. Where its behaviour is not known: PUT on state replaces, POST and PATCH merge; a call
+//! nobody answers ends after 10 s with DEADLINE_EXCEEDED. A route of the real API that is not built answers
+//! UNIMPLEMENTED.
+
+mod answer;
+mod data;
+mod devices;
+mod logs;
+mod releases;
+mod settings;
+mod stream;
+
+use self::answer::{Answer, ApiError, ONE_PAGE, Params, listed, one};
+use super::CloudHandle;
+use super::core::Cloud;
+use super::device::{Device, DeviceKey};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::Uri;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
+use serde_json::json;
+
+/// Largest request body: an artifact of 64 MiB in base64 and its envelope.
+const MOST_BODY_BYTES: usize = 90 << 20;
+
+/// All routes over one cloud.
+pub(super) fn router(handle: CloudHandle) -> Router {
+    let project = "/v1/projects/{project}";
+    let device = "/v1/projects/{project}/devices/{device}";
+    let org = "/v1/organizations/{organization}/projects/{project}";
+    let routes: Vec<(String, MethodRouter<CloudHandle>)> = vec![
+        ("/v1/projects".to_owned(), get(projects)),
+        (project.to_owned(), get(project_by_id)),
+        (format!("{project}/devices"), get(devices::list).post(devices::create)),
+        (
+            device.to_owned(),
+            get(devices::read).patch(devices::update).put(devices::update).delete(devices::remove),
+        ),
+        (format!("{device}/credentials"), get(devices::credentials).post(devices::add_credential)),
+        (format!("{device}/credentials/{{credential}}"), delete(devices::remove_credential)),
+        (format!("{device}/data"), data::routes()),
+        (format!("{device}/data/"), data::routes()),
+        (format!("{device}/data/{{*path}}"), data::routes()),
+        (format!("{device}/stream"), get(stream::of_device).post(stream::of_device_posted)),
+        (format!("{project}/stream"), get(stream::of_project).post(stream::of_project_posted)),
+        (format!("{device}/rpc"), post(data::call)),
+        (format!("{device}/settings"), get(settings::of_device)),
+        (format!("{project}/settings"), get(settings::list).post(settings::create)),
+        (
+            format!("{project}/settings/{{setting}}"),
+            put(settings::update).patch(settings::update).delete(settings::remove),
+        ),
+        (format!("{project}/logs"), get(logs::list)),
+        ("/v1/artifacts".to_owned(), post(releases::create_artifact)),
+        (format!("{project}/artifacts"), get(releases::artifacts)),
+        (
+            format!("{project}/artifacts/{{artifact}}"),
+            get(releases::artifact).delete(releases::remove_artifact),
+        ),
+        (format!("{org}/packages"), get(releases::packages).post(releases::create_package)),
+        (format!("{org}/packages/{{package}}"), get(releases::package)),
+        (format!("{org}/cohorts"), get(releases::cohorts).post(releases::create_cohort)),
+        (format!("{org}/cohorts/{{cohort}}"), get(releases::cohort)),
+        (format!("{org}/cohorts/{{cohort}}/deployments"), get(releases::deployments).post(releases::deploy)),
+        (format!("{org}/cohorts/{{cohort}}/deployments/{{deployment}}"), get(releases::deployment)),
+        (format!("{org}/ota-events"), get(releases::events)),
+        (format!("{org}/pipelines"), get(logs::pipelines)),
+        (format!("{org}/pipelines/errors"), get(logs::pipeline_errors)),
+        (format!("{org}/pipeline-unmatched"), get(logs::unmatched)),
+        ("/v1/{*rest}".to_owned(), any(not_built)),
+    ];
+    let router = routes
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(&path, methods.fallback(not_built)));
+    router
+        .fallback(not_found)
+        .layer(from_fn_with_state(handle.clone(), authorized))
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .with_state(handle)
+}
+
+/// Every request carries the project's key.
+async fn authorized(State(handle): State<CloudHandle>, request: Request, next: Next) -> Response {
+    let offered = request.headers().get("x-api-key").map(|value| value.as_bytes().to_vec());
+    match offered {
+        None => ApiError::new(16, "no x-api-key in the request").into_response(),
+        Some(offered) if !handle.read(|cloud| cloud.accepts_key(&offered)) => {
+            ApiError::new(16, "the x-api-key is not valid").into_response()
+        }
+        Some(_) => next.run(request).await,
+    }
+}
+
+async fn projects(State(handle): State<CloudHandle>, params: Params) -> Answer {
+    handle.read(|cloud| listed(vec![project_json(cloud)], &params, ONE_PAGE))
+}
+
+async fn project_by_id(State(handle): State<CloudHandle>, Path(project): Path<String>) -> Answer {
+    handle.read(|cloud| {
+        in_project(cloud, &project)?;
+        one(project_json(cloud))
+    })
+}
+
+async fn not_built(uri: Uri) -> ApiError {
+    ApiError::new(12, &format!("the simulated cloud has no {}", uri.path()))
+}
+
+async fn not_found() -> ApiError {
+    ApiError::new(5, "Not Found")
+}
+
+fn project_json(cloud: &Cloud) -> serde_json::Value {
+    let plane = &cloud.plane;
+    json!({"id": plane.project, "name": plane.project, "organizationId": plane.organization})
+}
+
+/// Refuses another project than the one there is.
+fn in_project(cloud: &Cloud, project: &str) -> Result<(), ApiError> {
+    if cloud.plane.project == project { Ok(()) } else { Err(ApiError::new(5, "project not found")) }
+}
+
+/// A device by its id; what is no id is refused with the words of the real API.
+fn device_by_id(cloud: &Cloud, id: &str) -> Result<DeviceKey, ApiError> {
+    if id.len() != 24 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(ApiError::new(3, &format!("the provided hex string is not a valid ObjectID: {id}")));
+    }
+    cloud.plane.key_of_id(id).ok_or_else(|| ApiError::new(5, "device not found"))
+}
+
+fn the_device(cloud: &Cloud, key: DeviceKey) -> Result<&Device, ApiError> {
+    cloud.plane.devices.get(&key).ok_or_else(|| ApiError::new(5, "device not found"))
+}
+
+/// The id of a device named in a record; the name itself once the device is gone.
+fn id_of(cloud: &Cloud, name: &str) -> String {
+    let key = cloud.plane.key_of(name);
+    key.and_then(|key| cloud.plane.devices.get(&key)).map_or(name, |device| &device.id).to_owned()
+}

@@ -1,0 +1,124 @@
+//! Settings of the project and of devices.
+
+use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text};
+use super::devices::of_path;
+use super::{device_by_id, id_of, in_project, the_device};
+use crate::cloud::CloudHandle;
+use crate::cloud::core::Cloud;
+use crate::cloud::settings::{DataType, Setting};
+use crate::cloud::wall::rfc3339;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+/// All, or those of the device named by `deviceId`.
+pub(super) async fn list(
+    State(handle): State<CloudHandle>,
+    Path(project): Path<String>,
+    params: Params,
+) -> Answer {
+    handle.read(|cloud| {
+        in_project(cloud, &project)?;
+        let of = |setting: &&Setting| match params.get("deviceId") {
+            None => true,
+            Some(id) => setting.device.as_deref().is_some_and(|name| id_of(cloud, name) == id),
+        };
+        let wanted = cloud.plane.settings.all.iter().filter(of);
+        listed(wanted.map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
+    })
+}
+
+/// What holds for one device, overrides with its id.
+pub(super) async fn of_device(
+    State(handle): State<CloudHandle>,
+    Path((project, id)): Path<(String, String)>,
+    params: Params,
+) -> Answer {
+    handle.read(|cloud| {
+        let device = the_device(cloud, of_path(cloud, &project, &id)?)?;
+        let effective = cloud.plane.settings.effective(&device.name);
+        listed(effective.values().map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
+    })
+}
+
+pub(super) async fn create(
+    State(handle): State<CloudHandle>,
+    Path(project): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, now| {
+        in_project(cloud, &project)?;
+        let data_type = match text(&body, "dataType") {
+            None => None,
+            Some(name) => Some(
+                DataType::from_name(name)
+                    .ok_or_else(|| ApiError::invalid("dataType must be string, float, integer or boolean"))?,
+            ),
+        };
+        let device = match text(&body, "deviceId") {
+            None => None,
+            Some(id) => Some(the_device(cloud, device_by_id(cloud, id)?)?.name.clone()),
+        };
+        if text(&body, "blueprintId").is_some() {
+            return Err(ApiError::new(12, "the simulated cloud has no blueprints"));
+        }
+        let key = needed(&body, "key")?;
+        let exists = |setting: &Setting| setting.key == key && setting.device == device;
+        if cloud.plane.settings.all.iter().any(exists) {
+            return Err(ApiError::new(6, &format!("setting {key} already exists")));
+        }
+        let value = body.get("value").cloned().unwrap_or(Value::Null);
+        let setting = cloud.plane.set_setting(now, key, data_type, value, device.as_deref())?;
+        cloud.pump(now);
+        one(setting_json(cloud, &setting))
+    })
+}
+
+/// A new value; key and type stay.
+pub(super) async fn update(
+    State(handle): State<CloudHandle>,
+    Path((project, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, now| {
+        in_project(cloud, &project)?;
+        let known = cloud.plane.settings.all.iter().find(|setting| setting.id == id).cloned();
+        let known = known.ok_or_else(|| ApiError::new(5, "setting not found"))?;
+        let value = body.get("value").cloned().ok_or_else(|| ApiError::invalid("value is required"))?;
+        let setting = cloud.plane.set_setting(now, &known.key, None, value, known.device.as_deref())?;
+        cloud.pump(now);
+        one(setting_json(cloud, &setting))
+    })
+}
+
+pub(super) async fn remove(
+    State(handle): State<CloudHandle>,
+    Path((project, id)): Path<(String, String)>,
+) -> Answer {
+    handle.with(|cloud, now| {
+        in_project(cloud, &project)?;
+        if !cloud.plane.delete_setting(now, &id) {
+            return Err(ApiError::new(5, "setting not found"));
+        }
+        cloud.pump(now);
+        nothing()
+    })
+}
+
+fn setting_json(cloud: &Cloud, setting: &Setting) -> Value {
+    let mut shown = json!({
+        "id": setting.id,
+        "key": setting.key,
+        "dataType": setting.data_type.name(),
+        "value": setting.value,
+        "projectId": cloud.plane.project,
+        "createdAt": rfc3339(setting.created_ns),
+        "updatedAt": rfc3339(setting.updated_ns),
+    });
+    if let Some(name) = &setting.device {
+        shown["deviceId"] = json!(id_of(cloud, name));
+    }
+    shown
+}

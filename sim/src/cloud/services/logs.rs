@@ -1,0 +1,39 @@
+//! Device logs, `.s/logs` and the older `logs`: always taken, even when they cannot be read. A device whose logs are refused
+//! logs the refusal, and so on without end.
+
+use super::{Reaction, body, posts};
+use crate::cloud::device::{DeviceKey, LogEntry};
+use crate::cloud::plane::Plane;
+use fieldgate_coap::{Code, IncomingRequest, format};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+pub(super) fn serve(
+    plane: &mut Plane,
+    now: Duration,
+    device: DeviceKey,
+    request: &IncomingRequest,
+) -> Reaction {
+    if !posts(request) {
+        return Code::METHOD_NOT_ALLOWED.into();
+    }
+    plane.log_messages += 1;
+    let unix_ns = plane.wall.unix_ns(now);
+    let name = plane.devices.get(&device).map(|device| device.name.clone()).unwrap_or_default();
+    if let Ok(Value::Object(mut keys)) = body(request, format::CBOR) {
+        let level = take(&mut keys, &["level"]).unwrap_or_else(|| "info".to_owned()).to_uppercase();
+        let module = take(&mut keys, &["module"]).unwrap_or_default();
+        let message = take(&mut keys, &["msg", "message"]).unwrap_or_default();
+        let metadata = Value::Object(keys);
+        plane.add_log(LogEntry { device: name, level, module, message, metadata, unix_ns });
+    }
+    Code::CHANGED.into()
+}
+
+/// The first of these keys that is there, as text.
+fn take(keys: &mut Map<String, Value>, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| keys.remove(*name)).map(|value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    })
+}
