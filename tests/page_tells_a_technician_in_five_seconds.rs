@@ -545,5 +545,33 @@ fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
     (a.max(b) + 0.05) / (a.min(b) + 0.05)
 }
 
-const GATEWAY_KEYS: &str = "";
-const DEVICE_KEYS: &str = "";
+const GATEWAY_KEYS: &str = "
+    components[].device components[].package components[].reason components[].state components[].target
+    components[].version destinations[].account.accepted destinations[].account.acknowledged
+    destinations[].account.dropped destinations[].account.queued destinations[].account.setAside
+    destinations[].classes.*.accepted destinations[].classes.*.acknowledged
+    destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
+    destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
+    destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
+    destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.trusted
+    gateway.clock.uncertaintyMilliseconds gateway.clock.unixMilliseconds gateway.name gateway.serial
+    gateway.uptimeSeconds gateway.version lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name
+    lanes[].restarts lanes[].silent lanes[].words queue.accepted queue.coalesced
+    queue.commitWindowMilliseconds queue.detail queue.epoch queue.health queue.lastCommitMilliseconds
+    queue.limitBytes queue.missed queue.queued queue.refused queue.usedBytes radio.access radio.band
+    radio.grade radio.modem.application radio.modem.firmware radio.modem.hardware radio.modem.iccid
+    radio.modem.imei radio.modem.imsi radio.operator radio.registered radio.registration radio.roaming
+    radio.rsrpDbm radio.rsrqDb radio.signalAgeSeconds radio.snrDb radio.supplyMillivolts
+    radio.temperatureCelsius sensors.slaves[].answering sensors.slaves[].answers sensors.slaves[].bus
+    sensors.slaves[].failures sensors.slaves[].lastAnswerAgeSeconds sensors.slaves[].name
+    sensors.slaves[].words sensors.streams[].ageSeconds sensors.streams[].device sensors.streams[].name
+    sensors.streams[].quality sensors.streams[].unit sensors.streams[].value verdict.headline
+    verdict.level verdict.reasons[].meaning verdict.reasons[].nextStep verdict.reasons[].what
+";
+const DEVICE_KEYS: &str = "
+    connection.lastSeenOffline connection.lastSeenOnline connection.uptime device.id device.name
+    device.serial firmware.components[].package firmware.components[].reason firmware.components[].state
+    firmware.components[].target firmware.components[].version firmware.updateAvailable firmware.version
+    integration.capabilities[] integration.name integration.type status statusWords telemetry.*.ageSeconds
+    telemetry.*.quality telemetry.*.time telemetry.*.unit telemetry.*.value
+";

@@ -1,6 +1,6 @@
 //! A gateway whose every fact is made up, served over a real loopback socket, and a client that speaks raw TCP to it.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,7 +81,7 @@ impl FirmwareLog for FakeLog {
         let to = (from + limit).min(10);
         let entries =
             (from..to).map(|n| serde_json::json!({ "sequence": n + 1, "kind": "version" })).collect();
-        Ok(LogPage { entries, next: to.to_string(), more: to < 10 })
+        Ok(LogPage { entries, next: to.to_string(), more: to < 10, ..LogPage::default() })
     }
 }
 
