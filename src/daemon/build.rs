@@ -18,13 +18,13 @@ use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
+use crate::modem;
+use crate::ota;
 use crate::registry::plan::Plan;
 use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
 use crate::uplink::drain::{self, DrainOptions};
-use crate::modem;
-use crate::ota;
 use crate::uplink::link::Link;
 
 /// A running gateway: its lanes, and what they share.
@@ -111,7 +111,8 @@ impl Daemon {
         let serial = &config.gateway.serial;
         match golioth::rest::GoliothProvider::new(rest, serial) {
             Ok(provider) => {
-                let (provider, gateway): (Arc<dyn Provider>, _) = (Arc::new(provider), self.stores.gateway.clone());
+                let (provider, gateway): (Arc<dyn Provider>, _) =
+                    (Arc::new(provider), self.stores.gateway.clone());
                 let stop = self.stop.clone();
                 self.lane(own_record_lane(provider, gateway, serial.clone(), rest.poll, rim.clone(), stop));
             }
