@@ -74,8 +74,6 @@ async fn eight_dead_of_thirty_two_leave_the_others_their_time() {
         assert!(record.all_missed(&format!("s{unit}.count")) <= 8, "{:?}", record.missed);
     }
     apart.sort();
-
-    }
     let (p99, most) = (apart[apart.len() * 99 / 100], apart[apart.len() - 1]);
     assert!(p99 <= PERIOD / 10, "99 of 100 intervals are within {p99:?} of a second");
     assert!(most < PERIOD, "{most:?}");

@@ -98,7 +98,9 @@ impl Keeper {
         let remote = remote(self.provider.service(), &self.own_serial, record);
         match self.gateway.upsert_device(remote).await {
             Ok(Upserted::Conflict) => {
-                tracing::warn!("another device of this registry has this gateway's id at the cloud; see conflicts");
+                tracing::warn!(
+                    "another device of this registry has this gateway's id at the cloud; see conflicts"
+                );
                 Ok(())
             }
             Ok(_) => Ok(()),

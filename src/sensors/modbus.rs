@@ -116,7 +116,7 @@ impl<'a> Driver<'a> {
         };
         let at_most = wake.map_or(Duration::MAX, |at| at.saturating_sub(rim.now()));
         if retry.is_some() {
-            self.progress.waiting(&format!("waiting for the port {}", self.port.path()), at_most);
+            self.progress.waiting(&self.port.trouble(), at_most);
         } else if at_most > LONG_WAIT {
             self.progress.waiting("waiting for the next poll", at_most);
         }
@@ -185,7 +185,7 @@ impl<'a> Driver<'a> {
         let now = self.setup.rim.now();
         let since = slave.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         let words = match (port_is_gone, self.schedule.standing(index)) {
-            (true, _) => format!("not asked: the port {} is not there", self.port.path()),
+            (true, _) => format!("not asked: {}", self.port.trouble()),
             (false, Standing::LeftAlone(until)) => {
                 let again = in_words(until.saturating_sub(now));
                 format!("silent for {}, asked again in {again}", in_words(since))

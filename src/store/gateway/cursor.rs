@@ -14,10 +14,14 @@ use super::{FileId, Head, log, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// It is not what a page gave out.
-    #[error("this is not a cursor: it was cut or altered on the way. Send back `next` of the last page as it was, or begin without")]
+    #[error(
+        "this is not a cursor: it was cut or altered on the way. Send back `next` of the last page as it was, or begin without"
+    )]
     Malformed,
     /// It is of another gateway, or of a file this gateway no longer has.
-    #[error("this cursor is of file {theirs}, and this gateway's log is file {ours}: it belongs to another gateway, or this one lost its file. Begin without a cursor")]
+    #[error(
+        "this cursor is of file {theirs}, and this gateway's log is file {ours}: it belongs to another gateway, or this one lost its file. Begin without a cursor"
+    )]
     Foreign {
         /// The file it is of.
         theirs: FileId,
@@ -25,7 +29,9 @@ pub enum CursorError {
         ours: FileId,
     },
     /// The log has not the entry it names.
-    #[error("the log has no such entry at position {position} (any more): it was restored from a snapshot or is a copy that went on elsewhere. Continue from the acknowledged position, or begin without a cursor")]
+    #[error(
+        "the log has no such entry at position {position} (any more): it was restored from a snapshot or is a copy that went on elsewhere. Continue from the acknowledged position, or begin without a cursor"
+    )]
     Diverged {
         /// The position it names.
         position: u64,

@@ -215,8 +215,7 @@ pub(super) fn append_line(tx: &Transaction<'_>, context: &Context, line: BoardLi
 
 fn append(tx: &Transaction<'_>, context: &Context, body: LogBody) -> Result<(), Failure> {
     let head = head(tx, context)?;
-    let mut entry =
-        LogEntry { sequence: head.sequence + 1, body, prev_hash: head.hash, hash: head.hash };
+    let mut entry = LogEntry { sequence: head.sequence + 1, body, prev_hash: head.hash, hash: head.hash };
     entry.hash = entry.computed();
     let (mut history, mut journal, mut line) = (None, None, None);
     match &entry.body {

@@ -14,8 +14,8 @@ use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
-    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice, Stamp,
-    Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
+    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice,
+    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -169,9 +169,9 @@ impl Writer {
             Failure::Sqlite(error) => sick(&error),
         });
         let health = match &answer {
-            Err(
-                error @ (GatewayError::DiskFull | GatewayError::ReadOnly | GatewayError::Faulty(_)),
-            ) => GatewayHealth::Faulty(error.to_string()),
+            Err(error @ (GatewayError::DiskFull | GatewayError::ReadOnly | GatewayError::Faulty(_))) => {
+                GatewayHealth::Faulty(error.to_string())
+            }
             _ => GatewayHealth::Good,
         };
         if health != self.health {
@@ -371,9 +371,8 @@ impl Machine for Writer {
                 let _ = reply.send(done);
             }
             Command::Acknowledge { puller, cursor, wall, reply } => {
-                let done = self.run(now, wall, |tx, context, at| {
-                    log::acknowledge(tx, context, at, &puller, &cursor)
-                });
+                let done = self
+                    .run(now, wall, |tx, context, at| log::acknowledge(tx, context, at, &puller, &cursor));
                 if done.is_ok() {
                     self.mark_changed(now);
                 }
@@ -444,9 +443,8 @@ impl Writer {
                 let _ = reply.send(checked);
             }
             Command::LogPage { after, limit, reply } => {
-                let page = self.run(now, NO_WALL, |tx, context, _| {
-                    log::page(tx, context, after.as_deref(), limit)
-                });
+                let page =
+                    self.run(now, NO_WALL, |tx, context, _| log::page(tx, context, after.as_deref(), limit));
                 let _ = reply.send(page);
             }
             Command::Acknowledged { puller, reply } => {
