@@ -295,7 +295,8 @@ impl Writer {
             return;
         };
         let sequence = group.next_sequence;
-        if !crate::sabotage::on("reuse-sequence") || sequence % 7 != 0 {
+        let reuse = crate::sabotage::on("reuse-sequence") && sequence % 7 == 0 && capture.at.0 & 1024 == 0;
+        if !reuse {
             group.next_sequence += 1;
         }
         if capture.samples.len() > MAX_SAMPLES || capture.missing.len() > MAX_SAMPLES {
