@@ -92,7 +92,9 @@ fn one_row_a_transaction(folder: &Path, clock: &dyn Clock) -> Result<f64> {
     let connection = rusqlite::Connection::open(folder.join("plain.db"))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.execute_batch("CREATE TABLE readings (id INTEGER PRIMARY KEY, stream TEXT, at INTEGER, value REAL)")?;
+    connection.execute_batch(
+        "CREATE TABLE readings (id INTEGER PRIMARY KEY, stream TEXT, at INTEGER, value REAL)",
+    )?;
     let mut rows = 0_u32;
     let begun = clock.mono();
     let mut took = Duration::ZERO;

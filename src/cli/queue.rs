@@ -144,5 +144,9 @@ fn accounts_json(accounts: &BTreeMap<String, Totals>) -> serde_json::Value {
             "set_aside": t.set_aside, "queued": t.queued,
         })
     };
-    accounts.iter().map(|(name, totals)| (name.clone(), json(totals))).collect::<serde_json::Map<_, _>>().into()
+    accounts
+        .iter()
+        .map(|(name, totals)| (name.clone(), json(totals)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -55,13 +55,8 @@ mod tests {
         nix::pty::grantpt(&master).unwrap();
         nix::pty::unlockpt(&master).unwrap();
         let path = nix::pty::ptsname_r(&master).unwrap().into();
-        let settings = PortSettings {
-            path,
-            baud: 19_200,
-            parity: LineParity::None,
-            stop_bits: 1,
-            flow_control: false,
-        };
+        let settings =
+            PortSettings { path, baud: 19_200, parity: LineParity::None, stop_bits: 1, flow_control: false };
         (master, settings)
     }
 

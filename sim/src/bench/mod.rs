@@ -130,7 +130,11 @@ async fn accept(folder: &Path) -> Result<serde_json::Value, Trouble> {
 fn judge_accept(accept: &serde_json::Value, proof: &mut Proof) {
     let number = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_f64);
     let entry = |list: &str, key: &str, wanted: u64| -> Option<&serde_json::Value> {
-        accept.get(list)?.as_array()?.iter().find(|e| e.get(key).and_then(serde_json::Value::as_u64) == Some(wanted))
+        accept
+            .get(list)?
+            .as_array()?
+            .iter()
+            .find(|e| e.get(key).and_then(serde_json::Value::as_u64) == Some(wanted))
     };
     let sync = number(accept.get("sync_us")).unwrap_or(0.0);
     if sync >= HONEST_SYNC_US {
@@ -139,7 +143,9 @@ fn judge_accept(accept: &serde_json::Value, proof: &mut Proof) {
             let rate = entry("rates", "batch", batch).and_then(|e| number(e.get("readings_per_second")));
             let reached = rate.unwrap_or(0.0) / plain;
             proof.demand(reached >= times, || {
-                format!("{times} times the rate of one row a transaction at batch {batch} (reached {reached:.1})")
+                format!(
+                    "{times} times the rate of one row a transaction at batch {batch} (reached {reached:.1})"
+                )
             });
         }
     }
@@ -148,7 +154,9 @@ fn judge_accept(accept: &serde_json::Value, proof: &mut Proof) {
         let flash = flash.unwrap_or(f64::MAX);
         // No write at all is no measurement: the folder is in memory.
         proof.demand(flash > 0.0 && flash <= most, || {
-            format!("at most {most} B of flash a reading with a commit window of {window} s (took {flash:.1} B)")
+            format!(
+                "at most {most} B of flash a reading with a commit window of {window} s (took {flash:.1} B)"
+            )
         });
     }
 }
@@ -193,7 +201,8 @@ async fn ask_while_reading(program: &Path, folder: &Path, lasts: Duration) -> Re
         let asked = clock.now();
         let answer = http::get(page, "/api/gateway/status").await;
         let took = clock.now().saturating_sub(asked);
-        answer.map_err(|error| Trouble::Unreadable { what: "the status".into(), detail: error.to_string() })?;
+        answer
+            .map_err(|error| Trouble::Unreadable { what: "the status".into(), detail: error.to_string() })?;
         ms.push(took.as_secs_f64() * 1000.0);
         // The daemon is asked often, not without a pause: a page refreshes, a program polls.
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -220,7 +229,10 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 99), percentile(&hundred, 100)), (50.0, 99.0, 100.0));
+        assert_eq!(
+            (percentile(&hundred, 50), percentile(&hundred, 99), percentile(&hundred, 100)),
+            (50.0, 99.0, 100.0)
+        );
         assert_eq!(percentile(&[7.0], 99), 7.0);
         assert_eq!(percentile(&[], 99), f64::MAX, "nothing measured reaches no floor");
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::gateway::books::{Account, Books};
+use crate::gateway::child::Memory;
 use crate::gateway::config::{self, GOLIOTH};
 use crate::gateway::reckon::Reckoning;
 use crate::gateway::status::Status;
 use crate::gateway::surroundings::Surroundings;
-use crate::gateway::child::Memory;
 use crate::gateway::{Trouble, machine};
 
 /// What was measured while it ran.
@@ -164,10 +164,8 @@ impl Report {
 
     /// Writes it as JSON.
     pub(super) fn write(&self, path: &Path) -> Result<(), Trouble> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Trouble::Unreadable {
-            what: "the account".into(),
-            detail: error.to_string(),
-        })?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Trouble::Unreadable { what: "the account".into(), detail: error.to_string() })?;
         config::file(path, &format!("{text}\n"), 0o644)
     }
 
@@ -222,7 +220,8 @@ impl Report {
 /// The accounts of every other destination.
 fn others(books: &Books) -> BTreeMap<String, serde_json::Value> {
     let mut sums: BTreeMap<String, Account> = BTreeMap::new();
-    for (name, account) in books.streams.iter().flat_map(|s| &s.accounts).filter(|(name, _)| *name != GOLIOTH) {
+    for (name, account) in books.streams.iter().flat_map(|s| &s.accounts).filter(|(name, _)| *name != GOLIOTH)
+    {
         let sum = sums.entry(name.clone()).or_default();
         sum.accepted += account.accepted;
         sum.acknowledged += account.acknowledged;

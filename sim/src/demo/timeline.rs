@@ -32,7 +32,8 @@ impl Timeline {
                 at >= begin && at < begin + self.outage
             }
             None => {
-                let within = Duration::from_millis(u64::try_from(at.as_millis() % EVERY.as_millis()).unwrap_or(0));
+                let within =
+                    Duration::from_millis(u64::try_from(at.as_millis() % EVERY.as_millis()).unwrap_or(0));
                 within >= EVERY - self.outage
             }
         }
@@ -63,7 +64,10 @@ mod tests {
         let cut: Vec<u64> = (0..60).filter(|s| timeline.is_cut(S(*s))).collect();
         assert_eq!(cut, (20..40).collect::<Vec<u64>>());
         assert!(!timeline.is_over(S(59)) && timeline.is_over(S(60)));
-        assert_eq!((timeline.cut_until(S(10)), timeline.cut_until(S(25)), timeline.cut_until(S(60))), (S(0), S(5), S(20)));
+        assert_eq!(
+            (timeline.cut_until(S(10)), timeline.cut_until(S(25)), timeline.cut_until(S(60))),
+            (S(0), S(5), S(20))
+        );
     }
 
     #[test]
@@ -72,7 +76,10 @@ mod tests {
         let cut = (0..360).filter(|s| timeline.is_cut(S(*s))).count();
         assert_eq!((cut, timeline.is_cut(S(99)), timeline.is_cut(S(100))), (60, false, true));
         assert!(!timeline.is_over(S(1_000_000)));
-        assert_eq!((timeline.cut_until(S(99)), timeline.cut_until(S(110)), timeline.cut_until(S(250))), (S(0), S(10), S(40)));
+        assert_eq!(
+            (timeline.cut_until(S(99)), timeline.cut_until(S(110)), timeline.cut_until(S(250))),
+            (S(0), S(10), S(40))
+        );
     }
 
     #[test]

@@ -136,6 +136,9 @@ pub async fn read(program: &Path, config: &Path) -> Result<Books, Trouble> {
 impl Books {
     /// The epochs that ended without a clean stop, by the records of it.
     pub fn unclean_stops(&self) -> impl Iterator<Item = &str> {
-        self.gap_records.iter().filter(|gap| gap.reason == "unclean_stop").filter_map(|gap| gap.epoch.as_deref())
+        self.gap_records
+            .iter()
+            .filter(|gap| gap.reason == "unclean_stop")
+            .filter_map(|gap| gap.epoch.as_deref())
     }
 }

@@ -107,9 +107,7 @@ impl Daemon {
     /// # Errors
     /// [`Trouble::Ended`], [`Trouble::Late`].
     pub async fn ready(&mut self, within: Duration) -> Result<Duration, Trouble> {
-        let ready = async {
-            self.ready.wait_for(Option::is_some).await.ok().and_then(|at| *at)
-        };
+        let ready = async { self.ready.wait_for(Option::is_some).await.ok().and_then(|at| *at) };
         tokio::select! {
             at = tokio::time::timeout(within, ready) => match at {
                 Ok(Some(at)) => Ok(at.saturating_sub(self.started)),
@@ -148,12 +146,14 @@ impl Daemon {
         Memory { pss: of("smaps_rollup", "Pss:"), peak_rss: of("status", "VmHWM:") }
     }
 
-    /// SIGKILL, as the power cut of a process. Gives the time of death on the time line.
+    /// SIGKILL: the power cut of a process.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Trouble::Ended`] if it had ended before, by itself.
     pub async fn kill(mut self) -> Result<(), Trouble> {
-        // It may have been about to end by itself: then there is nobody to signal.
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(ended(&self.log, Ok(status)));
+        }
         let _gone = kill(self.pid, Signal::SIGKILL);
         self.child.wait().await.map_err(Trouble::system("wait for the killed fieldgate"))?;
         Ok(())

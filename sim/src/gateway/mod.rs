@@ -25,7 +25,9 @@ use crate::clock::Clock;
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// The program to be shown is not there.
-    #[error("{path} is not there. Build it first (cargo build --workspace), or name another with --fieldgate")]
+    #[error(
+        "{path} is not there. Build it first (cargo build --workspace), or name another with --fieldgate"
+    )]
     NoProgram {
         /// Where it was looked for.
         path: PathBuf,

@@ -117,7 +117,12 @@ mod tests {
             for point in &slave.points {
                 let wired = POINTS.iter().find(|w| w.unit == slave.unit && w.point == point.name);
                 let wired = wired.unwrap_or_else(|| panic!("{} is not read", point.name));
-                assert_eq!((wired.counted, wired.slave), (point.counted, slave.name.as_str()), "{}", point.name);
+                assert_eq!(
+                    (wired.counted, wired.slave),
+                    (point.counted, slave.name.as_str()),
+                    "{}",
+                    point.name
+                );
                 assert!(!wired.counted || wired.scale == "1", "{} would lose its counter", point.name);
             }
         }

@@ -60,6 +60,8 @@ pub struct Surroundings {
     pub page: SocketAddr,
     /// The gateway's configuration.
     pub config: PathBuf,
+    bus_port: PathBuf,
+    bus_line: CancellationToken,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -75,8 +77,8 @@ impl Surroundings {
         let mut tasks = JoinSet::new();
         let bus = SimBus::new(three_slaves(), wanted.baud, wanted.seed).map_err(cannot)?;
         let bus = Shared::new(bus, clock);
-        let bus_port = folder.join("bus");
-        line(&bus_port, bus.clone(), &stop, &mut tasks)?;
+        let (bus_port, bus_line) = (folder.join("bus"), stop.child_token());
+        line(&bus_port, bus.clone(), &bus_line, &mut tasks)?;
         let modem = match wanted.whole {
             false => None,
             true => {
@@ -87,8 +89,7 @@ impl Surroundings {
         };
         let (cloud, udp, rest) = cloud(wanted, clock, &stop, &mut tasks).await?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let relay =
-            UdpRelay::bind(any, udp, wanted.network, wanted.seed ^ 1, clock).await.map_err(cannot)?;
+        let relay = UdpRelay::bind(any, udp, wanted.network, wanted.seed ^ 1, clock).await.map_err(cannot)?;
         let (reached, network) = (relay.local_addr(), relay.handle());
         let stop_relay = stop.clone();
         tasks.spawn(async move {
@@ -101,7 +102,7 @@ impl Surroundings {
         let installation = Installation {
             state_dir,
             http: page,
-            bus_port,
+            bus_port: bus_port.clone(),
             baud: wanted.baud,
             period: wanted.period,
             modem_port: modem.as_ref().map(|_| folder.join("modem")),
@@ -112,7 +113,18 @@ impl Surroundings {
             window: wanted.window,
         };
         let config = installation.write(folder)?;
-        Ok(Self { clock, bus, modem, network, cloud, page, config, stop, tasks })
+        Ok(Self { clock, bus, modem, network, cloud, page, config, bus_port, bus_line, stop, tasks })
+    }
+
+    /// Gives the bus a new port under the old name, as if its adapter had lost power together with a killed daemon. A port
+    /// remembers that it was opened for one program alone until its last user is gone, and here that is this process.
+    ///
+    /// # Errors
+    /// When the system gives no pty.
+    pub fn replug_bus(&mut self) -> Result<(), Trouble> {
+        self.bus_line.cancel();
+        self.bus_line = self.stop.child_token();
+        line(&self.bus_port, self.bus.clone(), &self.bus_line, &mut self.tasks)
     }
 
     /// What the devices put on the wire.
@@ -167,7 +179,10 @@ impl Surroundings {
                 let name = format!("{} #{}: {first}, then {other}", conflict.alias, conflict.sequence);
                 result.corrupted.names.push(name);
             }
-            result.corrupted.names.extend(intake.faults().iter().take(MOST_NAMED).map(|fault| fault.what.clone()));
+            result
+                .corrupted
+                .names
+                .extend(intake.faults().iter().take(MOST_NAMED).map(|fault| fault.what.clone()));
         });
         result
     }
@@ -243,8 +258,7 @@ async fn cloud(
     let origin = unix_ms() - i64::try_from(clock.now().as_millis()).unwrap_or(0);
     let cloud = CloudHandle::new(Cloud::new(config, wanted.seed ^ 2, origin).map_err(cannot)?, clock);
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server =
-        CloudServer::bind(cloud.clone(), any, wanted.whole.then_some(any)).await.map_err(cannot)?;
+    let server = CloudServer::bind(cloud.clone(), any, wanted.whole.then_some(any)).await.map_err(cannot)?;
     let (udp, rest) = (server.udp_addr(), server.http_addr());
     let stop = stop.clone();
     tasks.spawn(async move {

@@ -57,7 +57,9 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     let memory = at_work(&subject, work).await?;
     let binary = machine::size(&subject.program);
 
-    let judged = |times: &[f64]| if short { times.first() } else { times.get(times.len() / 2) }.copied().unwrap_or(f64::MAX);
+    let judged = |times: &[f64]| {
+        if short { times.first() } else { times.get(times.len() / 2) }.copied().unwrap_or(f64::MAX)
+    };
     let mut proof = Proof::default();
     for (what, times) in [("an empty store", &empty), ("a long queue", &full)] {
         let ms = judged(times);

@@ -118,7 +118,7 @@ async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<En
         window: WINDOW,
         whole: false,
     };
-    let around = Surroundings::make(&wanted, folder.path()).await?;
+    let mut around = Surroundings::make(&wanted, folder.path()).await?;
     let start = Start {
         program: subject.program.clone(),
         config: around.config.clone(),
@@ -130,7 +130,7 @@ async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<En
     let mut dice = Dice::new(seed);
     for kill in 0..kills {
         let moment = Moment::of(kill, &mut dice);
-        life::until_killed(&around, &start, moment, &mut dice, &mut witness).await?;
+        life::until_killed(&mut around, &start, moment, &mut dice, &mut witness).await?;
     }
     let drained = last_life(&around, &start, &mut witness).await?;
     let books = books::read(&start.program, &start.config).await?;
@@ -205,12 +205,19 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
     });
     proof.demand(sum.corrupted.count == 0, || {
         let name = first(&sum.corrupted.names);
-        format!("one identity has one value, the one the device said ({} have not: {name})", sum.corrupted.count)
+        format!(
+            "one identity has one value, the one the device said ({} have not: {name})",
+            sum.corrupted.count
+        )
     });
     let unclean: Vec<&str> = books.unclean_stops().collect();
-    let unrecorded: Vec<&String> = witness.killed().filter(|epoch| !unclean.contains(&epoch.as_str())).collect();
+    let unrecorded: Vec<&String> =
+        witness.killed().filter(|epoch| !unclean.contains(&epoch.as_str())).collect();
     proof.demand(unrecorded.is_empty(), || {
-        format!("every kill leaves the record of an unclean stop ({} have none: {unrecorded:?})", unrecorded.len())
+        format!(
+            "every kill leaves the record of an unclean stop ({} have none: {unrecorded:?})",
+            unrecorded.len()
+        )
     });
     proof.demand(books.problems.is_empty() && sum.consuming_side_closes(), || {
         let problem = books.problems.first().or(sum.unbalanced.first()).cloned().unwrap_or_default();

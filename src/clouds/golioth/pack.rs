@@ -265,7 +265,9 @@ mod tests {
             at += count;
             for element in decode_rows(&body).unwrap() {
                 let Element::Row(row) = element else { panic!() };
-                seen.extend(row.values.iter().map(|v| (v.alias.to_owned(), v.value == DecodedValue::Missing)));
+                seen.extend(
+                    row.values.iter().map(|v| (v.alias.to_owned(), v.value == DecodedValue::Missing)),
+                );
             }
         }
         let expected = [("a", false), ("b2", true), ("c", false)].map(|(a, m)| (a.to_owned(), m));

@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::PATIENCE;
 use super::moments::{Dice, Moment};
 use super::witness::Witness;
+use crate::gateway::Trouble;
 use crate::gateway::child::{Daemon, Start};
 use crate::gateway::config::GOLIOTH;
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::Surroundings;
-use crate::gateway::Trouble;
 
 /// Between two questions that were not answered.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts it, watches it, kills it. The link may stay cut into the next life.
 pub(super) async fn until_killed(
-    around: &Surroundings,
+    around: &mut Surroundings,
     start: &Start,
     moment: Moment,
     dice: &mut Dice,
@@ -39,7 +39,8 @@ pub(super) async fn until_killed(
             watch_for(around, &daemon, "the link", witness, |s, _| s.phase(GOLIOTH) == "up").await?;
             around.network.cut();
             let cut = around.clock.now();
-            watch_for(around, &daemon, "a message under way", witness, |s, _| s.in_flight(GOLIOTH) > 0).await?;
+            watch_for(around, &daemon, "a message under way", witness, |s, _| s.in_flight(GOLIOTH) > 0)
+                .await?;
             watch_until(around, cut + after, witness).await;
         }
         Moment::AnyTime(after, None) => watch_until(around, begun + after, witness).await,
@@ -53,6 +54,7 @@ pub(super) async fn until_killed(
     }
     witness.life_ends(daemon.is_ready());
     daemon.kill().await?;
+    around.replug_bus()?;
     if around.network.with(|relay| relay.is_cut()) {
         let (network, after) = (around.network.clone(), dice.ms(0, 1000));
         tokio::spawn(async move {

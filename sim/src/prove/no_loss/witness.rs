@@ -63,14 +63,18 @@ impl Witness {
                 for sequence in on_record + 1..=*said {
                     let streams = books.streams.iter().filter(|s| s.group == *group);
                     let there = |alias: &str| {
-                        far.get(alias).into_iter().flatten().any(|value| {
-                            value.sequence == sequence && Some(value.epoch) == prefix(epoch)
-                        })
+                        far.get(alias)
+                            .into_iter()
+                            .flatten()
+                            .any(|value| value.sequence == sequence && Some(value.epoch) == prefix(epoch))
                     };
                     for stream in streams.filter(|s| !there(&s.alias)) {
                         broken.count += 1;
                         if broken.names.len() < MOST_NAMED {
-                            broken.names.push(format!("{} {epoch}#{sequence}, which it had called accepted", stream.name));
+                            broken.names.push(format!(
+                                "{} {epoch}#{sequence}, which it had called accepted",
+                                stream.name
+                            ));
                         }
                     }
                 }

@@ -161,7 +161,13 @@ impl Detail {
         if self.held.len() < MOST_RUNS {
             let stream = self.streams.get(&stream.0).map(|s| s.name.clone()).unwrap_or_default();
             let destination = destination.to_owned();
-            self.held.push(HeldRun { destination, stream, epoch, sequences: (sequence, sequence), set_aside });
+            self.held.push(HeldRun {
+                destination,
+                stream,
+                epoch,
+                sequences: (sequence, sequence),
+                set_aside,
+            });
         }
     }
 
