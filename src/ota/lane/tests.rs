@@ -142,10 +142,7 @@ async fn what_was_deployed_is_remembered_over_a_restart_before_the_cloud_says_it
     first.reported().await;
     first.end().await;
     let mut second = house(dir.path()).await;
-    assert_eq!(
-        second.reported().await,
-        [said("cell", "", None, 0), said("main", "1.0", Some("1.1"), 6)]
-    );
+    assert_eq!(second.reported().await, [said("cell", "", None, 0), said("main", "1.0", Some("1.1"), 6)]);
     second.end().await;
 }
 

@@ -199,7 +199,9 @@ async fn the_own_record_is_asked_for_again_after_failures_and_taken_only_under_t
     let too_many =
         ProviderError::TooMany { service: "golioth".into(), after: Some(Duration::from_secs(300)) };
     let provider = Arc::new(Scripted {
-        answers: std::sync::Mutex::new([Err(too_many), Ok(record("other", "x")), Ok(record("gw", "e1"))].into()),
+        answers: std::sync::Mutex::new(
+            [Err(too_many), Ok(record("other", "x")), Ok(record("gw", "e1"))].into(),
+        ),
         asked_at: std::sync::Mutex::default(),
         clock: Arc::clone(&clock),
     });

@@ -12,7 +12,6 @@ use super::{
     Upserted, Verified,
 };
 use crate::clock::{Clock, Mono, Wall};
-use crate::daemon::rim::Entropy;
 use crate::store::sqlite::OpenError;
 use crate::store::worker::{Busy, Worker};
 
@@ -85,17 +84,13 @@ pub enum GatewayError {
 
 impl Gateway {
     /// Opens the file with its writer on a thread of its own; begins or continues this boot's row. To be opened before
-    /// `queue.db` (see [`super::open`]).
+    /// `queue.db` (see [`super::open`]). `seed` is 32 fresh random bytes: ids are made of it, should a file have to be made.
     ///
     /// # Errors
     /// A newer release's file, a folder that cannot be written; never damage. Or the system makes no thread.
-    pub fn open(
-        options: OpenOptions,
-        clock: &Arc<dyn Clock>,
-        random: &dyn Entropy,
-    ) -> Result<Self, OpenError> {
+    pub fn open(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Self, OpenError> {
         let path = options.path.clone();
-        let writer = writer(options, clock, random)?;
+        let writer = writer(options, clock, seed)?;
         let status = writer.subscribe();
         let worker = Worker::on_thread(writer, Arc::clone(clock), "gateway-writer")
             .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
@@ -109,10 +104,10 @@ impl Gateway {
     pub fn open_inline(
         options: OpenOptions,
         clock: &Arc<dyn Clock>,
-        random: &dyn Entropy,
+        seed: [u8; 32],
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), OpenError> {
         let path = options.path.clone();
-        let writer = writer(options, clock, random)?;
+        let writer = writer(options, clock, seed)?;
         let status = writer.subscribe();
         let (worker, pump) = Worker::inline(writer, Arc::clone(clock));
         Ok((Self { worker: Arc::new(worker), status, clock: Arc::clone(clock), path }, pump))
@@ -365,8 +360,6 @@ impl Gateway {
     }
 }
 
-fn writer(options: OpenOptions, clock: &Arc<dyn Clock>, random: &dyn Entropy) -> Result<Writer, OpenError> {
-    let mut seed = [0; 32];
-    random.fill(&mut seed);
+fn writer(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Writer, OpenError> {
     Writer::open(options, clock.boot_id(), seed, clock.mono(), clock.wall())
 }

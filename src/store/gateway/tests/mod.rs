@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{ComponentKey, Gateway, OpenOptions};
 use crate::clock::{BootId, Clock, VirtualClock, Wall};
-use crate::daemon::rim::{Datagrams, Entropy, Net, Ports, PortSettings, Rim, SerialStream, UdpTarget};
+use crate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, Rim, SerialStream, UdpTarget};
 
 mod cursors;
 mod log;
@@ -40,13 +40,12 @@ pub(crate) fn clock(boot: u8) -> Arc<dyn Clock> {
 }
 
 /// A gateway on the folder, its writer inline; it must be stopped by whoever wants a clean stop.
-pub(crate) fn open(folder: &Path, boot: u8, seed: u64) -> Gateway {
+pub(crate) fn open(folder: &Path, boot: u8, seed: u8) -> Gateway {
     open_with(folder, &clock(boot), seed)
 }
 
-pub(crate) fn open_with(folder: &Path, clock: &Arc<dyn Clock>, seed: u64) -> Gateway {
-    let (gateway, pump) =
-        Gateway::open_inline(OpenOptions::in_folder(folder), clock, &Seeded::new(seed)).unwrap();
+pub(crate) fn open_with(folder: &Path, clock: &Arc<dyn Clock>, seed: u8) -> Gateway {
+    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), clock, [seed; 32]).unwrap();
     tokio::spawn(pump);
     gateway
 }
