@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fieldgate::clock::{BootId, Clock, VirtualClock, Wall};
+use fieldgate::daemon::rim::Entropy;
 use fieldgate::store::gateway::{
     ComponentKey, CursorError, Gateway, GatewayError, GatewayId, HistoryEntry, HistoryQuery, OpenOptions,
     Source, Start, time_floor, verify,
@@ -15,11 +16,21 @@ use fieldgate::store::gateway::{
 use fieldgate::store::sqlite::OpenError;
 use rusqlite::Connection;
 
+/// Randomness that a test chose.
+#[derive(Debug)]
+struct Always(u8);
+
+impl Entropy for Always {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
 const WALL: Wall = Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 500, trusted: true };
 
 fn try_open(folder: &Path, seed: u8) -> Result<Gateway, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([seed; 16]), WALL));
-    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), &clock, [seed; 32])?;
+    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), &clock, &Always(seed))?;
     tokio::spawn(pump);
     Ok(gateway)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fieldgate::cli::firmware;
 use fieldgate::clock::{BootId, Clock, VirtualClock, Wall};
+use fieldgate::daemon::rim::Entropy;
 use fieldgate::store::gateway::chain::{self, Chain, Chained};
 use fieldgate::store::gateway::log::PullVerifier;
 use fieldgate::store::gateway::{
@@ -17,10 +18,20 @@ use fieldgate::store::gateway::{
 use proptest::prelude::*;
 use rusqlite::Connection;
 
+/// Randomness that a test chose.
+#[derive(Debug)]
+struct Always(u8);
+
+impl Entropy for Always {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
 fn open(folder: &Path) -> Gateway {
     let wall = Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 500, trusted: true };
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([1; 16]), wall));
-    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), &clock, [1; 32]).unwrap();
+    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), &clock, &Always(1)).unwrap();
     tokio::spawn(pump);
     gateway
 }

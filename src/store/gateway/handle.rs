@@ -12,6 +12,7 @@ use super::{
     Upserted, Verified,
 };
 use crate::clock::{Clock, Mono, Wall};
+use crate::daemon::rim::Entropy;
 use crate::store::sqlite::OpenError;
 use crate::store::worker::{Busy, Worker};
 
@@ -84,13 +85,13 @@ pub enum GatewayError {
 
 impl Gateway {
     /// Opens the file with its writer on a thread of its own; begins or continues this boot's row. To be opened before
-    /// `queue.db` (see [`super::open`]). `seed` is 32 fresh random bytes: ids are made of it, should a file have to be made.
+    /// `queue.db` (see [`super::open`]). `random` gives the ids, should a file have to be made.
     ///
     /// # Errors
     /// A newer release's file, a folder that cannot be written; never damage. Or the system makes no thread.
     pub fn open(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Self, OpenError> {
         let path = options.path.clone();
-        let writer = writer(options, clock, seed)?;
+        let writer = writer(options, clock, random)?;
         let status = writer.subscribe();
         let worker = Worker::on_thread(writer, Arc::clone(clock), "gateway-writer")
             .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
@@ -104,10 +105,10 @@ impl Gateway {
     pub fn open_inline(
         options: OpenOptions,
         clock: &Arc<dyn Clock>,
-        seed: [u8; 32],
+        random: &dyn Entropy,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), OpenError> {
         let path = options.path.clone();
-        let writer = writer(options, clock, seed)?;
+        let writer = writer(options, clock, random)?;
         let status = writer.subscribe();
         let (worker, pump) = Worker::inline(writer, Arc::clone(clock));
         Ok((Self { worker: Arc::new(worker), status, clock: Arc::clone(clock), path }, pump))
@@ -360,6 +361,8 @@ impl Gateway {
     }
 }
 
-fn writer(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Writer, OpenError> {
+fn writer(options: OpenOptions, clock: &Arc<dyn Clock>, random: &dyn Entropy) -> Result<Writer, OpenError> {
+    let mut seed = [0; 32];
+    random.fill(&mut seed);
     Writer::open(options, clock.boot_id(), seed, clock.mono(), clock.wall())
 }

@@ -45,7 +45,8 @@ pub(crate) fn open(folder: &Path, boot: u8, seed: u8) -> Gateway {
 }
 
 pub(crate) fn open_with(folder: &Path, clock: &Arc<dyn Clock>, seed: u8) -> Gateway {
-    let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), clock, [seed; 32]).unwrap();
+    let (gateway, pump) =
+        Gateway::open_inline(OpenOptions::in_folder(folder), clock, &Seeded::new(seed.into())).unwrap();
     tokio::spawn(pump);
     gateway
 }

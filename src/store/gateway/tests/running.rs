@@ -102,7 +102,7 @@ async fn a_file_found_damaged_while_running_is_replaced_and_the_request_is_answe
 async fn a_real_thread_drives_the_same_writer() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock(1);
-    let gateway = Gateway::open(OpenOptions::in_folder(dir.path()), &clock, [1; 32]).unwrap();
+    let gateway = Gateway::open(OpenOptions::in_folder(dir.path()), &clock, &Seeded::new(1)).unwrap();
     versions(&gateway, "main", 3).await;
     assert_eq!(gateway.history(Default::default()).await.unwrap().len(), 3);
     gateway.stop();
