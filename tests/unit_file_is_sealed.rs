@@ -159,8 +159,11 @@ fn the_user_the_unit_runs_as_is_made_with_the_group_of_the_ports() {
 #[test]
 fn the_directories_file_parses_keeps_credentials_to_root_and_cleans_nothing() {
     let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
     let file = "systemd/fieldgate.tmpfiles";
 
+    // As at boot: the owners it names exist by then.
+    tool("systemd-sysusers", &[&root_argument(root.path()), &repo_path("systemd/fieldgate.sysusers")]);
     // --clean reads every line and acts only on ages, so it is the reading alone that is tested, also without root.
     let read = tool("systemd-tmpfiles", &["--clean", &root_argument(root.path()), &repo_path(file)]);
 

@@ -4,5 +4,6 @@ pub mod bus;
 pub mod clock;
 pub mod cloud;
 pub mod device;
+pub mod modem;
 pub mod pty;
 pub mod relay;

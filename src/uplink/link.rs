@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::reading::Class;
 use crate::store::queue::{Epoch, QueuedRow};
@@ -81,20 +81,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// What a link tells without being asked.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LinkEvent {
-    /// It can send.
-    Up,
-    /// It cannot.
-    Down {
-        /// In words.
-        why: String,
-    },
-    /// What the cloud wants deployed; `components` empty when nothing is.
-    Manifest(Manifest),
-}
-
 /// A deployment, in no cloud's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -146,9 +132,8 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     /// What to pack for.
     fn capabilities(&self) -> Capabilities;
 
-    /// Packs as many of `rows` (one class, in order, at least one) as fit one message of at most `limit` bytes.
-    /// `boot_numbers` tells the number of a boot for rows whose wall time is not known. `None` when not even the first
-    /// row fits.
+    /// Packs as many of `rows` (one class, in order, at least one) as fit one message of at most `limit` bytes. `None`
+    /// when not even the first row fits.
     fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed>;
 
     /// Sends one message and waits for what becomes of it. May wait for the link to come up; never longer than
@@ -158,6 +143,9 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     /// Reports; the newest report of a component replaces an older one that has not left.
     async fn report(&self, report: Report) -> Outcome;
 
-    /// The stream of events. Taken once.
-    fn events(&self) -> Option<mpsc::Receiver<LinkEvent>>;
+    /// Whether it can send now. While it cannot, nothing is packed: what is urgent then goes first when it can again.
+    fn up(&self) -> watch::Receiver<bool>;
+
+    /// What the cloud wants deployed, each time it says so. Taken once; `None` for a cloud that deploys nothing.
+    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>>;
 }

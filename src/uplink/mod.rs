@@ -1,5 +1,7 @@
 //! Draining the queue: policy and the loop that follows it (requirements D4, D5).
 //!
-//! [`link`] is the seam to a destination; the drain knows no cloud.
+//! [`link`] is the seam to a destination; [`policy`] decides what goes next (pure); [`drain`] does it. None knows a cloud.
 
+pub mod drain;
 pub mod link;
+pub mod policy;

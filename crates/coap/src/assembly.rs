@@ -108,10 +108,12 @@ impl Assembly {
         keep(&mut self.answers, limits.transfers, Kept { about, expires, what: answer });
     }
 
-    /// The answer kept for this resource.
-    pub(crate) fn answer(&mut self, now: Duration, about: &Resource) -> Option<&Response> {
+    /// The answer kept for this resource; asking for it keeps it longer.
+    pub(crate) fn answer(&mut self, now: Duration, about: &Resource, limits: Limits) -> Option<&Response> {
         self.purge(now);
-        self.answers.iter().find(|kept| kept.about == *about).map(|kept| &kept.what)
+        let kept = self.answers.iter_mut().find(|kept| kept.about == *about)?;
+        kept.expires = now.saturating_add(limits.lifetime);
+        Some(&kept.what)
     }
 
     pub(crate) fn clear(&mut self) {

@@ -3,11 +3,13 @@
 //! Owns every open request. Invariant: an open request leaves [`Client::open`] exactly once, in [`Client::complete`],
 //! [`Client::fail`] or at the end of the session, and that is where its one outcome is raised.
 
+mod observing;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Block, Szx};
-use crate::code::{Code, Method};
+use crate::code::Code;
 use crate::event::{Event, Failure, ObservationEnd, ObservationId, RequestId, SendError};
 use crate::exchange::Owner;
 use crate::message::{Kind, Message, Token};
@@ -18,15 +20,18 @@ use crate::transfer::{Mode, Step, Transfer};
 use crate::translate::{check_request, read_response};
 use crate::wire::{Wire, blank};
 
-/// Observe = 0 and Observe = 1 in a request.
-const REGISTER: u32 = 0;
-const DEREGISTER: u32 = 1;
+/// Blocks of transfers on their way that may pass a waiting request.
+const MAX_STREAK: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Client {
     open: BTreeMap<RequestId, Open>,
-    /// Requests with a message to send, in turn.
+    /// Requests not begun, in turn.
     ready: VecDeque<RequestId>,
+    /// Transfers with their next block to send, in turn.
+    begun: VecDeque<RequestId>,
+    /// How many of `begun` went in a row while others waited.
+    streak: u32,
     observations: BTreeMap<ObservationId, Observation>,
     next_request: u64,
     next_observation: u64,
@@ -57,7 +62,7 @@ enum Purpose {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// In [`Client::ready`].
+    /// In [`Client::ready`] or [`Client::begun`].
     Queued,
     /// A Confirmable message is out; its timer runs in the wire. Takes a place in the window.
     Sent { id: u16 },
@@ -72,6 +77,8 @@ impl Client {
         Client {
             open: BTreeMap::new(),
             ready: VecDeque::new(),
+            begun: VecDeque::new(),
+            streak: 0,
             observations: BTreeMap::new(),
             next_request: 0,
             next_observation: 0,
@@ -85,10 +92,6 @@ impl Client {
 
     pub(crate) fn outstanding(&self) -> usize {
         self.open.len()
-    }
-
-    pub(crate) fn observations(&self) -> impl Iterator<Item = (ObservationId, &Request)> {
-        self.observations.iter().map(|(id, observation)| (*id, &observation.request))
     }
 
     pub(crate) fn request(
@@ -126,79 +129,10 @@ impl Client {
         }
     }
 
-    pub(crate) fn observe(
-        &mut self,
-        wire: &mut Wire,
-        now: Duration,
-        request: Request,
-    ) -> Result<ObservationId, SendError> {
-        if !matches!(request.method, Method::Get | Method::Fetch) {
-            return Err(SendError::NotObservable);
-        }
-        let limit = wire.config.max_observations;
-        if self.observations.len() >= limit {
-            return Err(SendError::Full { limit });
-        }
-        check_request(&request)?;
-        let token = self.fresh_token(wire).ok_or(SendError::Full { limit })?;
-        let id = ObservationId(self.next_observation);
-        self.observations.insert(id, Observation::new(request, token));
-        match self.reregister(wire, now, id) {
-            Ok(()) => {
-                self.next_observation += 1;
-                Ok(id)
-            }
-            Err(error) => {
-                self.observations.remove(&id);
-                Err(error)
-            }
-        }
-    }
-
-    pub(crate) fn reregister(
-        &mut self,
-        wire: &mut Wire,
-        now: Duration,
-        id: ObservationId,
-    ) -> Result<(), SendError> {
-        let observation = self.observations.get(&id).ok_or(SendError::Unknown)?;
-        if observation.asking.is_some() {
-            // A registration, or a cancellation, is on its way already; it decides.
-            return Ok(());
-        }
-        self.ask(wire, now, id, Purpose::Register(id), REGISTER)
-    }
-
-    pub(crate) fn cancel_observation(
-        &mut self,
-        wire: &mut Wire,
-        now: Duration,
-        id: ObservationId,
-    ) -> Result<(), SendError> {
-        let observation = self.observations.get_mut(&id).ok_or(SendError::Unknown)?;
-        let leaving = |open: &Open| matches!(open.purpose, Purpose::Deregister(_));
-        if observation.asking.and_then(|pending| self.open.get(&pending)).is_some_and(leaving) {
-            return Ok(());
-        }
-        let (asking, tail) = (observation.asking.take(), observation.tail.take());
-        observation.registered = false;
-        for withdrawn in [asking, tail].into_iter().flatten() {
-            self.remove(wire, withdrawn);
-        }
-        self.ask(wire, now, id, Purpose::Deregister(id), DEREGISTER)
-    }
-
-    pub(crate) fn forget_observation(&mut self, wire: &mut Wire, now: Duration, id: ObservationId) {
-        let Some(observation) = self.observations.remove(&id) else { return };
-        for withdrawn in [observation.asking, observation.tail].into_iter().flatten() {
-            self.remove(wire, withdrawn);
-        }
-        self.pump(wire, now);
-    }
-
     /// Ends every request with `SessionLost` and lapses every observation.
     pub(crate) fn reset(&mut self, wire: &mut Wire) -> Vec<ObservationId> {
         self.ready.clear();
+        self.begun.clear();
         for (id, open) in core::mem::take(&mut self.open) {
             match open.purpose {
                 Purpose::Request | Purpose::Ping => wire.raise(Event::Failed {
@@ -299,7 +233,7 @@ impl Client {
             Step::Continue => {
                 if let Some(open) = self.open.get_mut(&id) {
                     open.phase = Phase::Queued;
-                    self.ready.push_back(id);
+                    self.begun.push_back(id);
                 }
             }
             Step::Done(response) => self.complete(wire, now, id, *response, certain),
@@ -338,7 +272,7 @@ impl Client {
             phase.into_iter().chain(open.deadline).min()
         };
         // Without room in the window a queued request waits for another one's end, which has its own timer.
-        let blocked_by_ids = (!self.ready.is_empty() && self.has_window(wire))
+        let blocked_by_ids = (!(self.ready.is_empty() && self.begun.is_empty()) && self.has_window(wire))
             .then(|| wire.ids.free_at(wire.config.exchange_lifetime()))
             .flatten();
         self.open.values().filter_map(of_request).chain(blocked_by_ids).min()
@@ -360,31 +294,6 @@ impl Client {
         let id = self.insert(Purpose::Request, token, Some(transfer), deadline);
         self.pump(wire, now);
         Ok(id)
-    }
-
-    /// Sends the registration or cancellation of an observation, under its token.
-    fn ask(
-        &mut self,
-        wire: &mut Wire,
-        now: Duration,
-        id: ObservationId,
-        purpose: Purpose,
-        observe: u32,
-    ) -> Result<(), SendError> {
-        self.check_room(wire)?;
-        let observation = self.observations.get_mut(&id).ok_or(SendError::Unknown)?;
-        let request = observation.request.clone();
-        let token = observation.token;
-        let deadline = request.deadline.map(|limit| now.saturating_add(limit));
-        let transfer =
-            Transfer::new(request, Some(observe), Mode::First, wire.config.block_size, wire.config.max_body)?;
-        wire.check_size(&transfer.message(token))?;
-        let asking = self.insert(purpose, token, Some(transfer), deadline);
-        if let Some(observation) = self.observations.get_mut(&id) {
-            observation.asking = Some(asking);
-        }
-        self.pump(wire, now);
-        Ok(())
     }
 
     fn check_room(&self, wire: &Wire) -> Result<(), SendError> {
@@ -435,7 +344,7 @@ impl Client {
     /// Sends what the window allows, in turn.
     fn pump(&mut self, wire: &mut Wire, now: Duration) {
         while self.has_window(wire) && wire.has_id(now) {
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.next_in_turn() else { return };
             let Some(open) = self.open.get_mut(&id) else { continue };
             let message = match &open.transfer {
                 Some(transfer) => transfer.message(open.token),
@@ -452,6 +361,18 @@ impl Client {
                 Phase::Sent { id: message_id }
             };
         }
+    }
+
+    /// Transfers that have begun go first, because the peer does not keep half a body for ever; but a long one does not
+    /// starve the others.
+    fn next_in_turn(&mut self) -> Option<RequestId> {
+        let others_turn = self.streak >= MAX_STREAK && !self.ready.is_empty();
+        if let Some(id) = (!others_turn).then(|| self.begun.pop_front()).flatten() {
+            self.streak += 1;
+            return Some(id);
+        }
+        self.streak = 0;
+        self.ready.pop_front()
     }
 
     /// The open request a response answers: by message id and token when piggybacked, else by token.
@@ -541,123 +462,13 @@ impl Client {
                 let out = wire.confirmables.stop(message_id);
                 open.retransmissions += out.map_or(0, |entry| entry.retransmissions);
             }
-            Phase::Queued => self.ready.retain(|other| *other != id),
+            Phase::Queued => {
+                self.ready.retain(|other| *other != id);
+                self.begun.retain(|other| *other != id);
+            }
             Phase::SentOnce { .. } | Phase::Waiting { .. } => {}
         }
         Some(open)
-    }
-
-    fn registered(
-        &mut self,
-        wire: &mut Wire,
-        now: Duration,
-        id: ObservationId,
-        response: Response,
-        certain: bool,
-    ) {
-        let Some(observation) = self.observations.get_mut(&id) else { return };
-        observation.asking = None;
-        if !response.code.is_success() {
-            return self.lapse(wire, id, ObservationEnd::Rejected(response));
-        }
-        let observable = response.observe.is_some();
-        observation.registered = observable;
-        // An answer on the acknowledgement cannot be an older notification, whatever its number.
-        if let (Some(value), true) = (response.observe, certain || observation.order.is_empty()) {
-            observation.order.restart(now, value);
-            self.deliver(wire, now, id, response);
-        } else {
-            self.deliver_in_order(wire, now, id, response);
-        }
-        if !observable {
-            self.lapse(wire, id, ObservationEnd::NotObservable);
-        }
-    }
-
-    /// A response no open request waits for: a notification, or something to reject.
-    fn on_notification(&mut self, wire: &mut Wire, now: Duration, message: &Message) {
-        if message.kind == Kind::Acknowledgement {
-            wire.counters.ignored += 1;
-            return;
-        }
-        let known =
-            |held: &Observation| held.token == message.token && (held.registered || held.asking.is_some());
-        let Some(id) = self.observations.iter().find(|(_, held)| known(held)).map(|(id, _)| *id) else {
-            wire.counters.ignored += 1;
-            return self.reject(wire, message);
-        };
-        let Some(response) = read_response(message) else {
-            self.reject(wire, message);
-            // The Reset ends it at the server too.
-            return self.lapse(wire, id, ObservationEnd::Failed(Failure::BadResponse));
-        };
-        if message.kind == Kind::Confirmable {
-            wire.send_empty(Kind::Acknowledgement, message.message_id);
-        }
-        if !self.observations.get(&id).is_some_and(|held| held.registered) {
-            // Crossed the first registration, which brings the state itself, or a cancellation.
-            wire.counters.stale_notifications += 1;
-            return;
-        }
-        if !response.code.is_success() {
-            return self.lapse(wire, id, ObservationEnd::Rejected(response));
-        }
-        let ended = response.observe.is_none();
-        self.deliver_in_order(wire, now, id, response);
-        if ended {
-            self.lapse(wire, id, ObservationEnd::NotObservable);
-        }
-    }
-
-    fn deliver_in_order(&mut self, wire: &mut Wire, now: Duration, id: ObservationId, response: Response) {
-        let Some(observation) = self.observations.get_mut(&id) else { return };
-        if response.observe.is_some_and(|value| !observation.order.admit(now, value)) {
-            wire.counters.stale_notifications += 1;
-            return;
-        }
-        self.deliver(wire, now, id, response);
-    }
-
-    /// Hands a new state over, after fetching its later blocks when there are any.
-    fn deliver(&mut self, wire: &mut Wire, now: Duration, id: ObservationId, mut response: Response) {
-        let Some(observation) = self.observations.get_mut(&id) else { return };
-        let request = observation.request.clone();
-        if let Some(outdated) = observation.tail.take() {
-            self.remove(wire, outdated);
-        }
-        let (size, max_body) = (wire.config.block_size, wire.config.max_body);
-        match Transfer::after(request, &response, size, max_body) {
-            None => {
-                response.block2 = None;
-                wire.raise(Event::Notification { observation: id, response });
-            }
-            Some(Err(why)) => wire.raise(Event::NotificationLost { observation: id, why }),
-            Some(Ok(transfer)) => match self.fresh_token(wire) {
-                Some(token) => {
-                    // One an observation, so the bound on requests is exceeded by the bound on observations at most.
-                    let tail = self.insert(Purpose::Tail(id), token, Some(transfer), None);
-                    if let Some(observation) = self.observations.get_mut(&id) {
-                        observation.tail = Some(tail);
-                    }
-                    self.pump(wire, now);
-                }
-                None => wire.raise(Event::NotificationLost { observation: id, why: Failure::Cancelled }),
-            },
-        }
-    }
-
-    fn lapse(&mut self, wire: &mut Wire, id: ObservationId, why: ObservationEnd) {
-        if let Some(observation) = self.observations.get_mut(&id) {
-            observation.registered = false;
-            observation.asking = None;
-            wire.raise(Event::ObservationEnded { observation: id, why });
-        }
-    }
-
-    fn end_cancelled(&mut self, wire: &mut Wire, id: ObservationId) {
-        if self.observations.remove(&id).is_some() {
-            wire.raise(Event::ObservationEnded { observation: id, why: ObservationEnd::Cancelled });
-        }
     }
 
     /// Rejects what nothing waits for (RFC 7252 §4.2, RFC 7641 §3.6). A Non-confirmable one is worth a Reset only when

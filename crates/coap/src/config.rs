@@ -42,7 +42,8 @@ pub struct Config {
     pub max_queued_notifications: usize,
     /// Largest body assembled from blocks, in bytes, both roles, unless a request says otherwise.
     pub max_body: usize,
-    /// Block-wise uploads a peer may have open with us, and block-wise answers kept for it.
+    /// Block-wise uploads a peer may have open with us, and block-wise answers kept for it. The least recently continued
+    /// makes room for a new one, so choose no fewer than the peer's requests in flight.
     pub max_transfers: usize,
     /// Block size we use for uploads and large answers.
     pub block_size: Szx,
@@ -78,7 +79,7 @@ impl Default for Config {
             max_observers: 16,
             max_queued_notifications: 16,
             max_body: 64 * 1024,
-            max_transfers: 4,
+            max_transfers: 8,
             block_size: Szx::B1024,
             max_datagram: 1500,
             max_remembered_ids: 8192,

@@ -83,8 +83,8 @@ impl Congestion {
         self.smoothed = Some(match self.smoothed {
             None => Smoothed { mean: round_trip, deviation: round_trip / 2, at: now },
             Some(s) => Smoothed {
-                deviation: (s.deviation * 3).saturating_add(s.mean.abs_diff(round_trip)) / 4,
-                mean: (s.mean * 7).saturating_add(round_trip) / 8,
+                deviation: s.deviation.saturating_mul(3).saturating_add(s.mean.abs_diff(round_trip)) / 4,
+                mean: s.mean.saturating_mul(7).saturating_add(round_trip) / 8,
                 at: now,
             },
         });

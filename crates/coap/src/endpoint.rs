@@ -11,7 +11,8 @@ use crate::code::Code;
 use crate::config::{Config, Counters, Seed};
 use crate::dedup::Seen;
 use crate::event::{
-    Delivery, Event, ExchangeId, ObservationId, ObserverGone, ObserverId, RequestId, SendError,
+    Delivery, Event, ExchangeId, NotificationId, ObservationId, ObserverGone, ObserverId, RequestId,
+    SendError,
 };
 use crate::exchange::Owner;
 use crate::message::{Kind, Malformed, Message, Token};
@@ -196,7 +197,7 @@ impl Endpoint {
         self.server.accept_observer(&mut self.wire, now, exchange, response)
     }
 
-    /// Sends an observer a new state and returns its Observe value. A response other than 2.xx ends the observation.
+    /// Sends an observer a new state, or queues it. A response other than 2.xx ends the observation.
     /// A body beyond one block goes out as its first block; the observer fetches the rest with GET.
     ///
     /// # Errors
@@ -207,7 +208,7 @@ impl Endpoint {
         observer: ObserverId,
         response: Response,
         delivery: Delivery,
-    ) -> Result<u32, SendError> {
+    ) -> Result<NotificationId, SendError> {
         self.server.notify(&mut self.wire, now, observer, response, delivery)
     }
 
@@ -314,8 +315,8 @@ impl Endpoint {
             Some((Owner::Request(id), copies)) => {
                 self.client.on_acknowledged(&mut self.wire, now, id, copies)
             }
-            Some((Owner::Notification(id, sequence), _)) => {
-                self.server.on_delivered(&mut self.wire, now, id, sequence);
+            Some((Owner::Notification(id, notification), _)) => {
+                self.server.on_delivered(&mut self.wire, now, id, notification);
             }
             Some((Owner::Response, _)) => {}
             None => self.wire.counters.ignored += 1,

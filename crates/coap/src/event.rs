@@ -21,6 +21,10 @@ pub struct ExchangeId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObserverId(pub(crate) u64);
 
+/// A notification we sent or queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationId(pub(crate) u64);
+
 /// What happened. Every request and ping ends in exactly one `Response`, `Pong` or `Failed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -81,8 +85,8 @@ pub enum Event {
     NotificationDelivered {
         /// To whom.
         observer: ObserverId,
-        /// The Observe value `notify` returned.
-        sequence: u32,
+        /// Which notification.
+        notification: NotificationId,
     },
     /// An observer is gone, and with it its queued notifications.
     ObserverGone {
@@ -198,7 +202,8 @@ pub enum SendError {
 /// How a notification travels (RFC 7641 §4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Non-confirmable: sent once, at once.
+    /// Non-confirmable: sent once, at once; replaces a `Latest` that still waits. It may overtake a Confirmable one on
+    /// its way, which the client then takes for old: do not mix it with `Every` where each event counts.
     NonConfirmable,
     /// Confirmable; one that still waits is replaced by a newer `Latest`: the state now is what counts.
     Latest,

@@ -8,15 +8,15 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::event::{ObserverId, RequestId};
+use crate::event::{NotificationId, ObserverId, RequestId};
 
 /// Who sent a Confirmable message and wants to know how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A request or ping of ours.
     Request(RequestId),
-    /// A notification to an observer, with its Observe value.
-    Notification(ObserverId, u32),
+    /// A notification to an observer.
+    Notification(ObserverId, NotificationId),
     /// A separate response: nobody waits for its fate.
     Response,
 }

@@ -1,12 +1,14 @@
 //! Observers we serve: who they are, what waits for them, which messages speak for them (RFC 7641 §4).
 //!
-//! At most one Confirmable notification is on its way to an observer; the others wait in order.
+//! At most one Confirmable notification is on its way to an observer; the others wait in order. A notification gets its
+//! Observe value when it leaves, not when it is queued: a client drops what is numbered below something it has seen.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::Szx;
-use crate::event::ObserverId;
+use crate::event::{NotificationId, ObserverId};
 use crate::message::{Message, Token};
+use crate::option::number;
 
 /// Non-confirmable notifications per observer whose ids are remembered, so that a Reset finds its observer.
 const REMEMBERED_NON: usize = 8;
@@ -27,7 +29,7 @@ pub(crate) struct Observer {
 #[derive(Debug)]
 struct Waiting {
     message: Message,
-    sequence: u32,
+    id: NotificationId,
     replaceable: bool,
 }
 
@@ -35,6 +37,7 @@ struct Waiting {
 pub(crate) struct Observers {
     by_id: BTreeMap<ObserverId, Observer>,
     next_id: u64,
+    next_notification: u64,
     sequence: u32,
 }
 
@@ -55,6 +58,12 @@ impl Observers {
     pub(crate) fn next_sequence(&mut self) -> u32 {
         self.sequence = (self.sequence + 1) & SEQUENCE_MASK;
         self.sequence
+    }
+
+    /// A name for a new notification.
+    pub(crate) fn next_notification(&mut self) -> NotificationId {
+        self.next_notification += 1;
+        NotificationId(self.next_notification)
     }
 
     /// Adds an observer, or renews the one with this token.
@@ -86,20 +95,27 @@ impl Observers {
     pub(crate) fn enqueue(
         &mut self,
         id: ObserverId,
+        notification: NotificationId,
         message: Message,
-        sequence: u32,
         replaceable: bool,
         limit: usize,
     ) -> bool {
-        let Some(observer) = self.by_id.get_mut(&id) else { return false };
         if replaceable {
-            observer.queue.retain(|waiting| !waiting.replaceable);
+            self.drop_replaceable(id);
         }
+        let Some(observer) = self.by_id.get_mut(&id) else { return false };
         if observer.queue.len() >= limit.max(1) {
             return false;
         }
-        observer.queue.push_back(Waiting { message, sequence, replaceable });
+        observer.queue.push_back(Waiting { message, id: notification, replaceable });
         true
+    }
+
+    /// Drops what waits for an observer and is out of date now.
+    pub(crate) fn drop_replaceable(&mut self, id: ObserverId) {
+        if let Some(observer) = self.by_id.get_mut(&id) {
+            observer.queue.retain(|waiting| !waiting.replaceable);
+        }
     }
 
     /// Whether a queued notification could leave now.
@@ -108,14 +124,16 @@ impl Observers {
     }
 
     /// The next queued notification of an observer that waits for nothing; it counts as on its way.
-    pub(crate) fn next_ready(&mut self) -> Option<(ObserverId, u32, Message)> {
+    pub(crate) fn next_ready(&mut self) -> Option<(ObserverId, NotificationId, Message)> {
         let (id, observer) = self
             .by_id
             .iter_mut()
             .find(|(_, observer)| !observer.outstanding && !observer.queue.is_empty())?;
-        let waiting = observer.queue.pop_front()?;
+        let Waiting { id: notification, mut message, .. } = observer.queue.pop_front()?;
         observer.outstanding = true;
-        Some((*id, waiting.sequence, waiting.message))
+        let id = *id;
+        message.options.add_uint(number::OBSERVE, self.next_sequence());
+        Some((id, notification, message))
     }
 
     /// The notification on its way has arrived.
@@ -173,12 +191,12 @@ mod tests {
     #[test]
     fn only_one_notification_is_on_its_way_and_the_order_holds() {
         let (mut observers, id) = one();
-        for sequence in 1..=3 {
-            assert!(observers.enqueue(id, note(), sequence, false, 3));
+        for n in 1..=3 {
+            assert!(observers.enqueue(id, NotificationId(n), note(), false, 3));
         }
-        assert!(!observers.enqueue(id, note(), 4, false, 3));
+        assert!(!observers.enqueue(id, NotificationId(4), note(), false, 3));
         for expected in 1..=3 {
-            assert_eq!(observers.next_ready().map(|(_, sequence, _)| sequence), Some(expected));
+            assert_eq!(observers.next_ready().map(|(_, n, _)| n), Some(NotificationId(expected)));
             assert!(observers.next_ready().is_none());
             assert!(observers.settle(id));
         }
@@ -187,16 +205,25 @@ mod tests {
     #[test]
     fn a_newer_state_replaces_a_waiting_state_but_never_a_waiting_event() {
         let (mut observers, id) = one();
-        observers.enqueue(id, note(), 1, true, 4);
-        observers.enqueue(id, note(), 2, false, 4);
-        observers.enqueue(id, note(), 3, true, 4);
-        let order: Vec<u32> = core::iter::from_fn(|| {
-            let sent = observers.next_ready().map(|(_, sequence, _)| sequence);
+        for (n, replaceable) in [(1, true), (2, false), (3, true)] {
+            observers.enqueue(id, NotificationId(n), note(), replaceable, 4);
+        }
+        let order: Vec<NotificationId> = core::iter::from_fn(|| {
+            let sent = observers.next_ready().map(|(_, n, _)| n);
             observers.settle(id);
             sent
         })
         .collect();
-        assert_eq!(order, [2, 3]);
+        assert_eq!(order, [NotificationId(2), NotificationId(3)]);
+    }
+
+    #[test]
+    fn what_waited_is_numbered_above_what_left_meanwhile() {
+        let (mut observers, id) = one();
+        observers.enqueue(id, NotificationId(1), note(), false, 4);
+        let overtaking = observers.next_sequence();
+        let (.., message) = observers.next_ready().unwrap();
+        assert_eq!(message.options.iter().next(), Some((number::OBSERVE, &[overtaking as u8 + 1][..])));
     }
 
     #[test]

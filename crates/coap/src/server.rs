@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use crate::assembly::{Assembly, Limits, Progress, Resource, cut_answer};
 use crate::block::{Block, Szx};
 use crate::code::{Code, Method};
-use crate::event::{Delivery, Event, ExchangeId, ObserverGone, ObserverId, SendError};
+use crate::event::{Delivery, Event, ExchangeId, NotificationId, ObserverGone, ObserverId, SendError};
 use crate::exchange::Owner;
 use crate::message::{Kind, Message, Token};
 use crate::observers::Observers;
+use crate::option::number;
 use crate::request::{IncomingRequest, ObserveRequest, Response};
 use crate::translate::{check_response, read_request, write_response};
 use crate::wire::{Wire, blank};
@@ -91,7 +92,10 @@ impl Server {
         } else if let Some(wanted) = options.block2.filter(|wanted| wanted.num() > 0 && !repeatable(method)) {
             // A later block of an answer: running a POST again would not do.
             let size = wire.config.block_size;
-            let kept = self.assembly.answer(now, &about).map(|whole| cut_answer(whole, Some(wanted), size).0);
+            let kept = self
+                .assembly
+                .answer(now, &about, limits(wire))
+                .map(|whole| cut_answer(whole, Some(wanted), size).0);
             let part = kept.unwrap_or_else(|| Response::new(Code::REQUEST_ENTITY_INCOMPLETE));
             return answer_at_once(wire, now, reply, &part);
         }
@@ -169,7 +173,7 @@ impl Server {
         id: ObserverId,
         response: Response,
         delivery: Delivery,
-    ) -> Result<u32, SendError> {
+    ) -> Result<NotificationId, SendError> {
         check_response(&response)?;
         let observer = self.observers.get(id).ok_or(SendError::Unknown)?;
         let kind = match delivery {
@@ -178,26 +182,28 @@ impl Server {
         };
         let ends = !response.code.is_success();
         let size = observer.size.min(wire.config.block_size);
-        let token = observer.token;
-        let sequence = self.observers.next_sequence();
-        let observe = if ends { None } else { Some(sequence) };
-        let message = build(kind, token, &Response { observe, ..cut_answer(&response, None, size).0 });
-        wire.check_size(&message)?;
+        let response = Response { observe: None, ..response };
+        let mut message = build(kind, observer.token, &cut_answer(&response, None, size).0);
+        check_notification_size(wire, &message)?;
+        let notification = self.observers.next_notification();
+        let owner = Owner::Notification(id, notification);
         if ends {
-            wire.send_new(now, message, Owner::Notification(id, sequence))
-                .ok_or(SendError::MessageIdsExhausted)?;
+            wire.send_new(now, message, owner).ok_or(SendError::MessageIdsExhausted)?;
             self.observers.remove(id);
         } else if kind == Kind::NonConfirmable {
-            let sent = wire.send_new(now, message, Owner::Notification(id, sequence));
-            self.observers.remember_non(id, sent.ok_or(SendError::MessageIdsExhausted)?);
+            message.options.add_uint(number::OBSERVE, self.observers.next_sequence());
+            let message_id = wire.send_new(now, message, owner).ok_or(SendError::MessageIdsExhausted)?;
+            self.observers.remember_non(id, message_id);
+            self.observers.drop_replaceable(id);
         } else {
             let limit = wire.config.max_queued_notifications;
-            if !self.observers.enqueue(id, message, sequence, delivery == Delivery::Latest, limit) {
+            let replaceable = delivery == Delivery::Latest;
+            if !self.observers.enqueue(id, notification, message, replaceable, limit) {
                 return Err(SendError::Full { limit });
             }
             self.pump(wire, now);
         }
-        Ok(sequence)
+        Ok(notification)
     }
 
     /// A Confirmable notification arrived.
@@ -206,10 +212,10 @@ impl Server {
         wire: &mut Wire,
         now: Duration,
         observer: ObserverId,
-        sequence: u32,
+        notification: NotificationId,
     ) {
         if self.observers.settle(observer) {
-            wire.raise(Event::NotificationDelivered { observer, sequence });
+            wire.raise(Event::NotificationDelivered { observer, notification });
             self.pump(wire, now);
         }
     }
@@ -285,8 +291,8 @@ impl Server {
 
     fn pump(&mut self, wire: &mut Wire, now: Duration) {
         while wire.has_id(now) {
-            let Some((observer, sequence, message)) = self.observers.next_ready() else { return };
-            wire.send_new(now, message, Owner::Notification(observer, sequence));
+            let Some((observer, notification, message)) = self.observers.next_ready() else { return };
+            wire.send_new(now, message, Owner::Notification(observer, notification));
         }
     }
 
@@ -318,6 +324,12 @@ fn build(kind: Kind, token: Token, response: &Response) -> Message {
         payload: response.payload.clone(),
         ..blank(kind, response.code)
     }
+}
+
+/// Observe, numbered when the notification leaves, takes at most four bytes.
+fn check_notification_size(wire: &Wire, message: &Message) -> Result<(), SendError> {
+    let (len, limit) = (message.encoded_len() + 4, wire.config.max_datagram);
+    if len > limit { Err(SendError::TooLarge { len, limit }) } else { Ok(()) }
 }
 
 /// An answer the endpoint gives by itself. One that finds no message id is lost, as on the way.

@@ -160,7 +160,7 @@ pub struct ClientConfig {
     pub handshake_deadline: Duration,
     /// First retransmission interval; it doubles (RFC 6347 section 4.2.4.1).
     pub timer_min: Duration,
-    /// The interval stops doubling here; retransmission goes on until the deadline.
+    /// The interval stops doubling here; retransmission goes on until the deadline, or about twenty times.
     pub timer_max: Duration,
 }
 

@@ -98,6 +98,18 @@ fn sending_before_the_handshake_is_refused() {
 }
 
 #[test]
+fn the_server_name_is_in_the_first_datagram_if_there_is_one() {
+    let mut config = client_config(CipherSuite::PskAes128Gcm, true);
+    let names = |config: &ClientConfig| {
+        let hello = Session::client(config, ms(0), rng(1)).unwrap().poll_transmit().unwrap();
+        hello.windows(13).any(|bytes| bytes == b"coap.test.org")
+    };
+    assert!(!names(&config));
+    config.server_name = Some("coap.test.org".into());
+    assert!(names(&config));
+}
+
+#[test]
 fn the_servers_order_of_suites_decides() {
     let mut config = client_config(CipherSuite::PskAes128Ccm8, false);
     config.suites = vec![CipherSuite::PskAes128Ccm8, CipherSuite::PskAes128Gcm];

@@ -292,4 +292,21 @@ mod tests {
         let leap_end = utc(978_220_800).unwrap();
         assert_eq!((leap_end.tm_wday, leap_end.tm_yday), (0, 365), "31 December 2000 was a Sunday");
     }
+
+    /// What a certificate's end of validity is compared with.
+    fn library_thinks_past(end: &sys::mbedtls_x509_time, wall_unix_s: Option<u64>) -> bool {
+        let _room = Room::enter(Duration::from_secs(5), wall_unix_s);
+        // SAFETY: reads `end` and the hooked clock.
+        unsafe { sys::mbedtls_x509_time_is_past(end) != 0 }
+    }
+
+    #[test]
+    fn the_library_sees_the_wall_clock_it_is_told_and_without_one_everything_is_past() {
+        let end = sys::mbedtls_x509_time { year: 2026, mon: 11, day: 19, hour: 23, min: 59, sec: 59 };
+        assert!(!library_thinks_past(&end, Some(1_795_132_798)));
+        assert!(library_thinks_past(&end, Some(1_795_132_800)));
+        let far = sys::mbedtls_x509_time { year: 9999, mon: 1, day: 1, hour: 0, min: 0, sec: 0 };
+        assert!(!library_thinks_past(&far, Some(1_795_132_800)));
+        assert!(library_thinks_past(&far, None), "an unknown time must not make certificates valid");
+    }
 }

@@ -1,0 +1,151 @@
+//! `fieldgate check`: what a technician wants to know before starting the daemon, or when it does not start.
+//!
+//! Each line is a finding: `ok`, `warn` or `FAIL`, what was looked at, what was found, what to do. Looks only; changes
+//! nothing, and holds no port longer than it takes to open it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{REFUSED_CONFIGURATION, credentials_directory, queue_file};
+use crate::config::{self, Config};
+use crate::store::sqlite;
+
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+struct Finding(Level, String);
+
+pub(super) fn check(path: &Path) -> ExitCode {
+    let loaded = match config::load(path, credentials_directory().as_deref()) {
+        Ok(loaded) => loaded,
+        Err(refused) => {
+            eprintln!("{refused}");
+            return ExitCode::from(REFUSED_CONFIGURATION);
+        }
+    };
+    let mut findings = vec![Finding(Level::Ok, format!("configuration: {} is valid", path.display()))];
+    findings.extend(loaded.warnings.iter().map(|w| Finding(Level::Warn, w.to_string())));
+    findings.extend(all(&loaded.config));
+    let mut failed = false;
+    for Finding(level, words) in findings {
+        let mark = match level {
+            Level::Ok => "ok  ",
+            Level::Warn => "warn",
+            Level::Fail => {
+                failed = true;
+                "FAIL"
+            }
+        };
+        println!("{mark}  {words}");
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn all(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![state_dir(config), queue(config), risk(config)];
+    findings.extend(config.buses.iter().map(|bus| port(&format!("bus {}", bus.name), &bus.port)));
+    findings.extend(config.modem.iter().map(|modem| port("modem", &modem.port)));
+    findings.push(thief(config));
+    findings
+}
+
+fn state_dir(config: &Config) -> Finding {
+    let dir = &config.gateway.state_dir;
+    let probe = dir.join(".check");
+    let written = std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe));
+    match written {
+        Ok(()) => Finding(Level::Ok, format!("state: {} can be written", dir.display())),
+        Err(error) => Finding(
+            Level::Fail,
+            format!(
+                "state: {} cannot be written ({error}). Create it and give it to the user fieldgate runs as, or mount the \
+                 file system writable",
+                dir.display()
+            ),
+        ),
+    }
+}
+
+fn queue(config: &Config) -> Finding {
+    let path = queue_file(config);
+    if !path.exists() {
+        return Finding(Level::Ok, format!("queue: {} will be made at the first start", path.display()));
+    }
+    match crate::store::queue::verify::verify(&path) {
+        Ok(verified) if verified.problems.is_empty() => {
+            let queued: u64 = verified.destinations.values().map(|t| t.queued).sum();
+            Finding(Level::Ok, format!("queue: the books agree; {queued} readings wait"))
+        }
+        Ok(verified) => Finding(
+            Level::Fail,
+            format!(
+                "queue: {} disagreements, the first: {}. Run: fieldgate queue verify",
+                verified.problems.len(),
+                verified.problems.first().map_or("", String::as_str)
+            ),
+        ),
+        Err(error @ sqlite::OpenError::Damaged { .. }) => Finding(
+            Level::Warn,
+            format!("queue: {error}. The daemon will move it aside at its next start and begin a new one"),
+        ),
+        Err(error) => Finding(Level::Fail, format!("queue: {error}")),
+    }
+}
+
+fn risk(config: &Config) -> Finding {
+    Finding(
+        Level::Ok,
+        format!(
+            "at risk before acceptance: up to {} ms of readings at a power cut; after acceptance nothing",
+            config.store.commit_window.as_millis()
+        ),
+    )
+}
+
+fn port(what: &str, path: &Path) -> Finding {
+    match std::fs::metadata(path) {
+        Err(error) => Finding(
+            Level::Fail,
+            format!(
+                "{what}: {} is not there ({error}). Plug the adapter in, or list what there is: ls -l /dev/serial/by-id",
+                path.display()
+            ),
+        ),
+        Ok(_) => match std::fs::File::options().read(true).write(true).open(path).map(|f| f.try_lock()) {
+            Ok(Ok(())) => Finding(Level::Ok, format!("{what}: {} is there and free", path.display())),
+            Ok(Err(_)) => Finding(
+                Level::Warn,
+                format!("{what}: {} is in use; a running fieldgate would be why", path.display()),
+            ),
+            Err(error) => Finding(
+                Level::Fail,
+                format!(
+                    "{what}: {} cannot be opened ({error}). Add the user fieldgate runs as to the group dialout",
+                    path.display()
+                ),
+            ),
+        },
+    }
+}
+
+/// What somebody who carries this box away holds in hand.
+fn thief(config: &Config) -> Finding {
+    let mut held = Vec::new();
+    if config.golioth.is_some() {
+        held.push("this gateway's own Golioth key");
+    }
+    if config.golioth.as_ref().is_some_and(|g| g.rest.is_some()) {
+        held.push("a Golioth management key, with which other devices of the project can be read");
+    }
+    if config.mqtt.iter().any(|m| m.password.is_some()) {
+        held.push("MQTT passwords");
+    }
+    if held.is_empty() {
+        Finding(Level::Ok, "a thief of this box would hold no cloud credential".into())
+    } else {
+        Finding(Level::Ok, format!("a thief of this box would hold: {}", held.join("; ")))
+    }
+}

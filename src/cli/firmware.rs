@@ -1,0 +1,135 @@
+//! `fieldgate firmware history | verify`: reads `gateway.db`, with or without a daemon beside it, and changes nothing.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::store::gateway::reader::{self, HistoryView};
+use crate::store::gateway::{HistoryEntry, OpenOptions, verify};
+use crate::store::sqlite::OpenError;
+
+/// As many rows as this are shown, the newest.
+const SHOWN: u32 = 1000;
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum FirmwareError {
+    /// There is no file.
+    #[error("{0} does not exist: the daemon has not run here yet, or `state_dir` in [gateway] names another folder")]
+    Missing(PathBuf),
+    /// It does not open.
+    #[error(transparent)]
+    Unreadable(#[from] OpenError),
+}
+
+/// What `verify` has to say. The command exits with 1 unless `whole`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// For people.
+    pub text: String,
+    /// Whether everything holds.
+    pub whole: bool,
+}
+
+/// The firmware history as a table, oldest first; of one component if one is named.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn history(state_dir: &Path, component: Option<&str>) -> Result<String, FirmwareError> {
+    let view = reader::history(&file(state_dir)?, component, SHOWN)?;
+    Ok(table(&view, component))
+}
+
+/// Checks the history's chain, the log's, and the guards that keep them.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn verify(state_dir: &Path) -> Result<Verdict, FirmwareError> {
+    let path = file(state_dir)?;
+    let verified = verify::verify(&path)?;
+    let mut text = String::new();
+    let head = verified.history_head;
+    if verified.is_whole() {
+        let _ = writeln!(text, "The firmware history is whole: {} entries, head {}.", head.sequence, head.hash);
+        let _ = writeln!(text, "Compare the head with the one the cloud has: nothing else shows rows cut off the end.");
+    } else {
+        let _ = writeln!(text, "The firmware history of {} cannot be believed:", path.display());
+        for problem in &verified.problems {
+            let _ = writeln!(text, "  - {problem}");
+        }
+        if verified.broken.is_some() {
+            let _ = writeln!(text, "It holds up to entry {}, hash {}.", head.sequence, head.hash);
+        }
+        let _ = writeln!(
+            text,
+            "Keep the file as it is. What the cloud pulled before, and the snapshot beside it, show what it was."
+        );
+    }
+    Ok(Verdict { text, whole: verified.is_whole() })
+}
+
+fn file(state_dir: &Path) -> Result<PathBuf, FirmwareError> {
+    let path = OpenOptions::in_folder(state_dir).path;
+    if path.exists() { Ok(path) } else { Err(FirmwareError::Missing(path)) }
+}
+
+fn table(view: &HistoryView, component: Option<&str>) -> String {
+    let mut text = String::new();
+    let of = component.map(|c| format!(" of component {c}")).unwrap_or_default();
+    if view.entries.is_empty() {
+        return format!("No version{of} has been recorded on gateway {} yet.\n", view.gateway);
+    }
+    let rows: Vec<[String; 6]> = view
+        .entries
+        .iter()
+        .map(|entry| {
+            let mut how = entry.source.word().to_owned();
+            if entry.origin.word() != "local" {
+                let _ = write!(how, ", {}", entry.origin.word());
+            }
+            for mark in marks(entry) {
+                let _ = write!(how, ", {mark}");
+            }
+            let version = match &entry.previous_version {
+                Some(previous) => format!("{} (was {previous})", entry.version),
+                None => entry.version.clone(),
+            };
+            let sequence = entry.sequence.to_string();
+            [sequence, when(entry, view), entry.device.clone(), entry.component.clone(), version, how]
+        })
+        .collect();
+    let titles = ["#", "recorded", "device", "component", "version", "how"].map(str::to_owned);
+    let mut widths = [0usize; 6];
+    for row in std::iter::once(&titles).chain(&rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in std::iter::once(&titles).chain(&rows) {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    if view.total > view.entries.len() as u64 {
+        let _ = writeln!(text, "({} older entries are not shown)", view.total - view.entries.len() as u64);
+    }
+    let _ = writeln!(text, "gateway {}, head {} {}", view.gateway, view.head.sequence, view.head.hash);
+    text
+}
+
+/// The marks that tell what the store went through.
+fn marks(entry: &HistoryEntry) -> Vec<String> {
+    let Ok(serde_json::Value::Object(metadata)) = serde_json::from_str(&entry.metadata) else { return Vec::new() };
+    metadata.into_iter().filter(|(_, value)| *value == true).map(|(key, _)| key).collect()
+}
+
+/// Wall time where it was known then or is known since, else the boot and the time within it.
+fn when(entry: &HistoryEntry, view: &HistoryView) -> String {
+    let dated = view
+        .boots
+        .get(&entry.at.boot)
+        .and_then(|offset| offset.checked_add(i64::try_from(entry.at.mono_ms).ok()?));
+    let stamp = entry.at.wall_unix_ms.or(dated).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    match stamp {
+        Some(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        None => format!("boot {} + {} s", entry.at.boot, entry.at.mono_ms / 1000),
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line, one file a subcommand.
+//!
+//! Exit status: 0 fine, 1 something is wrong and was said, 2 wrong usage, 78 the configuration was refused (`EX_CONFIG`,
+//! so that systemd and people can tell it from a crash).
+
+mod check;
+pub mod firmware;
+mod queue;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Loaded};
+
+/// Where the operator's configuration is unless said otherwise.
+const CONFIG_FILE: &str = "/etc/fieldgate/fieldgate.toml";
+/// `EX_CONFIG` of `sysexits.h`.
+const REFUSED_CONFIGURATION: u8 = 78;
+
+/// Gateway agent: serial sensors to the cloud, losing nothing.
+#[derive(Debug, Parser)]
+#[command(name = "fieldgate", version = VERSION, about, arg_required_else_help = true)]
+struct Arguments {
+    /// The configuration; `conf.d/*.toml` beside it is read too.
+    #[arg(long, global = true, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[cfg(feature = "sabotage")]
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (sabotage build: not for use)");
+#[cfg(not(feature = "sabotage"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run,
+    /// Look at configuration, ports, disk and store, and say what is wrong.
+    Check,
+    /// Ask the running daemon how it is.
+    Status {
+        /// Print the answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look into the history of firmware versions.
+    Firmware {
+        #[command(subcommand)]
+        command: FirmwareCommand,
+    },
+    /// Look into the queue of readings.
+    Queue {
+        #[command(subcommand)]
+        command: queue::Command,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum FirmwareCommand {
+    /// Which versions ran here, oldest first.
+    History {
+        /// Only this package.
+        #[arg(long, value_name = "PACKAGE")]
+        component: Option<String>,
+    },
+    /// Check that nobody rewrote the history.
+    Verify,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Run => with_config(&arguments.config, run::run),
+        Command::Check => check::check(&arguments.config),
+        Command::Status { json } => {
+            with_config(&arguments.config, |loaded| status::status(&loaded.config, json))
+        }
+        Command::Firmware { command } => {
+            with_config(&arguments.config, |loaded| firmware_command(&loaded.config, &command))
+        }
+        Command::Queue { command } => {
+            with_config(&arguments.config, |loaded| queue::queue(&loaded.config, &command))
+        }
+    }
+}
+
+fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+fn with_config(path: &std::path::Path, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match config::load(path, credentials_directory().as_deref()) {
+        Ok(loaded) => then(loaded),
+        Err(refused) => {
+            eprintln!("{refused}");
+            ExitCode::from(REFUSED_CONFIGURATION)
+        }
+    }
+}
+
+fn queue_file(config: &Config) -> PathBuf {
+    config.gateway.state_dir.join("queue.db")
+}
+
+fn firmware_command(config: &Config, command: &FirmwareCommand) -> ExitCode {
+    let state_dir = &config.gateway.state_dir;
+    let said = match command {
+        FirmwareCommand::History { component } => {
+            firmware::history(state_dir, component.as_deref()).map(|text| (text, true))
+        }
+        FirmwareCommand::Verify => firmware::verify(state_dir).map(|verdict| (verdict.text, verdict.whole)),
+    };
+    match said {
+        Ok((text, fine)) => {
+            print!("{text}");
+            if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The drain's handle on Golioth: packs, hands messages to the session lane, waits for outcomes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::pack;
+use crate::store::queue::QueuedRow;
+use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
+
+/// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
+pub const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// What the session lane is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Post a batch.
+    Send { message: Message, deadline: Duration, reply: oneshot::Sender<Outcome> },
+    /// Post a component's state.
+    Report { report: Report, reply: oneshot::Sender<Outcome> },
+}
+
+/// See the module head.
+#[derive(Debug)]
+pub struct GoliothLink {
+    name: String,
+    path: String,
+    max_in_flight: usize,
+    requests: mpsc::Sender<Request>,
+    up: watch::Receiver<bool>,
+    manifests: std::sync::Mutex<Option<mpsc::Receiver<Manifest>>>,
+}
+
+/// The lane's ends of the handle. They outlive any one life of the lane.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) requests: Mutex<mpsc::Receiver<Request>>,
+    pub(super) up: watch::Sender<bool>,
+    pub(super) manifests: mpsc::Sender<Manifest>,
+}
+
+impl GoliothLink {
+    pub(super) fn new(name: &str, stream_path: &str, max_in_flight: usize) -> (Arc<Self>, Arc<Ends>) {
+        let (requests, receive_requests) = mpsc::channel(max_in_flight.max(1) * 2);
+        let (manifests, receive_manifests) = mpsc::channel(4);
+        let up = watch::Sender::new(false);
+        let link = Self {
+            name: name.to_owned(),
+            path: stream_path.to_owned(),
+            max_in_flight,
+            requests,
+            up: up.subscribe(),
+            manifests: std::sync::Mutex::new(Some(receive_manifests)),
+        };
+        let ends = Ends { requests: Mutex::new(receive_requests), up, manifests };
+        (Arc::new(link), Arc::new(ends))
+    }
+}
+
+#[async_trait]
+impl Link for GoliothLink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { max_message_bytes: MAX_MESSAGE_BYTES, max_in_flight: self.max_in_flight }
+    }
+
+    fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
+        let class = rows.first()?.stream.class;
+        let (body, rows) = pack::pack(statement, rows, limit.min(MAX_MESSAGE_BYTES))?;
+        Some(Packed { message: Message { address: self.path.clone(), body, class }, rows })
+    }
+
+    async fn send(&self, message: &Message, deadline: Duration) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request::Send { message: message.clone(), deadline, reply };
+        if self.requests.send(request).await.is_err() {
+            return Outcome::Unknown;
+        }
+        outcome.await.unwrap_or(Outcome::Unknown)
+    }
+
+    async fn report(&self, report: Report) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        if self.requests.send(Request::Report { report, reply }).await.is_err() {
+            return Outcome::Unknown;
+        }
+        outcome.await.unwrap_or(Outcome::Unknown)
+    }
+
+    fn up(&self) -> watch::Receiver<bool> {
+        self.up.clone()
+    }
+
+    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+        self.manifests.lock().ok()?.take()
+    }
+}

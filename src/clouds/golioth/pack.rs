@@ -1,0 +1,257 @@
+//! From queued readings to a `rows` message body. Pure.
+
+use fieldgate_golioth_proto::rows::{
+    self, EpochStatement as WireStatement, PreviousEpoch, Push, Row, RowError, RowTime, RowValue, RowsPacker,
+};
+
+use crate::reading::{Resolution, Value};
+use crate::store::queue::QueuedRow;
+use crate::uplink::link::EpochStatement;
+
+/// Packs as many of `queued` as fit `limit` bytes: all values of an instant in one map, as long as they stand together.
+/// Returns the body and how many readings are in it; `None` when not even the first fits.
+#[must_use]
+pub fn pack(
+    statement: Option<&EpochStatement>,
+    queued: &[QueuedRow],
+    limit: usize,
+) -> Option<(Vec<u8>, usize)> {
+    let mut packer = RowsPacker::new(limit);
+    if let Some(statement) = statement {
+        push_statement(&mut packer, statement)?;
+    }
+    let mut taken = 0;
+    while let Some(first) = queued.get(taken) {
+        let instant = queued.get(taken..)?.iter().take_while(|row| same_instant(first, row)).count();
+        let (pushed, full) = push_instant(&mut packer, queued.get(taken..taken + instant)?, taken > 0);
+        taken += pushed;
+        if full || pushed == 0 {
+            break;
+        }
+    }
+    (taken > 0).then(|| (packer.finish().to_vec(), taken))
+}
+
+fn push_statement(packer: &mut RowsPacker, statement: &EpochStatement) -> Option<()> {
+    let sequences: Vec<(&str, u64)> = match &statement.previous {
+        Some((_, last)) => last.iter().map(|(group, n)| (group.as_str(), *n)).collect(),
+        None => Vec::new(),
+    };
+    let previous = |last_sequences| {
+        statement
+            .previous
+            .as_ref()
+            .map(|(epoch, _)| PreviousEpoch { epoch: epoch.0.to_be_bytes(), last_sequences })
+    };
+    let epoch = statement.epoch.0.to_be_bytes();
+    // Very many groups may not fit beside any reading; then the statement goes without them rather than not at all.
+    for last_sequences in [sequences.as_slice(), &[]] {
+        let whole = WireStatement { epoch, previous: previous(last_sequences) };
+        if matches!(packer.push_epoch(&whole), Ok(Push::Pushed))
+            && packer.encoded_bytes() * 2 <= packer.limit_bytes()
+        {
+            return Some(());
+        }
+        *packer = RowsPacker::new(packer.limit_bytes());
+    }
+    None
+}
+
+/// Pushes an instant, whole if possible; else as many of its first values as fit an otherwise empty message.
+fn push_instant(packer: &mut RowsPacker, rows: &[QueuedRow], others: bool) -> (usize, bool) {
+    let values: Vec<RowValue<'_>> = rows.iter().map(value).collect();
+    let mut count = rows.len();
+    while count > 0 {
+        let (Some(first), Some(values)) = (rows.first(), values.get(..count)) else { break };
+        let row = Row {
+            epoch_prefix: first.epoch.epoch.prefix(),
+            sequence: first.sequence,
+            time: time(first),
+            values,
+        };
+        match packer.push(&row) {
+            Ok(Push::Pushed) => return (count, count < rows.len()),
+            Ok(Push::Full) if others => return (0, true),
+            Ok(Push::Full) | Err(RowError::TooLarge { .. } | RowError::DuplicateAlias { .. }) => count /= 2,
+            // A value the encoding cannot carry travels as missing: its quality says why, and nothing is stuck.
+            Err(_) => return push_without_bad(packer, rows),
+        }
+    }
+    (0, false)
+}
+
+fn push_without_bad(packer: &mut RowsPacker, rows: &[QueuedRow]) -> (usize, bool) {
+    let Some(row) = rows.first() else { return (0, false) };
+    let mut value = value(row);
+    value.value = rows::Value::Missing;
+    if value.quality == 0 {
+        value.quality = crate::reading::Quality::DeviceInvalid as u8;
+    }
+    let one = Row {
+        epoch_prefix: row.epoch.epoch.prefix(),
+        sequence: row.sequence,
+        time: time(row),
+        values: &[value],
+    };
+    match packer.push(&one) {
+        Ok(Push::Pushed) => (1, false),
+        Ok(Push::Full) => (0, true),
+        Err(_) => (0, false),
+    }
+}
+
+fn same_instant(a: &QueuedRow, b: &QueuedRow) -> bool {
+    a.sequence == b.sequence
+        && a.epoch.number == b.epoch.number
+        && a.at == b.at
+        && a.stream.group == b.stream.group
+}
+
+fn time(row: &QueuedRow) -> RowTime {
+    match row.epoch.wall_offset_ms {
+        Some((offset, uncertainty_ms)) => RowTime::Wall {
+            unix_ms: offset.saturating_add(i64::try_from(row.at.ms()).unwrap_or(i64::MAX)),
+            uncertainty_ms,
+        },
+        None => {
+            let [a, b, c, d, e, f, g, h, ..] = row.epoch.boot.0;
+            RowTime::Boot { boot: u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 32, mono_ms: row.at.ms() }
+        }
+    }
+}
+
+fn value(row: &QueuedRow) -> RowValue<'_> {
+    let resolution = row.stream.resolution.unwrap_or(Resolution::ONE);
+    let value = match &row.sample.value {
+        Value::Steps(mantissa) => {
+            match rows::Resolution::rational(resolution.numerator, resolution.denominator) {
+                Some(resolution) => rows::Value::Scaled { mantissa: *mantissa, resolution },
+                None => rows::Value::Float(resolution.value(*mantissa)),
+            }
+        }
+        Value::Float(float) => rows::Value::Float(*float),
+        Value::Bool(bool) => rows::Value::Bool(*bool),
+        Value::Text(text) => rows::Value::Text(text),
+        Value::Absent => rows::Value::Missing,
+    };
+    RowValue { alias: &row.stream.alias, value, quality: row.sample.quality as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fieldgate_golioth_proto::rows::{DecodedValue, Element, decode_rows};
+
+    use super::*;
+    use crate::clock::{BootId, Mono};
+    use crate::reading::{Class, Quality, Sample, StreamId};
+    use crate::store::queue::reader::{EpochInfo, StreamInfo};
+    use crate::store::queue::{Epoch, Position};
+
+    fn row(n: u32, sequence: u64, alias: &str, value: Value) -> QueuedRow {
+        QueuedRow {
+            position: Position { segment: 1, row: n },
+            epoch: EpochInfo {
+                number: 1,
+                epoch: Epoch(0x0102_0304_0506_0708),
+                boot: BootId([9; 16]),
+                wall_offset_ms: Some((1_795_000_000_000, 20)),
+            },
+            sequence,
+            at: Mono(sequence * 1_000_000_000),
+            sample: Sample { stream: StreamId(n), value, quality: Quality::Good },
+            stream: Arc::new(StreamInfo {
+                name: format!("tank.{alias}"),
+                group: "bus/tank".into(),
+                device: "d".into(),
+                class: Class::Telemetry,
+                unit: String::new(),
+                resolution: Some(Resolution { numerator: 1, denominator: 10 }),
+                alias: alias.into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_values_of_an_instant_share_one_map_and_come_back_exactly() {
+        let rows = [
+            row(0, 1, "a", Value::Steps(215)),
+            row(1, 1, "c", Value::Steps(-3)),
+            row(2, 2, "a", Value::Absent),
+        ];
+        let (body, count) = pack(None, &rows, 1024).unwrap();
+        assert_eq!(count, 3);
+        let elements = decode_rows(&body).unwrap();
+        let [Element::Row(first), Element::Row(second)] = elements.as_slice() else { panic!("{elements:?}") };
+        assert_eq!((first.sequence, first.epoch_prefix, first.values.len()), (1, [1, 2, 3, 4], 2));
+        assert!(matches!(first.time, RowTime::Wall { unix_ms: 1_795_000_001_000, .. }));
+        let tenth = rows::Resolution::rational(1, 10).unwrap();
+        assert_eq!(first.values[0].value.mantissa(tenth), Some(215));
+        assert_eq!(first.values[1].value.mantissa(tenth), Some(-3));
+        assert_eq!(second.values[0].value, DecodedValue::Missing);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_for_the_next_message() {
+        let rows: Vec<_> =
+            (0..400).map(|n| row(n, u64::from(n) + 1, "a", Value::Steps(i64::from(n)))).collect();
+        let mut at = 0;
+        let mut seen = Vec::new();
+        while at < rows.len() {
+            let (body, count) = pack(None, &rows[at..], 300).unwrap();
+            assert!(body.len() <= 300 && count > 0);
+            for element in decode_rows(&body).unwrap() {
+                if let Element::Row(row) = element {
+                    seen.push(row.sequence);
+                }
+            }
+            at += count;
+        }
+        assert_eq!(seen, (1..=400).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn an_instant_longer_than_a_message_is_divided_under_its_sequence() {
+        let rows: Vec<_> = (0..64)
+            .map(|n| row(n, 7, &format!("alias_{n:02}"), Value::Text("x".repeat(40).into())))
+            .collect();
+        let mut at = 0;
+        let mut aliases = 0;
+        while at < rows.len() {
+            let (body, count) = pack(None, &rows[at..], 512).unwrap();
+            for element in decode_rows(&body).unwrap() {
+                let Element::Row(row) = element else { panic!() };
+                assert_eq!(row.sequence, 7);
+                aliases += row.values.len();
+            }
+            at += count;
+        }
+        assert_eq!(aliases, 64);
+    }
+
+    #[test]
+    fn a_reading_too_long_for_any_message_is_said_to_be() {
+        let rows = [row(0, 1, "a", Value::Text("y".repeat(250).into()))];
+        assert_eq!(pack(None, &rows, 64), None);
+    }
+
+    #[test]
+    fn the_statement_of_an_epoch_comes_first_and_with_readings() {
+        let statement = EpochStatement {
+            epoch: Epoch(0x0102_0304_0506_0708),
+            previous: Some((Epoch(5), vec![("bus/tank".into(), 99)])),
+        };
+        let (body, count) = pack(Some(&statement), &[row(0, 1, "a", Value::Steps(1))], 1024).unwrap();
+        assert_eq!(count, 1);
+        let elements = decode_rows(&body).unwrap();
+        assert!(matches!(elements.first(), Some(Element::Epoch(_))), "{elements:?}");
+    }
+
+    #[test]
+    fn a_number_beyond_the_encoding_travels_as_missing_and_blocks_nothing() {
+        let rows = [row(0, 1, "a", Value::Steps(i64::MAX - 1)), row(1, 2, "a", Value::Steps(1))];
+        let (_, count) = pack(None, &rows, 1024).unwrap();
+        assert_eq!(count, 2);
+    }
+}

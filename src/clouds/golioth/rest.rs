@@ -1,0 +1,311 @@
+//! Golioth's management REST API, as far as the gateway reads its own record (requirement C1).
+//!
+//! Makes its own sockets through reqwest, so it is left out of runs in virtual time. Nothing here is on the way of a
+//! reading: without a management key this module is never constructed and the device plane works fully.
+//!
+//! Golioth's documents are read liberally: integers may be strings, absent fields are absent, timestamps have up to nine
+//! fractional digits, unknown fields are kept as metadata.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::config::GoliothRest;
+use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
+
+const SERVICE: &str = "golioth";
+/// A device record is a few kilobytes; far longer is not one.
+const LONGEST_ANSWER: usize = 256 * 1024;
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Fields that have a place of their own in [`ProviderDevice`].
+const PLACED: [&str; 9] =
+    ["id", "name", "hardwareIds", "tagIds", "cohortId", "metadata", "data", "status", "lastReport"];
+
+/// The management plane of one project, for one device's own record.
+pub struct GoliothProvider {
+    http: reqwest::Client,
+    url: String,
+    project: String,
+    serial: String,
+    config: GoliothRest,
+}
+
+impl std::fmt::Debug for GoliothProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GoliothProvider")
+            .field("url", &self.url)
+            .field("project", &self.project)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GoliothProvider {
+    /// A provider for the device named `serial`.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unreachable`] when no TLS client can be made on this system.
+    pub fn new(config: &GoliothRest, serial: &str) -> Result<Self, ProviderError> {
+        let http = reqwest::Client::builder()
+            .timeout(DEADLINE)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("fieldgate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| unreachable(&e))?;
+        Ok(Self {
+            http,
+            url: config.url.clone(),
+            project: config.project.clone(),
+            serial: serial.to_owned(),
+            config: config.clone(),
+        })
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, ProviderError> {
+        let mut url = reqwest::Url::parse(&format!("{}/v1/projects/{}{path}", self.url, self.project))
+            .map_err(|e| ProviderError::Unintelligible { service: SERVICE.into(), detail: e.to_string() })?;
+        url.query_pairs_mut().extend_pairs(query);
+        let key = self.config.api_key.expose_str().unwrap_or_default();
+        let mut key = reqwest::header::HeaderValue::from_str(key).map_err(|_| ProviderError::Refused {
+            service: SERVICE.into(),
+            detail: "the key has characters that no key has".into(),
+        })?;
+        key.set_sensitive(true);
+        let response =
+            self.http.get(url).header("x-api-key", key).send().await.map_err(|e| unreachable(&e))?;
+        let status = response.status().as_u16();
+        let after = response
+            .headers()
+            .get(reqwest::header::RETRY_AFTER)
+            .and_then(|v| v.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let body = bounded(response).await?;
+        match status {
+            200 => serde_json::from_slice(&body).map_err(|e| unintelligible(&e.to_string())),
+            401 | 403 => Err(ProviderError::Refused { service: SERVICE.into(), detail: said(status, &body) }),
+            404 => Err(ProviderError::NoSuchDevice { service: SERVICE.into(), name: self.serial.clone() }),
+            429 => Err(ProviderError::TooMany { service: SERVICE.into(), after }),
+            500..=599 => {
+                Err(ProviderError::Unreachable { service: SERVICE.into(), detail: said(status, &body) })
+            }
+            _ => Err(unintelligible(&said(status, &body))),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for GoliothProvider {
+    fn service(&self) -> &str {
+        SERVICE
+    }
+
+    fn capabilities(&self) -> ProviderCapabilities {
+        ProviderCapabilities {
+            operations: vec![Operation::OwnDevice],
+            least_interval: Some(Duration::from_secs(60)),
+        }
+    }
+
+    async fn own_device(&self) -> Result<ProviderDevice, ProviderError> {
+        let listing = self.get("/devices", &[("deviceName", &self.serial), ("perPage", "2")]).await?;
+        let devices =
+            listing.get("list").and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
+        // The filter is exact, but a cloud that ignored it would hand us somebody else's record.
+        let own = devices.iter().find(|d| text(d, "name").as_deref() == Some(&self.serial));
+        let own = own.ok_or_else(|| ProviderError::NoSuchDevice {
+            service: SERVICE.into(),
+            name: self.serial.clone(),
+        })?;
+        device(own)
+    }
+}
+
+async fn bounded(mut response: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(unintelligible("the answer is longer than any device record"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Reads a device object. Pure.
+fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
+    let fields = own.as_object().ok_or_else(|| unintelligible("a device that is not an object"))?;
+    let empty = Map::new();
+    let metadata = own.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let time = |name: &str| metadata.get(name).and_then(Value::as_str).and_then(unix_ms);
+    let mut rest: Map<String, Value> = fields
+        .iter()
+        .filter(|(k, _)| !PLACED.contains(&k.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    if !metadata.is_empty() {
+        rest.insert("metadata".into(), Value::Object(metadata.clone()));
+    }
+    Ok(ProviderDevice {
+        external_id: text(own, "id").ok_or_else(|| unintelligible("a device without an id"))?,
+        name: text(own, "name").ok_or_else(|| unintelligible("a device without a name"))?,
+        hardware_ids: texts(own, "hardwareIds"),
+        tags: texts(own, "tagIds"),
+        cohort: text(own, "cohortId").filter(|c| !c.is_empty()),
+        status: text(own, "status")
+            .or_else(|| metadata.get("status").and_then(Value::as_str).map(Into::into)),
+        last_seen_online_unix_ms: time("lastSeenOnline"),
+        last_seen_offline_unix_ms: time("lastSeenOffline"),
+        last_report_unix_ms: time("lastReport")
+            .or_else(|| text(own, "lastReport").as_deref().and_then(unix_ms)),
+        battery_percent: None,
+        signal_dbm: None,
+        firmware: firmware(metadata.get("update")),
+        metadata: rest,
+    })
+}
+
+/// The shape of `metadata.update` is not documented: a map by package whose entries name a version, if it is anything.
+fn firmware(update: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = update.and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(package, entry)| Some((package.clone(), text(entry, "version")?))).collect()
+}
+
+fn text(object: &Value, name: &str) -> Option<String> {
+    match object.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn texts(object: &Value, name: &str) -> Vec<String> {
+    let list = object.get(name).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(Into::into).collect()
+}
+
+fn unix_ms(timestamp: &str) -> Option<i64> {
+    timestamp.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+/// What an error body says, in one short line: Golioth's is `{code, message, details}`.
+fn said(status: u16, body: &[u8]) -> String {
+    let message =
+        serde_json::from_slice::<Value>(body).ok().and_then(|v| text(&v, "message")).unwrap_or_default();
+    let message: String = message.chars().filter(|c| !c.is_control()).take(160).collect();
+    format!("HTTP {status} {message}").trim_end().to_owned()
+}
+
+fn unintelligible(detail: &str) -> ProviderError {
+    ProviderError::Unintelligible { service: SERVICE.into(), detail: detail.to_owned() }
+}
+
+/// Without the address: it would repeat the project in every line, and adds nothing to what failed.
+fn unreachable(error: &reqwest::Error) -> ProviderError {
+    let mut detail = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        detail = error.to_string();
+        cause = error.source();
+    }
+    if detail.is_empty() {
+        detail = if error.is_timeout() { "no answer in time".into() } else { "the connection failed".into() };
+    }
+    ProviderError::Unreachable { service: SERVICE.into(), detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    /// A server of one answer, on loopback.
+    async fn answering(
+        status: u16,
+        body: &'static str,
+    ) -> (GoliothProvider, tokio::task::JoinHandle<String>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.unwrap();
+                request.push(byte[0]);
+            }
+            let head =
+                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(body.as_bytes()).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = GoliothRest {
+            url,
+            project: "my-project".into(),
+            api_key: Secret::new(b"the-key".to_vec()),
+            poll: Duration::from_secs(3600),
+        };
+        (GoliothProvider::new(&config, "gw-1").unwrap(), server)
+    }
+
+    #[tokio::test]
+    async fn the_own_record_is_found_by_its_name_and_read_whole() {
+        let (provider, server) = answering(
+            200,
+            r#"{"list":[{"id":"61a7d1d","name":"gw-1","hardwareIds":["352656106647673"],"tagIds":["t1"],"enabled":true,
+                "cohortId":"c1","metadata":{"lastReport":"2021-12-01T19:14:07.376256912Z","status":"-",
+                "update":{"main":{"version":"1.2.3"},"odd":7}}}],"page":0,"perPage":2,"total":1}"#,
+        )
+        .await;
+        let device = provider.own_device().await.unwrap();
+        assert_eq!((device.external_id.as_str(), device.name.as_str()), ("61a7d1d", "gw-1"));
+        assert_eq!(device.last_report_unix_ms, Some(1_638_386_047_376));
+        assert_eq!(device.firmware, BTreeMap::from([("main".to_owned(), "1.2.3".to_owned())]));
+        assert_eq!(device.cohort.as_deref(), Some("c1"));
+        assert_eq!(device.metadata.get("enabled"), Some(&Value::Bool(true)));
+        let request = server.await.unwrap();
+        assert!(
+            request.starts_with("GET /v1/projects/my-project/devices?deviceName=gw-1&perPage=2 "),
+            "{request}"
+        );
+        assert!(request.contains("x-api-key: the-key"));
+    }
+
+    #[tokio::test]
+    async fn every_refusal_has_its_own_name() {
+        type Expected = fn(&ProviderError) -> bool;
+        let cases: [(u16, &'static str, Expected); 7] = [
+            (
+                401,
+                r#"{"code":16,"message":"bad key","details":[]}"#,
+                |e| matches!(e, ProviderError::Refused { detail, .. } if detail == "HTTP 401 bad key"),
+            ),
+            (403, "", |e| matches!(e, ProviderError::Refused { .. })),
+            (404, "{}", |e| matches!(e, ProviderError::NoSuchDevice { .. })),
+            (429, "{}", |e| matches!(e, ProviderError::TooMany { .. })),
+            (503, "{}", |e| matches!(e, ProviderError::Unreachable { .. })),
+            (200, "not json", |e| matches!(e, ProviderError::Unintelligible { .. })),
+            (200, r#"{"list":[{"id":"x","name":"somebody-else"}]}"#, |e| {
+                matches!(e, ProviderError::NoSuchDevice { .. })
+            }),
+        ];
+        for (status, body, expected) in cases {
+            let (provider, _server) = answering(status, body).await;
+            let error = provider.own_device().await.unwrap_err();
+            assert!(expected(&error), "{status} {body}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_cloud_is_said_without_the_key() {
+        let (provider, server) = answering(200, "{}").await;
+        server.abort();
+        let _ = server.await;
+        let error = provider.own_device().await.unwrap_err();
+        assert!(matches!(error, ProviderError::Unreachable { .. }), "{error:?}");
+        assert!(!format!("{error:?} {provider:?}").contains("the-key"));
+    }
+}

@@ -1,0 +1,196 @@
+//! Wiring: every room meets every other here and nowhere else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::reporter;
+use super::rim::Rim;
+use super::stores::{SharedConfig, Stores};
+use super::supervisor::{Lane, Supervisor};
+use super::timekeeper;
+use super::views::{DeviceView, LogView};
+use crate::board::Board;
+use crate::clouds::golioth;
+use crate::clouds::mqtt::MqttLink;
+use crate::http::sources::{GatewayFacts, Sources};
+use crate::http::{self, Door};
+use crate::registry::plan::Plan;
+use crate::registry::provider::Provider;
+use crate::registry::{self, own_record_lane};
+use crate::sensors;
+use crate::uplink::drain::{self, DrainOptions};
+use crate::ota;
+use crate::uplink::link::Link;
+
+/// A running gateway: its lanes, and what they share.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What is known now.
+    pub board: Arc<Board>,
+    /// The open files.
+    pub stores: Stores,
+    supervisor: Arc<Supervisor>,
+    stop: CancellationToken,
+}
+
+/// How long lanes get to end after the stop.
+const LANES_END: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Builds every lane of the configuration and starts it. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// In words, when a part cannot be built at all.
+    pub fn start(config: &SharedConfig, rim: &Rim, stores: Stores) -> Result<Self, String> {
+        let board = Board::shared();
+        let stop = CancellationToken::new();
+        let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
+        let daemon = Self { board, stores, supervisor, stop };
+        daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
+        daemon.registry(config, rim);
+        daemon.buses(config, rim);
+        daemon.links(config, rim)?;
+        Ok(daemon)
+    }
+
+    fn registry(&self, config: &SharedConfig, rim: &Rim) {
+        let parts = registry::Parts {
+            gateway: self.stores.gateway.clone(),
+            board: Arc::clone(&self.board),
+            rim: rim.clone(),
+            plan: Arc::new(Plan::of(config)),
+            stop: self.stop.clone(),
+        };
+        self.lane(registry::lane(parts));
+    }
+
+    /// Firmware truth for a link that deploys: what it delivers is compared and journaled, what runs is reported.
+    fn updates(&self, link: &Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
+        let Some(manifests) = link.manifests() else { return };
+        let (reports, to_report) = mpsc::channel(32);
+        let parts = ota::Parts {
+            gateway: self.stores.gateway.clone(),
+            rim: rim.clone(),
+            own_serial: config.gateway.serial.clone(),
+            manifests,
+            reports,
+            stop: self.stop.clone(),
+        };
+        self.lane(ota::lane(parts));
+        self.lane(reporter::lane(Arc::clone(link), to_report, rim.clone(), self.stop.clone()));
+    }
+
+    fn buses(&self, config: &SharedConfig, rim: &Rim) {
+        let mut ids = self.stores.queue.streams();
+        for bus in &config.buses {
+            // The same order in which the streams were opened: see `stores::streams`.
+            let (own, rest) = ids.split_at(sensors::streams(bus).len().min(ids.len()));
+            ids = rest;
+            let (queue, board) = (self.stores.queue.clone(), Arc::clone(&self.board));
+            self.lane(sensors::lane(bus.clone(), own.to_vec(), queue, rim.clone(), board, self.stop.clone()));
+        }
+    }
+
+    /// Starts what reads the gateway's own record at a cloud, where a key allows it. Makes sockets of its own: left out in
+    /// virtual time.
+    pub fn manage(&self, config: &SharedConfig, rim: &Rim) {
+        let Some(rest) = config.golioth.as_ref().and_then(|g| g.rest.as_ref()) else { return };
+        let serial = &config.gateway.serial;
+        match golioth::rest::GoliothProvider::new(rest, serial) {
+            Ok(provider) => {
+                let (provider, gateway): (Arc<dyn Provider>, _) = (Arc::new(provider), self.stores.gateway.clone());
+                let stop = self.stop.clone();
+                self.lane(own_record_lane(provider, gateway, serial.clone(), rest.poll, rim.clone(), stop));
+            }
+            Err(error) => tracing::error!(%error, "the management API cannot be used"),
+        }
+    }
+
+    /// Starts the page and the API, if the configuration wants them. Sockets of its own: left out in virtual time.
+    pub fn serve(
+        &self,
+        config: &SharedConfig,
+        rim: &Rim,
+        door: Door,
+    ) -> Option<watch::Receiver<Option<SocketAddr>>> {
+        let http = config.http.as_ref()?;
+        let supervisor = Arc::clone(&self.supervisor);
+        let sources = Sources {
+            board: Arc::clone(&self.board),
+            queue: self.stores.queue.status(),
+            destinations: self.stores.queue.destinations().into(),
+            gateway: GatewayFacts {
+                name: config.gateway.name.clone(),
+                serial: config.gateway.serial.clone(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                started: rim.clock.mono(),
+            },
+            clock: Arc::clone(&rim.clock),
+            firmware_log: Arc::new(LogView(self.stores.gateway.clone())),
+            devices: Arc::new(DeviceView {
+                gateway: self.stores.gateway.clone(),
+                board: Arc::clone(&self.board),
+                clock: Arc::clone(&rim.clock),
+                own_serial: config.gateway.serial.clone(),
+            }),
+            silent_lanes: Arc::new(move || supervisor.silent()),
+        };
+        let (lane, address) = http::lane(http, door, sources, self.stop.clone());
+        self.lane(lane);
+        Some(address)
+    }
+
+    fn lane(&self, lane: Lane) {
+        self.supervisor.spawn(lane);
+    }
+
+    fn links(&self, config: &SharedConfig, rim: &Rim) -> Result<(), String> {
+        let window = usize::from(config.uplink.window);
+        if let Some(settings) = &config.golioth {
+            let (link, lane) =
+                golioth::session::link(settings, &config.path, window, rim, &self.board, &self.stop)
+                    .map_err(|e| e.to_string())?;
+            self.lane(lane);
+            let link: Arc<dyn Link> = link;
+            self.updates(&link, config, rim);
+            self.drain(link, config, rim);
+        }
+        for settings in &config.mqtt {
+            let serial = &config.gateway.serial;
+            let (link, lane) =
+                MqttLink::new(settings, serial, &config.path, window, rim, &self.board, &self.stop);
+            self.lane(lane);
+            self.drain(link, config, rim);
+        }
+        Ok(())
+    }
+
+    fn drain(&self, link: Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
+        let destination = self.stores.queue.destinations().iter().find(|(_, name)| name == link.name());
+        let Some((destination, _)) = destination else { return };
+        let options = DrainOptions {
+            window: usize::from(config.uplink.window),
+            linger: config.uplink.linger,
+            hold_untrusted: config.time.hold_untrusted,
+        };
+        let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
+        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
+    }
+
+    /// The lanes' keeper.
+    #[must_use]
+    pub fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.supervisor
+    }
+
+    /// Ends every lane, commits what waits and closes the files.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.supervisor.stopped(LANES_END).await;
+        self.stores.stop();
+    }
+}

@@ -1,0 +1,87 @@
+//! The lane that carries component reports to a link, the newest of each package, until the cloud has taken it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::rim::Rim;
+use super::supervisor::{Lane, LaneError, Progress};
+use crate::uplink::link::{Link, Outcome, Report};
+
+/// A report that was not taken is offered again after this, or later if the cloud says so.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long a report may be under way; the link waits for its session within it.
+const UNDER_WAY: Duration = Duration::from_secs(600);
+
+pub(super) fn lane(
+    link: Arc<dyn Link>,
+    reports: mpsc::Receiver<Report>,
+    rim: Rim,
+    stop: CancellationToken,
+) -> Lane {
+    // The receiver, and what has not been taken, outlive a life of the lane.
+    let waiting = Arc::new(Mutex::new(Waiting { reports, newest: BTreeMap::new() }));
+    Lane::new(format!("reports to {}", link.name()), move |progress| {
+        let (link, waiting, rim, stop) = (Arc::clone(&link), Arc::clone(&waiting), rim.clone(), stop.clone());
+        async move {
+            let mut waiting = waiting.lock().await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(()),
+                ended = waiting.carry(&*link, &rim, &progress) => ended,
+            }
+        }
+    })
+}
+
+struct Waiting {
+    reports: mpsc::Receiver<Report>,
+    newest: BTreeMap<String, Report>,
+}
+
+impl Waiting {
+    async fn carry(&mut self, link: &dyn Link, rim: &Rim, progress: &Progress) -> Result<(), LaneError> {
+        loop {
+            while let Ok(report) = self.reports.try_recv() {
+                self.take(report);
+            }
+            let Some((package, report)) = self.newest.iter().next().map(|(p, r)| (p.clone(), r.clone())) else {
+                progress.waiting("nothing to report", Duration::from_secs(86_400));
+                match self.reports.recv().await {
+                    Some(report) => self.take(report),
+                    None => return Ok(()),
+                }
+                continue;
+            };
+            progress.waiting("reporting", UNDER_WAY);
+            let outcome = tokio::time::timeout(UNDER_WAY, link.report(report.clone())).await;
+            match outcome.unwrap_or(Outcome::Unknown) {
+                Outcome::Acknowledged => self.done(&package, &report),
+                // A report the cloud will never take must not keep the others waiting.
+                Outcome::Bad { why } => {
+                    tracing::warn!(package, why, "the cloud refuses a component report; it is not repeated");
+                    self.done(&package, &report);
+                }
+                Outcome::TooLarge { .. } => self.done(&package, &report),
+                Outcome::Later { after } => rim.sleep(after.max(Duration::from_secs(1))).await,
+                Outcome::LinkSick { .. } | Outcome::Unknown => rim.sleep(AGAIN).await,
+            }
+            progress.advanced();
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        let Report::Component { package, .. } = &report;
+        self.newest.insert(package.clone(), report);
+    }
+
+    /// Taken, unless a newer one came meanwhile.
+    fn done(&mut self, package: &str, report: &Report) {
+        if self.newest.get(package) == Some(report) {
+            self.newest.remove(package);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The life of the process: one daemon a state folder, readiness when readings can be accepted, a watchdog that is fed
+//! only while the parts that must move do move, and a clean stop.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Daemon;
+use super::rim::{self, Rim};
+use super::stores::Stores;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::http::Door;
+use crate::sabotage;
+
+/// A sync slower than this is said; the watchdog goes on being fed, because a slow disk is not mended by a restart.
+const SLOW_SYNC: Duration = Duration::from_secs(5);
+/// A writer inside one call for this long is not slow any more.
+const STUCK_WRITER: Duration = Duration::from_secs(600);
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// In words, for whoever started it.
+pub async fn run(config: Config) -> Result<(), String> {
+    let _lock = lock(&config.gateway.state_dir)?;
+    let floor = crate::store::gateway::time_floor(&config.gateway.state_dir.join("gateway.db"));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.time.trust_system_clock, floor));
+    let rim = rim::machine::rim(clock);
+    // One TLS provider for the whole process; a second installation would only repeat it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let config = Arc::new(config);
+    let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
+    let daemon = Daemon::start(&config, &rim, stores)?;
+    let inherited = super::inherited::listener();
+    let door = inherited.map_or(Door::Bind, Door::Inherited);
+    daemon.serve(&config, &rim, door);
+    daemon.manage(&config, &rim);
+    if sabotage::on("slow-start") {
+        rim.sleep(Duration::from_secs(1)).await;
+    }
+    say_ready(&config);
+    let watchdog = watchdog(&daemon, &rim);
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = watchdog => {}
+    }
+    tracing::info!("stopping");
+    notify(&[NotifyState::Stopping]);
+    daemon.stop().await;
+    Ok(())
+}
+
+fn say_ready(config: &Config) {
+    let window = config.store.commit_window;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        at_risk_before_acceptance_ms = window.as_millis(),
+        "ready; nothing that was accepted can be lost, what was captured within the commit window can"
+    );
+    notify(&[NotifyState::Ready, NotifyState::Status("accepting readings")]);
+}
+
+/// Never returns. Stops feeding, and says so, when a writer is stuck.
+async fn watchdog(daemon: &Daemon, rim: &Rim) {
+    let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
+    loop {
+        match daemon.stores.queue.busy().since().map(|since| rim.clock.mono().since(since)) {
+            Some(busy) if busy > STUCK_WRITER => {
+                tracing::error!(
+                    seconds = busy.as_secs(),
+                    "the queue's writer is stuck; the watchdog is no longer fed"
+                );
+            }
+            busy => {
+                if let Some(busy) = busy.filter(|b| *b > SLOW_SYNC) {
+                    tracing::warn!(seconds = busy.as_secs(), "slow_fsync: the disk takes long to sync");
+                }
+                notify(&[NotifyState::Watchdog]);
+            }
+        }
+        rim.sleep(every).await;
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// One daemon a state folder: two would each acknowledge the other's readings.
+fn lock(state_dir: &Path) -> Result<File, String> {
+    let path = state_dir.join("lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(|e| {
+        format!(
+            "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
+            path.display(),
+            state_dir.display()
+        )
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(format!(
+            "another fieldgate runs on {}. Stop it first, or give this one another gateway.state_dir",
+            state_dir.display()
+        )),
+    }
+}

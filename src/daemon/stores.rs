@@ -1,0 +1,77 @@
+//! Opening the two files for a configuration: which streams exist, where they go, what the limits are.
+
+use std::sync::Arc;
+
+use super::rim::Rim;
+use crate::config::Config;
+use crate::sensors;
+use crate::store::gateway::{self, Gateway};
+use crate::store::queue::{self, DestinationSpec, Epoch, OpenOptions, Queue};
+use crate::store::sqlite::OpenError;
+
+/// The open files.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// `gateway.db`.
+    pub gateway: Gateway,
+    /// `queue.db`.
+    pub queue: Queue,
+}
+
+/// Every stream of the configuration, in the order its buses, slaves and points are written.
+#[must_use]
+pub fn streams(config: &Config) -> Vec<queue::StreamSpec> {
+    config.buses.iter().flat_map(sensors::streams).collect()
+}
+
+impl Stores {
+    /// Opens both, each with its writer on a thread of its own.
+    ///
+    /// # Errors
+    /// When a file is a newer release's, or its folder cannot be written. Damage is not an error.
+    pub fn on_threads(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
+        // In this order: a queue file without a gateway file is evidence that the latter was lost.
+        let gateway = Gateway::open(gateway_options(config), &rim.clock, &*rim.random)?;
+        let queue = Queue::open(options(config, rim), &rim.clock)?;
+        Ok(Self { gateway, queue })
+    }
+
+    /// Opens both with their writers on the caller's thread, and spawns what wakes them.
+    ///
+    /// # Errors
+    /// As [`Stores::on_threads`].
+    pub fn inline(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
+        let (gateway, pump) = Gateway::open_inline(gateway_options(config), &rim.clock, &*rim.random)?;
+        tokio::spawn(pump);
+        let (queue, pump) = Queue::open_inline(options(config, rim), &rim.clock)?;
+        tokio::spawn(pump);
+        Ok(Self { gateway, queue })
+    }
+
+    /// Commits what waits and closes both cleanly.
+    pub fn stop(&self) {
+        self.queue.stop();
+        self.gateway.stop();
+    }
+}
+
+fn gateway_options(config: &Config) -> gateway::OpenOptions {
+    gateway::OpenOptions::in_folder(&config.gateway.state_dir)
+}
+
+fn options(config: &Config, rim: &Rim) -> OpenOptions {
+    OpenOptions {
+        path: config.gateway.state_dir.join("queue.db"),
+        streams: streams(config),
+        destinations: config.destinations().map(|name| DestinationSpec { name: name.to_owned() }).collect(),
+        commit_window: config.store.commit_window,
+        max_bytes: config.store.queue_max_bytes,
+        ballast_bytes: config.store.ballast_bytes,
+        boot: rim.clock.boot_id(),
+        epoch: Epoch(rim.random.u64()),
+        file_id: rim.random.u64(),
+    }
+}
+
+/// Shared by everything that holds the configuration.
+pub type SharedConfig = Arc<Config>;

@@ -1,0 +1,123 @@
+//! One consistent look at everything, taken for one answer.
+//!
+//! The page, the JSON and the metrics are made from the same snapshot, so that none of them says what another does not.
+
+use std::collections::BTreeMap;
+
+use super::recent::Recent;
+use super::sources::{GatewayFacts, Sources};
+use crate::board::{
+    ComponentState, LaneState, Latest, LinkState, ModemIdentity, Registration, Signal, SlaveState, Stamped,
+};
+use crate::clock::{Mono, Wall};
+use crate::reading::Class;
+use crate::store::queue::{QueueStatus, Totals};
+
+/// What the gateway is at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The moment.
+    pub now: Mono,
+    /// The wall clock then.
+    pub wall: Wall,
+    /// Name, serial, version, start.
+    pub gateway: GatewayFacts,
+    /// Where readings go, in the configured order.
+    pub destinations: Vec<Destination>,
+    /// The queue after its last commit.
+    pub queue: QueueStatus,
+    /// How the books moved within the last hour.
+    pub recent: Recent,
+    /// Radio quality.
+    pub signal: Option<Stamped<Signal>>,
+    /// Network registration.
+    pub registration: Option<Stamped<Registration>>,
+    /// The modem; its numbers can only be shown masked.
+    pub modem: Option<Stamped<ModemIdentity>>,
+    /// Supply at the modem, millivolts.
+    pub modem_millivolts: Option<Stamped<u32>>,
+    /// Modem temperature, degrees Celsius.
+    pub modem_celsius: Option<Stamped<i16>>,
+    /// Bus slaves by name.
+    pub slaves: BTreeMap<String, Stamped<SlaveState>>,
+    /// Streams by name.
+    pub latest: BTreeMap<String, Stamped<Latest>>,
+    /// Lanes by name.
+    pub lanes: BTreeMap<String, Stamped<LaneState>>,
+    /// Lanes that neither advance nor wait, and since when.
+    pub silent_lanes: Vec<(String, Mono)>,
+    /// Firmware components by package.
+    pub components: BTreeMap<String, Stamped<ComponentState>>,
+}
+
+/// A destination: its link, and its side of the books.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// Its link, once its lane has said anything.
+    pub link: Option<LinkState>,
+    /// All classes.
+    pub totals: Totals,
+    /// By class, most urgent first; classes nothing was ever accepted under are left out.
+    pub classes: Vec<(Class, Totals)>,
+}
+
+impl Snapshot {
+    /// Looks at everything once.
+    #[must_use]
+    pub fn take(sources: &Sources, recent: Recent) -> Self {
+        let board = &sources.board;
+        let queue = sources.queue.borrow().clone();
+        let links = board.links.all();
+        let destinations = sources
+            .destinations
+            .iter()
+            .map(|(id, name)| Destination {
+                name: name.clone(),
+                link: links.get(name).map(|link| link.value.clone()),
+                totals: queue.destination(*id),
+                classes: Class::ALL
+                    .into_iter()
+                    .filter_map(|class| Some((class, *queue.totals.get(&(*id, class))?)))
+                    .collect(),
+            })
+            .collect();
+        Self {
+            now: sources.clock.mono(),
+            wall: sources.clock.wall(),
+            gateway: sources.gateway.clone(),
+            destinations,
+            queue,
+            recent,
+            signal: board.signal.get(),
+            registration: board.registration.get(),
+            modem: board.modem.get(),
+            modem_millivolts: board.modem_millivolts.get(),
+            modem_celsius: board.modem_celsius.get(),
+            slaves: board.slaves.all(),
+            latest: board.latest.all(),
+            lanes: board.lanes.all(),
+            silent_lanes: (sources.silent_lanes)(),
+            components: board.components.all(),
+        }
+    }
+
+    /// Readings waiting for any destination.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.destinations.iter().map(|destination| destination.totals.queued).sum()
+    }
+
+    /// Readings given up for any destination, ever.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.destinations.iter().map(|destination| destination.totals.dropped).sum()
+    }
+
+    /// Readings kept aside for people, all destinations.
+    #[must_use]
+    pub fn set_aside(&self) -> u64 {
+        self.destinations.iter().map(|destination| destination.totals.set_aside).sum()
+    }
+}

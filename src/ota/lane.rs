@@ -1,0 +1,226 @@
+//! The lane of updates: journals what the cloud deploys, keeps the components' targets, and reports.
+//!
+//! Level-triggered: what is reported follows from the components as stored, so a version that changes or a deployment that
+//! arrives is one and the same to it. A report that was handed to the link is not handed over again until it differs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::compare::{ComponentChange, addressed, compare, judge};
+use crate::daemon::rim::Rim;
+use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::store::gateway::{Component, ComponentUpdate, Gateway, GatewayError};
+use crate::uplink::link::{Manifest, Report};
+
+/// What the lane works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The store.
+    pub gateway: Gateway,
+    /// Time.
+    pub rim: Rim,
+    /// The gateway's own serial number.
+    pub own_serial: String,
+    /// What links deliver.
+    pub manifests: mpsc::Receiver<Manifest>,
+    /// What links report.
+    pub reports: mpsc::Sender<Report>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// How long the lane may be still before it says so again.
+const TICK: std::time::Duration = std::time::Duration::from_secs(300);
+/// Packages nobody has are reported up to this many: a manifest may name the whole fleet's.
+const MAX_UNKNOWN: usize = 16;
+
+/// The lane, named `ota`.
+#[must_use]
+pub fn lane(parts: Parts) -> Lane {
+    let shared = Arc::new(Mutex::new(Updates {
+        parts,
+        manifest: None,
+        unknown: BTreeMap::new(),
+        sent: BTreeMap::new(),
+    }));
+    Lane::new("ota", move |progress| {
+        let shared = Arc::clone(&shared);
+        // The receiver outlives a life of the lane; only one life holds it at a time.
+        async move { shared.lock().await.run(progress).await }
+    })
+}
+
+struct Updates {
+    parts: Parts,
+    /// The newest deployment of this run.
+    manifest: Option<Manifest>,
+    /// What is reported of packages nobody has.
+    unknown: BTreeMap<String, Report>,
+    /// What the link was given last, by package.
+    sent: BTreeMap<String, Report>,
+}
+
+impl Updates {
+    async fn run(&mut self, progress: Progress) -> Result<(), LaneError> {
+        let mut status = self.parts.gateway.status();
+        loop {
+            status.mark_unchanged();
+            self.settle().await?;
+            if !self.report(&progress).await? {
+                return Ok(());
+            }
+            progress.advanced();
+            progress.waiting("waiting for a deployment", TICK);
+            tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => return Ok(()),
+                manifest = self.parts.manifests.recv() => match manifest {
+                    Some(manifest) => self.take(manifest).await?,
+                    // No link delivers deployments any more; versions are still reported.
+                    None => {
+                        tokio::select! {
+                            biased;
+                            () = self.parts.stop.cancelled() => return Ok(()),
+                            changed = status.changed() => {
+                                changed.map_err(|_| LaneError::new("the store has stopped"))?;
+                            }
+                            () = self.parts.rim.sleep(TICK) => {}
+                        }
+                    }
+                },
+                changed = status.changed() => changed.map_err(|_| LaneError::new("the store has stopped"))?,
+                () = self.parts.rim.sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Journals a deployment before anything follows from it.
+    async fn take(&mut self, manifest: Manifest) -> Result<(), LaneError> {
+        let serial = &self.parts.own_serial;
+        let journaled =
+            self.parts.gateway.record_manifest(serial, manifest.sequence_number, &detail(&manifest)).await;
+        match journaled {
+            Ok(true) => tracing::info!(
+                deployment = manifest.sequence_number,
+                packages = manifest.components.len(),
+                "a deployment was received"
+            ),
+            Ok(false) => {}
+            Err(error @ GatewayError::TooLong { .. }) => {
+                tracing::warn!(%error, "a deployment is too large and is not followed");
+                return Ok(());
+            }
+            Err(error) => return Err(LaneError::new(error)),
+        }
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    /// Makes the components say what follows from the newest deployment.
+    async fn settle(&mut self) -> Result<(), LaneError> {
+        let components = self.parts.gateway.components().await.map_err(LaneError::new)?;
+        let changes = match &self.manifest {
+            Some(manifest) => compare(manifest, &components, &self.parts.own_serial),
+            // None came yet in this run: what the last one wanted is on record.
+            None => components.iter().map(|c| judge(c, c.target.as_deref())).collect(),
+        };
+        self.unknown.clear();
+        for change in changes {
+            match &change.key {
+                Some(key) => {
+                    let update = ComponentUpdate {
+                        key: key.clone(),
+                        deployment: self.manifest.as_ref().map(|m| m.sequence_number),
+                        target: change.target,
+                        phase: change.phase,
+                        reason: change.reason,
+                        words: change.words,
+                        progress: 0,
+                        attempts: 0,
+                    };
+                    self.parts.gateway.set_component(update).await.map_err(LaneError::new)?;
+                }
+                None if self.unknown.len() < MAX_UNKNOWN => {
+                    if !self.sent.contains_key(&change.package) {
+                        tracing::warn!(package = change.package, "{}", change.words);
+                    }
+                    self.unknown.insert(change.package.clone(), unknown(&change));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the link every report that differs from the one it has. `false` when the daemon is stopping.
+    async fn report(&mut self, progress: &Progress) -> Result<bool, LaneError> {
+        let components = self.parts.gateway.components().await.map_err(LaneError::new)?;
+        let mut wanted = std::mem::take(&mut self.unknown);
+        for component in &components {
+            // Two devices with one package that is not the gateway's own cannot be told apart at the cloud.
+            if addressed(&component.key.package, &components, &self.parts.own_serial) == Some(component) {
+                wanted.insert(component.key.package.clone(), report(component));
+            }
+        }
+        self.sent.retain(|package, _| wanted.contains_key(package));
+        for (package, report) in wanted {
+            if self.sent.get(&package) == Some(&report) {
+                continue;
+            }
+            progress.waiting("waiting for the link to take a report", TICK);
+            tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => return Ok(false),
+                taken = self.parts.reports.send(report.clone()) => {
+                    // Without a link nobody is told; that is no failure of this lane.
+                    if taken.is_err() {
+                        return Ok(true);
+                    }
+                }
+            }
+            self.sent.insert(package, report);
+        }
+        Ok(true)
+    }
+}
+
+fn report(component: &Component) -> Report {
+    Report::Component {
+        package: component.key.package.clone(),
+        version: component.version.clone(),
+        target: component.target.clone().filter(|target| component.version.as_ref() != Some(target)),
+        state: component.phase.number(),
+        reason: component.reason,
+    }
+}
+
+fn unknown(change: &ComponentChange) -> Report {
+    Report::Component {
+        package: change.package.clone(),
+        version: None,
+        target: change.target.clone(),
+        state: change.phase.number(),
+        reason: change.reason,
+    }
+}
+
+/// The deployment as it is journaled.
+fn detail(manifest: &Manifest) -> serde_json::Value {
+    let components: Vec<_> = manifest
+        .components
+        .iter()
+        .map(|c| {
+            let sha256: String = c.sha256.iter().map(|b| format!("{b:02x}")).collect();
+            serde_json::json!({
+                "package": c.package, "version": c.version, "sha256": sha256, "size_bytes": c.size_bytes, "uri": c.uri,
+            })
+        })
+        .collect();
+    serde_json::json!({ "sequence_number": manifest.sequence_number, "components": components })
+}
+
+#[cfg(test)]
+mod tests;

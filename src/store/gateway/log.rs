@@ -1,0 +1,416 @@
+//! The firmware log: the one sequence a cloud pulls. Version entries, transitions of updates and board log lines, in the
+//! order they were recorded; each row refers to what it is about and chains to the row before.
+//!
+//! **Hash of a row**, in the encoding of [`super::chain`]: `fieldgate firmware log 1`, sequence, kind, digest, prev_hash.
+//! The digest of a `version` is its history hash, of a `transition` [`JournalEntry::digest`], of a `line`
+//! [`BoardLine::digest`].
+//!
+//! Version entries and the newest row are never freed; other rows are, oldest first, when there are more than
+//! [`KEPT`]. A gap in the numbers is therefore freed rows, and no version: the history's own chain has no gaps.
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use super::chain::{self, Break, Canon, Chain, Chained};
+use super::writer::{Context, Failure};
+use super::{
+    CursorError, FileId, GatewayError, GatewayId, Hash, Head, HistoryEntry, JournalEntry, Stamp, cursor,
+    history, journal,
+};
+
+/// Most rows a page.
+pub const MAX_PAGE: u32 = 200;
+/// Transitions and lines kept; older ones are freed, some at a time.
+pub const KEPT: i64 = 4096;
+const FREED_AT_ONCE: i64 = 256;
+/// Longest board log line, bytes. Longer is refused.
+pub const MAX_LINE: usize = 1024;
+/// Most pullers. More are refused: each of them is somebody's configuration.
+pub const MAX_PULLERS: i64 = 32;
+
+/// One row of the log.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LogEntry {
+    /// From 1; gaps are freed rows.
+    pub sequence: u64,
+    /// What it is about.
+    #[serde(flatten)]
+    pub body: LogBody,
+    /// The hash of the row before, freed or not.
+    pub prev_hash: Hash,
+    /// The hash of this row.
+    pub hash: Hash,
+}
+
+/// What a row of the log is about.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", content = "entry", rename_all = "snake_case")]
+pub enum LogBody {
+    /// A version runs.
+    Version(HistoryEntry),
+    /// An update took a step.
+    Transition(JournalEntry),
+    /// A board said something.
+    Line(BoardLine),
+}
+
+/// A board's own log line.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BoardLine {
+    /// The device's serial number.
+    pub device: String,
+    /// What it said.
+    pub text: String,
+    /// When it was heard.
+    pub at: Stamp,
+}
+
+impl BoardLine {
+    /// Its digest. Fields: `fieldgate board line 1`, device, text, boot, monotonic ms, wall ms or absent.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        let mut canon = Canon::new("fieldgate board line 1");
+        canon.text(&self.device);
+        canon.text(&self.text);
+        canon.number(self.at.boot.cast_signed());
+        canon.number(self.at.mono_ms.cast_signed());
+        canon.maybe_number(self.at.wall_unix_ms);
+        canon.finish()
+    }
+}
+
+impl LogBody {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "version",
+            Self::Transition(_) => "transition",
+            Self::Line(_) => "line",
+        }
+    }
+
+    fn digest(&self) -> Hash {
+        match self {
+            // What the entry's own fields give, not what it claims: the log then vouches for the history too.
+            Self::Version(entry) => entry.computed(),
+            Self::Transition(entry) => entry.digest(),
+            Self::Line(line) => line.digest(),
+        }
+    }
+}
+
+impl Chained for LogEntry {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn prev_hash(&self) -> Hash {
+        self.prev_hash
+    }
+
+    fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    fn computed(&self) -> Hash {
+        let mut canon = Canon::new("fieldgate firmware log 1");
+        canon.number(self.sequence.cast_signed());
+        canon.text(self.body.kind());
+        canon.bytes(&self.body.digest().0);
+        canon.bytes(&self.prev_hash.0);
+        canon.finish()
+    }
+}
+
+/// A page of the log: what a puller gets. Self-contained: with the pages before it, everything in it can be verified.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LogPage {
+    /// Whose log.
+    pub gateway: GatewayId,
+    /// Which file of it; the chains begin at a hash of the two.
+    pub file: FileId,
+    /// Oldest first.
+    pub rows: Vec<LogEntry>,
+    /// Where the next page begins, and what to acknowledge once this one is safe. Opaque.
+    pub next: String,
+    /// Whether there is a next page already.
+    pub more: bool,
+    /// How many rows between the cursor and the end of this page were freed before this puller came by. None was a version.
+    pub skipped: u64,
+    /// The newest row of the log.
+    pub log_head: Head,
+    /// The newest row of the history.
+    pub history_head: Head,
+}
+
+/// Verifies what was pulled, page by page, from the pages alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullVerifier {
+    log: Head,
+    history: Head,
+}
+
+impl PullVerifier {
+    /// For a puller that begins at the beginning.
+    #[must_use]
+    pub fn new(gateway: GatewayId, file: FileId) -> Self {
+        Self { log: Chain::Log.genesis(gateway, file), history: Chain::History.genesis(gateway, file) }
+    }
+
+    /// The history as far as it was verified: keep it, and nobody can take a row back.
+    #[must_use]
+    pub fn history_head(&self) -> Head {
+        self.history
+    }
+
+    /// Checks the page that follows those taken before.
+    ///
+    /// # Errors
+    /// Where one of the two chains breaks.
+    pub fn take(&mut self, page: &LogPage) -> Result<(), Break> {
+        for row in &page.rows {
+            let expected = self.log.sequence.saturating_add(1);
+            if row.sequence > expected && page.skipped > 0 {
+                // Freed rows: the log continues from what the row says; the history below tells whether a version was
+                // among them.
+                self.log = Head { sequence: row.sequence - 1, hash: row.prev_hash };
+            }
+            chain::follow(&mut self.log, row)?;
+            if let LogBody::Version(entry) = &row.body {
+                chain::follow(&mut self.history, entry)?;
+            }
+        }
+        if page.more {
+            return Ok(());
+        }
+        chain::reaches(self.log, page.log_head)?;
+        chain::reaches(self.history, page.history_head)
+    }
+}
+
+pub(super) fn append_version(
+    tx: &Transaction<'_>,
+    context: &Context,
+    entry: &HistoryEntry,
+) -> Result<(), Failure> {
+    append(tx, context, LogBody::Version(entry.clone()))
+}
+
+pub(super) fn append_transition(
+    tx: &Transaction<'_>,
+    context: &Context,
+    entry: &JournalEntry,
+) -> Result<(), Failure> {
+    append(tx, context, LogBody::Transition(entry.clone()))?;
+    free(tx)?;
+    Ok(())
+}
+
+pub(super) fn append_line(tx: &Transaction<'_>, context: &Context, line: BoardLine) -> Result<(), Failure> {
+    if line.text.len() > MAX_LINE {
+        return Err(Failure::too_long("a board log line", MAX_LINE));
+    }
+    append(tx, context, LogBody::Line(line))?;
+    free(tx)?;
+    Ok(())
+}
+
+fn append(tx: &Transaction<'_>, context: &Context, body: LogBody) -> Result<(), Failure> {
+    let head = head(tx, context)?;
+    let mut entry =
+        LogEntry { sequence: head.sequence + 1, body, prev_hash: head.hash, hash: head.hash };
+    entry.hash = entry.computed();
+    let (mut history, mut journal, mut line) = (None, None, None);
+    match &entry.body {
+        LogBody::Version(version) => history = Some(version.sequence.cast_signed()),
+        LogBody::Transition(transition) => journal = Some(transition.id.cast_signed()),
+        LogBody::Line(said) => line = Some(serde_json::to_string(said).unwrap_or_default()),
+    }
+    tx.prepare_cached(
+        "INSERT INTO firmware_log (sequence, kind, history, journal, line, prev_hash, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute((
+        entry.sequence.cast_signed(),
+        entry.body.kind(),
+        history,
+        journal,
+        line,
+        entry.prev_hash.0,
+        entry.hash.0,
+    ))?;
+    Ok(())
+}
+
+/// Frees the oldest transitions and lines when there are too many.
+fn free(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let kept: i64 = tx
+        .prepare_cached("SELECT count(*) FROM firmware_log WHERE kind <> 'version'")?
+        .query_row([], |r| r.get(0))?;
+    if kept < KEPT + FREED_AT_ONCE {
+        return Ok(());
+    }
+    let rows: Vec<(i64, Option<i64>)> = tx
+        .prepare_cached(
+            "SELECT sequence, journal FROM firmware_log WHERE kind <> 'version' ORDER BY sequence LIMIT ?1",
+        )?
+        .query_map([FREED_AT_ONCE], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (sequence, journal) in rows {
+        tx.prepare_cached("DELETE FROM firmware_log WHERE sequence = ?1")?.execute([sequence])?;
+        tx.prepare_cached("DELETE FROM journal WHERE id = ?1")?.execute([journal])?;
+    }
+    Ok(())
+}
+
+/// The newest row, or where the chain begins.
+pub(super) fn head(connection: &Connection, context: &Context) -> rusqlite::Result<Head> {
+    let newest = connection
+        .prepare_cached("SELECT sequence, hash FROM firmware_log ORDER BY sequence DESC LIMIT 1")?
+        .query_row([], |r| Ok(Head { sequence: r.get::<_, i64>(0)?.cast_unsigned(), hash: Hash(r.get(1)?) }))
+        .optional()?;
+    Ok(newest.unwrap_or_else(|| Chain::Log.genesis(context.gateway, context.file)))
+}
+
+/// The page after a cursor, or the first.
+pub(super) fn page(
+    connection: &Connection,
+    context: &Context,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<LogPage, Failure> {
+    let log_head = head(connection, context)?;
+    let after = match after {
+        None => Chain::Log.genesis(context.gateway, context.file),
+        Some(text) => cursor::resolve(connection, context, log_head, text)?,
+    };
+    let limit = limit.clamp(1, MAX_PAGE);
+    let mut rows = rows(connection, after.sequence, limit + 1)?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().map_or(after, |row| Head { sequence: row.sequence, hash: row.hash });
+    Ok(LogPage {
+        gateway: context.gateway,
+        file: context.file,
+        skipped: (next.sequence - after.sequence).saturating_sub(rows.len() as u64),
+        next: cursor::text(context.file, next),
+        rows,
+        more,
+        log_head,
+        history_head: history::head(connection, context)?,
+    })
+}
+
+/// Rows after a number, oldest first.
+pub(super) fn rows(connection: &Connection, after: u64, limit: u32) -> rusqlite::Result<Vec<LogEntry>> {
+    let sql = format!(
+        "SELECT l.sequence, l.kind, l.line, l.prev_hash, l.hash, {}, {}
+         FROM firmware_log l LEFT JOIN firmware_history h ON h.sequence = l.history LEFT JOIN journal j ON j.id = l.journal
+         WHERE l.sequence > ?1 ORDER BY l.sequence LIMIT ?2",
+        history::COLUMNS,
+        journal::COLUMNS
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map((after.cast_signed(), limit), |row| {
+        let kind: String = row.get(1)?;
+        let body = match kind.as_str() {
+            "version" => LogBody::Version(history::read(row, 5)?),
+            "transition" => LogBody::Transition(journal::read(row, 19)?),
+            _ => LogBody::Line(serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|e| {
+                rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e))
+            })?),
+        };
+        Ok(LogEntry {
+            sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+            body,
+            prev_hash: Hash(row.get(3)?),
+            hash: Hash(row.get(4)?),
+        })
+    })?;
+    rows.collect()
+}
+
+/// Notes that a puller has everything up to the cursor. It never goes back: acknowledging less changes nothing.
+pub(super) fn acknowledge(
+    tx: &Transaction<'_>,
+    context: &Context,
+    at: Stamp,
+    puller: &str,
+    text: &str,
+) -> Result<(), Failure> {
+    check_puller(puller)?;
+    let position = cursor::resolve(tx, context, head(tx, context)?, text)?;
+    let known: bool = tx
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pullers WHERE name = ?1)")?
+        .query_row([puller], |r| r.get(0))?;
+    let pullers: i64 = tx.prepare_cached("SELECT count(*) FROM pullers")?.query_row([], |r| r.get(0))?;
+    if !known && pullers >= MAX_PULLERS {
+        return Err(GatewayError::TooManyPullers.into());
+    }
+    tx.prepare_cached(
+        "INSERT INTO pullers (name, acknowledged, boot, mono_ms, wall_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (name) DO UPDATE SET acknowledged = excluded.acknowledged, boot = excluded.boot,
+             mono_ms = excluded.mono_ms, wall_ms = excluded.wall_ms
+         WHERE excluded.acknowledged > acknowledged",
+    )?
+    .execute((
+        puller,
+        position.sequence.cast_signed(),
+        at.boot.cast_signed(),
+        at.mono_ms.cast_signed(),
+        at.wall_unix_ms,
+    ))?;
+    Ok(())
+}
+
+/// Where a puller stands, as a cursor; `None` when it has acknowledged nothing.
+pub(super) fn acknowledged(
+    connection: &Connection,
+    context: &Context,
+    puller: &str,
+) -> Result<Option<String>, Failure> {
+    check_puller(puller)?;
+    let sequence: Option<i64> = connection
+        .prepare_cached("SELECT acknowledged FROM pullers WHERE name = ?1")?
+        .query_row([puller], |r| r.get(0))
+        .optional()?;
+    let Some(sequence) = sequence.map(i64::cast_unsigned) else { return Ok(None) };
+    let position = position(connection, context, sequence)?;
+    Ok(position.map(|position| cursor::text(context.file, position)))
+}
+
+/// The row of a number as a position. Of a freed row the hash is known from the row after it; where that was freed too,
+/// the position moves up to the last row before the next that is there.
+pub(super) fn position(
+    connection: &Connection,
+    context: &Context,
+    sequence: u64,
+) -> rusqlite::Result<Option<Head>> {
+    if sequence == 0 {
+        return Ok(Some(Chain::Log.genesis(context.gateway, context.file)));
+    }
+    let here: Option<[u8; 32]> = connection
+        .prepare_cached("SELECT hash FROM firmware_log WHERE sequence = ?1")?
+        .query_row([sequence.cast_signed()], |r| r.get(0))
+        .optional()?;
+    if let Some(hash) = here {
+        return Ok(Some(Head { sequence, hash: Hash(hash) }));
+    }
+    connection
+        .prepare_cached(
+            "SELECT sequence - 1, prev_hash FROM firmware_log WHERE sequence > ?1 ORDER BY sequence LIMIT 1",
+        )?
+        .query_row([sequence.cast_signed()], |r| {
+            Ok(Head { sequence: r.get::<_, i64>(0)?.cast_unsigned(), hash: Hash(r.get(1)?) })
+        })
+        .optional()
+}
+
+fn check_puller(name: &str) -> Result<(), Failure> {
+    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(()) } else { Err(GatewayError::BadPullerName.into()) }
+}
+
+impl From<CursorError> for Failure {
+    fn from(error: CursorError) -> Self {
+        Self::Refused(GatewayError::Cursor(error))
+    }
+}

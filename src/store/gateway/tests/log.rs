@@ -1,0 +1,174 @@
+//! The firmware log: pages, pullers, proofs, and what may be freed.
+
+use super::super::log::{KEPT, PullVerifier};
+use super::super::{GatewayError, LogBody, Phase};
+use super::*;
+use crate::store::gateway::ComponentUpdate;
+
+async fn pull_all(gateway: &Gateway, limit: u32) -> Vec<super::super::LogPage> {
+    let mut pages = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = gateway.firmware_log_page(after.as_deref(), limit).await.unwrap();
+        after = Some(page.next.clone());
+        let more = page.more;
+        pages.push(page);
+        if !more {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_any_size_give_every_row_once_and_prove_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 9).await;
+    for limit in [1, 2, 3, 8, 9, 10, 200] {
+        let pages = pull_all(&gateway, limit).await;
+        let sequences: Vec<u64> = pages.iter().flat_map(|p| p.rows.iter().map(|r| r.sequence)).collect();
+        assert_eq!(sequences, (1..=9).collect::<Vec<_>>(), "limit {limit}");
+        let mut verifier = PullVerifier::new(pages[0].gateway, pages[0].file);
+        for page in &pages {
+            verifier.take(page).unwrap();
+        }
+        assert_eq!(Some(verifier.history_head()), gateway.status().borrow().history_head);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_at_the_end_sees_only_what_comes_next_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 2).await;
+    let end = gateway.firmware_log_page(None, 50).await.unwrap();
+    let empty = gateway.firmware_log_page(Some(&end.next), 50).await.unwrap();
+    assert_eq!((empty.rows.len(), empty.more, empty.next.as_str()), (0, false, end.next.as_str()));
+    gateway.stop();
+    drop(gateway);
+    let gateway = open(dir.path(), 2, 2);
+    gateway.observe_version(&key("cell"), "1.0").await.unwrap();
+    let next = gateway.firmware_log_page(Some(&end.next), 50).await.unwrap();
+    assert_eq!(next.rows.iter().map(|r| r.sequence).collect::<Vec<_>>(), [3]);
+    assert_eq!(next.rows[0].prev_hash, end.rows[1].hash);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pullers_do_not_disturb_each_other_and_never_go_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 6).await;
+    let two = gateway.firmware_log_page(None, 2).await.unwrap().next;
+    let five = gateway.firmware_log_page(None, 5).await.unwrap().next;
+    gateway.acknowledge("a", &five).await.unwrap();
+    gateway.acknowledge("b", &two).await.unwrap();
+    gateway.acknowledge("a", &two).await.unwrap();
+    gateway.stop();
+    drop(gateway);
+    let gateway = open(dir.path(), 1, 2);
+    assert_eq!(gateway.acknowledged("a").await.unwrap().as_ref(), Some(&five));
+    assert_eq!(gateway.acknowledged("b").await.unwrap().as_ref(), Some(&two));
+    assert_eq!(gateway.acknowledged("c").await.unwrap(), None);
+    let rest = gateway.firmware_log_page(Some(&two), 50).await.unwrap();
+    assert_eq!(rest.rows.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pullers_are_named_soberly_and_bounded_in_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 1).await;
+    let end = gateway.firmware_log_page(None, 1).await.unwrap().next;
+    for bad in ["", "with space", "é", &"x".repeat(65)] {
+        assert_eq!(gateway.acknowledge(bad, &end).await, Err(GatewayError::BadPullerName), "{bad}");
+    }
+    for n in 0..super::super::log::MAX_PULLERS {
+        gateway.acknowledge(&format!("p{n}"), &end).await.unwrap();
+    }
+    assert_eq!(gateway.acknowledge("one-more", &end).await, Err(GatewayError::TooManyPullers));
+    gateway.acknowledge("p0", &end).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_transitions_and_lines_stand_in_one_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    gateway.observe_version(&key("main"), "1.0").await.unwrap();
+    assert!(gateway.record_manifest("gw", 7, &serde_json::json!({"components": []})).await.unwrap());
+    gateway.record_line("board", "hello").await.unwrap();
+    let update = ComponentUpdate {
+        key: key("main"),
+        deployment: Some(7),
+        target: Some("2.0".into()),
+        phase: Phase::Idle,
+        reason: 6,
+        words: "wanted".into(),
+        progress: 0,
+        attempts: 0,
+    };
+    assert!(gateway.set_component(update.clone()).await.unwrap());
+    assert!(!gateway.set_component(update).await.unwrap(), "the same state again is no transition");
+    let page = gateway.firmware_log_page(None, 50).await.unwrap();
+    let kinds: Vec<String> = page
+        .rows
+        .iter()
+        .map(|row| match &row.body {
+            LogBody::Version(entry) => format!("version {}", entry.version),
+            LogBody::Transition(step) => step.step.clone(),
+            LogBody::Line(line) => line.text.clone(),
+        })
+        .collect();
+    assert_eq!(kinds, ["version 1.0", "manifest", "hello", "state"]);
+    assert!(gateway.verify_history().await.unwrap().is_whole());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_lines_are_freed_versions_never_and_a_late_puller_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 2).await;
+    let early = gateway.firmware_log_page(None, 2).await.unwrap();
+    gateway.record_line("board", "the first").await.unwrap();
+    let in_between = gateway.firmware_log_page(Some(&early.next), 1).await.unwrap();
+    gateway.stop();
+    // The rows that fill the log are made in one transaction, by the same code as each alone.
+    fill(dir.path(), KEPT + 300);
+    let gateway = open(dir.path(), 1, 2);
+    gateway.record_line("board", "the last").await.unwrap();
+    gateway.observe_version(&key("main"), "3.0").await.unwrap();
+
+    let verified = gateway.verify_history().await.unwrap();
+    assert_eq!(verified.problems, Vec::<String>::new());
+    let pages = pull_all(&gateway, 200).await;
+    assert_eq!(pages.iter().map(|p| p.skipped).sum::<u64>(), 256);
+    let mut verifier = PullVerifier::new(pages[0].gateway, pages[0].file);
+    let mut versions = Vec::new();
+    for page in &pages {
+        verifier.take(page).unwrap();
+        versions.extend(page.rows.iter().filter_map(|r| match &r.body {
+            LogBody::Version(entry) => Some(entry.version.clone()),
+            _ => None,
+        }));
+    }
+    assert_eq!(versions, ["1.0", "2.0", "3.0"]);
+    // A cursor on a freed row still works; it goes on with the next row that is there.
+    let late = gateway.firmware_log_page(Some(&in_between.next), 1).await.unwrap();
+    assert_eq!(late.skipped, 255);
+    gateway.acknowledge("late", &in_between.next).await.unwrap();
+    let stands = gateway.acknowledged("late").await.unwrap().unwrap();
+    assert_eq!(gateway.firmware_log_page(Some(&stands), 1).await.unwrap().rows, late.rows);
+}
+
+fn fill(folder: &Path, lines: i64) {
+    use super::super::{Stamp, log, open, schema};
+    let path = OpenOptions::in_folder(folder).path;
+    let mut connection = crate::store::sqlite::open_writer(&path, schema::KIND).unwrap();
+    let context = open::context_of(&connection).unwrap().unwrap();
+    let tx = connection.transaction().unwrap();
+    for n in 0..lines {
+        let at = Stamp { boot: 1, mono_ms: n.cast_unsigned(), wall_unix_ms: None, wall_uncertainty_ms: None };
+        let line = log::BoardLine { device: "board".into(), text: n.to_string(), at };
+        log::append_line(&tx, &context, line).unwrap();
+    }
+    tx.commit().unwrap();
+}
