@@ -102,7 +102,11 @@ fn a_silent_cloud_neither_hears_nor_speaks_until_its_time() {
     world.run_for(ms(9_900));
     assert_eq!((world.said.len(), world.cloud.intake().counts().messages), (said, 0));
     world.run_for(ms(20_000));
-    assert_eq!(world.devices[0].answers[&id].as_ref().unwrap().code, Code::CHANGED, "a retransmission got through");
+    assert_eq!(
+        world.devices[0].answers[&id].as_ref().unwrap().code,
+        Code::CHANGED,
+        "a retransmission got through"
+    );
     world.cloud.silence(None);
     let id = world.send(post());
     world.run_for(ms(200_000));

@@ -72,7 +72,9 @@ fn stream_messages_of_either_length_style_reach_the_ledger() {
 #[test]
 fn a_body_that_cannot_be_decoded_is_a_bad_request_with_a_message_for_people() {
     let mut world = World::connected(config());
-    for (format, body) in [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec()), (CBOR, vec![])] {
+    for (format, body) in
+        [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec()), (CBOR, vec![])]
+    {
         for path in [".s/a", ".d/a", ".rpc/status", ".c/status", ".u/c/main"] {
             let answer = world.ask(Request::post(path).payload(format, body.clone()));
             assert_eq!(answer.code, Code::BAD_REQUEST, "{path}");
@@ -97,7 +99,8 @@ fn a_large_message_goes_up_in_blocks_and_arrives_whole() {
 #[test]
 fn what_no_pipeline_takes_is_acknowledged_listed_and_lost() {
     let mut config = config();
-    config.routes = vec![Route::path("/sensor"), Route { path: "/j*".to_owned(), content_format: Some(JSON) }];
+    config.routes =
+        vec![Route::path("/sensor"), Route { path: "/j*".to_owned(), content_format: Some(JSON) }];
     let mut world = World::connected(config);
     for path in [".s/sensor", ".s/sensors", ".s/j"] {
         assert_eq!(world.ask(Request::post(path).payload(CBOR, batch(1, 5))).code, Code::CHANGED);
@@ -114,12 +117,11 @@ fn what_no_pipeline_takes_is_acknowledged_listed_and_lost() {
 #[test]
 fn logs_are_taken_on_both_paths_whatever_they_say() {
     let mut world = World::connected(config());
-    let sdk = hex(
-        "bf 656c6576656c 64696e666f 666d6f64756c65 6b676f6c696f74685f727063 636d7367 781b \
-         525043206f62736572766174696f6e2065737461626c6973686564 ff",
-    );
+    let sdk = hex("bf 656c6576656c 64696e666f 666d6f64756c65 6b676f6c696f74685f727063 636d7367 781b \
+         525043206f62736572766174696f6e2065737461626c6973686564 ff");
     let older = br#"{"level":"warn","module":"net","message":"late","uptime":172271000}"#.to_vec();
-    for (path, format, body) in [(".s/logs", CBOR, sdk), ("logs", JSON, older), (".s/logs", CBOR, vec![0xFF])] {
+    for (path, format, body) in [(".s/logs", CBOR, sdk), ("logs", JSON, older), (".s/logs", CBOR, vec![0xFF])]
+    {
         assert_eq!(world.ask(Request::post(path).payload(format, body)).code, Code::CHANGED);
     }
     let logs = world.cloud.logs();
@@ -177,13 +179,17 @@ fn a_call_is_told_to_who_observes_and_its_answer_is_read_under_either_key() {
     assert_eq!(world.notified(calls), [b"\x62OK"]);
     assert_eq!(world.cloud.call_listeners("gw"), 1);
     for (key, code) in [("6a 737461747573436f6465", 5), ("66 737461747573", 0)] {
-        let id = world.cloud.call(world.now, "gw", "multiply", &[json!(2), json!(3.5), json!("x"), json!(true)]).unwrap();
+        let id = world
+            .cloud
+            .call(world.now, "gw", "multiply", &[json!(2), json!(3.5), json!("x"), json!(true)])
+            .unwrap();
         world.run_for(ms(100));
         let told = world.notified(calls);
         let mut expected = hex("a3 626964");
         expected.push(0x60 + id.len() as u8);
         expected.extend(id.as_bytes());
-        expected.extend(hex("666d6574686f64 686d756c7469706c79 66706172616d73 84 02 fb400c000000000000 6178 f5"));
+        expected
+            .extend(hex("666d6574686f64 686d756c7469706c79 66706172616d73 84 02 fb400c000000000000 6178 f5"));
         assert_eq!(told, [expected]);
         let mut answer = hex("bf 626964");
         answer.push(0x60 + id.len() as u8);
@@ -193,7 +199,10 @@ fn a_call_is_told_to_who_observes_and_its_answer_is_read_under_either_key() {
         let outcome = CallOutcome::Answered { code, detail: Some(json!({"value": 42})) };
         assert_eq!(world.cloud.call_outcome(&id), Some(&outcome));
     }
-    assert_eq!(world.ask(Request::post(".rpc/status").payload(CBOR, hex("a1 626964 6161"))).code, Code::BAD_REQUEST);
+    assert_eq!(
+        world.ask(Request::post(".rpc/status").payload(CBOR, hex("a1 626964 6161"))).code,
+        Code::BAD_REQUEST
+    );
 }
 
 #[test]
@@ -227,13 +236,17 @@ fn settings_are_null_without_any_and_told_when_they_change() {
     expected.extend(version.to_be_bytes());
     assert_eq!(world.notified(settings), [expected]);
     // {errors: [{setting_key: "RATE", error_code: 4}], version}
-    let mut report = hex("bf 666572726f7273 9f bf 6b73657474696e675f6b6579 6452415445 6a6572726f725f636f6465 04 ff ff");
+    let mut report =
+        hex("bf 666572726f7273 9f bf 6b73657474696e675f6b6579 6452415445 6a6572726f725f636f6465 04 ff ff");
     report.extend(hex("6776657273696f6e 1b"));
     report.extend(version.to_be_bytes());
     report.push(0xFF);
     assert_eq!(world.ask(Request::post(".c/status").payload(CBOR, report)).code, Code::CHANGED);
     let status = world.cloud.settings_status("gw").unwrap();
-    assert_eq!((status.version, status.errors[0].key.as_str(), status.errors[0].code), (Some(version), "RATE", 4));
+    assert_eq!(
+        (status.version, status.errors[0].key.as_str(), status.errors[0].code),
+        (Some(version), "RATE", 4)
+    );
 }
 
 #[test]
@@ -315,7 +328,11 @@ fn the_twenty_first_request_within_a_second_is_too_many() {
     assert_eq!(codes.iter().filter(|code| **code == Code::CHANGED).count(), 20);
     assert_eq!(codes.iter().filter(|code| **code == Code::TOO_MANY_REQUESTS).count(), 5);
     assert_eq!(world.cloud.messages("gw").unwrap().len(), 20, "a refused message is not stored");
-    assert_eq!(world.ask_as(other, Request::delete("")).code, Code::DELETED, "the limit is each device's own");
+    assert_eq!(
+        world.ask_as(other, Request::delete("")).code,
+        Code::DELETED,
+        "the limit is each device's own"
+    );
     world.run_for(ms(1_000));
     assert_eq!(world.ask(Request::delete("")).code, Code::DELETED);
     assert_eq!(world.cloud.counters().too_many_requests, 5);

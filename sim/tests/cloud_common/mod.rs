@@ -1,6 +1,8 @@
 //! A device in virtual time: our own DTLS session and CoAP endpoint, on a wire in memory, against the sans-IO cloud.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod live;
+
 use fieldgate_coap::{Config, Endpoint, Event, ObservationId, Request, RequestId, Response, Seed};
 use fieldgate_dtls::{ClientConfig, CloseReason, Event as DtlsEvent, Psk, Session};
 use fieldgate_sim::cloud::{Cloud, CloudConfig, DeviceConfig};
@@ -155,7 +157,7 @@ impl World {
         let device = &mut self.devices[0];
         device.session = fresh.session;
         device.closed = None;
-        let observations = device.endpoint.reset_session(self.now);
+        let observations = device.endpoint.reset_session();
         self.run_for(ms(500));
         observations
     }
@@ -257,8 +259,7 @@ impl World {
 
     /// Payloads of the notifications of an observation so far; they are taken.
     pub(crate) fn notified(&mut self, observation: ObservationId) -> Vec<Vec<u8>> {
-        let (ours, others) =
-            self.devices[0].notifications.drain(..).partition(|(id, _)| *id == observation);
+        let (ours, others) = self.devices[0].notifications.drain(..).partition(|(id, _)| *id == observation);
         self.devices[0].notifications = others;
         let ours: Vec<(ObservationId, Response)> = ours;
         ours.into_iter().map(|(_, response)| response.payload).collect()
