@@ -1,6 +1,7 @@
 //! Simulated surroundings of a gateway.
 
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod device;
