@@ -1,12 +1,13 @@
-//! The promise: the lane reads what somebody else's Modbus server holds, over a pair of pseudo terminals and the library of the
-//! daemon's own serial ports. The server is pymodbus (`tests/peers/modbus_server.py`), the line is socat's. Neither is optional.
+//! The promise: the lane reads what somebody else's Modbus server holds, over a pair of pseudo terminals and the
+//! library of the daemon's own serial ports. The server is pymodbus (`tests/peers/modbus_server.py`), the line is
+//! socat's. Neither is optional.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
 mod sensors_bench;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use fieldgate::clock::{Clock, SystemClock};
 use fieldgate::daemon::rim::{PortSettings, Ports, SerialStream};
 use fieldgate::reading::{Quality, Value};
 use sensors_bench::{Bench, Record};
+use tempfile::TempDir;
 use tokio_serial::SerialPortBuilderExt;
 
 const BAUD: u32 = 19_200;
@@ -40,32 +42,49 @@ impl Drop for Peer {
     }
 }
 
-/// Two pseudo terminals joined by socat, by their paths.
-fn line() -> (Peer, String, String) {
-    let mut socat = Command::new("socat")
-        .args(["-d", "-d", "pty,raw,echo=0", "pty,raw,echo=0"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("socat is needed: scripts/need.sh test");
-    let mut said = BufReader::new(socat.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let peer = Peer(socat);
-    let mut next = || {
-        let line = said.by_ref().find(|line| line.contains("PTY is ")).expect("socat makes two terminals");
-        line.split("PTY is ").last().unwrap().to_owned()
-    };
-    let (near, far) = (next(), next());
-    said.find(|line| line.contains("starting data transfer loop")).expect("socat begins");
-    (peer, near, far)
+/// Two pseudo terminals joined by socat, by names of their own: the kernel gives a terminal's number to the next who asks for
+/// one, and that may be another test.
+struct Line {
+    near: PathBuf,
+    far: PathBuf,
+    _names: TempDir,
+    _socat: Peer,
+}
+
+impl Line {
+    fn new() -> Self {
+        let names = TempDir::new().unwrap();
+        let (near, far) = (names.path().join("near"), names.path().join("far"));
+        let terminal = |name: &Path| format!("pty,raw,echo=0,link={}", name.display());
+        let mut socat = Command::new("socat")
+            .args(["-d", "-d", &terminal(&near), &terminal(&far)])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("socat is needed: scripts/need.sh test");
+        let mut said = BufReader::new(socat.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let socat = Peer(socat);
+        said.find(|line| line.contains("starting data transfer loop")).expect("socat makes two terminals");
+        Self { near, far, _names: names, _socat: socat }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // Before socat ends: the names must never lead to somebody else's terminals.
+        let _ = std::fs::remove_file(&self.near);
+        let _ = std::fs::remove_file(&self.far);
+    }
 }
 
 /// The foreign server, ready on that terminal.
-fn server(port: &str) -> Peer {
+fn server(port: &Path) -> Peer {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/peers-venv/bin/python");
     let mut python = Command::new(&python)
         .arg(root.join("tests/peers/modbus_server.py"))
-        .args([port, &BAUD.to_string()])
+        .arg(port)
+        .arg(BAUD.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -84,13 +103,14 @@ fn point(stream: &str, table: &str, register: u16, rest: &str) -> String {
     )
 }
 
-fn configured(port: &str) -> String {
+fn configured(port: &Path) -> String {
     let slave = |name: &str, unit: u8| {
         format!("[[bus.slave]]\nname = \"{name}\"\nunit = {unit}\nperiod = \"250ms\"\n")
     };
     let mut text = format!(
         "[store]\ncommit_window = \"100ms\"\n\
-         [[bus]]\nname = \"b\"\nkind = \"modbus-rtu\"\nport = \"{port}\"\nbaud = {BAUD}\ntimeout = \"2s\"\n"
+         [[bus]]\nname = \"b\"\nkind = \"modbus-rtu\"\nport = \"{}\"\nbaud = {BAUD}\ntimeout = \"2s\"\n",
+        port.display()
     );
     text += &slave("one", 1);
     text += &point("temperature", "input", 0, "type = \"int16\"\nscale = 0.1");
@@ -116,7 +136,7 @@ fn configured(port: &str) -> String {
     text
 }
 
-fn start(port: &str) -> Bench {
+fn start(port: &Path) -> Bench {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(true, None));
     Bench::start(&configured(port), clock, Arc::new(Terminals))
 }
@@ -125,7 +145,7 @@ fn start(port: &str) -> Bench {
 async fn until(bench: &Bench, accepted: u64, missed: u64) {
     let mut status = bench.queue.status();
     let enough = status.wait_for(|s| s.intake.accepted >= accepted && s.intake.missed >= missed);
-    let found = tokio::time::timeout(Duration::from_secs(15), enough).await;
+    let found = tokio::time::timeout(Duration::from_secs(60), enough).await;
     assert!(found.is_ok(), "{:?}; {:?}", bench.queue.status().borrow().intake, bench.board.slaves.all());
 }
 
@@ -137,9 +157,9 @@ fn all_are(record: &Record, stream: &str, value: &Value, quality: Quality) {
 
 #[tokio::test]
 async fn what_a_foreign_server_holds_is_what_is_on_record() {
-    let (_line, near, far) = line();
-    let _server = server(&far);
-    let bench = start(&near);
+    let line = Line::new();
+    let _server = server(&line.far);
+    let bench = start(&line.near);
     until(&bench, 3 * (19 + 125), 3 * 2).await;
     let record = bench.finish().await;
 
@@ -173,9 +193,9 @@ async fn what_a_foreign_server_holds_is_what_is_on_record() {
 
 #[tokio::test]
 async fn a_line_that_goes_away_is_a_gap_that_says_so() {
-    let (line, near, far) = line();
-    let server = server(&far);
-    let bench = start(&near);
+    let line = Line::new();
+    let server = server(&line.far);
+    let bench = start(&line.near);
     until(&bench, 200, 0).await;
     drop(server);
     drop(line);

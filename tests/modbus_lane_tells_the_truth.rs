@@ -1,5 +1,5 @@
-//! The promise: what a slave said whole is on record as it was said, once; what it did not say is on record as missing, with
-//! the reason; and nothing is ever taken for something else.
+//! The promise: what a slave said whole is on record as it was said, once; what it did not say is on record as
+//! missing, with the reason; and nothing is ever taken for something else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
@@ -140,8 +140,8 @@ fn number(value: &Value) -> f64 {
     }
 }
 
-/// Compares what is on record with what the slaves say they said: every counted value is one of theirs, none is there twice,
-/// and they are in order. Returns how many there are on each side.
+/// Compares what is on record with what the slaves say they said: every counted value is one of theirs, none is
+/// there twice, and they are in order. Returns how many there are on each side.
 fn compare(record: &Record, line: &MemoryLine) -> (u64, u64) {
     let ledger = line.bus.lock().unwrap().ledger();
     let (mut accepted, mut produced) = (0, 0);
@@ -213,6 +213,9 @@ async fn the_reason_for_a_gap_is_what_happened() {
         ],
     );
     tokio::time::sleep(Duration::from_millis(10_900)).await;
+    for slave in ["tank", "pump", "weather"] {
+        assert_eq!(run.bench.board.slaves.get(slave).unwrap().value.words, "answering");
+    }
     let record = run.bench.finish().await;
     assert_eq!(record.missed("tank.level", "silent"), 1);
     assert_eq!(record.missed("pump.flow", "broken"), 1);
@@ -220,6 +223,34 @@ async fn the_reason_for_a_gap_is_what_happened() {
     for stream in ["tank.level", "pump.flow", "weather.wind"] {
         assert_eq!((record.of(stream).count(), record.all_missed(stream)), (10, 1), "{stream}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_on_the_board_tell_a_garbled_slave_from_a_silent_one() {
+    let run = three(3, &[(17, Fault::Silent, When::Always), (18, Fault::BadCrc, When::Always)]);
+    tokio::time::sleep(Duration::from_millis(120_900)).await;
+    let words = |slave| run.bench.board.slaves.get(slave).unwrap().value.words;
+    assert!(words("tank").starts_with("silent for 2 min, asked again in"), "{}", words("tank"));
+    assert!(words("pump").starts_with("garbled for 2 min, asked again in"), "{}", words("pump"));
+    assert_eq!(words("weather"), "answering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_polls_once_an_hour_is_not_taken_for_stuck() {
+    let clock = virtual_clock();
+    let line = MemoryLine::new(SimBus::new(three_slaves(), BAUD, 1).unwrap(), &clock);
+    let hourly = THREE_SLAVES.replace("unit = 17", "unit = 17\nperiod = \"1h\"");
+    let hourly = hourly.replace("unit = 18", "unit = 18\nperiod = \"2h\"");
+    let hourly = hourly.replace("unit = 19", "unit = 19\nperiod = \"24h\"");
+    let bench = Bench::start(&hourly, clock, line);
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(bench.lane_is_well());
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let record = bench.finish().await;
+    assert_eq!((record.of("tank.level").count(), record.of("pump.flow").count()), (26, 13));
+    assert!(record.missed.is_empty(), "{:?}", record.missed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,8 +300,8 @@ async fn a_port_that_is_not_there_at_first_does_not_end_the_lane() {
     assert!(bench.finish().await.of("pump.flow").count() >= 5);
 }
 
-/// Two slaves with two registers each, far apart, so that four requests of one shape are under way in turn; the first slave is
-/// asked so often that a late answer finds another request under way.
+/// Two slaves with two registers each, far apart, so that four requests of one shape are under way in turn; the
+/// first slave is asked so often that a late answer finds another request under way.
 const LOOKALIKES: &str = r#"
 [[bus]]
 name = "b"
@@ -373,7 +404,8 @@ async fn a_read_that_a_device_refuses_is_halved_until_only_what_it_does_not_know
         .to_owned();
     for register in 0..8 {
         configured += &format!(
-            "[[bus.slave.point]]\nstream = \"r{register}\"\ntable = \"holding\"\nregister = {register}\ntype = \"uint16\"\n"
+            "[[bus.slave.point]]\nstream = \"r{register}\"\ntable = \"holding\"\n\
+             register = {register}\ntype = \"uint16\"\n"
         );
     }
     let bench = Bench::start(&configured, clock, line);
@@ -404,7 +436,8 @@ async fn a_slave_with_more_points_than_a_capture_holds_is_read_whole() {
         .to_owned();
     for register in 0..1500 {
         configured += &format!(
-            "[[bus.slave.point]]\nstream = \"r{register}\"\ntable = \"holding\"\nregister = {register}\ntype = \"uint16\"\n"
+            "[[bus.slave.point]]\nstream = \"r{register}\"\ntable = \"holding\"\n\
+             register = {register}\ntype = \"uint16\"\n"
         );
     }
     let bench = Bench::start(&configured, clock, line.clone());
@@ -457,9 +490,11 @@ proptest! {
             compare(&record, &run.line);
             // Every instant is a reading or a gap, for every stream of a slave alike.
             let instants = |stream| record.of(stream).count() as u64 + record.all_missed(stream);
-            for streams in [["tank.level", "tank.span"], ["pump.starts", "pump.hours"], ["weather.rain", "weather.gusts"]] {
-                assert_eq!(instants(streams[0]), instants(streams[1]));
-                assert!(instants(streams[0]) >= 59);
+            let pairs =
+                [("tank.level", "tank.span"), ("pump.starts", "pump.hours"), ("weather.rain", "weather.gusts")];
+            for (one, other) in pairs {
+                assert_eq!(instants(one), instants(other));
+                assert!(instants(one) >= 59);
             }
         });
     }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bus;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod demo;

@@ -2,8 +2,8 @@
 
     modbus_server.py PORT BAUD
 
-Serves units 1 and 2 on PORT and prints `ready` once the port is open. What they hold is written down a second time in the test that
-starts this program. It ends when its standard input does.
+Serves units 1 and 2 on PORT and prints `ready` once the port is open. What they hold is written down a second time in
+the test that starts this program. It ends when its standard input does.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 
 def unit_1():
-    coils = [SimData(0, values=[True, False, True, True, False, False, True, False, True] + [False] * 7, datatype=DataType.BITS)]
+    coils = [True, False, True, True, False, False, True, False, True] + [False] * 7
+    coils = [SimData(0, values=coils, datatype=DataType.BITS)]
     discrete = [SimData(0, values=[False, True, True] + [False] * 13, datatype=DataType.BITS)]
     holding = [
         SimData(10, values=23.5, datatype=DataType.FLOAT32),

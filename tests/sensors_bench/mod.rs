@@ -1,5 +1,5 @@
-//! A bus lane on a bench: real configuration, real supervisor, real queue file; simulated slaves and, in virtual time, an
-//! in-memory line.
+//! A bus lane on a bench: real configuration, real supervisor, real queue file; simulated slaves and, in virtual
+//! time, an in-memory line.
 
 #![allow(dead_code, reason = "each test program uses its part of the bench")]
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::gateway::child::{self, Start};
 use crate::gateway::surroundings::{Surroundings, Wanted};
-use crate::gateway::{Trouble, eventually, helper, http, machine, program, status};
+use crate::gateway::{Trouble, eventually, helper, http, machine, program, run_alone, status};
 use crate::prove::{Proof, VIOLATED};
 use crate::relay::RelayProfile;
 
@@ -43,15 +43,8 @@ pub struct Args {
 
 /// Measures. 0 if every floor is reached, 3 if not, 1 if it cannot be measured.
 #[must_use]
-pub fn run(args: Args) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("the system gives no event queue: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(bench(&args)) {
+pub fn run(args: &Args) -> ExitCode {
+    match run_alone(bench(args)) {
         Ok(proof) if proof.violated.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(VIOLATED),
         Err(trouble) => {

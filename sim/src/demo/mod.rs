@@ -20,8 +20,8 @@ use crate::gateway::child::{Daemon, Memory, Start};
 use crate::gateway::config::GOLIOTH;
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::{Surroundings, Wanted};
-use crate::gateway::{Trouble, child, program};
-use crate::modem::SimSignal;
+use crate::gateway::{Trouble, child, program, run_alone};
+use crate::modem::{SimModem, SimSignal};
 use crate::relay::{PathProfile, RelayProfile};
 use live::{Screen, View};
 use timeline::Timeline;
@@ -77,15 +77,8 @@ pub fn installation(seed: u64) -> Wanted {
 
 /// Runs it. 0 if the account closes, 1 if not, or if it cannot be shown.
 #[must_use]
-pub fn run(args: Args) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("the system gives no event queue: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(show(&args)) {
+pub fn run(args: &Args) -> ExitCode {
+    match run_alone(show(args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(trouble) => {
@@ -195,7 +188,7 @@ async fn play(args: &Args, around: &mut Surroundings, daemon: &mut Daemon) -> Re
 }
 
 fn view(args: &Args, around: &Surroundings, status: &Status, at: Duration, timeline: &Timeline) -> View {
-    let signal: Option<SimSignal> = around.modem.as_ref().map(|modem| modem.read(|modem| modem.0.signal()));
+    let signal: Option<SimSignal> = around.modem.as_ref().map(|modem| modem.read(SimModem::signal));
     let wire = around.network.counters();
     let account = status.destination(GOLIOTH).map(|d| d.account).unwrap_or_default();
     View {
@@ -223,7 +216,7 @@ fn count_traffic(around: &Surroundings, counted: &mut (u64, u64)) {
     let now = (wire.up.delivered_wire_bytes, wire.down.delivered_wire_bytes);
     if let Some(modem) = around.modem.as_ref().filter(|_| now != *counted) {
         let (up, down) = (now.0 - counted.0, now.1 - counted.1);
-        modem.with(|modem, at| modem.0.count_traffic(at, up, down));
+        modem.with(|modem, at| modem.count_traffic(at, up, down));
         *counted = now;
     }
 }

@@ -93,6 +93,15 @@ impl Trouble {
     }
 }
 
+/// Runs one show, proof or measurement on this thread.
+pub(crate) fn run_alone<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Trouble::system("make an event queue"))?
+        .block_on(work)
+}
+
 /// The program `fieldgate`: the one named, or the one beside this program.
 ///
 /// # Errors

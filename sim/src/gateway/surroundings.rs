@@ -51,7 +51,7 @@ pub struct Surroundings {
     /// The Modbus line.
     pub bus: Shared<SimBus>,
     /// The modem, if there is one.
-    pub modem: Option<Shared<ModemLine>>,
+    pub modem: Option<Shared<SimModem>>,
     /// The network.
     pub network: RelayHandle,
     /// The cloud.
@@ -82,7 +82,7 @@ impl Surroundings {
         let modem = match wanted.whole {
             false => None,
             true => {
-                let modem = Shared::new(ModemLine::on(wanted.seed, clock.now()), clock);
+                let modem = Shared::new(modem(wanted.seed, clock.now()), clock);
                 line(&folder.join("modem"), modem.clone(), &stop, &mut tasks)?;
                 Some(modem)
             }
@@ -200,35 +200,11 @@ impl Drop for Surroundings {
     }
 }
 
-/// The simulated modem as a serial device.
-#[derive(Debug)]
-pub struct ModemLine(pub SimModem);
-
-impl ModemLine {
-    fn on(seed: u64, now: Duration) -> Self {
-        let unix = u64::try_from(unix_ms() / 1000).unwrap_or(0);
-        let mut modem = SimModem::new(ModemProfile::serial_modem(), seed, unix);
-        modem.power_on(now);
-        Self(modem)
-    }
-}
-
-impl SerialDevice for ModemLine {
-    fn handle_bytes(&mut self, now: Duration, bytes: &[u8]) {
-        self.0.handle_bytes(now, bytes);
-    }
-
-    fn handle_timeout(&mut self, now: Duration) {
-        self.0.handle_timeout(now);
-    }
-
-    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.0.poll_transmit()
-    }
-
-    fn poll_timeout(&self) -> Option<Duration> {
-        self.0.poll_timeout()
-    }
+fn modem(seed: u64, now: Duration) -> SimModem {
+    let unix = u64::try_from(unix_ms() / 1000).unwrap_or(0);
+    let mut modem = SimModem::new(ModemProfile::serial_modem(), seed, unix);
+    modem.power_on(now);
+    modem
 }
 
 fn line<D: SerialDevice + Send + 'static>(

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::gateway::{Trouble, child, config, machine, program};
+use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 
 /// Exit status of a broken promise.
 pub(crate) const VIOLATED: u8 = 3;
@@ -90,21 +90,21 @@ pub(crate) struct Subject {
 
 /// Runs one proof. See the module head for the exit status.
 #[must_use]
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: &Args) -> ExitCode {
     if args.list_sabotage {
         for (claim, sabotage) in SABOTAGES {
             println!("{claim} {sabotage}");
         }
         return ExitCode::SUCCESS;
     }
-    match args.claim {
+    match &args.claim {
         None => {
             eprintln!("name a claim, or --list-sabotage; see --help");
             ExitCode::from(2)
         }
-        Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(&args, subject)),
+        Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::Footprint(args)) => {
-            prove("footprint", &args.common, |subject| footprint::prove(&args, subject))
+            prove("footprint", &args.common, |subject| footprint::prove(args, subject))
         }
     }
 }
@@ -120,14 +120,7 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
         eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
         return ExitCode::from(2);
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("the system gives no event queue: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(async {
+    let result = run_alone(async {
         let subject = subject(common).await?;
         let conditions = serde_json::json!({
             "claim": claim, "short": common.short, "sabotage": common.sabotage, "fieldgate": subject.version,

@@ -1,8 +1,8 @@
 //! The port of a bus: open or waiting to be opened, and one request at a time on it.
 //!
-//! Invariant: a reply is the answer to the request it is returned for, or says why there is none. Before each request the line
-//! is left to fall quiet; after each failure the Modbus client is made anew, because half of what it holds may be of a
-//! frame that will never be whole.
+//! Invariant: a reply is the answer to the request it is returned for, or says why there is none. Before each
+//! request the line is left to fall quiet; after each failure the Modbus client is made anew, because half of what
+//! it holds may be of a frame that will never be whole.
 
 use std::time::Duration;
 

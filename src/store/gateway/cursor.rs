@@ -107,3 +107,27 @@ fn check(body: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(body));
     [a, b, c, d]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::gateway::Hash;
+
+    proptest! {
+        #[test]
+        fn every_position_has_one_text_that_reads_back(file: u64, sequence: u64, hash: [u8; 32]) {
+            let position = Head { sequence, hash: Hash(hash) };
+            let written = text(FileId(file), position);
+            let cursor = parse(&written).unwrap();
+            prop_assert_eq!((cursor.file, cursor.sequence), (FileId(file), sequence));
+            prop_assert_eq!(cursor.hash_prefix.as_slice(), &hash[..8]);
+        }
+
+        #[test]
+        fn no_text_is_taken_for_a_cursor_by_accident(written in "\\PC{0,80}|[0-9a-f]{58}|01[0-9a-f]{56}") {
+            prop_assert!(parse(&written).is_none());
+        }
+    }
+}

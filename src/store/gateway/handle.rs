@@ -85,15 +85,11 @@ pub enum GatewayError {
 
 impl Gateway {
     /// Opens the file with its writer on a thread of its own; begins or continues this boot's row. To be opened before
-    /// `queue.db` (see [`super::open`]).
+    /// `queue.db` (see [`super::open`]). `random` gives the ids, should a file have to be made.
     ///
     /// # Errors
     /// A newer release's file, a folder that cannot be written; never damage. Or the system makes no thread.
-    pub fn open(
-        options: OpenOptions,
-        clock: &Arc<dyn Clock>,
-        random: &dyn Entropy,
-    ) -> Result<Self, OpenError> {
+    pub fn open(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Self, OpenError> {
         let path = options.path.clone();
         let writer = writer(options, clock, random)?;
         let status = writer.subscribe();

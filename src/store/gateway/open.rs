@@ -83,7 +83,7 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
 fn fall_back(opening: &Opening<'_>, damage: Option<String>) -> Result<Opened, OpenError> {
     let OpenOptions { path, snapshot, .. } = opening.options;
     let found = snapshot::inspect(snapshot)?;
-    let lost = matches!(found, Found::Damaged(_)) || damage.is_some() || has_traces(path);
+    let lost = !matches!(found, Found::Missing) || damage.is_some() || has_traces(path);
     // A log without its file would be played into whatever takes the file's place.
     let logs = ["-wal", "-shm"].iter().any(|extra| sqlite::suffixed(path, extra).exists());
     let mut kept = None;
