@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Between two lines where there is no terminal.
+/// Between two lines where there is no terminal, unless the network or the link changes.
 const LINES: Duration = Duration::from_secs(5);
 
 /// Everything shown at one moment.
@@ -37,11 +37,12 @@ pub(super) struct Screen {
     drawn: usize,
     clock: Clock,
     last_line: Option<Duration>,
+    last_state: (bool, String),
 }
 
 impl Screen {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, clock, last_line: None }
+        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, clock, last_line: None, last_state: Default::default() }
     }
 
     pub(super) fn show(&mut self, view: &View) {
@@ -60,10 +61,13 @@ impl Screen {
             }
         } else {
             let now = self.clock.now();
-            if self.last_line.is_some_and(|last| now.saturating_sub(last) < LINES) {
+            let state = (view.cut, view.link.clone());
+            let is_news = state != self.last_state;
+            if !is_news && self.last_line.is_some_and(|last| now.saturating_sub(last) < LINES) {
                 return;
             }
             self.last_line = Some(now);
+            self.last_state = state;
             out = view.line();
             out.push('\n');
         }
