@@ -42,7 +42,13 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, clock, last_line: None, last_state: Default::default() }
+        Self {
+            terminal: std::io::stdout().is_terminal(),
+            drawn: 0,
+            clock,
+            last_line: None,
+            last_state: Default::default(),
+        }
     }
 
     pub(super) fn show(&mut self, view: &View) {

@@ -188,7 +188,8 @@ enum Absence {
 /// One sequence of a stream.
 #[derive(Debug, Clone, Copy)]
 enum Instant {
-    There(u64, Option<f64>),
+    /// Epoch (by its place in the books), sequence, value.
+    There(usize, u64, Option<f64>),
     Absent(Absence),
     /// The daemon was killed here.
     Killed,
@@ -207,13 +208,13 @@ impl History {
         let unclean: BTreeSet<&str> = books.unclean_stops().collect();
         let mut drops = account.dropped;
         let mut history = Vec::new();
-        for epoch in &books.epochs {
+        for (place, epoch) in books.epochs.iter().enumerate() {
             let there = prefix(&epoch.epoch).and_then(|p| by_epoch.remove(&p)).unwrap_or_default();
             let newest = newest(books, &epoch.epoch, &epoch.last_sequences, &stream.group);
             let mut gaps = Gaps::of(books, stream, &epoch.epoch);
             for sequence in 1..=newest {
                 match there.get(&sequence) {
-                    Some(value) => history.push(Instant::There(sequence, value.value)),
+                    Some(value) => history.push(Instant::There(place, sequence, value.value)),
                     None => {
                         let absence = gaps.explain(sequence, sides.destination, &mut drops);
                         if absence == Absence::Lost {
@@ -250,16 +251,18 @@ impl History {
     /// Follows the counters.
     fn walk(&self, stream: &StreamBooks, point: Produced, result: &mut Reckoning) {
         let mut last = 0;
+        let mut behind = "the beginning".to_owned();
         let mut passed = Passed::default();
         for instant in &self.0 {
             match *instant {
                 Instant::Absent(absence) => passed.add(absence),
                 Instant::Killed => passed.killed = true,
-                Instant::There(sequence, value) => match counter_after(point, last, value) {
+                Instant::There(epoch, sequence, value) => match counter_after(point, last, value) {
                     Some(counter) => {
-                        passed.account_for(last + 1..counter, &stream.name, result);
+                        passed.account_for(last + 1..counter, &stream.name, &behind, result);
                         passed = Passed::default();
                         last = counter;
+                        behind = format!("epoch {epoch} #{sequence}");
                     }
                     None => result.corrupted.add(|| {
                         format!("{} #{sequence}: {value:?} is no value after counter {last}", stream.name)
@@ -267,7 +270,7 @@ impl History {
                 },
             }
         }
-        passed.account_for(last + 1..point.produced + 1, &stream.name, result);
+        passed.account_for(last + 1..point.produced + 1, &stream.name, &behind, result);
     }
 }
 
@@ -300,7 +303,13 @@ impl Passed {
     }
 
     /// Finds a reason for each counter that was jumped over. Those that were lost as identities are counted there already.
-    fn account_for(&self, counters: std::ops::Range<u64>, stream: &str, result: &mut Reckoning) {
+    fn account_for(
+        &self,
+        counters: std::ops::Range<u64>,
+        stream: &str,
+        behind: &str,
+        result: &mut Reckoning,
+    ) {
         let mut jumped = counters.end.saturating_sub(counters.start);
         for explained in [self.with_value, self.lost] {
             jumped -= explained.min(jumped);
@@ -314,7 +323,9 @@ impl Passed {
             return;
         }
         for n in 0..jumped {
-            result.lost.add(|| format!("{stream} value number {}", counters.end - 1 - n));
+            result
+                .lost
+                .add(|| format!("{stream} value number {}, said after {behind}", counters.end - 1 - n));
         }
     }
 }

@@ -80,6 +80,7 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
         "cloud_unique": sums.unique, "cloud_duplicates": sums.duplicates,
         "duplicates_allowed": sums.duplicates_allowed, "lost": sums.lost, "corrupted": sums.corrupted,
         "link_cuts": sums.cuts,
+        "lost_named": ends.iter().flat_map(|end| end.sum.lost.names.iter().take(20)).collect::<Vec<_>>(),
     });
     Ok(proof)
 }

@@ -144,7 +144,7 @@ fn a_value_that_vanished_before_acceptance_without_a_record_is_lost() {
     }
     lab.produced.get_mut("tank.level").unwrap().produced = 51;
     let result = lab.reckon();
-    assert_eq!(result.lost.names, ["tank.level value number 21"]);
+    assert_eq!(result.lost.names, ["tank.level value number 21, said after epoch 0 #20"]);
     assert!(!result.producing_side_closes());
 }
 
