@@ -89,7 +89,11 @@ impl Gateway {
     ///
     /// # Errors
     /// A newer release's file, a folder that cannot be written; never damage. Or the system makes no thread.
-    pub fn open(options: OpenOptions, clock: &Arc<dyn Clock>, seed: [u8; 32]) -> Result<Self, OpenError> {
+    pub fn open(
+        options: OpenOptions,
+        clock: &Arc<dyn Clock>,
+        random: &dyn Entropy,
+    ) -> Result<Self, OpenError> {
         let path = options.path.clone();
         let writer = writer(options, clock, random)?;
         let status = writer.subscribe();
