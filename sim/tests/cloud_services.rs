@@ -72,9 +72,7 @@ fn stream_messages_of_either_length_style_reach_the_ledger() {
 #[test]
 fn a_body_that_cannot_be_decoded_is_a_bad_request_with_a_message_for_people() {
     let mut world = World::connected(config());
-    for (format, body) in
-        [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec()), (CBOR, vec![])]
-    {
+    for (format, body) in [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec())] {
         for path in [".s/a", ".d/a", ".rpc/status", ".c/status", ".u/c/main"] {
             let answer = world.ask(Request::post(path).payload(format, body.clone()));
             assert_eq!(answer.code, Code::BAD_REQUEST, "{path}");

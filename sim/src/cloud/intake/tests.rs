@@ -110,7 +110,7 @@ fn epoch_and_clock_statements_are_kept_and_parts_are_joined() {
     let epoch = &intake.epochs()[&("gw".to_owned(), EPOCH)];
     assert_eq!(epoch.epoch, [0xAB, 0xCD, 0xEF, 1, 2, 3, 4, 5]);
     let groups = vec![("bus".to_owned(), 9), ("mod".to_owned(), 4)];
-    assert_eq!(epoch.previous, Some(([0x11; 8], groups)));
+    assert_eq!(epoch.previous, Some(PreviousEpoch { epoch: [0x11; 8], last_sequences: groups }));
     let clock = &intake.clocks()[0];
     assert_eq!((clock.boot, clock.unix_ms_at_mono_zero, clock.uncertainty_ms), (3, 5000, Some(40)));
 }
