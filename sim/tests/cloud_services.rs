@@ -337,6 +337,19 @@ fn the_twenty_first_request_within_a_second_is_too_many() {
 }
 
 #[test]
+fn a_download_counts_as_one_request_unless_every_block_is_to_count() {
+    for (count_blocks, code) in [(false, Code::CONTENT), (true, Code::TOO_MANY_REQUESTS)] {
+        let mut config = config();
+        config.requests_per_second = Some(20);
+        config.count_blocks = count_blocks;
+        let mut world = World::connected(config);
+        world.cloud.deploy(world.now, &["gw"], "main", "1", vec![7; 30 * 16]).unwrap();
+        let answer = world.ask(Request::get(".u/c/main@1").assemble(Szx::B16, 4_096));
+        assert_eq!(answer.code, code, "count_blocks = {count_blocks}");
+    }
+}
+
+#[test]
 fn the_same_seed_and_inputs_give_the_same_datagrams() {
     let run = || {
         let mut world = World::connected(config());
