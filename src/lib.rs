@@ -7,6 +7,7 @@ pub mod clouds;
 pub mod config;
 pub mod daemon;
 pub mod http;
+pub mod modem;
 pub mod ota;
 pub mod reading;
 pub mod registry;

@@ -29,6 +29,7 @@ mod routes;
 pub mod snapshot;
 pub mod sources;
 pub mod verdict;
+mod words;
 
 use std::future::IntoFuture;
 use std::io;

@@ -1,12 +1,13 @@
 //! Which slave of a bus is asked when.
 //!
-//! Pure: a state machine told the time. Each slave has instants at a fixed distance, its period, counted from the first;
-//! a poll that comes late moves none of them. [`Schedule::next`] gives every instant out exactly once, in order, as a poll
-//! or as a gap. An instant whose successor is due too has passed: it is a gap, so polls never bunch.
+//! Pure: a state machine told the time. Each slave has instants at a fixed distance, its period, counted from the
+//! first; a poll that comes late moves none of them. [`Schedule::next`] gives every instant out exactly once, in
+//! order, as a poll or as a gap. An instant whose successor is due too has passed: it is a gap, so polls never
+//! bunch.
 //!
-//! A slave that stays silent [`FAILURES`] times in a row is left alone: its instants are gaps, except one now and then that
-//! is a probe. Slaves that answer go before slaves that failed, a failed slave is given little time ([`Slot::patience`]),
-//! and so a silent slave costs the others at most one timeout a probe.
+//! A slave that stays silent [`FAILURES`] times in a row is left alone: its instants are gaps, except one now and
+//! then that is a probe. Slaves that answer go before slaves that failed, a failed slave is given little time
+//! ([`Slot::patience`]), and so a silent slave costs the others at most one timeout a probe.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ const PROBE_CAP: Duration = Duration::from_secs(60);
 const PROBE_FLOOR: Duration = Duration::from_secs(1);
 /// However short the configured timeout, a slave that failed is given this much of it.
 const BRIEF_FLOOR: Duration = Duration::from_millis(50);
-/// A probe as patient as a poll comes at most once in so many timeouts, whichever slave it is for: a quarter of a percent of
-/// the bus's time.
+/// A probe as patient as a poll comes at most once in so many timeouts, whichever slave it is for: a quarter of a
+/// percent of the bus's time.
 const PATIENT_PROBE_TIMEOUTS: u32 = 400;
 /// The longest time between two of those.
 const PATIENT_PROBE_CAP: Duration = Duration::from_secs(600);
@@ -176,8 +177,8 @@ impl Schedule {
         }
     }
 
-    /// The slave answered some requests of a poll, but timed out in one: a late answer may still come, and nothing that it
-    /// could be mistaken for is asked before it had its time twice.
+    /// The slave answered some requests of a poll, but timed out in one: a late answer may still come, and nothing
+    /// that it could be mistaken for is asked before it had its time twice.
     pub(super) fn timed_out(&mut self, now: Duration, slave: usize) {
         let timeout = self.timeout;
         if let Some(slot) = self.slots.get_mut(slave) {
@@ -267,8 +268,8 @@ impl Slot {
         self.failures > 0 && now.saturating_sub(since) < STARVED
     }
 
-    /// All of the timeout for a slave that answers. One that failed is given what it was ever seen to need, twice, or an
-    /// eighth: silence is then cheap for the others.
+    /// All of the timeout for a slave that answers. One that failed is given what it was ever seen to need, twice,
+    /// or an eighth: silence is then cheap for the others.
     fn patience(&self, timeout: Duration) -> Duration {
         if self.failures == 0 {
             return timeout;

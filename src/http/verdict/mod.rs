@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{Destination, Snapshot};
+use super::words::{count, grouped, minus, within};
 use crate::board::{LinkPhase, LinkState, SignalGrade, in_words};
 use crate::reading::Quality;
 use crate::store::queue::Health;
@@ -201,7 +202,7 @@ fn radio(snapshot: &Snapshot, found: &mut Findings) {
         SignalGrade::Unknown | SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => false,
     };
     if weak {
-        let measured = signal.rsrp_dbm.map_or_else(String::new, |dbm| format!(" ({dbm:.0} dBm)"));
+        let measured = signal.rsrp_dbm.map_or_else(String::new, |dbm| format!(" ({} dBm)", minus(dbm)));
         found.add(
             Level::Attention,
             format!("The signal is weak{measured}"),
@@ -345,7 +346,11 @@ fn backlog(snapshot: &Snapshot, found: &mut Findings) {
         found.add(
             Level::Attention,
             "The queue grows although the cloud is connected",
-            format!("{} wait, {growth} more than five minutes ago.", count(queued, "reading", "readings")),
+            format!(
+                "{} wait, {} more than five minutes ago.",
+                count(queued, "reading", "readings"),
+                grouped(growth)
+            ),
             "Improve the signal, or let sensors be read less often.",
         );
     }
@@ -353,7 +358,7 @@ fn backlog(snapshot: &Snapshot, found: &mut Findings) {
 
 fn losses(snapshot: &Snapshot, found: &mut Findings) {
     let moved = snapshot.recent.moved;
-    let within = format!("in the last {}", in_words(snapshot.recent.over));
+    let within = within(snapshot.recent.over);
     if moved.dropped > 0 {
         found.add(
             Level::Attention,
@@ -385,7 +390,7 @@ fn losses(snapshot: &Snapshot, found: &mut Findings) {
         found.add(
             Level::Attention,
             format!("{} missed {within}", count(moved.missed, "reading was", "readings were")),
-            format!("Of {due} that were due: sensors answered late, broken or not at all."),
+            format!("Of {} that were due: sensors answered late, broken or not at all.", grouped(due)),
             "Check the bus: cable, A/B wires, termination, interference.",
         );
     }
@@ -411,11 +416,6 @@ fn all_links_down(snapshot: &Snapshot) -> bool {
         .destinations
         .iter()
         .any(|destination| destination.link.as_ref().is_some_and(|link| link.phase == LinkPhase::Up))
-}
-
-/// `1 reading is`, `12 readings are`.
-fn count(n: u64, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// `a, b, c, d and 3 more`

@@ -1,0 +1,220 @@
+//! What each section of the page shows, as rows of a label, a value and a note.
+
+use std::time::Duration;
+
+use super::{Bounds, Mark, Row, Stream};
+use crate::board::{Hidden, LinkPhase, SignalGrade, Stamped, ago, in_words};
+use crate::http::recent;
+use crate::http::snapshot::Snapshot;
+use crate::http::words::{
+    bytes, capital, count, dbm, grade_word, grouped, millis, minus, phase_word, shown, unit,
+};
+use crate::reading::Quality;
+use crate::store::queue::Health;
+
+pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for destination in &s.destinations {
+        let Some(link) = &destination.link else {
+            rows.push(bounds.row(&destination.name, "not started", "", Mark::Look));
+            continue;
+        };
+        let mark = match link.phase {
+            LinkPhase::Up => Mark::Fine,
+            LinkPhase::Idle | LinkPhase::Connecting | LinkPhase::Waiting => Mark::Look,
+            LinkPhase::Sick => Mark::Bad,
+        };
+        rows.push(bounds.row(&destination.name, &capital(phase_word(link.phase)), &link.words, mark));
+        let traffic = format!("{} up, {} down", bytes(link.bytes_up), bytes(link.bytes_down));
+        let session = format!(
+            "{} since the start, {} in flight, {}",
+            count(link.handshakes, "handshake", "handshakes"),
+            count(u64::from(link.in_flight), "message", "messages"),
+            link.last_heard.map_or_else(|| "never heard".into(), |at| format!("heard {}", ago(s.now, at))),
+        );
+        rows.push(bounds.row("Traffic", &traffic, &session, Mark::Plain));
+    }
+    rows
+}
+
+pub(super) fn radio(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if let Some(Stamped { value, at }) = &s.registration {
+        let mark = if value.registered { Mark::Fine } else { Mark::Bad };
+        let age = format!("asked {}", ago(s.now, *at));
+        rows.push(bounds.row("Network", &capital(&value.words), &age, mark));
+        let operator = value.operator.as_deref().unwrap_or("unknown");
+        let band = value.band.map_or_else(String::new, |band| format!("band {band}"));
+        let access = [value.access.as_deref().unwrap_or_default(), &band].join(" ");
+        rows.push(bounds.row("Operator", operator, access.trim(), Mark::Plain));
+    }
+    if let Some(Stamped { value, at }) = &s.signal {
+        let mark = match value.grade {
+            SignalGrade::VeryPoor => Mark::Bad,
+            SignalGrade::Poor => Mark::Look,
+            SignalGrade::Unknown => Mark::Plain,
+            SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => Mark::Fine,
+        };
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(value.rsrp_dbm.map(|v| format!("RSRP {}", dbm(v))));
+        parts.extend(value.rsrq_db.map(|v| format!("RSRQ {} dB", minus(v))));
+        parts.extend(value.snr_db.map(|v| format!("SNR {} dB", minus(v))));
+        parts.push(format!("measured {}", ago(s.now, *at)));
+        rows.push(bounds.row("Signal", &capital(grade_word(value.grade)), &parts.join(", "), mark));
+    }
+    if let Some(Stamped { value, .. }) = &s.modem {
+        let firmware = value.firmware.as_deref().unwrap_or_default();
+        let hardware = value.hardware.as_deref().unwrap_or("Modem");
+        rows.push(bounds.row(hardware, &value.application, firmware, Mark::Plain));
+        let shown = |name: &str, number: &Option<Hidden>| {
+            number.as_ref().map(|number| format!("{name} •••{}", number.masked().trim_start_matches('•')))
+        };
+        let numbers: Vec<_> =
+            [shown("IMEI", &value.imei), shown("ICCID", &value.iccid), shown("IMSI", &value.imsi)]
+                .into_iter()
+                .flatten()
+                .collect();
+        if !numbers.is_empty() {
+            rows.push(bounds.row("Numbers", "Masked", &numbers.join(", "), Mark::Plain));
+        }
+    }
+    if let Some(millivolts) = &s.modem_millivolts {
+        let celsius =
+            s.modem_celsius.as_ref().map_or_else(String::new, |c| format!("{} °C at the modem", c.value));
+        let volts = format!("{:.2} V", f64::from(millivolts.value) / 1000.0);
+        rows.push(bounds.row("Supply", &volts, &celsius, Mark::Plain));
+    }
+    rows
+}
+
+pub(super) fn queue(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let totals = recent::all(&s.queue);
+    let health = match &s.queue.health {
+        Health::Good => ("Accepting", Mark::Fine, String::new()),
+        Health::DiskFull => ("Disk full", Mark::Bad, "new readings are refused".into()),
+        Health::ReadOnly => ("Read-only", Mark::Bad, "new readings are refused".into()),
+        Health::Faulty(detail) => ("Disk fault", Mark::Bad, detail.clone()),
+    };
+    let last = format!("last commit took {}", millis(s.queue.last_commit));
+    let note = if health.2.is_empty() { last } else { format!("{}; {last}", health.2) };
+    let percent = s.queue.used_bytes.saturating_mul(100).checked_div(s.queue.max_bytes).unwrap_or(0);
+    let room = format!("{percent} % of {} in use", bytes(s.queue.max_bytes));
+    let lost = |n: u64| if n == 0 { Mark::Plain } else { Mark::Look };
+    vec![
+        bounds.row("Store", health.0, &note, health.1),
+        bounds.row("Waiting", &grouped(s.queued()), &room, Mark::Plain),
+        bounds.row("Accepted", &grouped(totals.accepted), "on disk, committed and synced", Mark::Plain),
+        bounds.row("Acknowledged", &grouped(totals.acknowledged), "the cloud says it has them", Mark::Plain),
+        bounds.row(
+            "Given up",
+            &grouped(totals.dropped),
+            "too old, or no room: each is on record",
+            lost(totals.dropped),
+        ),
+        bounds.row(
+            "Set aside",
+            &grouped(totals.set_aside),
+            "the cloud refused their content: kept for people",
+            lost(totals.set_aside),
+        ),
+        bounds.row("Refused", &grouped(totals.refused), "the disk could not take them", lost(totals.refused)),
+        bounds.row(
+            "Missed",
+            &grouped(totals.missed),
+            "were due and never came from a sensor",
+            lost(totals.missed),
+        ),
+        bounds.row(
+            "At risk",
+            &millis(s.queue.commit_window),
+            "of readings before they are accepted, if power fails",
+            Mark::Plain,
+        ),
+    ]
+}
+
+pub(super) fn slaves(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    s.slaves
+        .iter()
+        .map(|(name, Stamped { value, .. })| {
+            let (word, mark) = if value.answering { ("Answers", Mark::Fine) } else { ("Silent", Mark::Bad) };
+            let note = format!("bus {}: {}", value.bus, value.words);
+            bounds.row(name, word, &note, mark)
+        })
+        .collect()
+}
+
+pub(super) fn streams(s: &Snapshot, bounds: Bounds) -> (Vec<Stream>, usize) {
+    let most = bounds.rows(48);
+    let mut all: Vec<_> = s.latest.iter().collect();
+    if all.len() > most {
+        all.sort_by_key(|(_, latest)| latest.value.quality == Quality::Good);
+    }
+    let more = all.len().saturating_sub(most);
+    let shown = all
+        .into_iter()
+        .take(most)
+        .map(|(name, Stamped { value: latest, at })| Stream {
+            name: bounds.text(name, 96),
+            value: bounds.text(&shown(&latest.value, latest.decimals), 48),
+            unit: bounds.text(unit(&latest.unit), 24),
+            age: ago(s.now, *at),
+            doubt: match latest.quality {
+                Quality::Good => "",
+                Quality::OutOfRange => "out of range",
+                Quality::DeviceInvalid => "the device has no value",
+                Quality::Late => "late",
+            },
+        })
+        .collect();
+    (shown, more)
+}
+
+pub(super) fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    s.components
+        .values()
+        .map(|Stamped { value, .. }| {
+            let version = value.version.as_deref().unwrap_or("not known yet");
+            let wanted = value
+                .target
+                .as_ref()
+                .filter(|target| value.version.as_ref() != Some(target))
+                .map_or_else(String::new, |target| format!(", wanted: {target}"));
+            let state = value.state.to_ascii_lowercase();
+            let reason = if value.reason.is_empty() { String::new() } else { format!(", {}", value.reason) };
+            bounds.row(&value.package, version, &format!("{state}{reason}{wanted}"), Mark::Plain)
+        })
+        .collect()
+}
+
+pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let up = format!("running for {}", in_words(s.now.since(s.gateway.started)));
+    let clock = if s.wall.trusted {
+        (
+            "Trusted",
+            format!("right within {}", millis(Duration::from_millis(s.wall.uncertainty_ms.into()))),
+            Mark::Fine,
+        )
+    } else {
+        ("Not set", "nothing vouches for it yet".to_owned(), Mark::Look)
+    };
+    let mut rows = vec![
+        bounds.row("fieldgate", &s.gateway.version, &up, Mark::Plain),
+        bounds.row("Clock", clock.0, &clock.1, clock.2),
+    ];
+    for (name, Stamped { value, .. }) in &s.lanes {
+        let silent = s.silent_lanes.iter().find(|(silent, _)| silent == name);
+        let (word, mark) = match (silent, value.fine) {
+            (Some(_), _) => ("Hangs", Mark::Bad),
+            (None, false) => ("Fails", Mark::Bad),
+            (None, true) => ("Works", Mark::Fine),
+        };
+        let restarts = match value.restarts {
+            0 => String::new(),
+            1 => "; restarted once".into(),
+            n => format!("; restarted {n} times"),
+        };
+        rows.push(bounds.row(name, word, &format!("{}{restarts}", value.words), mark));
+    }
+    rows
+}

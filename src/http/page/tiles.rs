@@ -1,0 +1,60 @@
+//! The four facts under the verdict.
+
+use super::{Mark, Tile};
+use crate::board::{LinkPhase, SignalGrade, ago};
+use crate::http::snapshot::{Destination, Snapshot};
+use crate::http::words::{capital, dbm, grade_word, grouped, within};
+use crate::store::queue::Health;
+
+pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
+    let up = |d: &&Destination| d.link.as_ref().is_some_and(|link| link.phase == LinkPhase::Up);
+    let (connected, all) = (s.destinations.iter().filter(up).count(), s.destinations.len());
+    let heard = s.destinations.iter().filter_map(|d| d.link.as_ref()?.last_heard).max();
+    let (cloud, mark) = match (connected, all) {
+        (_, 0) => ("None".to_owned(), Mark::Look),
+        (0, _) => ("Not connected".to_owned(), Mark::Bad),
+        (n, all) if n == all => ("Connected".to_owned(), Mark::Fine),
+        (n, all) => (format!("{n} of {all}"), Mark::Look),
+    };
+    let heard = heard.map_or_else(|| "never heard".to_owned(), |at| format!("heard {}", ago(s.now, at)));
+    let cloud = Tile { label: "Cloud", value: cloud, note: heard, mark };
+
+    let grade = s.signal.as_ref().map_or(SignalGrade::Unknown, |signal| signal.value.grade);
+    let mut signal = Tile {
+        label: "Signal",
+        value: capital(grade_word(grade)),
+        note: s.signal.as_ref().and_then(|signal| signal.value.rsrp_dbm).map_or_else(String::new, dbm),
+        mark: match grade {
+            SignalGrade::Unknown => Mark::Plain,
+            SignalGrade::VeryPoor => Mark::Bad,
+            SignalGrade::Poor => Mark::Look,
+            SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => Mark::Fine,
+        },
+    };
+    match s.registration.as_ref().map(|registration| &registration.value) {
+        Some(registration) if !registration.registered => {
+            signal =
+                Tile { label: "Signal", value: "No network".into(), note: String::new(), mark: Mark::Bad };
+        }
+        None if s.signal.is_none() => signal.note = "no modem heard".into(),
+        Some(_) | None => {}
+    }
+
+    let waiting = Tile {
+        label: "Waiting",
+        value: grouped(s.queued()),
+        note: "kept on disk".into(),
+        mark: if s.queue.health == Health::Good { Mark::Plain } else { Mark::Bad },
+    };
+    let moved = s.recent.moved;
+    let lost = moved.dropped.saturating_add(moved.refused).saturating_add(moved.missed);
+    let (note, mark) = match (&s.queue.health, lost) {
+        (Health::Good, 0) => (within(s.recent.over), Mark::Fine),
+        (Health::Good, _) => (within(s.recent.over), Mark::Look),
+        (Health::DiskFull | Health::ReadOnly | Health::Faulty(_), _) => {
+            ("refusing new ones".to_owned(), Mark::Bad)
+        }
+    };
+    let lost = Tile { label: "Lost", value: grouped(lost), note, mark };
+    vec![cloud, signal, waiting, lost]
+}
