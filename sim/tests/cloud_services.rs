@@ -262,9 +262,9 @@ fn the_manifest_is_a0_until_something_is_deployed_and_then_told() {
     assert!(told[0].starts_with(&[0xA3, 0x01, 0x1B]) && told[0].windows(uri.len()).any(|part| part == uri));
     assert_eq!(world.ask(Request::get(".u/desired")).payload, told[0]);
     world.cloud.undeploy("gw").unwrap();
+    assert_eq!(world.ask(Request::get(".u/desired")).payload, [0xA0]);
     world.run_for(ms(100));
     assert!(world.notified(manifest).is_empty(), "leaving a cohort is not told");
-    assert_eq!(world.ask(Request::get(".u/desired")).payload, [0xA0]);
 }
 
 #[test]
