@@ -23,6 +23,7 @@ mod fault;
 mod handle;
 mod intake;
 mod limiter;
+mod operator;
 mod pipelines;
 mod plane;
 mod random;
