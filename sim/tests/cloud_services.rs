@@ -72,9 +72,7 @@ fn stream_messages_of_either_length_style_reach_the_ledger() {
 #[test]
 fn a_body_that_cannot_be_decoded_is_a_bad_request_with_a_message_for_people() {
     let mut world = World::connected(config());
-    for (format, body) in
-        [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec()), (CBOR, vec![])]
-    {
+    for (format, body) in [(CBOR, hex("bf 6161")), (CBOR, hex("01 02")), (JSON, b"{\"a\":".to_vec())] {
         for path in [".s/a", ".d/a", ".rpc/status", ".c/status", ".u/c/main"] {
             let answer = world.ask(Request::post(path).payload(format, body.clone()));
             assert_eq!(answer.code, Code::BAD_REQUEST, "{path}");
@@ -264,9 +262,9 @@ fn the_manifest_is_a0_until_something_is_deployed_and_then_told() {
     assert!(told[0].starts_with(&[0xA3, 0x01, 0x1B]) && told[0].windows(uri.len()).any(|part| part == uri));
     assert_eq!(world.ask(Request::get(".u/desired")).payload, told[0]);
     world.cloud.undeploy("gw").unwrap();
+    assert_eq!(world.ask(Request::get(".u/desired")).payload, [0xA0]);
     world.run_for(ms(100));
     assert!(world.notified(manifest).is_empty(), "leaving a cohort is not told");
-    assert_eq!(world.ask(Request::get(".u/desired")).payload, [0xA0]);
 }
 
 #[test]
@@ -336,6 +334,19 @@ fn the_twenty_first_request_within_a_second_is_too_many() {
     world.run_for(ms(1_000));
     assert_eq!(world.ask(Request::delete("")).code, Code::DELETED);
     assert_eq!(world.cloud.counters().too_many_requests, 5);
+}
+
+#[test]
+fn a_download_counts_as_one_request_unless_every_block_is_to_count() {
+    for (count_blocks, code) in [(false, Code::CONTENT), (true, Code::TOO_MANY_REQUESTS)] {
+        let mut config = config();
+        config.requests_per_second = Some(20);
+        config.count_blocks = count_blocks;
+        let mut world = World::connected(config);
+        world.cloud.deploy(world.now, &["gw"], "main", "1", vec![7; 30 * 16]).unwrap();
+        let answer = world.ask(Request::get(".u/c/main@1").assemble(Szx::B16, 4_096));
+        assert_eq!(answer.code, code, "count_blocks = {count_blocks}");
+    }
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl<'a> Driver<'a> {
                 slave.failures += 1;
                 slave.is_garbled = reason == GapReason::Broken;
                 slave.silent_since.get_or_insert(poll.due);
-                self.schedule.failed(now, poll.slave, reason, self.setup.rim.random.u64());
+                self.schedule.failed(now, poll.slave, self.setup.rim.random.u64());
             }
             // The port went away: not the slave's doing.
             (None, None) => {}

@@ -101,7 +101,6 @@ impl Schedule {
                 period: rhythm.period.max(Duration::from_millis(1)),
                 next: first,
                 failures: 0,
-                reason: GapReason::Silent,
                 not_before: now,
                 probe_at: now,
                 slowest: Duration::ZERO,
@@ -162,12 +161,11 @@ impl Schedule {
         }
     }
 
-    /// The slave gave no answer, for `reason`. `random` spreads the probes.
-    pub(super) fn failed(&mut self, now: Duration, slave: usize, reason: GapReason, random: u64) {
+    /// The slave gave no usable answer. `random` spreads the probes.
+    pub(super) fn failed(&mut self, now: Duration, slave: usize, random: u64) {
         let timeout = self.timeout;
         let Some(slot) = self.slots.get_mut(slave) else { return };
         slot.failures = slot.failures.saturating_add(1);
-        slot.reason = reason;
         slot.rest(now, timeout);
         if slot.failures >= FAILURES {
             let doublings = (slot.failures - FAILURES).min(6);
@@ -214,8 +212,6 @@ struct Slot {
     next: Duration,
     /// Polls without an answer, in a row.
     failures: u32,
-    /// Why the last one failed.
-    reason: GapReason,
     /// Not asked before then.
     not_before: Duration,
     /// Left alone until then, once there were [`FAILURES`].
@@ -243,8 +239,8 @@ impl Slot {
         } else if left_alone && (now < self.probe_at || now >= self.next + self.period) {
             Stand::Gap(GapReason::BackedOff)
         } else if now >= self.next + self.period {
-            // Not asked in time: its own failure kept it waiting, or the bus was busy with others; nothing was heard.
-            Stand::Gap(if self.failures > 0 { self.reason } else { GapReason::Silent })
+            // Not asked in time: its own failure kept it waiting, or the bus was busy with others.
+            Stand::Gap(GapReason::Overrun)
         } else if now < self.not_before {
             Stand::Later(self.not_before.min(self.next + self.period))
         } else {

@@ -197,7 +197,7 @@ impl Writer {
         };
         result.map_err(|failure| match failure {
             Failure::Refused(refused) => refused,
-            Failure::Sqlite(error) => sick(&error),
+            Failure::Sqlite(error) => sick(&error, &self.options.path),
         })
     }
 
@@ -320,13 +320,11 @@ fn ids_from(seed: [u8; 32], n: u32) -> (GatewayId, FileId) {
     (GatewayId(gateway), FileId(u64::from_be_bytes(file)))
 }
 
-fn sick(error: &rusqlite::Error) -> GatewayError {
-    if sqlite::is_full(error) {
-        GatewayError::DiskFull
-    } else if sqlite::is_read_only(error) {
-        GatewayError::ReadOnly
-    } else {
-        GatewayError::Faulty(error.to_string())
+fn sick(error: &rusqlite::Error, path: &std::path::Path) -> GatewayError {
+    match sqlite::trouble(error, path) {
+        sqlite::Trouble::Full => GatewayError::DiskFull,
+        sqlite::Trouble::ReadOnly => GatewayError::ReadOnly,
+        sqlite::Trouble::Damage | sqlite::Trouble::Fault => GatewayError::Faulty(error.to_string()),
     }
 }
 
