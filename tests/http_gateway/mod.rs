@@ -429,7 +429,8 @@ impl Served {
 /// Reads an answer until the connection ends.
 pub async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes));
+    end.await.expect("the gateway ends every connection by itself").unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.split("\r\n");
