@@ -18,8 +18,9 @@ TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 override TARGET_DIR := $(abspath $(TARGET_DIR))
 export CARGO_TARGET_DIR := $(TARGET_DIR)
 
-# Both programs are always built by one cargo command, so that they share one set of dependencies.
-release_build = cargo build --release --locked --package fieldgate --package fieldgate-sim
+# Both programs are always built by one cargo command, so that they share one set of dependencies; the examples with them,
+# because proofs and benches run two of those.
+release_build = cargo build --release --locked --package fieldgate --package fieldgate-sim --bins --examples
 honest_sim := $(TARGET_DIR)/release/fieldgate-sim
 
 # A daemon with deliberate defects must never stand where the real one does. Its finished programs go to a directory of their own;

@@ -38,6 +38,7 @@ needs() {
     [ "$1" = test ] || return 0
     need libcoap3-bin       "have coap-server-openssl coap-server-gnutls coap-client-openssl" "CoAP over DTLS peers"
     need mosquitto          "have mosquitto"            "MQTT broker the tests start for themselves"
+    need openssl            "have openssl"              "certificates the tests make for themselves"
     need socat              "have socat"                "pairs of pseudo terminals, as serial lines"
     need chromium           "have chromium"             "shows the technician's page"
     need systemd            "have systemd-analyze systemd-sysusers systemd-tmpfiles" "checks the unit files"

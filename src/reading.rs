@@ -169,12 +169,21 @@ pub enum GapReason {
     BackedOff = 4,
     /// The daemon ended without a clean stop; how much was on its way is not known.
     UncleanStop = 5,
+    /// It was not asked at all: the bus was busy with others, or with this slave's own late answer.
+    Overrun = 6,
 }
 
 impl GapReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 6] =
-        [Self::Silent, Self::Broken, Self::Exception, Self::PortDown, Self::BackedOff, Self::UncleanStop];
+    pub const ALL: [Self; 7] = [
+        Self::Silent,
+        Self::Broken,
+        Self::Exception,
+        Self::PortDown,
+        Self::BackedOff,
+        Self::UncleanStop,
+        Self::Overrun,
+    ];
 
     /// The word for it in records and reports.
     #[must_use]
@@ -186,6 +195,7 @@ impl GapReason {
             Self::PortDown => "port_down",
             Self::BackedOff => "backed_off",
             Self::UncleanStop => "unclean_stop",
+            Self::Overrun => "overrun",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The promise: whatever some slaves of a bus do or leave undone, the others are read at their time, and every instant of
-//! each is on record as a reading or as a gap.
+//! The promise: whatever some slaves of a bus do or leave undone, the others are read at their time, and every
+//! instant of each is on record as a reading or as a gap.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
@@ -44,7 +44,7 @@ fn configured(count: u8) -> String {
 }
 
 fn is_dead(unit: u8) -> bool {
-    unit % 4 == 0
+    unit.is_multiple_of(4)
 }
 
 fn times(record: &Record, unit: u8) -> Vec<Duration> {
@@ -74,8 +74,6 @@ async fn eight_dead_of_thirty_two_leave_the_others_their_time() {
         assert!(record.all_missed(&format!("s{unit}.count")) <= 8, "{:?}", record.missed);
     }
     apart.sort();
-
-    }
     let (p99, most) = (apart[apart.len() * 99 / 100], apart[apart.len() - 1]);
     assert!(p99 <= PERIOD / 10, "99 of 100 intervals are within {p99:?} of a second");
     assert!(most < PERIOD, "{most:?}");
@@ -125,7 +123,8 @@ async fn a_request_that_a_device_ignores_is_asked_rarely_and_the_rest_every_time
     let clock = virtual_clock();
     // Unit 1 says nothing at all to a function it does not know.
     let line = MemoryLine::swallowing(simulated(2), &clock, |request| request.starts_with(&[1, 4]));
-    let ignored = "type = \"uint32\"\n[[bus.slave.point]]\nstream = \"more\"\ntable = \"input\"\nregister = 9\ntype = \"uint16\"\n";
+    let ignored = "type = \"uint32\"\n[[bus.slave.point]]\nstream = \"more\"\ntable = \"input\"\n\
+                   register = 9\ntype = \"uint16\"\n";
     let configured = configured(2).replacen("type = \"uint32\"\n", ignored, 1);
     let bench = Bench::start(&configured, clock, line.clone());
     tokio::time::sleep(Duration::from_millis(200_600)).await;

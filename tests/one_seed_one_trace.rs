@@ -14,7 +14,8 @@ use virtual_world::{World, WorldOptions};
 
 /// Four virtual minutes with an outage in the middle, in one process and one thread.
 fn run(seed: u64) -> (String, Outcome) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::start(&WorldOptions { seed, loss: 0.05, ..WorldOptions::default() }).await;
         world.pass(Duration::from_secs(60)).await;

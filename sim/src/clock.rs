@@ -1,9 +1,9 @@
-//! The simulator's only reader of a clock.
+//! The simulator's only reader of clocks.
 //!
 //! The simulated devices are handed `now` as a [`Duration`] since an origin; the drivers get that number here. One
 //! [`Clock`] is copied to everything that shares a time line, so that two devices never disagree about `now`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// A monotonic time line that began when it was started.
@@ -36,6 +36,14 @@ impl Clock {
         const DAY: Duration = Duration::from_secs(86_400);
         self.origin.checked_add(at).unwrap_or(self.origin + DAY)
     }
+}
+
+/// Wall time in Unix milliseconds, for what needs a date: the simulated cloud and the network's time.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the one place of the simulator that reads the wall clock")]
+pub fn unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ impl<T: Clone + PartialEq> Cell<T> {
         });
     }
 
+    /// Empties it: what it held can no longer be vouched for.
+    pub fn forget(&self) {
+        self.0.send_if_modified(|cell| cell.take().is_some());
+    }
+
     /// The newest value.
     #[must_use]
     pub fn get(&self) -> Option<Stamped<T>> {
@@ -154,6 +159,36 @@ pub struct ModemIdentity {
     pub iccid: Option<Hidden>,
     /// Subscriber identity.
     pub imsi: Option<Hidden>,
+}
+
+/// Whether the modem answers, and what it says of itself; the network's side is [`Registration`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModemState {
+    /// Where the lane stands with it.
+    pub phase: ModemPhase,
+    /// In words: what is so, and what to do when something is wrong.
+    pub words: String,
+    /// Nothing about it needs attention.
+    pub fine: bool,
+}
+
+/// Where the modem's lane stands with the modem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModemPhase {
+    /// The port is not open: not there, held by another, or closed before the next attempt.
+    NoPort,
+    /// The port is open; who answers is being found out.
+    Probing,
+    /// Something answers; it is being identified and told what to report.
+    Starting,
+    /// It answers and reports.
+    Up,
+    /// An answer is overdue; what is on the board may be old.
+    Doubtful,
+    /// It restarted by itself; it is set up again in a moment.
+    Restarted,
+    /// Its application waits for firmware and does nothing else.
+    Bootloader,
 }
 
 /// A number that identifies a subscriber: shown masked until roles exist.
@@ -288,6 +323,8 @@ pub struct Board {
     pub registration: Cell<Registration>,
     /// See [`ModemIdentity`].
     pub modem: Cell<ModemIdentity>,
+    /// See [`ModemState`].
+    pub modem_state: Cell<ModemState>,
     /// Supply voltage at the modem, millivolts.
     pub modem_millivolts: Cell<u32>,
     /// Modem temperature, degrees Celsius.
@@ -354,5 +391,19 @@ mod tests {
         assert_eq!(cell.get(), Some(Stamped { value: 5, at: Mono(2) }));
         cell.set(Mono(3), 6);
         assert!(watch.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_fact_is_gone_and_those_who_watch_learn_it_once() {
+        let cell = Cell::default();
+        cell.set(Mono(1), 5);
+        let mut watch = cell.watch();
+        watch.mark_unchanged();
+        cell.forget();
+        assert_eq!(cell.get(), None);
+        assert!(watch.has_changed().unwrap());
+        watch.mark_unchanged();
+        cell.forget();
+        assert!(!watch.has_changed().unwrap());
     }
 }

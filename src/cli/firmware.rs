@@ -14,7 +14,9 @@ const SHOWN: u32 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
     /// There is no file.
-    #[error("{0} does not exist: the daemon has not run here yet, or `state_dir` in [gateway] names another folder")]
+    #[error(
+        "{0} does not exist: the daemon has not run here yet, or `state_dir` in [gateway] names another folder"
+    )]
     Missing(PathBuf),
     /// It does not open.
     #[error(transparent)]
@@ -39,6 +41,15 @@ pub fn history(state_dir: &Path, component: Option<&str>) -> Result<String, Firm
     Ok(table(&view, component))
 }
 
+/// The same as a JSON array, one object an entry.
+///
+/// # Errors
+/// [`FirmwareError`].
+pub fn history_json(state_dir: &Path, component: Option<&str>) -> Result<String, FirmwareError> {
+    let view = reader::history(&file(state_dir)?, component, SHOWN)?;
+    Ok(format!("{:#}\n", serde_json::json!(view.entries)))
+}
+
 /// Checks the history's chain, the log's, and the guards that keep them.
 ///
 /// # Errors
@@ -49,8 +60,12 @@ pub fn verify(state_dir: &Path) -> Result<Verdict, FirmwareError> {
     let mut text = String::new();
     let head = verified.history_head;
     if verified.is_whole() {
-        let _ = writeln!(text, "The firmware history is whole: {} entries, head {}.", head.sequence, head.hash);
-        let _ = writeln!(text, "Compare the head with the one the cloud has: nothing else shows rows cut off the end.");
+        let _ =
+            writeln!(text, "The firmware history is whole: {} entries, head {}.", head.sequence, head.hash);
+        let _ = writeln!(
+            text,
+            "Compare the head with the one the cloud has: nothing else shows rows cut off the end."
+        );
     } else {
         let _ = writeln!(text, "The firmware history of {} cannot be believed:", path.display());
         for problem in &verified.problems {
@@ -105,7 +120,8 @@ fn table(view: &HistoryView, component: Option<&str>) -> String {
         }
     }
     for row in std::iter::once(&titles).chain(&rows) {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     if view.total > view.entries.len() as u64 {
@@ -117,7 +133,9 @@ fn table(view: &HistoryView, component: Option<&str>) -> String {
 
 /// The marks that tell what the store went through.
 fn marks(entry: &HistoryEntry) -> Vec<String> {
-    let Ok(serde_json::Value::Object(metadata)) = serde_json::from_str(&entry.metadata) else { return Vec::new() };
+    let Ok(serde_json::Value::Object(metadata)) = serde_json::from_str(&entry.metadata) else {
+        return Vec::new();
+    };
     metadata.into_iter().filter(|(_, value)| *value == true).map(|(key, _)| key).collect()
 }
 

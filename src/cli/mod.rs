@@ -68,6 +68,9 @@ enum FirmwareCommand {
         /// Only this package.
         #[arg(long, value_name = "PACKAGE")]
         component: Option<String>,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Check that nobody rewrote the history.
     Verify,
@@ -113,8 +116,9 @@ fn queue_file(config: &Config) -> PathBuf {
 fn firmware_command(config: &Config, command: &FirmwareCommand) -> ExitCode {
     let state_dir = &config.gateway.state_dir;
     let said = match command {
-        FirmwareCommand::History { component } => {
-            firmware::history(state_dir, component.as_deref()).map(|text| (text, true))
+        FirmwareCommand::History { component, json } => {
+            let show = if *json { firmware::history_json } else { firmware::history };
+            show(state_dir, component.as_deref()).map(|text| (text, true))
         }
         FirmwareCommand::Verify => firmware::verify(state_dir).map(|verdict| (verdict.text, verdict.whole)),
     };

@@ -1,11 +1,14 @@
 //! `fieldgate queue ls | verify`: what waits, and whether the books agree with it. Read-only, beside a running daemon.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::queue_file;
 use crate::config::Config;
+use crate::store::queue::Totals;
+use crate::store::queue::verify::detail::StreamBooks;
 use crate::store::queue::verify::{Verified, verify};
 
 /// What to do with the queue.
@@ -93,17 +96,6 @@ fn in_words(v: &Verified, short: bool) -> String {
 }
 
 fn as_json(v: &Verified) -> serde_json::Value {
-    let destinations: serde_json::Map<String, serde_json::Value> = v
-        .destinations
-        .iter()
-        .map(|(name, t)| {
-            let account = serde_json::json!({
-                "accepted": t.accepted, "acknowledged": t.acknowledged, "dropped": t.dropped,
-                "set_aside": t.set_aside, "queued": t.queued,
-            });
-            (name.clone(), account)
-        })
-        .collect();
     let gaps: Vec<serde_json::Value> = v
         .gaps
         .iter()
@@ -114,11 +106,47 @@ fn as_json(v: &Verified) -> serde_json::Value {
             "accepted": v.intake.accepted, "refused": v.intake.refused,
             "coalesced": v.intake.coalesced, "missed": v.intake.missed,
         },
-        "destinations": destinations,
+        "destinations": accounts_json(&v.destinations),
         "gaps": gaps,
+        "streams": v.detail.streams.values().map(stream_json).collect::<Vec<_>>(),
+        "epochs": v.detail.epochs.iter().map(|e| serde_json::json!({
+            "epoch": e.epoch.to_string(), "clean_stop": e.clean_stop, "last_sequences": e.last_sequences,
+        })).collect::<Vec<_>>(),
+        "gap_records": v.detail.gaps.iter().map(|g| serde_json::json!({
+            "stream": g.stream, "kind": g.kind, "reason": g.reason, "epoch": g.epoch.map(|e| e.to_string()),
+            "sequences": g.sequences, "count": g.count,
+        })).collect::<Vec<_>>(),
+        "held": v.detail.held.iter().map(|h| serde_json::json!({
+            "destination": h.destination, "stream": h.stream, "epoch": h.epoch.map(|e| e.to_string()),
+            "sequences": h.sequences, "set_aside": h.set_aside,
+        })).collect::<Vec<_>>(),
         "statements": v.statements,
         "segments": v.segments,
         "rows": v.rows,
         "problems": v.problems,
     })
+}
+
+fn stream_json(stream: &StreamBooks) -> serde_json::Value {
+    let intake = stream.intake;
+    serde_json::json!({
+        "name": stream.name, "group": stream.group, "alias": stream.alias,
+        "accepted": intake.accepted, "refused": intake.refused,
+        "coalesced": intake.coalesced, "missed": intake.missed,
+        "accounts": accounts_json(&stream.accounts),
+    })
+}
+
+fn accounts_json(accounts: &BTreeMap<String, Totals>) -> serde_json::Value {
+    let json = |t: &Totals| {
+        serde_json::json!({
+            "accepted": t.accepted, "acknowledged": t.acknowledged, "dropped": t.dropped,
+            "set_aside": t.set_aside, "queued": t.queued,
+        })
+    };
+    accounts
+        .iter()
+        .map(|(name, totals)| (name.clone(), json(totals)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

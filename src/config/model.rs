@@ -181,7 +181,7 @@ pub struct Slave {
 pub struct Point {
     /// Full stream name `slave.stream`, unique on this gateway.
     pub stream: String,
-    /// Name on the wire, unique over all streams, never one of `t b m e s q u`. Default: the stream name with `_` for the dot.
+    /// Name on the wire, unique over all streams, never one of the message's own keys. Default: the stream name with `_` for the dot.
     pub alias: String,
     /// Which of the slave's four tables. Required.
     pub table: Table,

@@ -18,12 +18,13 @@ use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
+use crate::modem;
+use crate::ota;
 use crate::registry::plan::Plan;
 use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
 use crate::uplink::drain::{self, DrainOptions};
-use crate::ota;
 use crate::uplink::link::Link;
 
 /// A running gateway: its lanes, and what they share.
@@ -52,6 +53,7 @@ impl Daemon {
         let daemon = Self { board, stores, supervisor, stop };
         daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
+        daemon.modem(config, rim);
         daemon.buses(config, rim);
         daemon.links(config, rim)?;
         Ok(daemon)
@@ -84,6 +86,13 @@ impl Daemon {
         self.lane(reporter::lane(Arc::clone(link), to_report, rim.clone(), self.stop.clone()));
     }
 
+    fn modem(&self, config: &SharedConfig, rim: &Rim) {
+        if let Some(settings) = &config.modem {
+            let board = Arc::clone(&self.board);
+            self.lane(modem::lane(settings.clone(), rim.clone(), board, self.stop.clone()));
+        }
+    }
+
     fn buses(&self, config: &SharedConfig, rim: &Rim) {
         let mut ids = self.stores.queue.streams();
         for bus in &config.buses {
@@ -102,7 +111,8 @@ impl Daemon {
         let serial = &config.gateway.serial;
         match golioth::rest::GoliothProvider::new(rest, serial) {
             Ok(provider) => {
-                let (provider, gateway): (Arc<dyn Provider>, _) = (Arc::new(provider), self.stores.gateway.clone());
+                let (provider, gateway): (Arc<dyn Provider>, _) =
+                    (Arc::new(provider), self.stores.gateway.clone());
                 let stop = self.stop.clone();
                 self.lane(own_record_lane(provider, gateway, serial.clone(), rest.poll, rim.clone(), stop));
             }

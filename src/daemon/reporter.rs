@@ -48,7 +48,8 @@ impl Waiting {
             while let Ok(report) = self.reports.try_recv() {
                 self.take(report);
             }
-            let Some((package, report)) = self.newest.iter().next().map(|(p, r)| (p.clone(), r.clone())) else {
+            let Some((package, report)) = self.newest.iter().next().map(|(p, r)| (p.clone(), r.clone()))
+            else {
                 progress.waiting("nothing to report", Duration::from_secs(86_400));
                 match self.reports.recv().await {
                     Some(report) => self.take(report),

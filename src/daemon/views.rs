@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use crate::board::{Board, LinkPhase, Stamped};
 use crate::clock::{Clock, Mono};
 use crate::http::sources::{
-    ComponentRecord, DeviceRecord, Devices, FirmwareLog, IntegrationRecord, LogError, LogPage, TelemetryValue, Trouble,
-    Unavailable,
+    ComponentRecord, DeviceRecord, Devices, FirmwareLog, IntegrationRecord, LogError, LogPage,
+    TelemetryValue, Trouble, Unavailable,
 };
 use crate::reading::{Quality, Value};
 use crate::registry::{Presence, presence};
@@ -87,10 +87,8 @@ fn unavailable(error: GatewayError) -> Unavailable {
 impl DeviceView {
     fn record(&self, device: Device, components: &[Component]) -> DeviceRecord {
         let is_own = device.serial == self.own_serial;
-        let expected_interval = device
-            .expected_interval_ms
-            .and_then(|ms| u64::try_from(ms).ok())
-            .map(Duration::from_millis);
+        let expected_interval =
+            device.expected_interval_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
         let last_report = self.last_report(&device.serial, is_own);
         let since = last_report.map(|at| self.clock.mono().since(at));
         let last_online = newer(device.last_online_ms, last_report.and_then(|at| self.unix_ms(at)));
@@ -122,7 +120,8 @@ impl DeviceView {
     }
 
     fn last_report(&self, serial: &str, is_own: bool) -> Option<Mono> {
-        let heard = self.board.latest.all().into_values().filter(|l| l.value.device == serial).map(|l| l.at).max();
+        let heard =
+            self.board.latest.all().into_values().filter(|l| l.value.device == serial).map(|l| l.at).max();
         if is_own {
             let links = self.board.links.all();
             return links.into_values().filter_map(|l| l.value.last_heard).max().or(heard);
@@ -139,7 +138,9 @@ impl DeviceView {
         let mut telemetry: BTreeMap<String, TelemetryValue> = device
             .telemetry
             .iter()
-            .map(|(name, value)| (name.clone(), TelemetryValue { value: value.clone(), unit: None, at_unix_ms: None }))
+            .map(|(name, value)| {
+                (name.clone(), TelemetryValue { value: value.clone(), unit: None, at_unix_ms: None })
+            })
             .collect();
         for (name, Stamped { value: latest, at }) in self.board.latest.all() {
             if latest.device == device.serial && latest.quality == Quality::Good {

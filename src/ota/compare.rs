@@ -92,10 +92,9 @@ pub(super) fn judge(component: &Component, wanted: Option<&str>) -> ComponentCha
         (Some(wanted), Some(running)) if wanted == running => {
             (reason::READY, format!("{wanted} is deployed and runs"))
         }
-        (Some(wanted), None) => (
-            reason::READY,
-            format!("{wanted} is deployed; which version runs is not known yet"),
-        ),
+        (Some(wanted), None) => {
+            (reason::READY, format!("{wanted} is deployed; which version runs is not known yet"))
+        }
         (Some(wanted), Some(running)) => (
             reason::UNSUPPORTED_PACKAGE,
             format!(

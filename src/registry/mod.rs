@@ -1,8 +1,8 @@
 //! The registry: which devices this gateway serves and which firmware runs on them. The rules; the rows are the store's.
 //!
 //! - [`plan`] says, from the configuration alone, which devices and components there are.
-//! - [`lane`] keeps the store to that plan, notices versions, keeps the board's components and notes the time.
-//! - [`presence`] says when a device is online.
+//! - [`fn@lane`] keeps the store to that plan, notices versions, keeps the board's components and notes the time.
+//! - [`mod@presence`] says when a device is online.
 //! - [`provider`] is the seam to a cloud's management plane; [`own_record`] reads the gateway's own record through it.
 
 mod lane;

@@ -12,6 +12,8 @@ use crate::store::gateway::{Gateway, RemoteDevice, Upserted};
 
 /// After a failure it is asked again sooner than the interval, but no sooner than this, doubling.
 const RETRY: Duration = Duration::from_secs(60);
+/// A cloud that asks to wait is waited for, but no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The lane that keeps it, named after the service. `poll` is the configured interval.
 #[must_use]
@@ -51,6 +53,7 @@ impl Keeper {
         if !self.provider.capabilities().operations.contains(&Operation::OwnDevice) {
             return Ok(());
         }
+        let poll = self.poll.max(self.provider.capabilities().least_interval.unwrap_or_default());
         let mut pause = RETRY;
         loop {
             progress.waiting("waiting for the cloud's answer", Duration::from_secs(60));
@@ -64,7 +67,7 @@ impl Keeper {
                     self.take(record).await?;
                     pause = RETRY;
                     // A tenth of jitter keeps a fleet that came up together from asking together for ever.
-                    self.poll + self.rim.random.below(self.poll / 10)
+                    poll + self.rim.random.below(poll / 10)
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the gateway's own record could not be read");
@@ -72,8 +75,8 @@ impl Keeper {
                         ProviderError::TooMany { after, .. } => *after,
                         _ => None,
                     };
-                    let wait = asked_for.unwrap_or(pause).min(self.poll);
-                    pause = (pause * 2).min(self.poll);
+                    let wait = pause.min(poll).max(asked_for.unwrap_or_default().min(LONGEST_WAIT));
+                    pause = (pause * 2).min(poll);
                     wait + self.rim.random.below(wait / 10)
                 }
             };
@@ -98,7 +101,9 @@ impl Keeper {
         let remote = remote(self.provider.service(), &self.own_serial, record);
         match self.gateway.upsert_device(remote).await {
             Ok(Upserted::Conflict) => {
-                tracing::warn!("another device of this registry has this gateway's id at the cloud; see conflicts");
+                tracing::warn!(
+                    "another device of this registry has this gateway's id at the cloud; see conflicts"
+                );
                 Ok(())
             }
             Ok(_) => Ok(()),

@@ -47,7 +47,11 @@ impl Plan {
             let key = ComponentKey { device: component.device.clone(), package: component.package.clone() };
             (key, component.version.clone())
         });
-        Self { own_serial, devices: std::iter::once(own).chain(others).collect(), components: components.collect() }
+        Self {
+            own_serial,
+            devices: std::iter::once(own).chain(others).collect(),
+            components: components.collect(),
+        }
     }
 
     /// Under which name a component stands on the board: its package, with the device's serial number before it where

@@ -1,8 +1,8 @@
 //! Registers to values: type, byte order, sentinels, scale and plausible range of a point.
 //!
 //! Pure. A value of a stream with a resolution is counted in whole steps, computed in whole numbers wherever the
-//! configured decimals allow ([`super::exact`]); a value that cannot be counted or is no number is absent, and its quality
-//! says whose fault that is. Nothing the device sends is an error.
+//! configured decimals allow ([`super::exact`]); a value that cannot be counted or is no number is absent, and its
+//! quality says whose fault that is. Nothing the device sends is an error.
 
 use super::exact::{self, Scaling};
 use crate::config::{Point, ValueType, WordOrder};

@@ -1,8 +1,8 @@
 //! Decimal fractions exactly as the operator wrote them.
 //!
-//! `0.1` in a configuration means one tenth, not the binary number next to it. A `f64` is turned back into the shortest
-//! decimal that reads as it, which is what was written, and from there on everything is whole numbers. Where those do not
-//! fit, the answer is `None` and the caller goes on in floating point.
+//! `0.1` in a configuration means one tenth, not the binary number next to it. A `f64` is turned back into the
+//! shortest decimal that reads as it, which is what was written, and from there on everything is whole numbers.
+//! Where those do not fit, the answer is `None` and the caller goes on in floating point.
 
 use crate::reading::Resolution;
 

@@ -1,8 +1,8 @@
 //! Captures on their way from a lane into the queue.
 //!
-//! The queue answers after its commit; a lane that waited for that would lose its cadence. It hands over and keeps a bounded
-//! number of receipts, which are looked at when they are there. A refusal is in the queue's own books already: what is
-//! done about it here is to say so, not more often than [`SAY_AGAIN`].
+//! The queue answers after its commit; a lane that waited for that would lose its cadence. It hands over and keeps
+//! a bounded number of receipts, which are looked at when they are there. A refusal is in the queue's own books
+//! already: what is done about it here is to say so, not more often than [`SAY_AGAIN`].
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -7,9 +7,9 @@
 //! - [`modbus`]: the driver of a Modbus RTU bus.
 //! - [`handover`]: captures on their way into the queue.
 //!
-//! A lane owns its port and the state of its slaves; nothing of it outlives the lane. Invariant: every instant at which a
-//! slave was due ends up as exactly one capture, in which every point of the slave is either a sample or missing for a
-//! reason. It gives up no more bus time to a slave that does not answer than one timeout a probe.
+//! A lane owns its port and the state of its slaves; nothing of it outlives the lane. Invariant: every instant at
+//! which a slave was due ends up as exactly one capture, in which every point of the slave is either a sample or
+//! missing for a reason. It gives up no more bus time to a slave that does not answer than one timeout a probe.
 
 mod decode;
 mod exact;
@@ -29,7 +29,8 @@ use crate::daemon::supervisor::Lane;
 use crate::reading::{GroupId, StreamId};
 use crate::store::queue::{Queue, StreamSpec};
 
-/// The streams of a bus as the store is to know them: slave by slave and point by point, in the order of the configuration.
+/// The streams of a bus as the store is to know them: slave by slave and point by point, in the order of the
+/// configuration.
 ///
 /// The numbers that the queue gives them, in the same order, are what [`lane`] wants.
 #[must_use]
@@ -39,9 +40,9 @@ pub fn streams(bus: &Bus) -> Vec<StreamSpec> {
 
 /// The lane that reads `bus`, named `bus NAME`.
 ///
-/// `streams` are the part of [`Queue::streams`] that belongs to this bus, in the order of [`streams`]. The lane ends well
-/// when `stop` is cancelled, after the poll under way; it fails only when the queue has stopped or `streams` are not of this
-/// bus. A port that is missing or goes away is opened again by the lane itself.
+/// `streams` are the part of [`Queue::streams`] that belongs to this bus, in the order of [`streams`]. The lane
+/// ends well when `stop` is cancelled, after the poll under way; it fails only when the queue has stopped or
+/// `streams` are not of this bus. A port that is missing or goes away is opened again by the lane itself.
 #[must_use]
 pub fn lane(
     bus: Bus,

@@ -1,9 +1,9 @@
 //! The driver of a Modbus RTU bus: one port, one request at a time.
 //!
-//! It does what [`super::schedule`] says, with the requests of [`super::plan`], and hands over one capture for every instant.
-//! It owns the port: opens it, and opens it again when it went away. A request that times out ends the poll of its slave
-//! (so a poll never costs the others more than one timeout), the client is replaced, the line is left to fall quiet, and the
-//! next poll of that slave begins behind the request that failed.
+//! It does what [`super::schedule`] says, with the requests of [`super::plan`], and hands over one capture for
+//! every instant. It owns the port: opens it, and opens it again when it went away. A request that times out ends
+//! the poll of its slave (so a poll never costs the others more than one timeout), the client is replaced, the line
+//! is left to fall quiet, and the next poll of that slave begins behind the request that failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl<'a> Driver<'a> {
         };
         let at_most = wake.map_or(Duration::MAX, |at| at.saturating_sub(rim.now()));
         if retry.is_some() {
-            self.progress.waiting(&format!("waiting for the port {}", self.port.path()), at_most);
+            self.progress.waiting(&self.port.trouble(), at_most);
         } else if at_most > LONG_WAIT {
             self.progress.waiting("waiting for the next poll", at_most);
         }
@@ -160,8 +160,9 @@ impl<'a> Driver<'a> {
             }
             (None, Some(reason)) => {
                 slave.failures += 1;
+                slave.is_garbled = reason == GapReason::Broken;
                 slave.silent_since.get_or_insert(poll.due);
-                self.schedule.failed(now, poll.slave, reason, self.setup.rim.random.u64());
+                self.schedule.failed(now, poll.slave, self.setup.rim.random.u64());
             }
             // The port went away: not the slave's doing.
             (None, None) => {}
@@ -184,13 +185,14 @@ impl<'a> Driver<'a> {
         let Some(slave) = self.slaves.get(index) else { return };
         let now = self.setup.rim.now();
         let since = slave.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let how = if slave.is_garbled { "garbled" } else { "silent" };
         let words = match (port_is_gone, self.schedule.standing(index)) {
-            (true, _) => format!("not asked: the port {} is not there", self.port.path()),
+            (true, _) => format!("not asked: {}", self.port.trouble()),
             (false, Standing::LeftAlone(until)) => {
                 let again = in_words(until.saturating_sub(now));
-                format!("silent for {}, asked again in {again}", in_words(since))
+                format!("{how} for {}, asked again in {again}", in_words(since))
             }
-            (false, Standing::Failing) => format!("silent for {}", in_words(since)),
+            (false, Standing::Failing) => format!("{how} for {}", in_words(since)),
             (false, Standing::Well) if !slave.is_answering() => "not yet asked".to_owned(),
             (false, Standing::Well) => match &slave.refusal {
                 Some(refusal) => format!("answering, but {refusal}"),

@@ -67,8 +67,8 @@ impl Request {
         u8::try_from(bytes).unwrap_or(u8::MAX)
     }
 
-    /// Two requests of half as many points each: a device that refuses the whole may not refuse both parts, and in the end
-    /// only the point it does not know is without a value. `None` for a single point.
+    /// Two requests of half as many points each: a device that refuses the whole may not refuse both parts, and in
+    /// the end only the point it does not know is without a value. `None` for a single point.
     pub(super) fn halves(&self) -> Option<[Self; 2]> {
         let spans: Vec<Span> = self
             .points
@@ -174,7 +174,10 @@ pub(super) mod tests {
         }
     }
 
-    fn shape(requests: &[Request]) -> Vec<(Table, u16, u16, Vec<(usize, usize)>)> {
+    /// Table, first address, count; position and offset of each point.
+    type Shape = (Table, u16, u16, Vec<(usize, usize)>);
+
+    fn shape(requests: &[Request]) -> Vec<Shape> {
         let places = |r: &Request| r.points.iter().map(|p| (p.point, p.offset)).collect();
         requests.iter().map(|r| (r.table, r.first, r.count, places(r))).collect()
     }
@@ -228,8 +231,8 @@ pub(super) mod tests {
         let points: Vec<_> = (0..3).map(|n| point(Table::Holding, n * 2, ValueType::Uint32)).collect();
         let whole = requests(&points, 0).remove(0);
         let [low, high] = whole.halves().unwrap();
-        assert_eq!(shape(&[low.clone()]), [(Table::Holding, 0, 2, vec![(0, 0)])]);
-        assert_eq!(shape(&[high.clone()]), [(Table::Holding, 2, 4, vec![(1, 0), (2, 2)])]);
+        assert_eq!(shape(std::slice::from_ref(&low)), [(Table::Holding, 0, 2, vec![(0, 0)])]);
+        assert_eq!(shape(std::slice::from_ref(&high)), [(Table::Holding, 2, 4, vec![(1, 0), (2, 2)])]);
         assert_eq!(low.halves(), None);
         assert_eq!(shape(&high.halves().unwrap())[1], (Table::Holding, 4, 2, vec![(2, 0)]));
     }

@@ -1,12 +1,13 @@
 //! Which slave of a bus is asked when.
 //!
-//! Pure: a state machine told the time. Each slave has instants at a fixed distance, its period, counted from the first;
-//! a poll that comes late moves none of them. [`Schedule::next`] gives every instant out exactly once, in order, as a poll
-//! or as a gap. An instant whose successor is due too has passed: it is a gap, so polls never bunch.
+//! Pure: a state machine told the time. Each slave has instants at a fixed distance, its period, counted from the
+//! first; a poll that comes late moves none of them. [`Schedule::next`] gives every instant out exactly once, in
+//! order, as a poll or as a gap. An instant whose successor is due too has passed: it is a gap, so polls never
+//! bunch.
 //!
-//! A slave that stays silent [`FAILURES`] times in a row is left alone: its instants are gaps, except one now and then that
-//! is a probe. Slaves that answer go before slaves that failed, a failed slave is given little time ([`Slot::patience`]),
-//! and so a silent slave costs the others at most one timeout a probe.
+//! A slave that stays silent [`FAILURES`] times in a row is left alone: its instants are gaps, except one now and
+//! then that is a probe. Slaves that answer go before slaves that failed, a failed slave is given little time
+//! ([`Slot::patience`]), and so a silent slave costs the others at most one timeout a probe.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ const PROBE_CAP: Duration = Duration::from_secs(60);
 const PROBE_FLOOR: Duration = Duration::from_secs(1);
 /// However short the configured timeout, a slave that failed is given this much of it.
 const BRIEF_FLOOR: Duration = Duration::from_millis(50);
-/// A probe as patient as a poll comes at most once in so many timeouts, whichever slave it is for: a quarter of a percent of
-/// the bus's time.
+/// A probe as patient as a poll comes at most once in so many timeouts, whichever slave it is for: a quarter of a
+/// percent of the bus's time.
 const PATIENT_PROBE_TIMEOUTS: u32 = 400;
 /// The longest time between two of those.
 const PATIENT_PROBE_CAP: Duration = Duration::from_secs(600);
@@ -100,7 +101,6 @@ impl Schedule {
                 period: rhythm.period.max(Duration::from_millis(1)),
                 next: first,
                 failures: 0,
-                reason: GapReason::Silent,
                 not_before: now,
                 probe_at: now,
                 slowest: Duration::ZERO,
@@ -161,12 +161,11 @@ impl Schedule {
         }
     }
 
-    /// The slave gave no answer, for `reason`. `random` spreads the probes.
-    pub(super) fn failed(&mut self, now: Duration, slave: usize, reason: GapReason, random: u64) {
+    /// The slave gave no usable answer. `random` spreads the probes.
+    pub(super) fn failed(&mut self, now: Duration, slave: usize, random: u64) {
         let timeout = self.timeout;
         let Some(slot) = self.slots.get_mut(slave) else { return };
         slot.failures = slot.failures.saturating_add(1);
-        slot.reason = reason;
         slot.rest(now, timeout);
         if slot.failures >= FAILURES {
             let doublings = (slot.failures - FAILURES).min(6);
@@ -176,8 +175,8 @@ impl Schedule {
         }
     }
 
-    /// The slave answered some requests of a poll, but timed out in one: a late answer may still come, and nothing that it
-    /// could be mistaken for is asked before it had its time twice.
+    /// The slave answered some requests of a poll, but timed out in one: a late answer may still come, and nothing
+    /// that it could be mistaken for is asked before it had its time twice.
     pub(super) fn timed_out(&mut self, now: Duration, slave: usize) {
         let timeout = self.timeout;
         if let Some(slot) = self.slots.get_mut(slave) {
@@ -213,8 +212,6 @@ struct Slot {
     next: Duration,
     /// Polls without an answer, in a row.
     failures: u32,
-    /// Why the last one failed.
-    reason: GapReason,
     /// Not asked before then.
     not_before: Duration,
     /// Left alone until then, once there were [`FAILURES`].
@@ -242,8 +239,8 @@ impl Slot {
         } else if left_alone && (now < self.probe_at || now >= self.next + self.period) {
             Stand::Gap(GapReason::BackedOff)
         } else if now >= self.next + self.period {
-            // Not asked in time: its own failure kept it waiting, or the bus was busy with others; nothing was heard.
-            Stand::Gap(if self.failures > 0 { self.reason } else { GapReason::Silent })
+            // Not asked in time: its own failure kept it waiting, or the bus was busy with others.
+            Stand::Gap(GapReason::Overrun)
         } else if now < self.not_before {
             Stand::Later(self.not_before.min(self.next + self.period))
         } else {
@@ -267,8 +264,8 @@ impl Slot {
         self.failures > 0 && now.saturating_sub(since) < STARVED
     }
 
-    /// All of the timeout for a slave that answers. One that failed is given what it was ever seen to need, twice, or an
-    /// eighth: silence is then cheap for the others.
+    /// All of the timeout for a slave that answers. One that failed is given what it was ever seen to need, twice,
+    /// or an eighth: silence is then cheap for the others.
     fn patience(&self, timeout: Duration) -> Duration {
         if self.failures == 0 {
             return timeout;

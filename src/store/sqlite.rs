@@ -1,11 +1,18 @@
 //! Opening a SQLite file the one way this project does: every pragma set, then read back.
 //!
 //! A file that a newer release wrote is not damaged: it is refused by [`OpenError::Newer`] only when that release said so
-//! (`min_reader`), never quarantined. A file that is not ours, or whose pages do not read, is [`OpenError::Damaged`].
+//! (`min_reader`), never quarantined. A file that is not ours, or whose pages do not read, is [`OpenError::Damaged`]; its
+//! header is looked at before SQLite is, because opening alone may change a file.
+//!
+//! [`trouble`] says what a failed statement means: a damaged file, a full disk, a read-only one, or some other fault.
 
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, ffi};
+
+/// How long a writer waits for another process that writes the file: an operator's tool, for a moment.
+pub const WRITER_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What distinguishes one of our files from another.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +51,12 @@ pub enum OpenError {
         /// What this release is.
         ours: i64,
     },
+    /// There is no room for what opening writes.
+    #[error("{path} cannot be opened: there is no room on its disk. Make room; nothing of the file is lost")]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error("{path} cannot be opened: {detail}. Check that its folder exists and is writable by this user")]
     Unreachable {
@@ -69,13 +82,85 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        if is_damage(error) {
-            Self::Damaged { path: path.to_owned(), detail: error.to_string() }
-        } else {
-            Self::Unreachable { path: path.to_owned(), detail: error.to_string() }
+    /// What a failed statement while opening means.
+    #[must_use]
+    pub fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let (path, detail) = (path.to_owned(), error.to_string());
+        match trouble(error, &path) {
+            Trouble::Damage => Self::Damaged { path, detail },
+            Trouble::Full => Self::NoRoom { path },
+            Trouble::ReadOnly | Trouble::Fault => Self::Unreachable { path, detail },
         }
     }
+}
+
+/// What a failed statement says of the file and the disk beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The file itself is bad.
+    Damage,
+    /// No room: the disk, a disk quota, or the file's own page limit.
+    Full,
+    /// The file system takes no writes.
+    ReadOnly,
+    /// Anything else.
+    Fault,
+}
+
+/// Classifies a failed statement on the file at `path`.
+///
+/// SQLite names a missing byte of room only when `write` itself said so; a log index that cannot grow, a disk quota or a
+/// file system that turned read-only under an open file all come as plain I/O errors. For those the disk is asked: a
+/// small file is written beside ours, and what the system answers to that decides.
+#[must_use]
+pub fn trouble(error: &rusqlite::Error, path: &Path) -> Trouble {
+    if is_damage(error) {
+        return Trouble::Damage;
+    }
+    match primary_code(error) {
+        Some(ffi::SQLITE_FULL) => Trouble::Full,
+        Some(ffi::SQLITE_READONLY) => Trouble::ReadOnly,
+        Some(ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN) => match ask_disk(path) {
+            Ok(()) => Trouble::Fault,
+            Err(e) => trouble_of(&e),
+        },
+        _ => Trouble::Fault,
+    }
+}
+
+/// Classifies what the operating system said.
+#[must_use]
+pub fn trouble_of(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::Full,
+        io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
+        _ => Trouble::Fault,
+    }
+}
+
+/// Room left for us on the disk that holds `path`, in bytes; `None` when it does not say.
+#[must_use]
+#[allow(clippy::useless_conversion, reason = "these counts have 32 bits on 32-bit ARM")]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+    u64::from(stat.blocks_available()).checked_mul(u64::from(stat.fragment_size()))
+}
+
+/// As much as SQLite's log index grows by at a time.
+const ASKED_BYTES: usize = 32 * 1024;
+
+fn ask_disk(path: &Path) -> io::Result<()> {
+    let asked = suffixed(path, "-probe");
+    let answer = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&asked)
+        .and_then(|mut file| file.write_all(&[0; ASKED_BYTES]).and_then(|()| file.sync_all()));
+    // Left behind it is in nobody's way: the next question truncates it.
+    let _ = std::fs::remove_file(&asked);
+    answer
 }
 
 /// Whether SQLite says that the file itself is bad, rather than that it cannot be reached or has no room.
@@ -90,23 +175,10 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
         )
 }
 
-/// Whether there was no room: the disk, a quota, or the file's own page limit.
+/// Whether the file lacks a table or column that the schema it claims has.
 #[must_use]
-pub fn is_full(error: &rusqlite::Error) -> bool {
-    match primary_code(error) {
-        Some(ffi::SQLITE_FULL) => true,
-        // ENOSPC and EDQUOT while writing the log surface as write errors on some file systems.
-        Some(ffi::SQLITE_IOERR) => {
-            matches!(extended_code(error), Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE))
-        }
-        _ => false,
-    }
-}
-
-/// Whether the file system refuses writes altogether.
-#[must_use]
-pub fn is_read_only(error: &rusqlite::Error) -> bool {
-    primary_code(error) == Some(ffi::SQLITE_READONLY)
+pub fn is_missing_schema(error: &rusqlite::Error) -> bool {
+    primary_code(error) == Some(ffi::SQLITE_ERROR)
 }
 
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
@@ -122,7 +194,7 @@ fn primary_code(error: &rusqlite::Error) -> Option<i32> {
 /// # Errors
 /// See [`OpenError`].
 pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError> {
-    let fresh = !path.exists() || std::fs::metadata(path).is_ok_and(|m| m.len() == 0);
+    let fresh = is_fresh(path, kind)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -130,9 +202,10 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
     .map_err(|e| OpenError::from_sqlite(path, &e))?;
     let settle = |sql: &str| connection.execute_batch(sql).map_err(|e| OpenError::from_sqlite(path, &e));
     if fresh {
-        // These three are fixed by the first table; later they can only be read.
+        // These three are fixed by the first table; later they can only be read. Vacuum by request: a full disk gets back
+        // what was deleted, and nothing moves until then.
         settle(&format!(
-            "PRAGMA page_size={}; PRAGMA auto_vacuum=NONE; PRAGMA application_id={};",
+            "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={};",
             kind.page_size, kind.application_id
         ))?;
     }
@@ -144,19 +217,7 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
          PRAGMA cache_size=-512; PRAGMA foreign_keys=ON; PRAGMA recursive_triggers=ON; PRAGMA trusted_schema=OFF;
          PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;",
     )?;
-    connection
-        .busy_timeout(std::time::Duration::from_secs(5))
-        .map_err(|e| OpenError::from_sqlite(path, &e))?;
-    let id: i32 = pragma(&connection, path, "application_id")?;
-    if id != kind.application_id {
-        return Err(OpenError::Damaged {
-            path: path.to_owned(),
-            detail: format!(
-                "application id {id:#010x}, expected {:#010x} ({})",
-                kind.application_id, kind.name
-            ),
-        });
-    }
+    connection.busy_timeout(WRITER_PATIENCE).map_err(|e| OpenError::from_sqlite(path, &e))?;
     let read_back = [
         ("journal_mode", "wal"),
         ("synchronous", synchronous_code),
@@ -176,6 +237,69 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
         }
     }
     Ok(connection)
+}
+
+/// Looks at the header, without SQLite: whether the file has yet to be made. Anything there that is not ours is damage.
+///
+/// # Errors
+/// [`OpenError::Damaged`], [`OpenError::Unreachable`].
+pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
+    let damaged = |detail: String| OpenError::Damaged { path: path.to_owned(), detail };
+    let unreachable = |e: &io::Error| OpenError::Unreachable { path: path.to_owned(), detail: e.to_string() };
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    match std::fs::File::open(path) {
+        Ok(file) => file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|e| unreachable(&e))?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(unreachable(&e)),
+    };
+    if header.is_empty() {
+        return match log_of(path) {
+            Log::Missing | Log::Empty => Ok(true),
+            Log::Garbage | Log::Plausible => Err(damaged("it is empty, but its log is not".into())),
+        };
+    }
+    if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
+        return Err(damaged("it does not begin as a database does".into()));
+    }
+    let id: [u8; 4] = header.get(68..72).and_then(|b| b.try_into().ok()).unwrap_or_default();
+    let id = i32::from_be_bytes(id);
+    if id != kind.application_id {
+        return Err(damaged(format!(
+            "application id {id:#010x}, expected {:#010x} ({})",
+            kind.application_id, kind.name
+        )));
+    }
+    Ok(false)
+}
+
+/// SQLite file format, section 1.3: the database header.
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What stands beside a file as its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Nothing: closed by its last user, or lost.
+    Missing,
+    /// A file of no bytes.
+    Empty,
+    /// Something that does not begin as a log does; SQLite passes over it in silence.
+    Garbage,
+    /// The beginning of a log.
+    Plausible,
+}
+
+/// Looks at the log beside the file at `path` (SQLite file format, section 4.1).
+#[must_use]
+pub fn log_of(path: &Path) -> Log {
+    let mut header = [0u8; 32];
+    let Ok(mut file) = std::fs::File::open(suffixed(path, "-wal")) else { return Log::Missing };
+    match file.read_exact(&mut header) {
+        Ok(()) if header.starts_with(&[0x37, 0x7f, 0x06]) => Log::Plausible,
+        Ok(()) => Log::Garbage,
+        Err(_) if file.metadata().is_ok_and(|m| m.len() == 0) => Log::Empty,
+        Err(_) => Log::Garbage,
+    }
 }
 
 /// What the promise of an accepted reading rests on.
@@ -200,10 +324,6 @@ pub fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         .busy_timeout(std::time::Duration::from_secs(2))
         .map_err(|e| OpenError::from_sqlite(path, &e))?;
     Ok(connection)
-}
-
-fn pragma<T: rusqlite::types::FromSql>(c: &Connection, path: &Path, name: &str) -> Result<T, OpenError> {
-    c.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| OpenError::from_sqlite(path, &e))
 }
 
 fn pragma_text(c: &Connection, path: &Path, name: &str) -> Result<String, OpenError> {
@@ -278,7 +398,8 @@ mod tests {
         drop(c);
         let c = open_writer(&path, KIND).unwrap();
         assert_eq!(pragma_text(&c, &path, "page_size").unwrap(), "1024");
-        assert_eq!(pragma::<i32>(&c, &path, "application_id").unwrap(), KIND.application_id);
+        assert_eq!(pragma_text(&c, &path, "application_id").unwrap(), KIND.application_id.to_string());
+        assert_eq!(pragma_text(&c, &path, "auto_vacuum").unwrap(), "2");
     }
 
     #[test]
@@ -286,7 +407,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (a);").unwrap();
+        let before = std::fs::read(&path).unwrap();
         assert!(matches!(open_writer(&path, KIND), Err(OpenError::Damaged { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before, "not a byte of it was touched");
     }
 
     #[test]

@@ -118,6 +118,21 @@ impl<M: Machine> Worker<M> {
     /// [`WriterGone`] after [`Worker::stop`] or when the writer's thread died.
     pub async fn send(&self, command: M::Command) -> Result<(), WriterGone> {
         let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| WriterGone)?;
+        self.hand_over(command, permit)
+    }
+
+    /// Hands over a command if there is room for it at once; tells whether there was.
+    ///
+    /// # Errors
+    /// As [`Worker::send`].
+    pub fn try_send(&self, command: M::Command) -> Result<bool, WriterGone> {
+        match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(permit) => self.hand_over(command, permit).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn hand_over(&self, command: M::Command, permit: OwnedSemaphorePermit) -> Result<(), WriterGone> {
         match &self.driver {
             Driver::Thread { commands, .. } => {
                 let commands = commands.lock().map_err(|_| WriterGone)?;

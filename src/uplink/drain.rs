@@ -322,7 +322,12 @@ impl<'a> Drain<'a> {
 
     fn send(&self, parcel: Parcel) -> BoxFuture<'a, (Parcel, Outcome)> {
         let link = self.link;
+        let early = crate::sabotage::on("delete-before-ack")
+            .then(|| (self.queue.clone(), self.settlement(&parcel, Settled::Acknowledged)));
         Box::pin(async move {
+            if let Some((queue, Some(settlement))) = early {
+                queue.settle(settlement).await;
+            }
             let outcome = match &parcel.message {
                 Some(message) => link.send(message, SEND_DEADLINE).await,
                 // Not even alone does it fit a message: that is known without asking.
@@ -341,7 +346,7 @@ impl<'a> Drain<'a> {
         match outcome {
             Outcome::Acknowledged => {
                 self.sickness = 0;
-                self.record(class, parcel, Settled::Acknowledged).await;
+                self.record(&parcel, Settled::Acknowledged).await;
             }
             Outcome::Unknown => self.again(class, parcel),
             Outcome::Later { after } => {
@@ -401,7 +406,7 @@ impl<'a> Drain<'a> {
             return;
         }
         self.set_aside.push_back(now);
-        self.record(class, parcel, Settled::SetAside(why)).await;
+        self.record(&parcel, Settled::SetAside(why)).await;
     }
 
     fn fall_sick(&mut self) {
@@ -421,24 +426,29 @@ impl<'a> Drain<'a> {
         }
     }
 
-    async fn record(&mut self, class: Class, parcel: Parcel, outcome: Settled) {
+    async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
+        if let Some(settlement) = self.settlement(parcel, outcome) {
+            self.queue.settle(settlement).await;
+        }
+    }
+
+    /// What becomes of a parcel's readings. `None` for an empty parcel, which is never made.
+    fn settlement(&self, parcel: &Parcel, outcome: Settled) -> Option<Settlement> {
         let rows = parcel
             .rows
             .iter()
             .map(|r| SettledRow { position: r.position, stream: r.sample.stream })
             .collect();
-        self.queue
-            .settle(Settlement {
-                generation: self.generation,
-                destination: self.destination,
-                class,
-                from: parcel.from,
-                to: parcel.to,
-                rows,
-                outcome,
-                announces_epoch: parcel.announces_epoch,
-            })
-            .await;
+        Some(Settlement {
+            generation: self.generation,
+            destination: self.destination,
+            class: parcel.rows.first()?.stream.class,
+            from: parcel.from,
+            to: parcel.to,
+            rows,
+            outcome,
+            announces_epoch: parcel.announces_epoch,
+        })
     }
 
     fn report(&self, sending: &Sending<'a>, wait: Option<Duration>) {

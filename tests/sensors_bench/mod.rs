@@ -1,5 +1,5 @@
-//! A bus lane on a bench: real configuration, real supervisor, real queue file; simulated slaves and, in virtual time, an
-//! in-memory line.
+//! A bus lane on a bench: real configuration, real supervisor, real queue file; simulated slaves and, in virtual
+//! time, an in-memory line.
 
 #![allow(dead_code, reason = "each test program uses its part of the bench")]
 
@@ -147,9 +147,9 @@ fn configuration(buses: &str) -> Config {
             Err(SecretRefused { what: "None here.".into(), remedy: "Use none.".into() })
         }
     }
-    let frame = "[gateway]\nserial = \"gw\"\n[store]\ncommit_window = \"5s\"\n\
-                 [[mqtt]]\nname = \"plant\"\nbroker = \"mqtt://127.0.0.1\"\n";
-    match config::parse(&[("bench.toml", &format!("{frame}{buses}"))], &NoSecrets) {
+    let window = if buses.contains("[store]") { "" } else { "[store]\ncommit_window = \"5s\"\n" };
+    let frame = "[gateway]\nserial = \"gw\"\n[[mqtt]]\nname = \"plant\"\nbroker = \"mqtt://127.0.0.1\"\n";
+    match config::parse(&[("bench.toml", &format!("{frame}{window}{buses}"))], &NoSecrets) {
         Ok(loaded) => loaded.config,
         Err(refused) => panic!("{refused}"),
     }

@@ -30,10 +30,10 @@ use points::{COUNTED_POINTS, POINTS};
 /// Wall time at the start: a working clock, 2026-11-20.
 const UNIX_MS: i64 = 1_795_132_800_000;
 
-pub struct WorldOptions {
-    pub seed: u64,
-    pub loss: f64,
-    pub delay: Duration,
+pub(crate) struct WorldOptions {
+    pub(crate) seed: u64,
+    pub(crate) loss: f64,
+    pub(crate) delay: Duration,
 }
 
 impl Default for WorldOptions {
@@ -44,20 +44,20 @@ impl Default for WorldOptions {
 
 /// What a run came to; compared between runs.
 #[derive(Debug, PartialEq)]
-pub struct Outcome {
-    pub trace_events: u64,
-    pub produced: u64,
-    pub accepted: u64,
-    pub acknowledged: u64,
-    pub cloud_unique: u64,
-    pub cloud_duplicates: u64,
-    pub lost: u64,
-    pub corrupted: u64,
-    pub handshakes: u64,
-    pub problems: Vec<String>,
+pub(crate) struct Outcome {
+    pub(crate) trace_events: u64,
+    pub(crate) produced: u64,
+    pub(crate) accepted: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) cloud_unique: u64,
+    pub(crate) cloud_duplicates: u64,
+    pub(crate) lost: u64,
+    pub(crate) corrupted: u64,
+    pub(crate) handshakes: u64,
+    pub(crate) problems: Vec<String>,
 }
 
-pub struct World {
+pub(crate) struct World {
     daemon: Daemon,
     dir: tempfile::TempDir,
     wires: Arc<Wires>,
@@ -112,12 +112,13 @@ impl Wires {
 }
 
 impl World {
-    pub async fn start(options: &WorldOptions) -> Self {
+    pub(crate) async fn start(options: &WorldOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: true };
         let boot = BootId([options.seed as u8; 16]);
         let clock = Arc::new(VirtualClock::starting_at(boot, wall));
-        let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new("gw-1", "p", "a-shared-key")]);
+        let mut cloud =
+            CloudConfig::new("p", "api-key", vec![DeviceConfig::new("gw-1", "p", "a-shared-key")]);
         cloud.connection_id = true;
         let path = PathProfile { delay: options.delay, loss: options.loss, ..PathProfile::default() };
         let wires = Arc::new(Wires {
@@ -141,27 +142,28 @@ impl World {
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
         };
         let text = configuration(dir.path());
-        let loaded = config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
+        let loaded =
+            config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
         let config = Arc::new(loaded.config);
         let stores = Stores::inline(&config, &rim).unwrap();
         let daemon = Daemon::start(&config, &rim, stores).unwrap();
         Self { daemon, dir, wires }
     }
 
-    pub async fn pass(&self, time: Duration) {
+    pub(crate) async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    pub fn relay(&self, act: impl FnOnce(&mut Relay)) {
+    pub(crate) fn relay(&self, act: impl FnOnce(&mut Relay)) {
         self.wires.with(|state, _| act(&mut state.relay));
     }
 
-    pub fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         self.wires.with(|state, _| state.bus.fall_silent());
     }
 
     /// Waits until nothing is queued for Golioth; fails after `at_most`.
-    pub async fn drained(&self, at_most: Duration) {
+    pub(crate) async fn drained(&self, at_most: Duration) {
         let mut status = self.daemon.stores.queue.status();
         let golioth = self.daemon.stores.queue.destinations()[0].0;
         let empty = async {
@@ -173,7 +175,7 @@ impl World {
     }
 
     /// Stops the daemon and reads both sides.
-    pub async fn finish(self) -> (String, Outcome) {
+    pub(crate) async fn finish(self) -> (String, Outcome) {
         let path = self.daemon.stores.queue.path().to_owned();
         self.daemon.stop().await;
         let verified = fieldgate::store::queue::verify::verify(&path).unwrap();
@@ -275,8 +277,9 @@ impl Entropy for Seeded {
 /// Moves datagrams between the gateway's sockets, the relay and the cloud, when their time has come.
 async fn carry(wires: Arc<Wires>) {
     loop {
-        let wake = wires.with(step);
         let now = wires.now();
+        // Not through `with`: it would wake this very loop.
+        let wake = step(&mut wires.state.lock().unwrap(), now);
         tokio::select! {
             biased;
             () = wires.changed.notified() => {}
@@ -426,7 +429,8 @@ async fn modem_line(wires: Arc<Wires>, mut modem: SimModem, mut line: tokio::io:
                 return;
             }
         }
-        let sleep = modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
+        let sleep =
+            modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
         tokio::select! {
             biased;
             read = line.read(&mut buffer) => match read {

@@ -1,7 +1,7 @@
 //! The counted points of the simulator's three slaves: as configuration, and as pairs of names.
 
 /// Every counted point of the three simulated slaves, as a configuration names it.
-pub const POINTS: &str = r#"
+pub(crate) const POINTS: &str = r#"
 [[bus.slave]]
 name = "tank"
 unit = 17
@@ -99,7 +99,7 @@ order = "abcd"
 "#;
 
 /// The same: unit, the simulator's name, our alias.
-pub const COUNTED_POINTS: [(u8, &str, &str); 11] = [
+pub(crate) const COUNTED_POINTS: [(u8, &str, &str); 11] = [
     (17, "level", "a"),
     (17, "fills", "c"),
     (17, "volume", "d"),

@@ -161,7 +161,7 @@ fn an_unknown_function_is_refused_once_silence_ends_its_frame() {
 #[test]
 fn a_foreign_unit_gets_silence() {
     let mut bench = Bench::new(three_slaves());
-    assert_eq!(bench.read(99, 4, 0, 2), []);
+    assert_eq!(bench.read(99, 4, 0, 2), [0_u8; 0]);
     assert_eq!(bench.bus.ledger().line.foreign, 1);
     assert_eq!(bench.bus.ledger().unanswered(), 0, "nobody was asked, so nobody is silent");
 }
@@ -171,8 +171,8 @@ fn a_broadcast_is_carried_out_by_all_and_answered_by_none() {
     let mut other = recorded_slave();
     other.unit = 0x12;
     let mut bench = Bench::new(vec![recorded_slave(), other]);
-    assert_eq!(bench.ask(&seal(vec![0, 6, 0, 1, 0, 77])), []);
-    assert_eq!(bench.read(0, 3, 0, 1), [], "a broadcast read is answered by nobody");
+    assert_eq!(bench.ask(&seal(vec![0, 6, 0, 1, 0, 77])), [0_u8; 0]);
+    assert_eq!(bench.read(0, 3, 0, 1), [0_u8; 0], "a broadcast read is answered by nobody");
     for unit in [0x11, 0x12] {
         assert_eq!(decode(&bench.read(unit, 3, 1, 1), unit, 3), Some(vec![77]));
     }
@@ -184,7 +184,7 @@ fn junk_is_passed_over_until_the_line_was_silent() {
     let mut bench = Bench::new(three_slaves());
     let mut noisy = vec![0x55, 0xAA, 0x03];
     noisy.extend(read_frame(17, 4, 0, 2));
-    assert_eq!(bench.ask(&noisy), [], "the request behind the junk is part of the junk");
+    assert_eq!(bench.ask(&noisy), [0_u8; 0], "the request behind the junk is part of the junk");
     assert!(decode(&bench.read(17, 4, 0, 2), 17, 4).is_some(), "the next one after silence is answered");
     assert_eq!(bench.bus.ledger().line.junk, 1);
 }
@@ -194,7 +194,7 @@ fn a_request_with_a_bad_crc_gets_silence_and_produces_nothing() {
     let mut bench = Bench::new(three_slaves());
     let mut bad = read_frame(17, 4, 0, 2);
     bad[7] ^= 1;
-    assert_eq!(bench.ask(&bad), []);
+    assert_eq!(bench.ask(&bad), [0_u8; 0]);
     assert_eq!(bench.produced(17, "level"), 0);
     assert_eq!(bench.bus.ledger().slave(17).unwrap().requests, 0);
 }
@@ -205,7 +205,7 @@ fn a_request_right_behind_one_with_a_bad_crc_is_not_trusted() {
     let mut both = read_frame(17, 4, 0, 2);
     both[7] ^= 1;
     both.extend(read_frame(17, 4, 0, 2));
-    assert_eq!(bench.ask(&both), [], "where a frame begins is known again only after silence");
+    assert_eq!(bench.ask(&both), [0_u8; 0], "where a frame begins is known again only after silence");
     assert!(decode(&bench.read(17, 4, 0, 2), 17, 4).is_some());
 }
 
@@ -296,7 +296,7 @@ fn broken_answers_produce_nothing_and_leave_no_hole() {
         bench.bus.set_fault(17, fault, When::Next(2)).unwrap();
         for _ in 0..2 {
             let answer = bench.read(17, 4, 3, 2);
-            assert_ne!(answer, []);
+            assert_ne!(answer, [0_u8; 0]);
             assert_eq!(decode(&answer, 17, 4), None, "{fault:?}");
         }
         assert_eq!(bench.produced(17, "fills"), 0, "{fault:?}");
@@ -336,7 +336,7 @@ fn noise_before_a_frame_is_kept_apart_by_silence_and_the_frame_counts() {
 fn a_silent_slave_does_not_silence_the_others() {
     let mut bench = Bench::new(three_slaves());
     bench.bus.set_fault(18, Fault::Silent, When::Always).unwrap();
-    assert_eq!(bench.read(18, 3, 0, 2), []);
+    assert_eq!(bench.read(18, 3, 0, 2), [0_u8; 0]);
     assert!(decode(&bench.read(17, 4, 0, 2), 17, 4).is_some());
     assert_eq!(bench.bus.ledger().slave(18).unwrap().unanswered, 1);
     assert_eq!(bench.bus.ledger().unanswered(), 1);
@@ -412,7 +412,7 @@ fn once_fallen_silent_nothing_is_said_and_produced_stands_still() {
     bench.send(&read_frame(18, 3, 0, 2));
     bench.bus.fall_silent();
     assert_eq!(bench.listen(), [], "the answer that was waiting is given up");
-    assert_eq!(bench.read(17, 4, 0, 7), []);
+    assert_eq!(bench.read(17, 4, 0, 7), [0_u8; 0]);
     let ledger = bench.bus.ledger();
     assert_eq!(ledger.produced(), produced);
     assert_eq!((ledger.slave(18).unwrap().unanswered, ledger.slave(17).unwrap().unanswered), (1, 1));

@@ -23,6 +23,7 @@ mod fault;
 mod handle;
 mod intake;
 mod limiter;
+mod operator;
 mod pipelines;
 mod plane;
 mod random;
@@ -39,6 +40,8 @@ pub use device::{LogEntry, OtaEvent, StreamMessage};
 pub use driver::{CloudServer, CloudServerError};
 pub use fault::{Fault, FaultId, FaultKind};
 pub use handle::CloudHandle;
-pub use intake::{BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, Seen, SeenValue};
+pub use intake::{
+    BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Seen, SeenValue,
+};
 pub use pipelines::{Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

@@ -329,9 +329,11 @@ impl Plane {
 /// Identities and keys, shared with the DTLS side, which looks them up in the middle of a handshake.
 #[derive(Clone, Default)]
 pub(super) struct PskTable {
-    keys: Arc<Mutex<BTreeMap<Vec<u8>, (DeviceKey, PskKey)>>>,
+    keys: Arc<Mutex<Identities>>,
     disabled: Arc<Mutex<Vec<DeviceKey>>>,
 }
+
+type Identities = BTreeMap<Vec<u8>, (DeviceKey, PskKey)>;
 
 impl PskTable {
     pub(super) fn key(&self, identity: &[u8]) -> Option<PskKey> {

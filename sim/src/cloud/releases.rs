@@ -299,7 +299,7 @@ mod tests {
         component.extend(digest.as_bytes());
         component.extend(b"\x04\x08\x05\x70/.u/c/main@1.2.2\x06\x67default");
         assert!(
-            manifest.starts_with(b"\xA3\x01\x1B\x16\xAD\xFA\xB1\xBD\x8B\x4E\x2B\x02\x78\x40"),
+            manifest.starts_with(b"\xA3\x01\x1B\x16\xAD\xFB\x5F\xC0\x6D\x69\xEB\x02\x78\x40"),
             "{manifest:02x?}"
         );
         assert_eq!(&manifest[manifest.len() - component.len() - 1..], [&[3][..], &component].concat());

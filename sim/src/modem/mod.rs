@@ -17,6 +17,7 @@ mod report;
 mod rng;
 mod run;
 mod schedule;
+mod serial_device;
 #[cfg(test)]
 mod tests;
 mod walk;

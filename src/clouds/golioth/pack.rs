@@ -80,24 +80,28 @@ fn push_instant(packer: &mut RowsPacker, rows: &[QueuedRow], others: bool) -> (u
     (0, false)
 }
 
+/// The first value of an instant of which some value cannot be carried: as it is if it is not that one.
 fn push_without_bad(packer: &mut RowsPacker, rows: &[QueuedRow]) -> (usize, bool) {
     let Some(row) = rows.first() else { return (0, false) };
-    let mut value = value(row);
-    value.value = rows::Value::Missing;
-    if value.quality == 0 {
-        value.quality = crate::reading::Quality::DeviceInvalid as u8;
+    let mut missing = value(row);
+    missing.value = rows::Value::Missing;
+    if missing.quality == 0 {
+        missing.quality = crate::reading::Quality::DeviceInvalid as u8;
     }
-    let one = Row {
-        epoch_prefix: row.epoch.epoch.prefix(),
-        sequence: row.sequence,
-        time: time(row),
-        values: &[value],
-    };
-    match packer.push(&one) {
-        Ok(Push::Pushed) => (1, false),
-        Ok(Push::Full) => (0, true),
-        Err(_) => (0, false),
+    for value in [value(row), missing] {
+        let one = Row {
+            epoch_prefix: row.epoch.epoch.prefix(),
+            sequence: row.sequence,
+            time: time(row),
+            values: &[value],
+        };
+        match packer.push(&one) {
+            Ok(Push::Pushed) => return (1, false),
+            Ok(Push::Full) => return (0, true),
+            Err(_) => {}
+        }
     }
+    (0, false)
 }
 
 fn same_instant(a: &QueuedRow, b: &QueuedRow) -> bool {
@@ -246,6 +250,28 @@ mod tests {
         assert_eq!(count, 1);
         let elements = decode_rows(&body).unwrap();
         assert!(matches!(elements.first(), Some(Element::Epoch(_))), "{elements:?}");
+    }
+
+    #[test]
+    fn a_value_that_cannot_travel_leaves_its_neighbours_as_they_are() {
+        let rows = [
+            row(0, 1, "a", Value::Steps(1)),
+            row(1, 1, "b2", Value::Steps(i64::MAX - 1)),
+            row(2, 1, "c", Value::Steps(3)),
+        ];
+        let (mut at, mut seen) = (0, Vec::new());
+        while at < rows.len() {
+            let (body, count) = pack(None, &rows[at..], 1024).unwrap();
+            at += count;
+            for element in decode_rows(&body).unwrap() {
+                let Element::Row(row) = element else { panic!() };
+                seen.extend(
+                    row.values.iter().map(|v| (v.alias.to_owned(), v.value == DecodedValue::Missing)),
+                );
+            }
+        }
+        let expected = [("a", false), ("b2", true), ("c", false)].map(|(a, m)| (a.to_owned(), m));
+        assert_eq!(seen, expected);
     }
 
     #[test]

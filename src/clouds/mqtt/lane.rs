@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::explain;
 use super::link::{MAX_MESSAGE_BYTES, Shared};
-use super::streak::{End, Lost, Streak};
+use super::streak::{End, Lost, STABLE, Streak};
 use super::tls;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
 use crate::config::{Mqtt, Secret};
@@ -199,10 +199,9 @@ impl Keeper {
         self.progress.advanced();
         self.shared.opened(client.clone());
         tracing::info!(destination = self.settings.config.name, "connected");
-        self.say(LinkPhase::Up, self.words_while_up());
 
         let mut tally = Tally::default();
-        let over = self.converse(&mut events, &mut tally).await;
+        let over = self.converse(&mut events, since, &mut tally).await;
         self.shared.closed();
         // What arrived together with the end counts: it saves a repetition.
         for event in std::mem::take(&mut events.state.events) {
@@ -220,9 +219,10 @@ impl Keeper {
         End::Lost(Lost { lived, published: tally.published, acknowledged: tally.acknowledged, by_peer, why })
     }
 
-    async fn converse(&mut self, events: &mut EventLoop, tally: &mut Tally) -> Over {
+    async fn converse(&mut self, events: &mut EventLoop, since: Duration, tally: &mut Tally) -> Over {
         loop {
-            self.show();
+            let words = self.words_while_up(since);
+            self.say(LinkPhase::Up, words);
             self.progress.waiting("connected", KEEP_ALIVE * 2);
             let mut poll = std::pin::pin!(events.poll());
             let event = loop {
@@ -338,12 +338,12 @@ impl Keeper {
         }
     }
 
-    fn words_while_up(&self) -> String {
+    fn words_while_up(&self, since: Duration) -> String {
         let mut words = String::from("connected");
         if self.settings.config.tls && !self.rim.clock.wall().trusted {
             words += "; the dates of the broker's certificate wait for a trusted clock";
         }
-        if self.streak.suspects_another_client() {
+        if self.rim.now().saturating_sub(since) < STABLE && self.streak.suspects_another_client() {
             words += "; another client seems to use the same client id, which ends this connection again and again: \
                       give each its own client_id";
         }

@@ -10,7 +10,7 @@ use crate::uplink::link::Outcome;
 use crate::uplink::policy;
 
 /// A connection that lived this long proves the broker, and lets the pauses begin anew.
-const STABLE: Duration = Duration::from_secs(60);
+pub(super) const STABLE: Duration = Duration::from_secs(60);
 /// So many alike are a pattern.
 const PATTERN: u32 = 3;
 /// A message no longer than this is not refused for its length: one reading never fills it, so shortening could lose one.

@@ -12,8 +12,10 @@ use crate::config::words;
 /// Most points on the whole gateway.
 const MOST_POINTS: usize = 4096;
 
-/// Keys of the envelope a batch travels in.
-const RESERVED_ALIASES: [&str; 7] = ["t", "b", "m", "e", "s", "q", "u"];
+/// Names that mean something else in the message: keys of the envelope a batch travels in, and what a cloud would take for
+/// the time.
+const RESERVED_ALIASES: [&str; 14] =
+    ["b", "e", "ep", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
 
 const TABLES: [(&str, Table); 4] = [
     ("input", Table::Input),
@@ -143,7 +145,7 @@ fn names(reader: &mut Reader<'_>, slave: &str, context: &mut Context<'_>) -> (St
     };
     let path = reader.path("alias");
     if RESERVED_ALIASES.contains(&alias.as_str()) {
-        let what = format!("\"{alias}\" is a key of the message itself.");
+        let what = format!("\"{alias}\" has a meaning of its own in the message.");
         let remedy = format!("Use a name that is not one of {}.", RESERVED_ALIASES.join(" "));
         reader.problem("alias", what, remedy);
     } else if reader.has("alias") {
@@ -297,4 +299,22 @@ fn routes(reader: &mut Reader<'_>, context: &Context<'_>) -> Vec<String> {
         reader.item_problem("route", name.at, what, remedy + &list);
     }
     routes
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldgate_golioth_proto::rows::validate_alias;
+
+    #[test]
+    fn every_alias_that_the_message_refuses_is_refused_here_already() {
+        for name in super::RESERVED_ALIASES {
+            assert!(validate_alias(name).is_err(), "{name} is refused for nothing");
+        }
+        let letters = 'a'..='z';
+        let all = letters.clone().flat_map(|a| letters.clone().map(move |b| format!("{a}{b}")));
+        for name in letters.clone().map(String::from).chain(all) {
+            let refused = super::RESERVED_ALIASES.contains(&name.as_str());
+            assert_eq!(refused, validate_alias(&name).is_err(), "{name}");
+        }
+    }
 }

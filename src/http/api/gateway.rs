@@ -115,6 +115,8 @@ struct Queue {
     health: &'static str,
     detail: Option<String>,
     epoch: Option<String>,
+    /// By group: what is on disk under this epoch up to here stays accepted, whatever happens.
+    newest_sequences: BTreeMap<String, u64>,
     accepted: u64,
     refused: u64,
     coalesced: u64,
@@ -292,6 +294,7 @@ fn queue(s: &Snapshot) -> Queue {
             Health::Good | Health::DiskFull | Health::ReadOnly => None,
         },
         epoch: status.epoch.map(|epoch| epoch.to_string()),
+        newest_sequences: status.newest_sequences.clone(),
         accepted: status.intake.accepted,
         refused: status.intake.refused,
         coalesced: status.intake.coalesced,

@@ -1,8 +1,9 @@
 //! Finding the one answer that was asked for in whatever a line brings.
 //!
-//! Pure. Modbus RTU numbers nothing: an answer that comes after its time looks like the answer to the next request. So
-//! only a frame whose unit, function and length are those of the request under way, and whose checksum is right, passes;
-//! echoes, noise before and after it, and frames of others are stepped over (Modbus over Serial Line V1.02, 2.5.1).
+//! Pure. Modbus RTU numbers nothing: an answer that comes after its time looks like the answer to the next request.
+//! So only a frame whose unit, function and length are those of the request under way, and whose checksum is right,
+//! passes; echoes, noise before and after it, and frames of others are stepped over (Modbus over Serial Line V1.02,
+//! 2.5.1).
 
 use std::ops::Range;
 
@@ -46,8 +47,8 @@ impl Expected {
     }
 }
 
-/// Whether all that was heard is nobody's fault but others': nothing, the echo of what was `sent`, or complete answers of
-/// other units.
+/// Whether all that was heard is nobody's fault but others': nothing, the echo of what was `sent`, or complete
+/// answers of other units.
 pub(super) fn is_of_others(mut heard: &[u8], sent: &[u8], unit: u8) -> bool {
     if !sent.is_empty() && heard.starts_with(sent) {
         heard = heard.get(sent.len()..).unwrap_or_default();

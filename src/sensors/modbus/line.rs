@@ -1,8 +1,8 @@
 //! A serial line as one request sees it: what was sent, what was heard since, and the answer once it is there.
 //!
-//! [`Line`] stands between the port and the Modbus client, which is thrown away after every failure while the port stays.
-//! The client is shown nothing but the answer to the request under way ([`super::frame`]): bytes of late answers never
-//! reach it. Invariant: everything here is bounded by a frame's length, however much a line babbles.
+//! [`Line`] stands between the port and the Modbus client, which is thrown away after every failure while the port
+//! stays. The client is shown nothing but the answer to the request under way ([`super::frame`]): bytes of late
+//! answers never reach it. Invariant: everything here is bounded by a frame's length, however much a line babbles.
 
 use std::future::poll_fn;
 use std::io;
@@ -26,7 +26,8 @@ pub(super) struct LineTimes {
 }
 
 impl LineTimes {
-    /// A character is 11 bits by the specification. Lines set up with fewer are a little quicker than they are taken to be.
+    /// A character is 11 bits by the specification. Lines set up with fewer are a little quicker than they are
+    /// taken to be.
     pub(super) fn of(bus: &Bus) -> Self {
         let bits = 1 + 8 + u32::from(bus.parity != Parity::None) + u32::from(bus.stop_bits);
         let character = Duration::from_secs(1) * bits.max(11) / bus.baud.max(1);
@@ -178,8 +179,8 @@ impl AsyncWrite for Line {
         }
     }
 
-    /// Nothing to do: what was written is with the kernel. Flushing a serial port means `tcdrain`, which blocks the thread
-    /// until the last bit has left, forever where flow control holds it.
+    /// Nothing to do: what was written is with the kernel. Flushing a serial port means `tcdrain`, which blocks the
+    /// thread until the last bit has left, forever where flow control holds it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -38,6 +38,8 @@ pub(super) struct Polled {
     pub(super) last_answer: Option<Mono>,
     /// The first instant without an answer since the last with one.
     pub(super) silent_since: Option<Duration>,
+    /// What came instead was bytes, but no answer.
+    pub(super) is_garbled: bool,
 }
 
 struct Point {
@@ -99,6 +101,7 @@ impl Polled {
             failures: 0,
             last_answer: None,
             silent_since: None,
+            is_garbled: false,
         })
     }
 
@@ -119,8 +122,8 @@ impl Polled {
         self.points.iter().map(|point| (point.stream, reason)).collect()
     }
 
-    /// Asks everything once, from where the last poll left off, up to the first timeout. The slave may take `patience` to
-    /// begin its first answer and, once it has answered, `timeout` for each further one.
+    /// Asks everything once, from where the last poll left off, up to the first timeout. The slave may take
+    /// `patience` to begin its first answer and, once it has answered, `timeout` for each further one.
     pub(super) async fn ask(
         &mut self,
         port: &mut Port,

@@ -1,8 +1,8 @@
 //! The port of a bus: open or waiting to be opened, and one request at a time on it.
 //!
-//! Invariant: a reply is the answer to the request it is returned for, or says why there is none. Before each request the line
-//! is left to fall quiet; after each failure the Modbus client is made anew, because half of what it holds may be of a
-//! frame that will never be whole.
+//! Invariant: a reply is the answer to the request it is returned for, or says why there is none. Before each
+//! request the line is left to fall quiet; after each failure the Modbus client is made anew, because half of what
+//! it holds may be of a frame that will never be whole.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ pub(super) struct Port {
     open: Option<Open>,
     retry_at: Duration,
     pause: Duration,
-    /// The outage has been logged.
+    /// Why it could not be used last, and whether that outage has been logged.
+    why: String,
     said: bool,
 }
 
@@ -80,7 +81,16 @@ impl Port {
             flow_control: false,
         };
         let retry_at = rim.now();
-        Self { bus: bus.name.clone(), settings, rim, open: None, retry_at, pause: RETRY_FIRST, said: false }
+        Self {
+            bus: bus.name.clone(),
+            settings,
+            rim,
+            open: None,
+            retry_at,
+            pause: RETRY_FIRST,
+            why: String::new(),
+            said: false,
+        }
     }
 
     /// Opens the port if it is not open and its time has come; tells whether that made it open.
@@ -96,7 +106,7 @@ impl Port {
                 true
             }
             Err(error) => {
-                self.try_later(now, &error);
+                self.try_later(now, error.to_string());
                 false
             }
         }
@@ -106,18 +116,19 @@ impl Port {
     pub(super) fn lost(&mut self) -> bool {
         let Some(kind) = self.open.as_ref().and_then(|open| open.line.gone()) else { return false };
         self.open = None;
-        self.try_later(self.rim.now(), &kind);
+        self.try_later(self.rim.now(), format!("it is gone ({kind})"));
         true
     }
 
-    fn try_later(&mut self, now: Duration, why: &dyn std::fmt::Display) {
+    fn try_later(&mut self, now: Duration, why: String) {
         self.retry_at = now + self.pause / 2 + self.rim.random.below(self.pause / 2);
         self.pause = (self.pause * 2).min(RETRY_CAP);
+        self.why = why;
         if !std::mem::replace(&mut self.said, true) {
-            let port = self.settings.path.display();
             tracing::warn!(
-                bus = self.bus, %port, %why,
-                "the port cannot be used; its slaves' instants are gaps until it can. Check cable, adapter and configuration"
+                bus = self.bus,
+                "{}; its slaves' instants are gaps until it can. Check cable, adapter and configuration",
+                self.trouble()
             );
         }
     }
@@ -132,9 +143,9 @@ impl Port {
         self.open.is_none().then_some(self.retry_at)
     }
 
-    /// What it is called.
-    pub(super) fn path(&self) -> std::path::Display<'_> {
-        self.settings.path.display()
+    /// What is wrong with it, in words.
+    pub(super) fn trouble(&self) -> String {
+        format!("the port {} cannot be used: {}", self.settings.path.display(), self.why)
     }
 
     /// Asks once. The slave may take `patience` to begin its answer; what the characters take comes on top.

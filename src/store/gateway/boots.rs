@@ -24,9 +24,8 @@ pub fn time_floor(state_dir: &Path) -> Option<i64> {
 
 /// Begins this boot's row, or continues it when the daemon starts again within one. Returns its number.
 pub(super) fn begin(tx: &Transaction<'_>, boot: BootId, now: Mono, wall: Wall) -> rusqlite::Result<u64> {
-    let known: Option<i64> = tx
-        .query_row("SELECT number FROM boots WHERE boot_id = ?1", [boot.0], |r| r.get(0))
-        .optional()?;
+    let known: Option<i64> =
+        tx.query_row("SELECT number FROM boots WHERE boot_id = ?1", [boot.0], |r| r.get(0)).optional()?;
     let number = match known {
         Some(number) => {
             tx.execute("UPDATE boots SET starts = starts + 1, clean_stop = 0 WHERE number = ?1", [number])?;
@@ -60,7 +59,11 @@ pub(super) fn note(tx: &Transaction<'_>, number: u64, now: Mono, wall: Wall) -> 
         tx.prepare_cached(
             "UPDATE boots SET wall_offset_ms = ?2, wall_uncertainty_ms = ?3 WHERE number = ?1",
         )?
-        .execute((number.cast_signed(), wall.unix_ms.saturating_sub(mono_ms), wall.uncertainty_ms))?;
+        .execute((
+            number.cast_signed(),
+            wall.unix_ms.saturating_sub(mono_ms),
+            wall.uncertainty_ms,
+        ))?;
         // What is certain is the lower end of what the clock allows.
         let certain = wall.unix_ms.saturating_sub(i64::from(wall.uncertainty_ms));
         tx.prepare_cached(

@@ -100,7 +100,9 @@ pub enum Break {
         sequence: u64,
     },
     /// The rows end before the head that is known.
-    #[error("the rows end at {found}, but row {expected} is known to exist: the newest rows were removed or replaced")]
+    #[error(
+        "the rows end at {found}, but row {expected} is known to exist: the newest rows were removed or replaced"
+    )]
     Truncated {
         /// The known head's number.
         expected: u64,
@@ -156,10 +158,7 @@ pub fn follow(head: &mut Head, row: &impl Chained) -> Result<(), Break> {
 ///
 /// # Errors
 /// Where the chain breaks first.
-pub fn verify<'a, R: Chained + 'a>(
-    from: Head,
-    rows: impl IntoIterator<Item = &'a R>,
-) -> Result<Head, Break> {
+pub fn verify<'a, R: Chained + 'a>(from: Head, rows: impl IntoIterator<Item = &'a R>) -> Result<Head, Break> {
     let mut head = from;
     for row in rows {
         follow(&mut head, row)?;

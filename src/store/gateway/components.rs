@@ -119,7 +119,13 @@ pub(super) fn ensure(tx: &Transaction<'_>, at: Stamp, key: &ComponentKey) -> Res
         "INSERT INTO components (device, package, boot, mono_ms, wall_ms) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (device, package) DO NOTHING",
     )?
-    .execute((&key.device, &key.package, at.boot.cast_signed(), at.mono_ms.cast_signed(), at.wall_unix_ms))?;
+    .execute((
+        &key.device,
+        &key.package,
+        at.boot.cast_signed(),
+        at.mono_ms.cast_signed(),
+        at.wall_unix_ms,
+    ))?;
     Ok(())
 }
 
@@ -186,8 +192,7 @@ pub(super) fn set(
     while words.len() > MAX_WORDS {
         words.pop();
     }
-    let transition =
-        (&old.target, old.phase, old.reason) != (&update.target, update.phase, update.reason);
+    let transition = (&old.target, old.phase, old.reason) != (&update.target, update.phase, update.reason);
     let rest = (&old.words, old.progress, old.attempts) != (&words, update.progress, update.attempts);
     if !transition && !rest {
         return Ok(false);
@@ -228,7 +233,8 @@ pub(super) fn set(
     Ok(true)
 }
 
-const COLUMNS: &str = "device, package, version, target, state, reason, words, progress, attempts, boot, mono_ms, wall_ms";
+const COLUMNS: &str =
+    "device, package, version, target, state, reason, words, progress, attempts, boot, mono_ms, wall_ms";
 
 /// The configured components, by device and package.
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Component>> {

@@ -14,10 +14,14 @@ use super::{FileId, Head, log, text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// It is not what a page gave out.
-    #[error("this is not a cursor: it was cut or altered on the way. Send back `next` of the last page as it was, or begin without")]
+    #[error(
+        "this is not a cursor: it was cut or altered on the way. Send back `next` of the last page as it was, or begin without"
+    )]
     Malformed,
     /// It is of another gateway, or of a file this gateway no longer has.
-    #[error("this cursor is of file {theirs}, and this gateway's log is file {ours}: it belongs to another gateway, or this one lost its file. Begin without a cursor")]
+    #[error(
+        "this cursor is of file {theirs}, and this gateway's log is file {ours}: it belongs to another gateway, or this one lost its file. Begin without a cursor"
+    )]
     Foreign {
         /// The file it is of.
         theirs: FileId,
@@ -25,7 +29,9 @@ pub enum CursorError {
         ours: FileId,
     },
     /// The log has not the entry it names.
-    #[error("the log has no such entry at position {position} (any more): it was restored from a snapshot or is a copy that went on elsewhere. Continue from the acknowledged position, or begin without a cursor")]
+    #[error(
+        "the log has no such entry at position {position} (any more): it was restored from a snapshot or is a copy that went on elsewhere. Continue from the acknowledged position, or begin without a cursor"
+    )]
     Diverged {
         /// The position it names.
         position: u64,
@@ -100,4 +106,28 @@ fn prefix(position: Head) -> [u8; 8] {
 fn check(body: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(body));
     [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::gateway::Hash;
+
+    proptest! {
+        #[test]
+        fn every_position_has_one_text_that_reads_back(file: u64, sequence: u64, hash: [u8; 32]) {
+            let position = Head { sequence, hash: Hash(hash) };
+            let written = text(FileId(file), position);
+            let cursor = parse(&written).unwrap();
+            prop_assert_eq!((cursor.file, cursor.sequence), (FileId(file), sequence));
+            prop_assert_eq!(cursor.hash_prefix.as_slice(), &hash[..8]);
+        }
+
+        #[test]
+        fn no_text_is_taken_for_a_cursor_by_accident(written in "\\PC{0,80}|[0-9a-f]{58}|01[0-9a-f]{56}") {
+            prop_assert!(parse(&written).is_none());
+        }
+    }
 }

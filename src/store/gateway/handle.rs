@@ -7,8 +7,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::writer::{Command, GatewayHealth, Writer};
 use super::{
-    Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry, HistoryQuery, Identity,
-    LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice, Source, Upserted, Verified,
+    Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry, HistoryQuery,
+    Identity, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice, Source,
+    Upserted, Verified,
 };
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
@@ -45,10 +46,14 @@ pub struct GatewayStatus {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     /// No room.
-    #[error("the disk is full: gateway.db takes nothing until room is made on the state folder's file system")]
+    #[error(
+        "the disk is full: gateway.db takes nothing until room is made on the state folder's file system"
+    )]
     DiskFull,
     /// The file system is read-only.
-    #[error("the file system is read-only: gateway.db takes nothing until it can be written again. Check the disk's health")]
+    #[error(
+        "the file system is read-only: gateway.db takes nothing until it can be written again. Check the disk's health"
+    )]
     ReadOnly,
     /// The disk or the file failed in some other way.
     #[error("gateway.db does not work ({0}). Check the disk's health; the next request tries again")]
@@ -71,13 +76,16 @@ pub enum GatewayError {
     #[error("a puller is named with 1 to 64 printable ASCII characters without spaces")]
     BadPullerName,
     /// There are as many pullers as may be.
-    #[error("there are {} pullers already; a name that nobody uses any more must be removed first", super::log::MAX_PULLERS)]
+    #[error(
+        "there are {} pullers already; a name that nobody uses any more must be removed first",
+        super::log::MAX_PULLERS
+    )]
     TooManyPullers,
 }
 
 impl Gateway {
     /// Opens the file with its writer on a thread of its own; begins or continues this boot's row. To be opened before
-    /// `queue.db` (see [`super::open`]).
+    /// `queue.db` (see [`super::open`]). `random` gives the ids, should a file have to be made.
     ///
     /// # Errors
     /// A newer release's file, a folder that cannot be written; never damage. Or the system makes no thread.

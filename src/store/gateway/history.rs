@@ -277,9 +277,7 @@ fn newest_of(
         "SELECT sequence, version FROM firmware_history
          WHERE device = ?1 AND component = ?2 AND origin = ?3 ORDER BY sequence DESC LIMIT 1",
     )?
-    .query_row((&key.device, &key.package, origin), |r| {
-        Ok((r.get::<_, i64>(0)?.cast_unsigned(), r.get(1)?))
-    })
+    .query_row((&key.device, &key.package, origin), |r| Ok((r.get::<_, i64>(0)?.cast_unsigned(), r.get(1)?)))
     .optional()
 }
 

@@ -19,6 +19,8 @@ use super::{
 
 /// Most rows a page.
 pub const MAX_PAGE: u32 = 200;
+/// A page ends before it grows beyond about this many bytes of text, but never before its first row.
+pub const MAX_PAGE_BYTES: usize = 128 * 1024;
 /// Transitions and lines kept; older ones are freed, some at a time.
 pub const KEPT: i64 = 4096;
 const FREED_AT_ONCE: i64 = 256;
@@ -215,8 +217,7 @@ pub(super) fn append_line(tx: &Transaction<'_>, context: &Context, line: BoardLi
 
 fn append(tx: &Transaction<'_>, context: &Context, body: LogBody) -> Result<(), Failure> {
     let head = head(tx, context)?;
-    let mut entry =
-        LogEntry { sequence: head.sequence + 1, body, prev_hash: head.hash, hash: head.hash };
+    let mut entry = LogEntry { sequence: head.sequence + 1, body, prev_hash: head.hash, hash: head.hash };
     entry.hash = entry.computed();
     let (mut history, mut journal, mut line) = (None, None, None);
     match &entry.body {
@@ -284,8 +285,9 @@ pub(super) fn page(
     };
     let limit = limit.clamp(1, MAX_PAGE);
     let mut rows = rows(connection, after.sequence, limit + 1)?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
+    let found = rows.len();
+    rows.truncate(fitting(&rows).min(limit as usize));
+    let more = rows.len() < found;
     let next = rows.last().map_or(after, |row| Head { sequence: row.sequence, hash: row.hash });
     Ok(LogPage {
         gateway: context.gateway,
@@ -297,6 +299,22 @@ pub(super) fn page(
         log_head,
         history_head: history::head(connection, context)?,
     })
+}
+
+/// How many of the rows make a page of bearable size.
+fn fitting(rows: &[LogEntry]) -> usize {
+    let mut bytes = 0;
+    let fit = rows.iter().take_while(|row| {
+        bytes += match &row.body {
+            LogBody::Version(entry) => entry.metadata.len(),
+            LogBody::Transition(entry) => entry.detail.len(),
+            LogBody::Line(line) => line.text.len(),
+        };
+        // What surrounds the text of a row: hashes, times, names.
+        bytes += 512;
+        bytes <= MAX_PAGE_BYTES
+    });
+    fit.count().max(1)
 }
 
 /// Rows after a number, oldest first.

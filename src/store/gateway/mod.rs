@@ -151,4 +151,4 @@ pub struct Stamp {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -83,7 +83,7 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
 fn fall_back(opening: &Opening<'_>, damage: Option<String>) -> Result<Opened, OpenError> {
     let OpenOptions { path, snapshot, .. } = opening.options;
     let found = snapshot::inspect(snapshot)?;
-    let lost = matches!(found, Found::Damaged(_)) || damage.is_some() || has_traces(path);
+    let lost = !matches!(found, Found::Missing) || damage.is_some() || has_traces(path);
     // A log without its file would be played into whatever takes the file's place.
     let logs = ["-wal", "-shm"].iter().any(|extra| sqlite::suffixed(path, extra).exists());
     let mut kept = None;
@@ -103,17 +103,20 @@ fn fall_back(opening: &Opening<'_>, damage: Option<String>) -> Result<Opened, Op
     };
     let why_not = match found {
         Found::Whole => {
-            let restored = snapshot::restore(snapshot, path).map_err(|e| unreachable(path, e)).and_then(|()| {
-                sound(path)?;
-                begin(opening, Start::Restored, Some(&story("restored from the snapshot")))
-            });
+            let restored =
+                snapshot::restore(snapshot, path).map_err(|e| unreachable(path, e)).and_then(|()| {
+                    sound(path)?;
+                    begin(opening, Start::Restored, Some(&story("restored from the snapshot")))
+                });
             match restored {
                 Err(OpenError::Damaged { detail, .. }) => {
                     move_aside(opening, path)?;
                     detail
                 }
                 Ok(opened) => {
-                    tracing::warn!("gateway.db was restored from its snapshot; what was written since is lost");
+                    tracing::warn!(
+                        "gateway.db was restored from its snapshot; what was written since is lost"
+                    );
                     return Ok(opened);
                 }
                 other => return other,
@@ -170,13 +173,16 @@ fn sound(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Brings the schema up to date and begins this run, in one transaction after the migrations.
-fn begin(opening: &Opening<'_>, start: Start, story: Option<&serde_json::Value>) -> Result<Opened, OpenError> {
+fn begin(
+    opening: &Opening<'_>,
+    start: Start,
+    story: Option<&serde_json::Value>,
+) -> Result<Opened, OpenError> {
     let path = &opening.options.path;
     let mut connection = sqlite::open_writer(path, schema::KIND)?;
     refuse_newer(&connection, path)?;
-    let migrated: i64 = connection
-        .pragma_query_value(None, "user_version", |r| r.get(0))
-        .map_err(|e| classify(path, &e))?;
+    let migrated: i64 =
+        connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(|e| classify(path, &e))?;
     // A later release migrated it further and says that this one may still use it.
     if migrated <= schema::version() {
         schema::migrations().to_latest(&mut connection).map_err(|e| match e {
@@ -216,9 +222,10 @@ fn begin_in(
         }
     };
     let set = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
-    tx.execute("INSERT INTO meta (key, value) VALUES ('min_reader', ?1) ON CONFLICT (key) DO NOTHING", [
-        schema::READER,
-    ])?;
+    tx.execute(
+        "INSERT INTO meta (key, value) VALUES ('min_reader', ?1) ON CONFLICT (key) DO NOTHING",
+        [schema::READER],
+    )?;
     tx.execute(set, ("written_by", env!("CARGO_PKG_VERSION")))?;
     let boot = boots::begin(tx, opening.boot, opening.now, opening.wall)?;
     let context = Context { gateway, file, boot };
@@ -263,9 +270,8 @@ fn read_ids(connection: &Connection) -> rusqlite::Result<Option<(GatewayId, File
     let gateway: Option<[u8; 16]> = connection
         .query_row("SELECT value FROM meta WHERE key = 'gateway_id'", [], |r| r.get(0))
         .optional()?;
-    let file: Option<i64> = connection
-        .query_row("SELECT value FROM meta WHERE key = 'file_id'", [], |r| r.get(0))
-        .optional()?;
+    let file: Option<i64> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'file_id'", [], |r| r.get(0)).optional()?;
     Ok(gateway.map(GatewayId).zip(file.map(|f| FileId(f.cast_unsigned()))))
 }
 

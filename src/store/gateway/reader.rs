@@ -45,19 +45,13 @@ pub fn history(path: &Path, component: Option<&str>, most: u32) -> Result<Histor
             .query_map((component, most), |row| history::read(row, 0))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         entries.reverse();
-        let mut rows =
-            connection.prepare("SELECT number, wall_offset_ms FROM boots WHERE wall_offset_ms IS NOT NULL")?;
+        let mut rows = connection
+            .prepare("SELECT number, wall_offset_ms FROM boots WHERE wall_offset_ms IS NOT NULL")?;
         let boots = rows
             .query_map([], |r| Ok((r.get::<_, i64>(0)?.cast_unsigned(), r.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         let head = history::head(&connection, &context)?;
-        Ok(Some(HistoryView {
-            gateway: context.gateway,
-            head,
-            total: total.cast_unsigned(),
-            entries,
-            boots,
-        }))
+        Ok(Some(HistoryView { gateway: context.gateway, head, total: total.cast_unsigned(), entries, boots }))
     };
     let damaged = |detail: String| OpenError::Damaged { path: path.to_owned(), detail };
     read().map_err(|e| damaged(e.to_string()))?.ok_or_else(|| damaged("it has no identity".into()))

@@ -247,6 +247,7 @@ CREATE TABLE firmware_log (
     CHECK ((kind = 'transition') = (journal IS NOT NULL)),
     CHECK ((kind = 'line') = (line IS NOT NULL))
 ) STRICT;
+CREATE INDEX firmware_log_freeable ON firmware_log (sequence) WHERE kind <> 'version';
 CREATE TRIGGER firmware_log_only_grows BEFORE INSERT ON firmware_log BEGIN
     SELECT RAISE(ABORT, 'firmware_log: not the next sequence')
         WHERE NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM firmware_log);

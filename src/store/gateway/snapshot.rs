@@ -43,7 +43,8 @@ pub(super) fn restore(snapshot: &Path, path: &Path) -> Result<(), SnapshotError>
 
 fn put(source: &Connection, target: &Path, suffix: &str) -> Result<(), SnapshotError> {
     let beside = sqlite::suffixed(target, suffix);
-    for leftover in [beside.clone(), sqlite::suffixed(&beside, "-journal"), sqlite::suffixed(&beside, "-wal")] {
+    for leftover in [beside.clone(), sqlite::suffixed(&beside, "-journal"), sqlite::suffixed(&beside, "-wal")]
+    {
         match std::fs::remove_file(&leftover) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}

@@ -155,9 +155,7 @@ fn walk_log(connection: &Connection, verified: &mut Verified) -> rusqlite::Resul
     }
     let entries: i64 = connection.query_row("SELECT count(*) FROM firmware_history", [], |r| r.get(0))?;
     if entries.cast_unsigned() != versions {
-        verified
-            .problems
-            .push(format!("the history has {entries} entries, and the log tells of {versions}"));
+        verified.problems.push(format!("the history has {entries} entries, and the log tells of {versions}"));
     }
     Ok(())
 }

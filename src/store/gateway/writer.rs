@@ -14,8 +14,8 @@ use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
-    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice, Stamp,
-    Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
+    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice,
+    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -150,28 +150,18 @@ impl Writer {
         self.status.subscribe()
     }
 
-    /// Carries out `work` in a transaction; on a damaged file, once more on what took its place.
+    /// Carries out a change in a transaction. Whether changes succeed is how the file does.
     fn run<T>(
         &mut self,
         now: Mono,
         wall: Wall,
         work: impl Fn(&Transaction<'_>, &Context, Stamp) -> Result<T, Failure>,
     ) -> Result<T, GatewayError> {
-        let result = match self.once(now, wall, &work) {
-            Err(Failure::Sqlite(error)) if sqlite::is_damage(&error) => {
-                self.connection = None;
-                self.once(now, wall, &work)
-            }
-            other => other,
-        };
-        let answer = result.map_err(|failure| match failure {
-            Failure::Refused(refused) => refused,
-            Failure::Sqlite(error) => sick(&error),
-        });
+        let answer = self.attempt(now, wall, work);
         let health = match &answer {
-            Err(
-                error @ (GatewayError::DiskFull | GatewayError::ReadOnly | GatewayError::Faulty(_)),
-            ) => GatewayHealth::Faulty(error.to_string()),
+            Err(error @ (GatewayError::DiskFull | GatewayError::ReadOnly | GatewayError::Faulty(_))) => {
+                GatewayHealth::Faulty(error.to_string())
+            }
             _ => GatewayHealth::Good,
         };
         if health != self.health {
@@ -179,6 +169,36 @@ impl Writer {
             self.publish();
         }
         answer
+    }
+
+    /// Carries out something that changes nothing.
+    fn read<T>(
+        &mut self,
+        now: Mono,
+        work: impl Fn(&Transaction<'_>, &Context) -> Result<T, Failure>,
+    ) -> Result<T, GatewayError> {
+        self.attempt(now, NO_WALL, |tx, context, _| work(tx, context))
+    }
+
+    /// In a transaction; on a file that turns out damaged, once more on what took its place.
+    fn attempt<T>(
+        &mut self,
+        now: Mono,
+        wall: Wall,
+        work: impl Fn(&Transaction<'_>, &Context, Stamp) -> Result<T, Failure>,
+    ) -> Result<T, GatewayError> {
+        let result = match self.once(now, wall, &work) {
+            Err(Failure::Sqlite(error)) if sqlite::is_damage(&error) => {
+                tracing::error!(%error, "gateway.db turned out damaged while in use");
+                self.connection = None;
+                self.once(now, wall, &work)
+            }
+            other => other,
+        };
+        result.map_err(|failure| match failure {
+            Failure::Refused(refused) => refused,
+            Failure::Sqlite(error) => sick(&error, &self.options.path),
+        })
     }
 
     fn once<T>(
@@ -300,13 +320,11 @@ fn ids_from(seed: [u8; 32], n: u32) -> (GatewayId, FileId) {
     (GatewayId(gateway), FileId(u64::from_be_bytes(file)))
 }
 
-fn sick(error: &rusqlite::Error) -> GatewayError {
-    if sqlite::is_full(error) {
-        GatewayError::DiskFull
-    } else if sqlite::is_read_only(error) {
-        GatewayError::ReadOnly
-    } else {
-        GatewayError::Faulty(error.to_string())
+fn sick(error: &rusqlite::Error, path: &std::path::Path) -> GatewayError {
+    match sqlite::trouble(error, path) {
+        sqlite::Trouble::Full => GatewayError::DiskFull,
+        sqlite::Trouble::ReadOnly => GatewayError::ReadOnly,
+        sqlite::Trouble::Damage | sqlite::Trouble::Fault => GatewayError::Faulty(error.to_string()),
     }
 }
 
@@ -371,9 +389,8 @@ impl Machine for Writer {
                 let _ = reply.send(done);
             }
             Command::Acknowledge { puller, cursor, wall, reply } => {
-                let done = self.run(now, wall, |tx, context, at| {
-                    log::acknowledge(tx, context, at, &puller, &cursor)
-                });
+                let done = self
+                    .run(now, wall, |tx, context, at| log::acknowledge(tx, context, at, &puller, &cursor));
                 if done.is_ok() {
                     self.mark_changed(now);
                 }
@@ -428,34 +445,31 @@ impl Writer {
     fn answer(&mut self, now: Mono, question: Command) {
         match question {
             Command::Components { reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(components::list(tx)?)));
+                let _ = reply.send(self.read(now, |tx, _| Ok(components::list(tx)?)));
             }
             Command::Device { serial, reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(devices::one(tx, &serial)?)));
+                let _ = reply.send(self.read(now, |tx, _| Ok(devices::one(tx, &serial)?)));
             }
             Command::Devices { reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(devices::all(tx)?)));
+                let _ = reply.send(self.read(now, |tx, _| Ok(devices::all(tx)?)));
             }
             Command::History { query, reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(history::page(tx, &query)?)));
+                let _ = reply.send(self.read(now, |tx, _| Ok(history::page(tx, &query)?)));
             }
             Command::VerifyHistory { reply } => {
-                let checked = self.run(now, NO_WALL, |tx, context, _| Ok(verify::check(tx, context)?));
+                let checked = self.read(now, |tx, context| Ok(verify::check(tx, context)?));
                 let _ = reply.send(checked);
             }
             Command::LogPage { after, limit, reply } => {
-                let page = self.run(now, NO_WALL, |tx, context, _| {
-                    log::page(tx, context, after.as_deref(), limit)
-                });
+                let page = self.read(now, |tx, context| log::page(tx, context, after.as_deref(), limit));
                 let _ = reply.send(page);
             }
             Command::Acknowledged { puller, reply } => {
-                let position =
-                    self.run(now, NO_WALL, |tx, context, _| log::acknowledged(tx, context, &puller));
+                let position = self.read(now, |tx, context| log::acknowledged(tx, context, &puller));
                 let _ = reply.send(position);
             }
             Command::TimeFloor { reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(boots::floor(tx)?)));
+                let _ = reply.send(self.read(now, |tx, _| Ok(boots::floor(tx)?)));
             }
             // Everything else changes something and was handled before.
             _ => debug_assert!(false, "a command without a handler"),

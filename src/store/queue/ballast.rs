@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file that holds the room.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ballast {
     path: PathBuf,
     bytes: u64,
@@ -19,6 +19,12 @@ impl Ballast {
     #[must_use]
     pub fn beside(queue_file: &Path, bytes: u64) -> Self {
         Self { path: queue_file.with_file_name("ballast"), bytes }
+    }
+
+    /// How much it holds when it is held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether the whole room is held.

@@ -69,8 +69,8 @@ pub struct Books {
 /// What a transaction changes, so that a failed one changes nothing.
 #[derive(Debug, Default)]
 pub struct Changes {
-    intake: BTreeMap<StreamId, Intake>,
-    accounts: BTreeMap<(DestinationId, StreamId), Account>,
+    pub(super) intake: BTreeMap<StreamId, Intake>,
+    pub(super) accounts: BTreeMap<(DestinationId, StreamId), Account>,
 }
 
 impl Changes {

@@ -63,6 +63,21 @@ impl Totals {
             queued: self.queued + other.queued,
         }
     }
+
+    /// What is left without `other`, which was part of it.
+    #[must_use]
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted.saturating_sub(other.accepted),
+            refused: self.refused.saturating_sub(other.refused),
+            coalesced: self.coalesced.saturating_sub(other.coalesced),
+            missed: self.missed.saturating_sub(other.missed),
+            acknowledged: self.acknowledged.saturating_sub(other.acknowledged),
+            dropped: self.dropped.saturating_sub(other.dropped),
+            set_aside: self.set_aside.saturating_sub(other.set_aside),
+            queued: self.queued.saturating_sub(other.queued),
+        }
+    }
 }
 
 /// How the queue is, after its last commit.
@@ -88,7 +103,7 @@ pub struct QueueStatus {
     pub announced: BTreeSet<DestinationId>,
     /// The end of each class's queue: a destination standing there has nothing to send.
     pub ends: BTreeMap<Class, Position>,
-    /// From the first accept that waited to the end of the sync, last time.
+    /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.
     pub used_bytes: u64,
@@ -186,12 +201,21 @@ impl Queue {
         self.status.clone()
     }
 
-    /// A view of what waits for `destination`.
+    /// A view of what waits for `destination`. Damage it meets is looked into by the writer, which then begins another
+    /// file: [`QueueStatus::generation`] changes, and whoever reads opens another view.
     ///
     /// # Errors
     /// When the file does not read.
     pub fn reader(&self, destination: DestinationId) -> Result<Reader, ReadError> {
-        Reader::open(&self.path, destination)
+        let generation = self.status.borrow().generation;
+        let worker = Arc::downgrade(&self.worker);
+        let report = move |error: &ReadError| {
+            if let Some(worker) = worker.upgrade() {
+                // With no room for it now, the next pick meets the same damage and says so again.
+                let _ = worker.try_send(Command::Damaged { generation, detail: error.to_string() });
+            }
+        };
+        Reader::reporting(&self.path, destination, Box::new(report))
     }
 
     /// The configured streams' numbers, in the order of [`OpenOptions::streams`], with their group's.

@@ -11,10 +11,13 @@
 //! - [`segment`] is the unit on disk, [`cursor`] what a destination has settled of a class, [`books`] the counts.
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
 //! - [`ballast`] is the room that lets a full disk be emptied.
+//! - `damage` says what a damaged file still tells; `bounds` keeps records that grow with every start to a number.
 
 pub mod ballast;
 pub mod books;
+mod bounds;
 pub mod cursor;
+mod damage;
 mod handle;
 pub mod open;
 pub mod reader;

@@ -1,7 +1,8 @@
 //! From whatever state a queue file was left in to a writer that may accept.
 //!
-//! Opening never fails for damage: a damaged file is moved aside, and a new one begins with a statement of what the old
-//! one held as far as anyone could tell. It fails for a newer release's file and for a folder that cannot be written.
+//! Opening never fails for damage: a damaged file is moved aside ([`super::damage`]), and a new one begins with a
+//! statement of what the old one held as far as anyone could tell. It fails for a newer release's file that does not
+//! admit this one, and for a folder that cannot be written. A newer file that does admit this release is used as it is.
 //! Opening reads the small tables and two segments a class, never the backlog: a million queued readings cost nothing.
 
 use std::collections::BTreeMap;
@@ -9,16 +10,18 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::ballast::Ballast;
 use super::books::{Account, Books, Changes};
 use super::cursor::Cursor;
 use super::segment::{self, Position};
-use super::writer::{StreamRow, Writer};
-use super::{DestinationId, Epoch, schema};
+use super::writer::{StreamRow, Writer, write_drop};
+use super::{DestinationId, Epoch, bounds, damage, schema};
 use crate::clock::{BootId, Mono, Wall};
 use crate::reading::{Class, Resolution, StreamId};
-use crate::store::sqlite::{self, OpenError};
+use crate::store::sqlite::{self, Log, OpenError};
 
 /// A stream as the configuration defines it.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,9 @@ pub struct DestinationSpec {
     pub name: String,
 }
 
+/// As many destinations have a number at a time: each is a bit in a segment's routes.
+const DESTINATIONS: u8 = 62;
+
 /// Everything the queue is told at start.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -71,19 +77,31 @@ pub struct OpenOptions {
     pub file_id: u64,
 }
 
-/// Opens the file, or a new one in place of a damaged one.
+/// Opens the file, or a new one in place of a damaged one. Where there is no room even to open, the ballast is released
+/// for it; the writer takes it back before it accepts.
 ///
 /// # Errors
-/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::Setting`].
+/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Setting`].
 pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
-    match begin(&options, now, wall, None, None) {
-        Err(OpenError::Damaged { detail, path }) => {
-            let statement = set_aside_file(&path, &options, &detail)?;
-            begin(&options, now, wall, Some(statement), None)
+    let mut statement = None;
+    let mut begun = begin(&options, now, wall, None, None);
+    // Damage and a full disk may come together, each once.
+    for _ in 0..2 {
+        match begun {
+            Err(OpenError::Damaged { detail, path }) if statement.is_none() => {
+                statement = Some(damage::set_aside(&path, options.epoch, &detail)?);
+            }
+            Err(OpenError::NoRoom { .. }) if options.ballast_bytes > 0 => {
+                Ballast::beside(&options.path, options.ballast_bytes).release();
+            }
+            other => {
+                begun = other;
+                break;
+            }
         }
-        other => other,
+        begun = begin(&options, now, wall, statement.as_deref(), None);
     }
-    .map(|(connection, opened)| Writer::new(connection, options, opened, wall))
+    begun.map(|(connection, opened)| Writer::new(connection, options, opened, now, wall))
 }
 
 /// A new file while the daemon runs, in place of one that turned out damaged: streams and destinations keep their numbers.
@@ -92,7 +110,7 @@ pub(super) fn begin_again(
     kept: &Kept<'_>,
     now: Mono,
     wall: Wall,
-    statement: String,
+    statement: &str,
 ) -> Result<(Connection, Opened), OpenError> {
     begin(options, now, wall, Some(statement), Some(kept))
 }
@@ -103,78 +121,97 @@ pub(super) struct Kept<'a> {
     pub(super) destinations: &'a [(DestinationId, String)],
 }
 
-/// What could still be read of a damaged file, as JSON for the statement.
-pub(super) fn set_aside_file(path: &Path, options: &OpenOptions, detail: &str) -> Result<String, OpenError> {
-    let known = what_was_queued(path);
-    let kept = sqlite::quarantine(path, &options.epoch.to_string())
-        .map_err(|e| OpenError::Unreachable { path: path.to_owned(), detail: e.to_string() })?;
-    tracing::error!(
-        file = %kept.display(), detail,
-        "queue.db is damaged and was moved aside; readings it still held are lost to the cloud unless salvaged from it"
-    );
-    let file = kept.file_name().map(|n| n.to_string_lossy().into_owned());
-    Ok(serde_json::json!({ "file": file, "detail": detail, "queued": known }).to_string())
+/// The same file again, after a file system that took no writes made the writer let go of it: nothing new begins.
+///
+/// # Errors
+/// As [`open`], [`OpenError::Damaged`] included; and [`OpenError::Unreachable`] when it is not there, or another is.
+pub(super) fn resume(
+    options: &OpenOptions,
+    file_id: u64,
+    epoch_number: i64,
+    destinations: &[(DestinationId, String)],
+) -> Result<(Connection, Resumed), OpenError> {
+    let path = &options.path;
+    let unreachable = |detail: &str| OpenError::Unreachable { path: path.clone(), detail: detail.into() };
+    if sqlite::is_fresh(path, schema::KIND)? {
+        return Err(unreachable("the file that was in use is not there any more"));
+    }
+    let mut connection = connect(options)?;
+    let at = |e: Failure| e.at(path);
+    let tx = connection.transaction().map_err(|e| at(e.into()))?;
+    let read = || -> Result<Option<Resumed>, Failure> {
+        let id: i64 = tx.query_row("SELECT value FROM meta WHERE key = 'file_id'", [], |r| r.get(0))?;
+        let newest: (i64, i64) =
+            tx.query_row("SELECT number, epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })?;
+        if id.cast_unsigned() != file_id || newest != (epoch_number, options.epoch.0.cast_signed()) {
+            return Ok(None);
+        }
+        let opening = Opening { tx: &tx, options, now: Mono::default(), kept: None };
+        let next_segment = opening.next_segments()?;
+        let cursors = opening.cursors(destinations, &next_segment)?;
+        Ok(Some(Resumed { books: Books::load(&tx)?, cursors, next_segment }))
+    };
+    let resumed = read().map_err(at)?.ok_or_else(|| unreachable("another file stands in its place"))?;
+    tx.commit().map_err(|e| at(e.into()))?;
+    Ok((connection, resumed))
 }
 
-/// Queued readings per stream by the damaged file's own books; null where even those do not read.
-fn what_was_queued(path: &Path) -> serde_json::Value {
-    let read = || -> rusqlite::Result<serde_json::Value> {
-        let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let books = Books::load(&connection)?;
-        let mut names = BTreeMap::new();
-        let mut rows = connection.prepare("SELECT id, name FROM streams")?;
-        for row in rows.query_map([], |r| Ok((StreamId(r.get(0)?), r.get::<_, String>(1)?)))? {
-            let (id, name) = row?;
-            names.insert(id, name);
-        }
-        let mut queued = serde_json::Map::new();
-        for ((destination, stream), account) in &books.accounts {
-            let intake = books.intake.get(stream).copied().unwrap_or_default();
-            let name = names.get(stream).cloned().unwrap_or_else(|| stream.0.to_string());
-            queued.insert(format!("{}/{name}", destination.0), account.queued(&intake).into());
-        }
-        Ok(queued.into())
-    };
-    read().unwrap_or(serde_json::Value::Null)
+/// What a file says when it is opened again in the same run.
+pub(super) struct Resumed {
+    pub(super) books: Books,
+    pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
+    pub(super) next_segment: BTreeMap<Class, Position>,
 }
 
 fn begin(
     options: &OpenOptions,
     now: Mono,
     wall: Wall,
-    statement: Option<String>,
+    statement: Option<&str>,
     kept: Option<&Kept<'_>>,
 ) -> Result<(Connection, Opened), OpenError> {
-    let mut connection = sqlite::open_writer(&options.path, schema::KIND)?;
-    let damaged = |e: rusqlite::Error| {
-        let (path, detail) = (options.path.clone(), e.to_string());
-        if sqlite::is_damage(&e) {
-            OpenError::Damaged { path, detail }
-        } else {
-            OpenError::Unreachable { path, detail }
-        }
-    };
-    refuse_newer(&connection, &options.path)?;
-    schema::migrations()
-        .to_latest(&mut connection)
-        .map_err(|e| OpenError::Damaged { path: options.path.clone(), detail: e.to_string() })?;
-    sqlite::sync_folder(&options.path)
-        .map_err(|e| OpenError::Unreachable { path: options.path.clone(), detail: e.to_string() })?;
-    let pages = options.max_bytes / u64::from(schema::KIND.page_size);
-    connection
-        .pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))
-        .map_err(damaged)?;
-
-    let tx = connection.transaction().map_err(damaged)?;
-    let opened = Opening { tx: &tx, options, now, kept }.run(wall, statement).map_err(|e| match e {
-        Failure::Sqlite(e) => damaged(e),
-        Failure::Inconsistent(detail) => OpenError::Damaged { path: options.path.clone(), detail },
-    })?;
-    tx.commit().map_err(damaged)?;
+    let path = &options.path;
+    let log = sqlite::log_of(path);
+    if !sqlite::is_fresh(path, schema::KIND)? {
+        refuse_newer(path)?;
+    }
+    let mut connection = connect(options)?;
+    migrate(&mut connection).map_err(|e| e.at(path))?;
+    sqlite::sync_folder(path)
+        .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
+    let tx = connection.transaction().map_err(|e| Failure::from(e).at(path))?;
+    let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, statement).map_err(|e| e.at(path))?;
+    tx.commit().map_err(|e| Failure::from(e).at(path))?;
     Ok((connection, opened))
 }
 
-fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+fn connect(options: &OpenOptions) -> Result<Connection, OpenError> {
+    let connection = sqlite::open_writer(&options.path, schema::KIND)?;
+    let pages = options.max_bytes / u64::from(schema::KIND.page_size);
+    connection
+        .pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))
+        // A log is missing after an unclean stop only if it was lost: whoever lets go leaves it there.
+        .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ()))
+        .map_err(|e| OpenError::from_sqlite(&options.path, &e))?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+    use rusqlite_migration::{Error, MigrationDefinitionError};
+    match schema::migrations().to_latest(connection) {
+        // A newer release's file that admits this one ([`refuse_newer`] has looked): it only ever adds.
+        Ok(()) | Err(Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => Ok(()),
+        Err(Error::RusqliteError { err, .. }) => Err(err.into()),
+        Err(e) => Err(Failure::Inconsistent(e.to_string())),
+    }
+}
+
+/// Read-only, so that a file that is refused is left as it was found.
+fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    // What cannot be read here is judged by the opening that follows.
+    let Ok(connection) = sqlite::open_reader(path) else { return Ok(()) };
     let get = |key: &str| -> Option<rusqlite::types::Value> {
         connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional().ok()?
     };
@@ -193,7 +230,6 @@ fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 /// What [`Writer::new`] starts from.
 pub(super) struct Opened {
     pub(super) epoch_number: i64,
-    pub(super) first_mono: Mono,
     pub(super) file_id: u64,
     pub(super) books: Books,
     pub(super) streams: Vec<StreamRow>,
@@ -201,11 +237,30 @@ pub(super) struct Opened {
     pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
     pub(super) next_segment: BTreeMap<Class, Position>,
     pub(super) previous_epoch: Option<(Epoch, String)>,
+    /// Of every stream the file has ever had.
+    pub(super) classes: BTreeMap<StreamId, Class>,
 }
 
 enum Failure {
     Sqlite(rusqlite::Error),
     Inconsistent(String),
+    /// Not the file's fault.
+    Impossible(String),
+}
+
+impl Failure {
+    fn at(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            // The statements are right: it is the file that lacks what its version says it has.
+            Self::Sqlite(e) if sqlite::is_missing_schema(&e) => {
+                OpenError::Damaged { path, detail: e.to_string() }
+            }
+            Self::Sqlite(e) => OpenError::from_sqlite(&path, &e),
+            Self::Inconsistent(detail) => OpenError::Damaged { path, detail },
+            Self::Impossible(detail) => OpenError::Unreachable { path, detail },
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -223,7 +278,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn run(&self, wall: Wall, statement: Option<String>) -> Result<Opened, Failure> {
+    fn run(&self, wall: Wall, log: Log, statement: Option<&str>) -> Result<Opened, Failure> {
         let file_id = self.meta()?;
         let mut books = Books::load(self.tx)?;
         let previous = self.previous_epoch(&books)?;
@@ -231,15 +286,15 @@ impl Opening<'_> {
             self.new_epoch(wall, previous.as_ref().map(|(_, sequences, _)| sequences.as_str()))?;
         if let Some((number, _, false)) = previous.as_ref().map(|(n, s, clean)| (*n, s, *clean)) {
             self.unclean_stop(number)?;
+            if let Some(detail) = damage::lost_log(log) {
+                self.state("log_lost", &detail, epoch_number)?;
+            }
         }
         if let Some(detail) = statement {
-            self.tx.execute(
-                "INSERT INTO statements (kind, detail, epoch, at_mono_ns) VALUES ('queue_damaged', ?1, ?2, ?3)",
-                (detail, epoch_number, self.now.0.cast_signed()),
-            )?;
+            self.state("queue_damaged", detail, epoch_number)?;
         }
         let next_segment = self.next_segments()?;
-        let destinations = self.destinations(&mut books, epoch_number)?;
+        let (destinations, one_is_gone) = self.destinations(&mut books, epoch_number)?;
         let cursors = self.cursors(&destinations, &next_segment)?;
         let streams = self.streams(&mut books, &destinations)?;
         let previous_epoch = match &previous {
@@ -252,10 +307,10 @@ impl Opening<'_> {
             None => None,
         };
         self.check_ends(&next_segment)?;
-        self.sweep(&destinations, &cursors)?;
+        self.sweep(&destinations, &cursors, one_is_gone)?;
+        bounds::keep(self.tx, epoch_number)?;
         Ok(Opened {
             epoch_number,
-            first_mono: self.now,
             file_id,
             books,
             streams,
@@ -263,7 +318,28 @@ impl Opening<'_> {
             cursors,
             next_segment,
             previous_epoch,
+            classes: self.classes()?,
         })
+    }
+
+    fn state(&self, kind: &str, detail: &str, epoch: i64) -> Result<(), Failure> {
+        self.tx.execute(
+            "INSERT INTO statements (kind, detail, epoch, at_mono_ns) VALUES (?1, ?2, ?3, ?4)",
+            (kind, detail, epoch, self.now.0.cast_signed()),
+        )?;
+        Ok(())
+    }
+
+    fn classes(&self) -> Result<BTreeMap<StreamId, Class>, Failure> {
+        let mut classes = BTreeMap::new();
+        let mut rows = self.tx.prepare("SELECT id, class FROM streams")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let class = Class::from_number(row.get(1)?)
+                .ok_or_else(|| Failure::Inconsistent("a stream of an unknown class".into()))?;
+            classes.insert(StreamId(row.get(0)?), class);
+        }
+        Ok(classes)
     }
 
     fn meta(&self) -> Result<u64, Failure> {
@@ -358,7 +434,12 @@ impl Opening<'_> {
         Ok(next)
     }
 
-    fn destinations(&self, books: &mut Books, epoch: i64) -> Result<Vec<(DestinationId, String)>, Failure> {
+    /// The configured destinations' numbers; and whether one that was there until now is not among them.
+    fn destinations(
+        &self,
+        books: &mut Books,
+        epoch: i64,
+    ) -> Result<(Vec<(DestinationId, String)>, bool), Failure> {
         let mut known: Vec<(u8, String, bool)> = Vec::new();
         let mut rows = self.tx.prepare("SELECT id, name, removed FROM destinations ORDER BY id")?;
         for row in rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))? {
@@ -378,8 +459,11 @@ impl Opening<'_> {
                         .kept
                         .and_then(|kept| kept.destinations.iter().find(|(_, name)| *name == spec.name))
                         .map(|(id, _)| id.0)
-                        .or_else(|| (0..62u8).find(|id| known.iter().all(|(k, ..)| k != id)))
-                        .ok_or_else(|| Failure::Inconsistent("62 destinations have been used".into()))?;
+                        .or_else(|| (0..DESTINATIONS).find(|id| known.iter().all(|(k, ..)| k != id)));
+                    let id = match id {
+                        Some(id) => id,
+                        None => self.forget_removed(&mut known, books)?,
+                    };
                     self.tx
                         .execute("INSERT INTO destinations (id, name) VALUES (?1, ?2)", (id, &spec.name))?;
                     known.push((id, spec.name.clone(), false));
@@ -388,12 +472,32 @@ impl Opening<'_> {
             };
             current.push((DestinationId(id), spec.name.clone()));
         }
+        let mut one_is_gone = false;
         for (id, name, removed) in known {
             if !removed && current.iter().all(|(d, _)| d.0 != id) {
                 self.remove_destination(DestinationId(id), &name, books, epoch)?;
+                one_is_gone = true;
             }
         }
-        Ok(current)
+        Ok((current, one_is_gone))
+    }
+
+    /// Frees the number of a destination that is gone: its books go with it, no segment waits for it any more.
+    fn forget_removed(&self, known: &mut Vec<(u8, String, bool)>, books: &mut Books) -> Result<u8, Failure> {
+        let wanted = |name: &str| self.options.destinations.iter().any(|spec| spec.name == name);
+        let gone = known.iter().position(|(_, name, removed)| *removed && !wanted(name)).ok_or_else(|| {
+            Failure::Impossible(format!(
+                "more than {DESTINATIONS} destinations are configured, or were until now. Remove some and start again"
+            ))
+        })?;
+        let (id, name, _) = known.remove(gone);
+        tracing::warn!(destination = name, "its number is given to another; its closed account is forgotten");
+        for table in ["accounts", "drops", "set_aside", "cursors"] {
+            self.tx.execute(&format!("DELETE FROM {table} WHERE destination = ?1"), [id])?;
+        }
+        self.tx.execute("DELETE FROM destinations WHERE id = ?1", [id])?;
+        books.accounts.retain(|(destination, _), _| destination.0 != id);
+        Ok(id)
     }
 
     /// What was still queued for a destination that is gone is a recorded drop.
@@ -424,11 +528,7 @@ impl Opening<'_> {
             change.ended_at.get_or_insert(intake.accepted);
             if queued > 0 {
                 change.dropped += queued;
-                self.tx.execute(
-                    "INSERT INTO drops (destination, stream, reason, count, at_epoch, at_mono_ns)
-                     VALUES (?1, ?2, 'destination_removed', ?3, ?4, ?5)",
-                    (destination.0, stream.0, queued.cast_signed(), epoch, self.now.0.cast_signed()),
-                )?;
+                write_drop(self.tx, destination, stream, "destination_removed", queued, epoch, self.now)?;
             }
         }
         changes.write(self.tx)?;
@@ -577,14 +677,19 @@ impl Opening<'_> {
         &self,
         destinations: &[(DestinationId, String)],
         cursors: &BTreeMap<(DestinationId, Class), Cursor>,
+        everywhere: bool,
     ) -> Result<(), Failure> {
         for class in Class::ALL {
             let first = Position::first_of(class).segment;
+            let end = first + (1 << 48) - 1;
             let passed: Vec<i64> = destinations
                 .iter()
                 .map(|(d, _)| cursors.get(&(*d, class)).map_or(first, |c| c.position().segment))
                 .collect();
-            let newest = passed.iter().copied().max().unwrap_or(i64::MAX).min(first + (1 << 48) - 1);
+            // Beyond what anybody has passed only a destination that is gone can have left something: the one look at
+            // the whole backlog, and only then.
+            let newest = passed.iter().copied().max().unwrap_or(end);
+            let end = if everywhere { end } else { newest.min(end) };
             let mut condition = String::new();
             for ((destination, _), at) in destinations.iter().zip(&passed) {
                 use std::fmt::Write as _;
@@ -593,7 +698,7 @@ impl Opening<'_> {
             }
             self.tx.execute(
                 &format!("DELETE FROM segments WHERE id >= ?1 AND id < ?2{condition}"),
-                (first, newest),
+                (first, end),
             )?;
         }
         Ok(())

@@ -1,8 +1,12 @@
-//! A destination's view of the queue: its next readings, in the order of acceptance within a class.
+//! A destination's view of the queue: its next readings, in the order of acceptance within a class. Within one commit,
+//! readings that go to the same destinations stand together, so two streams routed differently may change places there;
+//! a stream's own readings never do.
 //!
 //! Read-only, beside the writer. A pick is a bounded step: at most a few segments are decoded, and no transaction outlives
 //! it. What a pick passes over (readings of other destinations, readings settled before a restart) is part of the range
 //! that settling it will settle, so nothing is left behind.
+//!
+//! A reader sees pages that the writer does not look at. Damage it meets it reports, and the writer replaces the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -102,14 +106,34 @@ pub enum ReadError {
     Open(#[from] OpenError),
 }
 
+impl ReadError {
+    /// Whether it is the file that is bad.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Sqlite(e) => sqlite::is_damage(e),
+            Self::Open(e) => matches!(e, OpenError::Damaged { .. }),
+            Self::Damaged { .. } | Self::Dangling { .. } => true,
+        }
+    }
+}
+
+/// Where a reader says that the file is damaged.
+pub(super) type Report = Box<dyn Fn(&ReadError) + Send>;
+
 /// See the module head.
-#[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    report: Option<Report>,
     destination: DestinationId,
     epochs: BTreeMap<i64, EpochInfo>,
     streams: BTreeMap<StreamId, Arc<StreamInfo>>,
     settled: BTreeMap<Class, Cursor>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("destination", &self.destination).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
@@ -120,7 +144,31 @@ impl Reader {
     pub fn open(path: &Path, destination: DestinationId) -> Result<Self, ReadError> {
         let connection = sqlite::open_reader(path)?;
         let settled = load_cursors(&connection, destination)?;
-        Ok(Self { connection, destination, epochs: BTreeMap::new(), streams: BTreeMap::new(), settled })
+        Ok(Self {
+            connection,
+            report: None,
+            destination,
+            epochs: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            settled,
+        })
+    }
+
+    /// As [`Reader::open`]; damage met now or later is told to `report`.
+    pub(super) fn reporting(
+        path: &Path,
+        destination: DestinationId,
+        report: Report,
+    ) -> Result<Self, ReadError> {
+        match Self::open(path, destination) {
+            Ok(reader) => Ok(Self { report: Some(report), ..reader }),
+            Err(error) => {
+                if error.is_damage() {
+                    report(&error);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Where this destination's unsettled readings of `class` begin.
@@ -132,8 +180,18 @@ impl Reader {
     /// Up to `most` readings of `class` from `from` on.
     ///
     /// # Errors
-    /// [`ReadError`]; the caller waits for the writer to notice the damage too.
+    /// [`ReadError`]; where it is damage, the writer has been told and will replace the file.
     pub fn pick(&mut self, class: Class, from: Position, most: usize) -> Result<Picked, ReadError> {
+        let picked = self.pick_rows(class, from, most);
+        if let (Err(error), Some(report)) = (&picked, &self.report)
+            && error.is_damage()
+        {
+            report(error);
+        }
+        picked
+    }
+
+    fn pick_rows(&mut self, class: Class, from: Position, most: usize) -> Result<Picked, ReadError> {
         let mut picked = Picked { rows: Vec::new(), resume: Some(from) };
         let end = Position::first_of(class).segment + (1 << 48) - 1;
         let mut at = from;

@@ -14,7 +14,7 @@
 //! epoch, and through it the boot, is a column beside the body. A body is never changed once written.
 
 use crate::clock::Mono;
-use crate::reading::{Capture, Class, Quality, Sample, StreamId, Value};
+use crate::reading::{Class, Quality, Sample, StreamId, Value};
 
 const VERSION: u8 = 1;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
@@ -45,35 +45,43 @@ pub struct Damaged {
 }
 
 /// Packs captures; reused from commit to commit.
+///
+/// Invariant: `body` ends with a checksum exactly when `sealed`, so that a commit that failed half way leaves every
+/// builder as readable, and as open to more, as one that it never reached.
 #[derive(Debug, Default)]
 pub struct SegmentBuilder {
     body: Vec<u8>,
+    sealed: bool,
     rows: u32,
     last_us: u64,
     first: Option<Mono>,
-    last: Mono,
 }
 
 impl SegmentBuilder {
-    /// Appends the samples of `capture` that `wanted` selects, under `sequence`. Returns how many there were.
-    pub fn push(&mut self, capture: &Capture, sequence: u64, mut wanted: impl FnMut(&Sample) -> bool) -> u32 {
-        let count = capture.samples.iter().filter(|s| wanted(s)).count();
+    /// Appends `samples`, captured at `at`, under `sequence`. Returns how many there were.
+    pub fn push<'a>(
+        &mut self,
+        at: Mono,
+        sequence: u64,
+        samples: impl Iterator<Item = &'a Sample> + Clone,
+    ) -> u32 {
+        let count = samples.clone().count();
         if count == 0 {
             return 0;
         }
+        self.unseal();
         if self.body.is_empty() {
             self.body.push(VERSION);
         }
-        let at_us = capture.at.0 / 1000;
+        let at_us = at.0 / 1000;
         put(&mut self.body, sequence);
         put_signed(&mut self.body, at_us.wrapping_sub(self.last_us).cast_signed());
         put(&mut self.body, count as u64);
-        for sample in capture.samples.iter().filter(|s| wanted(s)) {
+        for sample in samples {
             put_row(&mut self.body, sample);
         }
         self.last_us = at_us;
-        self.first.get_or_insert(capture.at);
-        self.last = capture.at;
+        self.first.get_or_insert(at);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.rows += count;
         count
@@ -85,22 +93,33 @@ impl SegmentBuilder {
         self.rows
     }
 
-    /// Closes the body with its checksum and lends it: rows, first and last capture time, bytes.
-    pub fn finish(&mut self) -> (u32, Mono, Mono, &[u8]) {
-        let crc = CRC.checksum(&self.body);
-        self.body.extend_from_slice(&crc.to_le_bytes());
-        (self.rows, self.first.unwrap_or_default(), self.last, &self.body)
+    /// Bytes so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Closes the body with its checksum and lends it: rows, first capture time, bytes. Without rows there is no body.
+    pub fn finish(&mut self) -> (u32, Mono, &[u8]) {
+        if !self.sealed && self.rows > 0 {
+            let crc = CRC.checksum(&self.body);
+            self.body.extend_from_slice(&crc.to_le_bytes());
+            self.sealed = true;
+        }
+        (self.rows, self.first.unwrap_or_default(), &self.body)
     }
 
     /// Empties it, keeping the allocation.
     pub fn clear(&mut self) {
         self.body.clear();
-        (self.rows, self.last_us, self.first, self.last) = (0, 0, None, Mono::default());
+        (self.sealed, self.rows, self.last_us, self.first) = (false, 0, 0, None);
     }
 
-    /// Takes back the checksum of a [`SegmentBuilder::finish`] whose commit failed.
-    pub fn unfinish(&mut self) {
-        self.body.truncate(self.body.len().saturating_sub(4));
+    fn unseal(&mut self) {
+        if self.sealed {
+            self.body.truncate(self.body.len().saturating_sub(4));
+            self.sealed = false;
+        }
     }
 }
 
@@ -296,7 +315,6 @@ const CLASS_SHIFT: u32 = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::GroupId;
     use proptest::prelude::*;
 
     fn sample() -> impl Strategy<Value = Sample> {
@@ -314,30 +332,30 @@ mod tests {
         })
     }
 
-    fn capture() -> impl Strategy<Value = Capture> {
-        (any::<u32>(), 0u64..1 << 62, prop::collection::vec(sample(), 0..12)).prop_map(
-            |(group, at, samples)| Capture {
-                group: GroupId(group),
-                at: Mono(at / 1000 * 1000),
-                samples,
-                missing: Vec::new(),
-            },
-        )
+    fn instant() -> impl Strategy<Value = (Mono, Vec<Sample>)> {
+        (0u64..1 << 62, prop::collection::vec(sample(), 0..12))
+            .prop_map(|(at, samples)| (Mono(at / 1000 * 1000), samples))
     }
 
     proptest! {
         #[test]
-        fn what_is_packed_is_what_is_read(captures in prop::collection::vec((capture(), any::<u64>()), 1..8)) {
+        fn what_is_packed_is_what_is_read(instants in prop::collection::vec((instant(), any::<u64>()), 1..8),
+            looked_at in any::<u8>(),
+        ) {
             let mut builder = SegmentBuilder::default();
             let mut expected = Vec::new();
-            for (capture, sequence) in &captures {
-                builder.push(capture, *sequence, |_| true);
-                for sample in &capture.samples {
-                    expected.push((*sequence, capture.at, sample.clone()));
+            for (n, ((at, samples), sequence)) in instants.iter().enumerate() {
+                builder.push(*at, *sequence, samples.iter());
+                for sample in samples {
+                    expected.push((*sequence, *at, sample.clone()));
+                }
+                // A commit that failed: the builder is finished, and then more arrives.
+                if looked_at >> (n % 8) & 1 == 1 {
+                    builder.finish();
                 }
             }
             if builder.rows() > 0 {
-                let (count, _, _, body) = builder.finish();
+                let (count, _, body) = builder.finish();
                 prop_assert_eq!(count as usize, expected.len());
                 let read: Result<Vec<_>, _> =
                     rows(body).unwrap().map(|r| r.map(|r| (r.sequence, r.at, r.sample))).collect();
@@ -359,13 +377,23 @@ mod tests {
         fn one_flipped_bit_is_noticed(bit in 0usize..64) {
             let mut builder = SegmentBuilder::default();
             let sample = Sample { stream: StreamId(3), value: Value::Steps(-217), quality: Quality::Good };
-            let capture = Capture { group: GroupId(0), at: Mono(5_000_000), samples: vec![sample], missing: vec![] };
-            builder.push(&capture, 1, |_| true);
-            let mut body = builder.finish().3.to_vec();
+            builder.push(Mono(5_000_000), 1, [sample].iter());
+            let mut body = builder.finish().2.to_vec();
             let byte = (bit / 8) % body.len();
             body[byte] ^= 1 << (bit % 8);
             prop_assert!(rows(&body).is_err());
         }
+    }
+
+    #[test]
+    fn without_rows_there_is_no_body_and_no_stray_checksum() {
+        let mut builder = SegmentBuilder::default();
+        assert_eq!(builder.finish(), (0, Mono::default(), &[][..]));
+        let sample = Sample { stream: StreamId(1), value: Value::Bool(true), quality: Quality::Good };
+        builder.push(Mono(0), 1, [sample].iter());
+        let once = builder.finish().2.to_vec();
+        assert_eq!(builder.finish().2, once, "finished again, it is the same");
+        assert_eq!(rows(&once).unwrap().count(), 1);
     }
 
     #[test]
@@ -374,13 +402,9 @@ mod tests {
         for second in 0..100u64 {
             let sample = Sample { stream: StreamId(1), value: Value::Steps(215), quality: Quality::Good };
             let at = Mono(1_000_000_000 + second * 1_000_000_000);
-            builder.push(
-                &Capture { group: GroupId(0), at, samples: vec![sample], missing: vec![] },
-                second,
-                |_| true,
-            );
+            builder.push(at, second, [sample].iter());
         }
-        let (_, _, _, body) = builder.finish();
+        let (_, _, body) = builder.finish();
         assert!(body.len() <= 1100, "{} bytes", body.len());
     }
 }

@@ -15,6 +15,10 @@ use super::segment::{self, Position};
 use crate::reading::{Class, StreamId};
 use crate::store::sqlite::{self, OpenError};
 
+pub mod detail;
+
+use detail::Detail;
+
 /// What the recount found.
 #[derive(Debug, Default)]
 pub struct Verified {
@@ -28,6 +32,8 @@ pub struct Verified {
     pub intake: Totals,
     /// Gap records, by kind and reason: how many readings; `None` stands for "unknown".
     pub gaps: BTreeMap<(String, String), Option<u64>>,
+    /// The same stream by stream and identity by identity.
+    pub detail: Detail,
     /// Statements of damaged predecessors.
     pub statements: Vec<String>,
     /// Every disagreement, as a sentence. Empty is good.
@@ -86,7 +92,9 @@ impl Recount {
                 None => verified.problems.push("a cursor does not read".into()),
             }
         }
-        Ok(Self { books: Books::load(c)?, names, streams, cursors, queued: BTreeMap::new(), verified })
+        let books = Books::load(c)?;
+        verified.detail = Detail::load(c, &books)?;
+        Ok(Self { books, names, streams, cursors, queued: BTreeMap::new(), verified })
     }
 
     fn integrity(&mut self, c: &Connection) -> rusqlite::Result<()> {
@@ -101,12 +109,13 @@ impl Recount {
     }
 
     fn segments(&mut self, c: &Connection) -> rusqlite::Result<()> {
-        let mut rows = c.prepare("SELECT id, routes, rows, body FROM segments ORDER BY id")?;
+        let mut rows = c.prepare("SELECT id, routes, rows, body, epoch FROM segments ORDER BY id")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             let (id, routes, expected): (i64, i64, u64) =
                 (row.get(0)?, row.get(1)?, row.get::<_, u32>(2)?.into());
             let body = row.get_ref(3)?.as_blob().unwrap_or(&[]);
+            let epoch: i64 = row.get(4)?;
             self.verified.segments += 1;
             let start = Position { segment: id, row: 0 };
             let Some(class) = start.class() else {
@@ -122,7 +131,7 @@ impl Recount {
                             Ok(packed) => {
                                 count += 1;
                                 let position = Position { segment: id, row: packed.index };
-                                for destination in self.names.keys() {
+                                for (destination, (name, _)) in &self.names {
                                     let open = self
                                         .cursors
                                         .get(&(*destination, class))
@@ -132,6 +141,13 @@ impl Recount {
                                             .queued
                                             .entry((*destination, packed.sample.stream))
                                             .or_default() += 1;
+                                        let (stream, sequence) = (packed.sample.stream, packed.sequence);
+                                        self.verified.detail.waits(
+                                            (*destination, name),
+                                            stream,
+                                            epoch,
+                                            sequence,
+                                        );
                                     }
                                 }
                             }
@@ -189,14 +205,18 @@ impl Recount {
                 ));
             }
             let total = self.verified.destinations.entry(name.to_owned()).or_default();
-            *total = total.plus(Totals {
+            let account = Totals {
                 accepted,
                 acknowledged: account.acknowledged,
                 dropped: account.dropped,
                 set_aside: account.set_aside,
                 queued,
                 ..Totals::default()
-            });
+            };
+            *total = total.plus(account);
+            if let Some(stream) = self.verified.detail.streams.get_mut(&stream.0) {
+                stream.accounts.insert(name.to_owned(), account);
+            }
         }
         for ((destination, stream), count) in &self.queued {
             let removed = self.names.get(destination).is_none_or(|(_, removed)| *removed);
@@ -207,6 +227,8 @@ impl Recount {
                 ));
             }
         }
+        let name = |id| self.names.get(&id).map_or_else(|| "?".to_owned(), |(name, _)| name.clone());
+        self.verified.detail.load_set_aside(c, name)?;
         self.producing_side(c)
     }
 

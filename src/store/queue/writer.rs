@@ -6,6 +6,10 @@
 //!
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
+//!
+//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
+//! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,20 +20,28 @@ use tokio::sync::{oneshot, watch};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
-use super::handle::{QueueStatus, Totals};
+use super::handle::QueueStatus;
 use super::open::{OpenOptions, Opened};
-use super::segment::{MAX_ROWS, Position, SegmentBuilder};
+use super::segment::{Position, SegmentBuilder};
 use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
 use crate::clock::{Mono, Wall};
-use crate::reading::{Capture, Class, Sample, StreamId, Value};
+use crate::reading::{Capture, Class, GroupId, StreamId};
+use crate::store::sqlite;
 use crate::store::worker::Machine;
 
 mod commit;
+mod disk;
 mod gaps;
+mod intake;
 mod quota;
+mod recover;
+mod tally;
 
+use disk::Disk;
 use gaps::Gaps;
+use intake::Verdict;
+use tally::Tally;
 
 /// As many rows as this are committed at once, window or not.
 pub const MAX_PENDING_ROWS: u32 = 2048;
@@ -41,6 +53,8 @@ const MAX_PENDING_SETTLEMENTS: usize = 1024;
 const SETTLEMENT_WINDOW: Duration = Duration::from_secs(1);
 /// How long a sick writer waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
+/// The bytes in use are asked of the file after so many commits, and whenever something was freed or may not fit.
+const MEASURE_EVERY: u32 = 32;
 
 /// The readings are on disk, committed and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +86,9 @@ pub enum Refused {
     /// The capture is not one a lane makes: too many samples.
     #[error("a capture of {0} readings at once is refused; at most {MAX_SAMPLES} are taken")]
     TooLarge(usize),
+    /// The capture is of a group that this queue was not opened with.
+    #[error("a capture of group {0} is refused: no configured stream belongs to it")]
+    UnknownGroup(u32),
     /// The writer is gone.
     #[error("the store has stopped")]
     Stopped,
@@ -84,6 +101,7 @@ impl Refused {
             Self::ReadOnly => "read_only",
             Self::Faulty(_) => "disk_fault",
             Self::TooLarge(_) => "too_large",
+            Self::UnknownGroup(_) => "unknown_group",
             Self::Stopped => "stopped",
         }
     }
@@ -135,6 +153,13 @@ pub enum Command {
         /// What it said.
         wall: Wall,
     },
+    /// A reader found the file of this generation damaged. Looked into before anything is done about it.
+    Damaged {
+        /// [`QueueStatus::generation`] of what it read.
+        generation: u32,
+        /// What it met.
+        detail: String,
+    },
     /// Commit whatever waits, and answer when that is done or has failed.
     Flush(oneshot::Sender<Health>),
 }
@@ -156,7 +181,7 @@ pub struct StreamRow {
 #[derive(Debug)]
 pub struct Writer {
     options: OpenOptions,
-    connection: Connection,
+    disk: Disk,
     pub(super) generation: u32,
     epoch_number: i64,
     /// Wall minus monotonic, and its uncertainty, once trusted.
@@ -164,18 +189,25 @@ pub struct Writer {
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
+    /// The place of each stream's group in [`Writer::groups`].
+    group_places: Vec<usize>,
     destinations: Vec<(DestinationId, String)>,
     books: Books,
+    tally: Tally,
     cursors: BTreeMap<(DestinationId, Class), Cursor>,
     next_segment: BTreeMap<Class, Position>,
     previous_epoch: Option<(Epoch, String)>,
     announced: BTreeMap<DestinationId, i64>,
     gaps: Gaps,
     pending: Pending,
+    /// What became of each sample of the capture at hand; kept for its allocation.
+    verdicts: Vec<Verdict>,
     health: Health,
     ballast: Option<Ballast>,
     last_commit: Duration,
     used_bytes: u64,
+    /// Commits since [`Writer::used_bytes`] was asked of the file.
+    unmeasured: u32,
     file_id: u64,
     status: watch::Sender<QueueStatus>,
 }
@@ -196,8 +228,10 @@ struct Pending {
     segments: BTreeMap<(Class, i64), SegmentBuilder>,
     rows: u32,
     captures: Vec<Waiting>,
-    /// Accepted rows by stream, with the newest sequence.
-    intake: BTreeMap<StreamId, (u64, u64)>,
+    /// The streams of all readings in `segments`, capture by capture: what to put on record should the commit fail.
+    streams: Vec<StreamId>,
+    /// By place in [`Writer::streams`]: readings that wait, and the newest sequence any reading was accepted under.
+    intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
     wall: Option<(Mono, Wall)>,
     flushes: Vec<oneshot::Sender<Health>>,
@@ -207,15 +241,20 @@ struct Pending {
 struct Waiting {
     reply: oneshot::Sender<Result<Accepted, Refused>>,
     sequence: u64,
+    /// How many, and so many entries of [`Pending::streams`].
     accepted: u32,
     refused: u32,
     at: Mono,
-    /// What to put on record should the commit fail.
-    streams: Vec<StreamId>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, options: OpenOptions, opened: Opened, wall: Wall) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        options: OpenOptions,
+        opened: Opened,
+        now: Mono,
+        wall: Wall,
+    ) -> Self {
         let ballast =
             (options.ballast_bytes > 0).then(|| Ballast::beside(&options.path, options.ballast_bytes));
         let mut groups: Vec<Group> = Vec::new();
@@ -224,35 +263,49 @@ impl Writer {
                 groups.push(Group { name: stream.group.clone(), next_sequence: 1 });
             }
         }
+        let group_places = opened
+            .streams
+            .iter()
+            .map(|s| groups.iter().position(|g| g.name == s.group).unwrap_or(0))
+            .collect();
         let by_id = opened.streams.iter().enumerate().map(|(n, s)| (s.id, n)).collect();
         let mut writer = Self {
             generation: 0,
             epoch_number: opened.epoch_number,
-            wall_offset: wall.trusted.then(|| (offset_ms(opened.first_mono, wall), wall.uncertainty_ms)),
-            streams: opened.streams,
+            wall_offset: wall.trusted.then(|| (offset_ms(now, wall), wall.uncertainty_ms)),
             by_id,
             groups,
+            group_places,
             destinations: opened.destinations,
+            tally: Tally::of(&opened.books, opened.classes),
             books: opened.books,
             cursors: opened.cursors,
             next_segment: opened.next_segment,
             previous_epoch: opened.previous_epoch,
             announced: BTreeMap::new(),
             gaps: Gaps::default(),
-            pending: Pending::default(),
+            pending: Pending { intake: vec![(0, 0); opened.streams.len()], ..Pending::default() },
+            streams: opened.streams,
+            verdicts: Vec::new(),
             health: Health::Good,
             ballast,
             last_commit: Duration::ZERO,
             used_bytes: 0,
+            unmeasured: 0,
             file_id: opened.file_id,
             status: watch::Sender::new(QueueStatus::default()),
-            connection,
+            disk: Disk::Open(connection),
             options,
         };
         if let Some(ballast) = &writer.ballast
-            && let Err(e) = ballast.take()
+            && let Err(error) = ballast.take()
         {
-            tracing::warn!(error = %e, "no room for the ballast; the disk is nearly full");
+            tracing::warn!(%error, "no room for the ballast");
+            // As after any full disk: nothing is accepted before the room is there again.
+            if sqlite::trouble_of(&error) == sqlite::Trouble::Full {
+                writer.health = Health::DiskFull;
+                writer.pending.retry_at = Some(now);
+            }
         }
         writer.measure();
         writer.publish();
@@ -273,105 +326,15 @@ impl Writer {
 
     /// The numbers this file gives the configured streams, in the order of [`OpenOptions::streams`], and their groups'.
     #[must_use]
-    pub fn stream_ids(&self) -> Vec<(StreamId, crate::reading::GroupId)> {
-        self.streams
-            .iter()
-            .map(|s| {
-                let group = self.groups.iter().position(|g| g.name == s.group).unwrap_or(0);
-                (s.id, crate::reading::GroupId(u32::try_from(group).unwrap_or(0)))
-            })
-            .collect()
+    pub fn stream_ids(&self) -> Vec<(StreamId, GroupId)> {
+        let group = |place: usize| GroupId(u32::try_from(place).unwrap_or(0));
+        self.streams.iter().zip(&self.group_places).map(|(s, place)| (s.id, group(*place))).collect()
     }
 
     /// The destinations' numbers, in the order of [`OpenOptions::destinations`].
     #[must_use]
     pub fn destination_ids(&self) -> &[(DestinationId, String)] {
         &self.destinations
-    }
-
-    fn accept(&mut self, now: Mono, capture: Capture, reply: oneshot::Sender<Result<Accepted, Refused>>) {
-        let Some(group) = self.groups.get_mut(capture.group.0 as usize) else {
-            let _ = reply.send(Err(Refused::TooLarge(capture.samples.len())));
-            return;
-        };
-        let sequence = group.next_sequence;
-        if !crate::sabotage::on("reuse-sequence") || sequence % 7 != 0 {
-            group.next_sequence += 1;
-        }
-        if capture.samples.len() > MAX_SAMPLES || capture.missing.len() > MAX_SAMPLES {
-            let streams: Vec<StreamId> = capture.samples.iter().map(|s| s.stream).collect();
-            self.gaps.refuse(&streams, "too_large", self.epoch_number, sequence, capture.at);
-            let _ = reply.send(Err(Refused::TooLarge(capture.samples.len())));
-            self.open_window(now);
-            return;
-        }
-        let mut waiting =
-            Waiting { reply, sequence, accepted: 0, refused: 0, at: capture.at, streams: Vec::new() };
-        for sample in &capture.samples {
-            match self.unacceptable(sample) {
-                Some(reason) => {
-                    waiting.refused += 1;
-                    self.gaps.refuse(&[sample.stream], reason, self.epoch_number, sequence, capture.at);
-                }
-                None => waiting.streams.push(sample.stream),
-            }
-        }
-        for (stream, reason) in &capture.missing {
-            self.gaps.miss(*stream, reason.name(), self.epoch_number, sequence, capture.at);
-        }
-        let mut at_once = self.pack(&capture, sequence, &mut waiting);
-        at_once |= self.options.commit_window.is_zero() || self.pending.rows >= MAX_PENDING_ROWS;
-        if crate::sabotage::on("answer-before-commit") {
-            let (reply, _) = oneshot::channel();
-            let early = std::mem::replace(&mut waiting.reply, reply);
-            let (accepted, refused) = (waiting.accepted, waiting.refused);
-            let _ = early.send(Ok(Accepted { epoch: self.options.epoch, sequence, accepted, refused }));
-        }
-        self.pending.captures.push(waiting);
-        self.open_window(now);
-        if at_once {
-            self.commit(now);
-        }
-    }
-
-    /// Packs what is acceptable; tells whether a class that does not wait was among it.
-    fn pack(&mut self, capture: &Capture, sequence: u64, waiting: &mut Waiting) -> bool {
-        let mut at_once = false;
-        let (streams, by_id) = (&self.streams, &self.by_id);
-        let row = |sample: &Sample| by_id.get(&sample.stream).and_then(|n| streams.get(*n));
-        let mut kinds: Vec<(Class, i64)> = Vec::with_capacity(1);
-        for sample in &capture.samples {
-            if self.unacceptable(sample).is_none()
-                && let Some(stream) = row(sample)
-            {
-                let kind = (stream.class, stream.routes);
-                if !kinds.contains(&kind) {
-                    kinds.push(kind);
-                }
-                let (count, newest) = self.pending.intake.entry(sample.stream).or_default();
-                *count += 1;
-                *newest = sequence;
-            }
-        }
-        for kind in kinds {
-            at_once |= !kind.0.waits_for_window();
-            let builder = self.pending.segments.entry(kind).or_default();
-            let packed = builder.push(capture, sequence, |sample| {
-                !is_unacceptable_value(&sample.value)
-                    && row(sample).is_some_and(|s| (s.class, s.routes) == kind)
-            });
-            waiting.accepted += packed;
-            self.pending.rows += packed;
-            at_once |= builder.rows() + MAX_SAMPLES as u32 > MAX_ROWS;
-        }
-        at_once
-    }
-
-    fn unacceptable(&self, sample: &Sample) -> Option<&'static str> {
-        if !self.by_id.contains_key(&sample.stream) {
-            return Some("unknown_stream");
-        }
-        is_unacceptable_value(&sample.value).then_some("not_storable")
     }
 
     fn open_window(&mut self, now: Mono) {
@@ -405,60 +368,39 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        let mut totals: BTreeMap<(DestinationId, Class), Totals> = BTreeMap::new();
-        let mut newest: BTreeMap<String, u64> = BTreeMap::new();
-        let mut intake_total = Totals::default();
-        for stream in &self.streams {
-            if let Some(intake) = self.books.intake.get(&stream.id).filter(|i| i.epoch == self.epoch_number) {
-                let sequence = newest.entry(stream.group.clone()).or_default();
-                *sequence = intake.last_sequence.max(*sequence);
+        let (groups, epoch) = (&self.groups, self.epoch_number);
+        self.status.send_modify(|status| {
+            status.generation = self.generation;
+            status.file_id = self.file_id;
+            status.epoch = Some(self.options.epoch);
+            status.health.clone_from(&self.health);
+            self.tally.show(status);
+            for (group, newest) in groups.iter().zip(self.tally.newest(groups.len())) {
+                if *newest == 0 {
+                    status.newest_sequences.remove(&group.name);
+                } else if let Some(shown) = status.newest_sequences.get_mut(&group.name) {
+                    *shown = *newest;
+                } else {
+                    status.newest_sequences.insert(group.name.clone(), *newest);
+                }
             }
-        }
-        for intake in self.books.intake.values() {
-            intake_total.accepted += intake.accepted;
-            intake_total.refused += intake.refused;
-            intake_total.coalesced += intake.coalesced;
-            intake_total.missed += intake.missed;
-        }
-        for ((destination, stream), account) in &self.books.accounts {
-            let class = self.by_id.get(stream).and_then(|n| self.streams.get(*n)).map(|s| s.class);
-            let intake = self.books.intake.get(stream).copied().unwrap_or_default();
-            let total = totals.entry((*destination, class.unwrap_or(Class::Telemetry))).or_default();
-            total.accepted += account.accepted(&intake);
-            total.acknowledged += account.acknowledged;
-            total.dropped += account.dropped;
-            total.set_aside += account.set_aside;
-            total.queued += account.queued(&intake);
-        }
-        let ends = self.next_segment.clone();
-        self.status.send_replace(QueueStatus {
-            generation: self.generation,
-            file_id: self.file_id,
-            epoch: Some(self.options.epoch),
-            health: self.health.clone(),
-            intake: intake_total,
-            totals,
-            newest_sequences: newest,
-            previous_epoch: self.previous_epoch.clone(),
-            announced: self
-                .announced
-                .iter()
-                .filter(|(_, n)| **n == self.epoch_number)
-                .map(|(d, _)| *d)
-                .collect(),
-            ends,
-            last_commit: self.last_commit,
-            used_bytes: self.used_bytes,
-            max_bytes: self.options.max_bytes,
-            commit_window: self.options.commit_window,
+            status.previous_epoch.clone_from(&self.previous_epoch);
+            status.announced.clear();
+            status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
+            status.ends.clone_from(&self.next_segment);
+            status.last_commit = self.last_commit;
+            status.used_bytes = self.used_bytes;
+            status.max_bytes = self.options.max_bytes;
+            status.commit_window = self.options.commit_window;
         });
     }
 
+    /// Asks the file how much of it is in use.
     fn measure(&mut self) {
-        let pragma =
-            |name: &str| -> i64 { self.connection.pragma_query_value(None, name, |r| r.get(0)).unwrap_or(0) };
-        let pages = pragma("page_count") - pragma("freelist_count");
-        self.used_bytes = u64::try_from(pages).unwrap_or(0) * u64::from(schema::KIND.page_size);
+        if let Some(pages) = self.disk.pages() {
+            self.used_bytes = pages.used() * u64::from(schema::KIND.page_size);
+            self.unmeasured = 0;
+        }
     }
 }
 
@@ -467,12 +409,15 @@ impl Machine for Writer {
 
     fn handle(&mut self, now: Mono, command: Command) {
         match command {
-            Command::Accept { capture, reply } => self.accept(now, capture, reply),
+            Command::Accept { capture, reply } => self.accept(now, &capture, reply),
             Command::Settle(settlement) => self.settle(now, settlement),
             Command::WallKnown { at, wall } => {
-                self.pending.wall = Some((at, wall));
-                self.open_window(now);
+                if wall.trusted {
+                    self.pending.wall = Some((at, wall));
+                    self.open_window(now);
+                }
             }
+            Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
             Command::Flush(reply) => {
                 self.pending.flushes.push(reply);
                 self.commit(now);
@@ -492,14 +437,10 @@ impl Machine for Writer {
 
     fn close(&mut self, now: Mono) {
         self.commit(now);
-        if self.health == Health::Good {
-            let closed = self
-                .connection
-                .execute("UPDATE epochs SET clean_stop = 1 WHERE number = ?1", [self.epoch_number])
-                .and_then(|_| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);"));
-            if let Err(error) = closed {
-                tracing::warn!(%error, "the queue could not be closed cleanly; the next start records an unclean stop");
-            }
+        if self.health == Health::Good
+            && let Err(error) = self.disk.close(self.epoch_number)
+        {
+            tracing::warn!(%error, "the queue could not be closed cleanly; the next start records an unclean stop");
         }
     }
 }
@@ -509,15 +450,7 @@ fn offset_ms(at: Mono, wall: Wall) -> i64 {
     wall.unix_ms - i64::try_from(at.ms()).unwrap_or(0)
 }
 
-fn is_unacceptable_value(value: &Value) -> bool {
-    match value {
-        Value::Float(f) => !f.is_finite(),
-        Value::Text(text) => text.len() > Value::MAX_TEXT,
-        Value::Steps(_) | Value::Bool(_) | Value::Absent => false,
-    }
-}
-
-fn write_drop(
+pub(super) fn write_drop(
     tx: &Transaction<'_>,
     destination: DestinationId,
     stream: StreamId,

@@ -155,8 +155,17 @@ pub struct BatchFault {
 pub struct Epoch {
     /// The whole epoch.
     pub epoch: [u8; 8],
-    /// The epoch before and its last sequence by group.
-    pub previous: Option<([u8; 8], Vec<(String, u64)>)>,
+    /// The epoch before, if there was one.
+    pub previous: Option<PreviousEpoch>,
+}
+
+/// How the epoch before ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PreviousEpoch {
+    /// The whole epoch.
+    pub epoch: [u8; 8],
+    /// Its groups and the last sequence of each.
+    pub last_sequences: Vec<(String, u64)>,
 }
 
 /// A correction of rows that were sent with boot time.
@@ -317,10 +326,10 @@ impl Intake {
         match self.epochs.get_mut(&key) {
             // A statement with many groups comes in parts; a copy adds nothing.
             Some(known) if known.epoch == stated.epoch => match (&mut known.previous, stated.previous) {
-                (Some((_, groups)), Some((_, more))) => {
-                    for group in more {
-                        if !groups.contains(&group) {
-                            groups.push(group);
+                (Some(known), Some(more)) => {
+                    for group in more.last_sequences {
+                        if !known.last_sequences.contains(&group) {
+                            known.last_sequences.push(group);
                         }
                     }
                 }

@@ -39,6 +39,12 @@ impl Page {
         (0..64).filter(|slot| self.present >> slot & 1 == 1).zip(&self.cells)
     }
 
+    /// For the promise on memory.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.cells.capacity() * std::mem::size_of::<Cell>()
+    }
+
     fn rank(&self, slot: u32) -> usize {
         (self.present & ((1 << slot) - 1)).count_ones() as usize
     }

@@ -11,6 +11,7 @@
 //! | `o` | a clock statement: Unix milliseconds when the clock of boot `b` stood at zero |
 //! | other | a stream's alias, with its value |
 
+use super::PreviousEpoch;
 use crate::cloud::cbor::{Rest, Undecodable, text};
 use minicbor::Decoder;
 use minicbor::data::Type;
@@ -20,7 +21,7 @@ use std::borrow::Cow;
 #[derive(Debug, PartialEq)]
 pub(super) enum Element<'b> {
     Row { epoch: [u8; 4], sequence: u64, values: Vec<RowValue<'b>> },
-    Epoch { prefix: [u8; 4], epoch: [u8; 8], previous: Option<([u8; 8], Vec<(String, u64)>)> },
+    Epoch { prefix: [u8; 4], epoch: [u8; 8], previous: Option<PreviousEpoch> },
     Clock { epoch: [u8; 4], boot: u64, unix_ms_at_mono_zero: i64, uncertainty_ms: Option<u64> },
 }
 
@@ -192,7 +193,7 @@ impl<'b> Keys<'b> {
                 return Err("an epoch statement with readings");
             }
             let previous = match (self.pe, self.ls) {
-                (Some(previous), Some(last)) => Some((previous, last)),
+                (Some(epoch), Some(last_sequences)) => Some(PreviousEpoch { epoch, last_sequences }),
                 (None, None) => None,
                 _ => return Err("a previous epoch and its last sequences belong together"),
             };

@@ -110,7 +110,7 @@ fn epoch_and_clock_statements_are_kept_and_parts_are_joined() {
     let epoch = &intake.epochs()[&("gw".to_owned(), EPOCH)];
     assert_eq!(epoch.epoch, [0xAB, 0xCD, 0xEF, 1, 2, 3, 4, 5]);
     let groups = vec![("bus".to_owned(), 9), ("mod".to_owned(), 4)];
-    assert_eq!(epoch.previous, Some(([0x11; 8], groups)));
+    assert_eq!(epoch.previous, Some(PreviousEpoch { epoch: [0x11; 8], last_sequences: groups }));
     let clock = &intake.clocks()[0];
     assert_eq!((clock.boot, clock.unix_ms_at_mono_zero, clock.uncertainty_ms), (3, 5000, Some(40)));
 }
@@ -151,13 +151,25 @@ fn a_broken_element_keeps_its_whole_batch_out() {
     assert_eq!((intake.counts().unique, intake.counts().broken), (0, 1));
 }
 
-#[test]
-fn a_million_identities_fit_in_32_mebibytes() {
-    let cell = std::mem::size_of::<Cell>();
+/// Heap of the cells and their pages; a tree's nodes are at least half full.
+fn heap_bytes(intake: &Intake) -> usize {
     let page = std::mem::size_of::<Page>() + std::mem::size_of::<u64>();
-    // A full page's vector has exactly room for 64 cells; a tree's node may be half empty.
-    let per_identity = cell + 2 * page / 64 + 1;
-    assert!(per_identity * 1_000_000 < 32 << 20, "{per_identity} bytes an identity");
+    let of =
+        |track: &Track| -> usize { track.pages.values().map(|cells| 2 * page + cells.heap_bytes()).sum() };
+    intake.tracks.iter().map(of).sum()
+}
+
+#[test]
+fn an_identity_takes_less_than_32_bytes_so_that_a_million_stay_below_32_mebibytes() {
+    let mut intake = Intake::default();
+    for sequence in 0..10_000 {
+        for alias in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            intake.enter_value(0, EPOCH, alias, sequence, &Scalar::Integer(1), 0);
+        }
+    }
+    assert_eq!(intake.counts().unique, 80_000);
+    let each = heap_bytes(&intake) / 80_000;
+    assert!((16..32).contains(&each), "{each} bytes an identity");
 }
 
 proptest! {

@@ -22,20 +22,15 @@ pub(super) async fn list(
     handle.read(|cloud| {
         in_project(cloud, &project)?;
         let fits = |device: &Device| {
-            let has = |name: &str, mut of: Box<dyn FnMut(&str) -> bool + '_>| {
-                params.get(name).is_none_or(|wanted| of(wanted))
+            let has_id = |wanted: &str| device.hardware_ids.iter().any(|id| id == wanted);
+            let mentions = |term: &str| {
+                device.name.contains(term) || device.hardware_ids.iter().any(|id| id.contains(term))
             };
-            has("deviceName", Box::new(|wanted| device.name == wanted))
-                && has("hardwareId", Box::new(|wanted| device.hardware_ids.iter().any(|id| id == wanted)))
-                && has("cohortId", Box::new(|wanted| device.cohort.as_deref() == Some(wanted)))
-                && has("enabled", Box::new(|wanted| wanted == device.enabled.to_string()))
-                && has(
-                    "term",
-                    Box::new(|wanted| {
-                        device.name.contains(wanted)
-                            || device.hardware_ids.iter().any(|id| id.contains(wanted))
-                    }),
-                )
+            params.get("deviceName").is_none_or(|wanted| device.name == wanted)
+                && params.get("hardwareId").is_none_or(has_id)
+                && params.get("cohortId").is_none_or(|wanted| device.cohort.as_deref() == Some(wanted))
+                && params.get("enabled").is_none_or(|wanted| wanted == device.enabled.to_string())
+                && params.get("term").is_none_or(mentions)
                 && params.all("tags").all(|tag| device.tag_ids.iter().any(|id| id == tag))
         };
         let devices = cloud.plane.devices.values().filter(|device| fits(device));

@@ -106,13 +106,33 @@ pub(super) fn segments(request: &IncomingRequest) -> Vec<String> {
     request.path.iter().filter(|segment| !segment.is_empty()).cloned().collect()
 }
 
+/// Why a body is not taken.
+#[derive(Debug)]
+enum Unreadable {
+    /// 4.15: neither CBOR nor JSON.
+    Format,
+    /// 4.00, and what is wrong with it.
+    Malformed(String),
+}
+
+impl From<Unreadable> for Reaction {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::Format => Code::UNSUPPORTED_CONTENT_FORMAT.into(),
+            Unreadable::Malformed(why) => bad_request(&why).into(),
+        }
+    }
+}
+
 /// The body as a value. Without a Content-Format it is read as `otherwise`.
-fn body(request: &IncomingRequest, otherwise: u16) -> Result<Value, Response> {
+fn body(request: &IncomingRequest, otherwise: u16) -> Result<Value, Unreadable> {
     match request.content_format.unwrap_or(otherwise) {
-        format::CBOR => cbor::decode(&request.payload).map_err(|error| bad_request(&error.to_string())),
+        format::CBOR => {
+            cbor::decode(&request.payload).map_err(|error| Unreadable::Malformed(error.to_string()))
+        }
         format::JSON => serde_json::from_slice(&request.payload)
-            .map_err(|error| bad_request(&format!("invalid JSON: {error}"))),
-        _ => Err(Response::new(Code::UNSUPPORTED_CONTENT_FORMAT)),
+            .map_err(|error| Unreadable::Malformed(format!("invalid JSON: {error}"))),
+        _ => Err(Unreadable::Format),
     }
 }
 

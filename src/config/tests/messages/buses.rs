@@ -301,7 +301,7 @@ type = "uint16""#,
             POINT,
             r#"alias = "t""#,
             &[
-                r#"f.toml:14: bus.slave.point.alias: "t" is a key of the message itself. Use a name that is not one of t b m e s q u."#,
+                r#"f.toml:14: bus.slave.point.alias: "t" has a meaning of its own in the message. Use a name that is not one of b e ep ls m o pe q s t time timestamp ts u."#,
             ],
         ),
         (

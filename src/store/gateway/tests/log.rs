@@ -159,6 +159,22 @@ async fn old_lines_are_freed_versions_never_and_a_late_puller_is_told() {
     assert_eq!(gateway.firmware_log_page(Some(&stands), 1).await.unwrap().rows, late.rows);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_of_large_rows_ends_early_and_the_next_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    for n in 0..20 {
+        let detail = serde_json::json!({ "n": n, "text": "x".repeat(15_000) });
+        gateway.record_manifest("gw", n, &detail).await.unwrap();
+    }
+    let pages = pull_all(&gateway, 200).await;
+    assert_eq!(pages.iter().map(|p| p.rows.len()).collect::<Vec<_>>(), [8, 8, 4]);
+    let mut verifier = PullVerifier::new(pages[0].gateway, pages[0].file);
+    for page in &pages {
+        verifier.take(page).unwrap();
+    }
+}
+
 fn fill(folder: &Path, lines: i64) {
     use super::super::{Stamp, log, open, schema};
     let path = OpenOptions::in_folder(folder).path;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{ComponentKey, Gateway, OpenOptions};
 use crate::clock::{BootId, Clock, VirtualClock, Wall};
-use crate::daemon::rim::Entropy;
+use crate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, Rim, SerialStream, UdpTarget};
 
 mod cursors;
 mod log;
@@ -40,11 +40,41 @@ pub(crate) fn clock(boot: u8) -> Arc<dyn Clock> {
 }
 
 /// A gateway on the folder, its writer inline; it must be stopped by whoever wants a clean stop.
-pub(crate) fn open(folder: &Path, boot: u8, seed: u64) -> Gateway {
+pub(crate) fn open(folder: &Path, boot: u8, seed: u8) -> Gateway {
+    open_with(folder, &clock(boot), seed)
+}
+
+pub(crate) fn open_with(folder: &Path, clock: &Arc<dyn Clock>, seed: u8) -> Gateway {
     let (gateway, pump) =
-        Gateway::open_inline(OpenOptions::in_folder(folder), &clock(boot), &Seeded::new(seed)).unwrap();
+        Gateway::open_inline(OpenOptions::in_folder(folder), clock, &Seeded::new(seed.into())).unwrap();
     tokio::spawn(pump);
     gateway
+}
+
+/// A rim without wires, for lanes that need none.
+pub(crate) fn rim(clock: &Arc<dyn Clock>) -> Rim {
+    Rim {
+        clock: Arc::clone(clock),
+        random: Arc::new(Seeded::new(99)),
+        net: Arc::new(NoWires),
+        ports: Arc::new(NoWires),
+    }
+}
+
+#[derive(Debug)]
+struct NoWires;
+
+#[async_trait::async_trait]
+impl Net for NoWires {
+    async fn udp(&self, _: &UdpTarget) -> std::io::Result<Box<dyn Datagrams>> {
+        Err(std::io::ErrorKind::NetworkUnreachable.into())
+    }
+}
+
+impl Ports for NoWires {
+    fn open(&self, _: &PortSettings) -> std::io::Result<Box<dyn SerialStream>> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
 }
 
 pub(crate) fn key(package: &str) -> ComponentKey {

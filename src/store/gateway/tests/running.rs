@@ -38,7 +38,8 @@ async fn a_change_is_in_the_snapshot_seconds_later_and_a_stream_of_changes_waits
 async fn telling_the_time_makes_no_snapshots() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = open(dir.path(), 1, 1);
-    let written = || std::fs::metadata(OpenOptions::in_folder(dir.path()).snapshot).unwrap().modified().unwrap();
+    let written =
+        || std::fs::metadata(OpenOptions::in_folder(dir.path()).snapshot).unwrap().modified().unwrap();
     let before = written();
     for n in 1..200u64 {
         gateway.note_time(Mono(n * 61_000_000_000), WALL).await;
@@ -101,8 +102,7 @@ async fn a_file_found_damaged_while_running_is_replaced_and_the_request_is_answe
 async fn a_real_thread_drives_the_same_writer() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock(1);
-    let gateway =
-        Gateway::open(OpenOptions::in_folder(dir.path()), &clock, &Seeded::new(1)).unwrap();
+    let gateway = Gateway::open(OpenOptions::in_folder(dir.path()), &clock, &Seeded::new(1)).unwrap();
     versions(&gateway, "main", 3).await;
     assert_eq!(gateway.history(Default::default()).await.unwrap().len(), 3);
     gateway.stop();

@@ -25,9 +25,10 @@ fn remote(serial: &str, external_id: &str) -> RemoteDevice {
 async fn a_version_seen_first_is_a_factory_default_and_a_changed_one_was_put_there_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = open(dir.path(), 1, 1);
-    let sources: Vec<_> = [("1.0", Some(Source::FactoryDefault)), ("1.0", None), ("1.1", Some(Source::ManualProvision))]
-        .into_iter()
-        .collect();
+    let sources: Vec<_> =
+        [("1.0", Some(Source::FactoryDefault)), ("1.0", None), ("1.1", Some(Source::ManualProvision))]
+            .into_iter()
+            .collect();
     for (version, expected) in sources {
         let recorded = gateway.observe_version(&key("main"), version).await.unwrap();
         let source = match &recorded {
@@ -38,7 +39,10 @@ async fn a_version_seen_first_is_a_factory_default_and_a_changed_one_was_put_the
     }
     let rows = gateway.history(Default::default()).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!((rows[1].previous_version.as_deref(), rows[1].at.wall_unix_ms), (Some("1.0"), Some(WALL.unix_ms)));
+    assert_eq!(
+        (rows[1].previous_version.as_deref(), rows[1].at.wall_unix_ms),
+        (Some("1.0"), Some(WALL.unix_ms))
+    );
     let device = gateway.device("gw").await.unwrap().unwrap();
     assert_eq!(
         (device.firmware_version.as_deref(), device.firmware_component.as_deref()),

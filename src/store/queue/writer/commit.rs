@@ -6,20 +6,19 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
-use super::super::open::{self, Kept};
 use super::super::segment::{self, PackedRow, Position, SegmentBuilder};
 use super::super::settle::{Outcome, SettledRow, Settlement};
-use super::{Accepted, DestinationId, Health, RETRY, Refused, Writer, offset_ms, write_drop};
-use crate::clock::{Mono, Wall};
-use crate::reading::{Capture, Class, GroupId};
-use crate::store::sqlite;
+use super::gaps::Made;
+use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, offset_ms, write_drop};
+use crate::clock::Mono;
+use crate::reading::{Class, StreamId};
 
 /// What a successful transaction changes in memory.
-struct Done {
+pub(super) struct Done {
     changes: Changes,
     cursors: BTreeMap<(DestinationId, Class), Cursor>,
     next_segment: BTreeMap<Class, Position>,
-    gap_rows: Vec<((crate::reading::StreamId, super::gaps::Kind, &'static str), i64)>,
+    gap_rows: Made,
     announced: Vec<DestinationId>,
 }
 
@@ -27,18 +26,22 @@ impl Writer {
     /// Commits what waits. Afterwards nothing waits but settlements and gaps that the disk would not take.
     pub(super) fn commit(&mut self, now: Mono) {
         if self.nothing_waits() {
+            // A window may have been opened by what is void or was forgotten since; it must not stay open for ever.
+            (self.pending.since, self.pending.settlements_since) = (None, None);
             self.recover(now);
-            self.answer_flushes();
-            return;
-        }
-        if self.health != Health::Good && !self.recover(now) {
+        } else if self.recover(now) {
+            let mut done = self.transact(now);
+            if let Err(error) = &done
+                && self.cure(now, error)
+            {
+                done = self.transact(now);
+            }
+            match done {
+                Ok(done) => self.succeed(now, done),
+                Err(error) => self.fail(now, &error),
+            }
+        } else {
             self.refuse_waiting();
-            self.answer_flushes();
-            return;
-        }
-        match self.transact(now) {
-            Ok(done) => self.succeed(now, done),
-            Err(error) => self.fail(now, &error),
         }
         self.answer_flushes();
         self.publish();
@@ -51,30 +54,40 @@ impl Writer {
             && self.gaps.is_clean()
     }
 
-    fn transact(&mut self, now: Mono) -> rusqlite::Result<Done> {
-        let mut connection = std::mem::replace(&mut self.connection, rusqlite::Connection::open_in_memory()?);
+    pub(super) fn transact(&mut self, now: Mono) -> rusqlite::Result<Done> {
+        let mut connection = self.disk.take()?;
         let result = connection.transaction().and_then(|tx| {
             let done = self.write(&tx, now)?;
             tx.commit()?;
             Ok(done)
         });
-        self.connection = connection;
-        for builder in self.pending.segments.values_mut() {
-            builder.unfinish();
-        }
+        self.disk = super::Disk::Open(connection);
         result
     }
 
     fn write(&mut self, tx: &Transaction<'_>, now: Mono) -> rusqlite::Result<Done> {
         let mut changes = Changes::default();
+        // First what frees room: in a file at its limit the rest needs it.
+        let mut cursors = BTreeMap::new();
+        let mut announced = Vec::new();
+        for settlement in &self.pending.settlements {
+            self.write_settlement(tx, settlement, &mut changes, &mut cursors, now)?;
+            if settlement.announces_epoch && settlement.outcome == Outcome::Acknowledged {
+                tx.execute(
+                    "UPDATE destinations SET announced_epoch = ?2 WHERE id = ?1",
+                    (settlement.destination.0, self.epoch_number),
+                )?;
+                announced.push(settlement.destination);
+            }
+        }
+        self.write_cursors(tx, &cursors)?;
         let mut next_segment = self.next_segment.clone();
         for ((class, routes), builder) in &mut self.pending.segments {
+            // Without routes nobody is to be sent them: accepted and done.
             if builder.rows() == 0 || *routes == 0 {
-                // Nobody is to be sent them: accepted and done. An empty builder has no version byte; finish still appends a checksum that unfinish removes.
-                builder.finish();
                 continue;
             }
-            let (rows, first, _, body) = builder.finish();
+            let (rows, first, body) = builder.finish();
             let place = next_segment.entry(*class).or_insert_with(|| Position::first_of(*class));
             tx.prepare_cached(
                 "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -89,8 +102,11 @@ impl Writer {
             ))?;
             *place = place.next_segment();
         }
-        for (stream, (count, newest)) in &self.pending.intake {
-            let intake = changes.intake(&self.books, *stream);
+        for (stream, (count, newest)) in self.streams.iter().zip(&self.pending.intake) {
+            if *count == 0 {
+                continue;
+            }
+            let intake = changes.intake(&self.books, stream.id);
             intake.accepted += count;
             intake.epoch = self.epoch_number;
             intake.last_sequence = *newest;
@@ -103,19 +119,6 @@ impl Writer {
                 (offset, wall.uncertainty_ms, self.options.boot.0),
             )?;
         }
-        let mut cursors = BTreeMap::new();
-        let mut announced = Vec::new();
-        for settlement in &self.pending.settlements {
-            self.write_settlement(tx, settlement, &mut changes, &mut cursors, now)?;
-            if settlement.announces_epoch && settlement.outcome == Outcome::Acknowledged {
-                tx.execute(
-                    "UPDATE destinations SET announced_epoch = ?2 WHERE id = ?1",
-                    (settlement.destination.0, self.epoch_number),
-                )?;
-                announced.push(settlement.destination);
-            }
-        }
-        self.write_cursors(tx, &cursors)?;
         changes.write(tx)?;
         Ok(Done { changes, cursors, next_segment, gap_rows, announced })
     }
@@ -141,18 +144,24 @@ impl Writer {
             );
             return Ok(());
         }
+        let mut counts: BTreeMap<StreamId, u64> = BTreeMap::new();
         for row in &fresh {
-            let account = changes.account(&self.books, settlement.destination, row.stream);
+            *counts.entry(row.stream).or_default() += 1;
+        }
+        for (stream, count) in counts {
+            let account = changes.account(&self.books, settlement.destination, stream);
             match &settlement.outcome {
-                Outcome::Acknowledged => account.acknowledged += 1,
+                Outcome::Acknowledged => account.acknowledged += count,
                 Outcome::Dropped(reason) => {
-                    account.dropped += 1;
-                    write_drop(tx, settlement.destination, row.stream, reason, 1, self.epoch_number, now)?;
+                    account.dropped += count;
+                    write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
                 }
-                Outcome::SetAside(reason) => {
-                    account.set_aside += 1;
-                    self.write_set_aside(tx, settlement.destination, *row, reason, now)?;
-                }
+                Outcome::SetAside(_) => account.set_aside += count,
+            }
+        }
+        if let Outcome::SetAside(reason) = &settlement.outcome {
+            for row in fresh {
+                self.write_set_aside(tx, settlement.destination, row, reason, now)?;
             }
         }
         Ok(())
@@ -171,16 +180,15 @@ impl Writer {
                 Ok((r.get(0)?, r.get(1)?))
             })
             .optional()?;
-        let Some((epoch, body)) = found else { return Ok(()) };
+        // A body that does not read leaves an empty one behind: the reading is counted, and seen to be unreadable.
+        let (epoch, body) = found.unwrap_or((self.epoch_number, Vec::new()));
         let packed: Option<PackedRow> = segment::rows(&body)
             .ok()
             .and_then(|rows| rows.flatten().find(|packed| packed.index == row.position.row));
-        let Some(packed) = packed else { return Ok(()) };
+        let (sequence, at) = packed.as_ref().map_or((0, Mono::default()), |p| (p.sequence, p.at));
         let mut one = SegmentBuilder::default();
-        let (sequence, at) = (packed.sequence, packed.at);
-        let capture = Capture { group: GroupId(0), at, samples: vec![packed.sample], missing: Vec::new() };
-        one.push(&capture, sequence, |_| true);
-        let (_, _, _, one) = one.finish();
+        one.push(at, sequence, packed.iter().map(|p| &p.sample));
+        let (_, _, one) = one.finish();
         tx.execute(
             "INSERT INTO set_aside (destination, stream, epoch, sequence, mono_ns, body, reason, at_mono_ns)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -229,19 +237,19 @@ impl Writer {
             return Ok(());
         }
         let mut behind = 0i64;
-        let mut slowest = to;
+        let mut straddled = false;
         for (destination, _) in &self.destinations {
             let key = (*destination, class);
             if let Some(cursor) = moved.get(&key).or_else(|| self.cursors.get(&key)) {
                 let at = cursor.position().segment;
                 if at < to {
                     behind |= destination.bit();
-                    slowest = slowest.min(at);
+                    straddled |= at > from;
                 }
             }
         }
-        // Common case first: nobody is behind, or those behind are behind all of it.
-        if behind == 0 || slowest <= from {
+        // Common case first: whoever is behind is behind all of it.
+        if !straddled {
             tx.prepare_cached("DELETE FROM segments WHERE id >= ?1 AND id < ?2 AND routes & ?3 = 0")?
                 .execute((from, to, behind))?;
             return Ok(());
@@ -261,7 +269,13 @@ impl Writer {
         Ok(())
     }
 
-    fn succeed(&mut self, now: Mono, done: Done) {
+    pub(super) fn succeed(&mut self, now: Mono, done: Done) {
+        self.tally.apply(&self.books, &done.changes, &self.destinations);
+        for (group, (count, newest)) in self.group_places.iter().zip(&self.pending.intake) {
+            if *count > 0 {
+                self.tally.accepted(*group, *newest);
+            }
+        }
         done.changes.apply(&mut self.books);
         self.cursors.extend(done.cursors);
         self.next_segment = done.next_segment;
@@ -273,8 +287,9 @@ impl Writer {
             self.wall_offset = Some((offset_ms(at, wall), wall.uncertainty_ms));
         }
         self.last_commit = self.pending.since.map_or(self.last_commit, |since| now.since(since));
+        let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
-        self.clear_pending();
+        self.pending.settlements_since = None;
         self.health = Health::Good;
         self.pending.retry_at = None;
         for waiting in self.pending.captures.drain(..) {
@@ -287,158 +302,30 @@ impl Writer {
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.
             let _ = waiting.reply.send(Ok(accepted));
         }
-        self.measure();
+        let written = self.clear_waiting();
+        self.used_bytes += written;
+        self.unmeasured += 1;
+        if freed || self.unmeasured >= MEASURE_EVERY || self.is_over_quota() {
+            self.measure();
+        }
         self.keep_quota(now);
     }
 
-    fn clear_pending(&mut self) {
+    /// Empties what waited to be accepted, keeping every allocation. Returns how many bytes it was.
+    pub(super) fn clear_waiting(&mut self) -> u64 {
+        let mut bytes = 0;
         for builder in self.pending.segments.values_mut() {
+            bytes += builder.bytes() as u64;
             builder.clear();
         }
-        self.pending.intake.clear();
+        for (count, _) in &mut self.pending.intake {
+            *count = 0;
+        }
+        self.pending.captures.clear();
+        self.pending.streams.clear();
         self.pending.rows = 0;
         self.pending.since = None;
-        self.pending.settlements_since = None;
-    }
-
-    fn fail(&mut self, now: Mono, error: &rusqlite::Error) {
-        tracing::error!(%error, "a commit failed");
-        if sqlite::is_damage(error) && self.replace_damaged(now, &error.to_string()) {
-            // The captures that wait are whole: the new file takes them.
-            match self.transact(now) {
-                Ok(done) => return self.succeed(now, done),
-                Err(error) => self.health = Health::Faulty(error.to_string()),
-            }
-        } else if sqlite::is_full(error) {
-            self.health = Health::DiskFull;
-            if let Some(ballast) = &self.ballast {
-                ballast.release();
-            }
-        } else if sqlite::is_read_only(error) {
-            self.health = Health::ReadOnly;
-        } else {
-            self.health = Health::Faulty(error.to_string());
-        }
-        self.refuse_waiting();
-        self.pending.retry_at = Some(now.plus(RETRY));
-        if self.health == Health::DiskFull {
-            // Settlements free room; in the ballast's place there is some.
-            self.settle_without_accepting(now);
-        }
-    }
-
-    fn refuse_waiting(&mut self) {
-        let refusal = match &self.health {
-            Health::Good => return,
-            Health::DiskFull => Refused::DiskFull,
-            Health::ReadOnly => Refused::ReadOnly,
-            Health::Faulty(detail) => Refused::Faulty(detail.clone()),
-        };
-        for waiting in std::mem::take(&mut self.pending.captures) {
-            self.gaps.refuse(
-                &waiting.streams,
-                refusal.reason(),
-                self.epoch_number,
-                waiting.sequence,
-                waiting.at,
-            );
-            let _ = waiting.reply.send(Err(refusal.clone()));
-        }
-        let settlements_since = self.pending.settlements_since;
-        self.clear_pending();
-        self.pending.settlements_since = settlements_since;
-        self.publish();
-    }
-
-    /// Runs what makes room while nothing is accepted.
-    pub(super) fn settle_without_accepting(&mut self, now: Mono) {
-        match self.transact(now) {
-            Ok(done) => {
-                let health = self.health.clone();
-                self.succeed(now, done);
-                self.health = health;
-                self.pending.retry_at = Some(now.plus(RETRY));
-            }
-            Err(error) => tracing::warn!(%error, "no room even to settle; waiting"),
-        }
-    }
-
-    /// Tries to leave a sick state. Accepting resumes only with the ballast back in its place.
-    fn recover(&mut self, now: Mono) -> bool {
-        if self.health == Health::Good {
-            return true;
-        }
-        if self.pending.retry_at.is_some_and(|at| now < at) {
-            return false;
-        }
-        self.pending.retry_at = Some(now.plus(RETRY));
-        if self.health == Health::DiskFull {
-            self.make_room(now);
-            if let Some(ballast) = &self.ballast
-                && let Err(error) = ballast.take()
-            {
-                tracing::debug!(%error, "still no room for the ballast");
-                return false;
-            }
-        }
-        let probe = self.connection.execute(
-            "INSERT INTO meta (key, value) VALUES ('probe', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1",
-            [now.0.cast_signed()],
-        );
-        match probe {
-            Ok(_) => {
-                tracing::info!(was = self.health.name(), "the disk takes writes again");
-                self.health = Health::Good;
-                self.pending.retry_at = None;
-                self.publish();
-                true
-            }
-            Err(error) => {
-                if sqlite::is_full(&error)
-                    && let Some(ballast) = &self.ballast
-                {
-                    ballast.release();
-                }
-                false
-            }
-        }
-    }
-
-    /// Moves the damaged file aside and begins another under the same epoch and stream numbers.
-    fn replace_damaged(&mut self, now: Mono, detail: &str) -> bool {
-        let Ok(empty) = rusqlite::Connection::open_in_memory() else { return false };
-        drop(std::mem::replace(&mut self.connection, empty));
-        let path = self.options.path.clone();
-        let wall = match self.wall_offset {
-            Some((offset, uncertainty_ms)) => {
-                Wall { unix_ms: offset + i64::try_from(now.ms()).unwrap_or(0), uncertainty_ms, trusted: true }
-            }
-            None => Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false },
-        };
-        let begun = open::set_aside_file(&path, &self.options, detail).and_then(|statement| {
-            self.options.epoch = self.options.epoch.successor(self.options.file_id);
-            self.options.file_id = self.options.epoch.successor(0).0;
-            let kept = Kept { streams: &self.streams, destinations: &self.destinations };
-            open::begin_again(&self.options, &kept, now, wall, statement)
-        });
-        match begun {
-            Ok((connection, opened)) => {
-                self.connection = connection;
-                self.generation += 1;
-                self.epoch_number = opened.epoch_number;
-                self.books = opened.books;
-                self.cursors = opened.cursors;
-                self.next_segment = opened.next_segment;
-                self.file_id = opened.file_id;
-                self.pending.settlements.clear();
-                self.gaps.forget_rows();
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "no new queue file can be made");
-                false
-            }
-        }
+        bytes
     }
 
     fn answer_flushes(&mut self) {

@@ -2,11 +2,14 @@
 //!
 //! A range is of one stream, kind and reason within one epoch. It grows with each further reading of the same fate, also
 //! across readings that were accepted in between: the count says how many were lost, first and last say when and where
-//! to look. So a stream has at most one record a (kind, reason) and epoch, however badly it does.
+//! to look. So a stream has at most one record a (kind, reason) and epoch, however badly it does; older epochs' records
+//! are folded by [`super::super::bounds`].
+//!
+//! Invariant: a range's count is what its row in the file says plus what is unbooked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::super::books::{Books, Changes};
 use crate::clock::Mono;
@@ -29,6 +32,9 @@ impl Kind {
 
 type Key = (StreamId, Kind, &'static str);
 
+/// New records and their row numbers.
+pub(super) type Made = Vec<(Key, i64)>;
+
 #[derive(Clone, Debug)]
 struct Range {
     row: Option<i64>,
@@ -40,13 +46,11 @@ struct Range {
     last: Mono,
 }
 
-/// The ranges of this epoch, and which of them have changes to write.
+/// The ranges of this epoch, and how much of each is not yet in the file.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     ranges: BTreeMap<Key, Range>,
-    changed: BTreeSet<Key>,
-    /// Counts not yet in the books.
-    unbooked: BTreeMap<(StreamId, Kind), u64>,
+    unbooked: BTreeMap<Key, u64>,
 }
 
 impl Gaps {
@@ -58,32 +62,21 @@ impl Gaps {
         sequence: u64,
         at: Mono,
     ) {
-        self.add(stream, Kind::Missed, reason, epoch, sequence, at);
+        self.add((stream, Kind::Missed, reason), epoch, sequence, at);
     }
 
     pub(super) fn refuse(
         &mut self,
-        streams: &[StreamId],
+        stream: StreamId,
         reason: &'static str,
         epoch: i64,
         sequence: u64,
         at: Mono,
     ) {
-        for stream in streams {
-            self.add(*stream, Kind::Refused, reason, epoch, sequence, at);
-        }
+        self.add((stream, Kind::Refused, reason), epoch, sequence, at);
     }
 
-    fn add(
-        &mut self,
-        stream: StreamId,
-        kind: Kind,
-        reason: &'static str,
-        epoch: i64,
-        sequence: u64,
-        at: Mono,
-    ) {
-        let key = (stream, kind, reason);
+    fn add(&mut self, key: Key, epoch: i64, sequence: u64, at: Mono) {
         let range = self.ranges.entry(key).or_insert(Range {
             row: None,
             epoch,
@@ -96,12 +89,11 @@ impl Gaps {
         range.last_sequence = sequence;
         range.last = at;
         range.count += 1;
-        self.changed.insert(key);
-        *self.unbooked.entry((stream, kind)).or_default() += 1;
+        *self.unbooked.entry(key).or_default() += 1;
     }
 
     pub(super) fn is_clean(&self) -> bool {
-        self.changed.is_empty()
+        self.unbooked.is_empty()
     }
 
     /// Writes what changed. Returns the row numbers of new records, to be remembered once the transaction is committed.
@@ -110,9 +102,14 @@ impl Gaps {
         tx: &Transaction<'_>,
         books: &Books,
         changes: &mut Changes,
-    ) -> rusqlite::Result<Vec<(Key, i64)>> {
+    ) -> rusqlite::Result<Made> {
         let mut made = Vec::new();
-        for key in &self.changed {
+        for (key, count) in &self.unbooked {
+            let intake = changes.intake(books, key.0);
+            match key.1 {
+                Kind::Missed => intake.missed += count,
+                Kind::Refused => intake.refused += count,
+            }
             let Some(range) = self.ranges.get(key) else { continue };
             match range.row {
                 Some(row) => {
@@ -146,40 +143,75 @@ impl Gaps {
                 }
             }
         }
-        for ((stream, kind), count) in &self.unbooked {
-            let intake = changes.intake(books, *stream);
-            match kind {
-                Kind::Missed => intake.missed += count,
-                Kind::Refused => intake.refused += count,
-            }
-        }
         Ok(made)
     }
 
     /// The transaction that [`Gaps::write`] wrote into is committed.
-    pub(super) fn written(&mut self, made: Vec<(Key, i64)>) {
+    pub(super) fn written(&mut self, made: Made) {
         for (key, row) in made {
             if let Some(range) = self.ranges.get_mut(&key) {
                 range.row = Some(row);
             }
         }
-        self.changed.clear();
         self.unbooked.clear();
     }
 
-    /// Another file, another set of records; what was not yet written is kept for it.
-    pub(super) fn forget_rows(&mut self) {
+    /// Another file, another set of records, another epoch: only what was not yet written is carried into it.
+    pub(super) fn begin_again(&mut self, epoch: i64) {
+        let unbooked = &self.unbooked;
         self.ranges.retain(|key, range| {
-            range.row = None;
-            self.changed.contains(key)
-        });
-        // Ranges partly written to the old file carry only what is still unbooked into the new one.
-        for ((stream, kind), count) in &self.unbooked {
-            for (key, range) in &mut self.ranges {
-                if key.0 == *stream && key.1 == *kind {
-                    range.count = range.count.min(*count);
-                }
+            let Some(count) = unbooked.get(key) else { return false };
+            if range.count > *count {
+                // What came before is told by the file that was moved aside.
+                (range.first_sequence, range.first) = (range.last_sequence, range.last);
             }
+            *range = Range { row: None, epoch, count: *count, ..range.clone() };
+            true
+        });
+    }
+
+    /// The same file, opened again: what it has is booked, whatever its last commit was answered with. `landed` are
+    /// readings, by stream, that were answered as refused and are on disk all the same; they are refused no more.
+    pub(super) fn resume(
+        &mut self,
+        connection: &Connection,
+        epoch: i64,
+        landed: &BTreeMap<StreamId, u64>,
+    ) -> rusqlite::Result<()> {
+        let mut booked: BTreeMap<(u32, String, String), (i64, u64)> = BTreeMap::new();
+        let mut rows = connection.prepare(
+            "SELECT stream, kind, reason, id, count FROM gaps WHERE epoch = ?1 AND stream IS NOT NULL",
+        )?;
+        let mut rows = rows.query([epoch])?;
+        while let Some(row) = rows.next()? {
+            let count: Option<i64> = row.get(4)?;
+            let key = (row.get(0)?, row.get(1)?, row.get(2)?);
+            booked.insert(key, (row.get(3)?, count.unwrap_or(0).cast_unsigned()));
         }
+        let mut landed = landed.clone();
+        self.unbooked.clear();
+        self.ranges.retain(|key, range| {
+            let in_file = booked.get(&(key.0.0, key.1.name().to_owned(), key.2.to_owned()));
+            let (row, count) = in_file.map_or((None, 0), |(row, count)| (Some(*row), *count));
+            range.row = row;
+            let mut unbooked = range.count.saturating_sub(count);
+            if key.1 == Kind::Refused
+                && DISK_REASONS.contains(&key.2)
+                && let Some(left) = landed.get_mut(&key.0)
+            {
+                let taken_back = unbooked.min(*left);
+                *left -= taken_back;
+                unbooked -= taken_back;
+                range.count -= taken_back;
+            }
+            if unbooked > 0 {
+                self.unbooked.insert(*key, unbooked);
+            }
+            range.count > 0
+        });
+        Ok(())
     }
 }
+
+/// The reasons by which readings are refused that were good in themselves.
+const DISK_REASONS: [&str; 3] = ["disk_full", "read_only", "disk_fault"];

@@ -6,10 +6,13 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
+use super::super::schema;
 use super::super::segment::{self, Position};
+use super::disk::{self, Disk};
 use super::{DestinationId, Writer, write_drop};
 use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
+use crate::store::sqlite;
 
 /// Given up in this order when room is short. Alarms never are.
 const GIVEN_UP: [Class; 4] = [Class::Diagnostics, Class::Telemetry, Class::State, Class::Event];
@@ -17,67 +20,114 @@ const GIVEN_UP: [Class; 4] = [Class::Diagnostics, Class::Telemetry, Class::State
 const HIGH_SIXTEENTHS: u64 = 14;
 /// At most so many segments in one step, so that a step stays short.
 const STEP: usize = 64;
+/// More than is wanted is freed, for the log of what frees it.
+const MARGIN_PAGES: u64 = 512;
 
 impl Writer {
+    pub(super) fn is_over_quota(&self) -> bool {
+        self.used_bytes > self.options.max_bytes / 16 * HIGH_SIXTEENTHS
+    }
+
     /// Drops the oldest when the quota is nearly reached.
     pub(super) fn keep_quota(&mut self, now: Mono) {
-        if self.used_bytes > self.options.max_bytes / 16 * HIGH_SIXTEENTHS {
+        if self.is_over_quota() {
             self.give_up_oldest(now, "quota");
         }
     }
 
-    /// Drops the oldest because the disk has no room at all.
-    pub(super) fn make_room(&mut self, now: Mono) {
-        self.give_up_oldest(now, "disk_full");
+    /// Drops the oldest until what waits has room below the file's limit. Tells whether there is more room than before.
+    pub(super) fn make_room_in_quota(&mut self, now: Mono) -> bool {
+        let mut made = false;
+        while self.is_at_limit() && self.give_up_oldest(now, "quota") > 0 {
+            made = true;
+        }
+        made
     }
 
-    fn give_up_oldest(&mut self, now: Mono, reason: &'static str) {
-        let Ok(placeholder) = rusqlite::Connection::open_in_memory() else { return };
-        let mut connection = std::mem::replace(&mut self.connection, placeholder);
+    /// Drops the oldest where giving the file's room back would make `wanted` bytes free on the disk; where it would
+    /// not (somebody else has filled it) nothing is dropped for nothing.
+    pub(super) fn make_room_on_disk(&mut self, now: Mono, wanted: u64) -> bool {
+        let Some(free) = sqlite::free_bytes(&self.options.path) else { return false };
+        let page = u64::from(schema::KIND.page_size);
+        let wanted_pages = wanted.saturating_sub(free).div_ceil(page) + MARGIN_PAGES;
+        let Ok(given) = self.given_up_at_most() else { return false };
+        if given / page < wanted_pages {
+            return false;
+        }
+        let before = self.disk.pages().map_or(0, |pages| pages.used());
+        loop {
+            let freed = before.saturating_sub(self.disk.pages().map_or(before, |pages| pages.used()));
+            if freed >= wanted_pages {
+                return true;
+            }
+            if self.give_up_oldest(now, "disk_full") == 0 {
+                return false;
+            }
+        }
+    }
+
+    /// Bytes of readings that may be given up.
+    fn given_up_at_most(&mut self) -> rusqlite::Result<u64> {
+        let connection = self.disk.connection().ok_or_else(disk::no_file)?;
+        let first = GIVEN_UP.iter().map(|class| Position::first_of(*class).segment).min().unwrap_or(0);
+        let bytes: i64 = connection.query_row(
+            "SELECT coalesce(sum(length(body)), 0) FROM segments WHERE id >= ?1",
+            [first],
+            |r| r.get(0),
+        )?;
+        Ok(bytes.cast_unsigned())
+    }
+
+    /// One step. Returns how many segments were given up.
+    fn give_up_oldest(&mut self, now: Mono, reason: &'static str) -> usize {
+        let Ok(mut connection) = self.disk.take() else { return 0 };
         let result = connection.transaction().and_then(|tx| {
-            let mut changes = Changes::default();
-            let mut moved = BTreeMap::new();
-            let mut left = STEP;
+            let (mut changes, mut moved, mut dropped) =
+                (Changes::default(), BTreeMap::new(), BTreeMap::new());
+            let mut given = 0;
             for class in GIVEN_UP {
-                left -= self.give_up(&tx, class, left, reason, &mut changes, &mut moved, now)?;
-                if left < STEP {
+                given = self.give_up(&tx, class, &mut dropped, &mut moved)?;
+                if given > 0 {
                     break;
                 }
             }
             self.write_cursors(&tx, &moved)?;
+            for ((destination, stream), count) in dropped {
+                changes.account(&self.books, destination, stream).dropped += count;
+                write_drop(&tx, destination, stream, reason, count, self.epoch_number, now)?;
+            }
             changes.write(&tx)?;
             tx.commit()?;
-            Ok((changes, moved))
+            Ok((given, changes, moved))
         });
-        self.connection = connection;
+        self.disk = Disk::Open(connection);
         match result {
-            Ok((changes, moved)) => {
+            Ok((given, changes, moved)) => {
+                self.tally.apply(&self.books, &changes, &self.destinations);
                 changes.apply(&mut self.books);
                 self.cursors.extend(moved);
                 self.measure();
+                given
             }
-            Err(error) => tracing::warn!(%error, reason, "the oldest readings could not be given up"),
+            Err(error) => {
+                tracing::warn!(%error, reason, "the oldest readings could not be given up");
+                0
+            }
         }
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one step of one transaction; a struct would only rename them"
-    )]
+    /// Takes up to [`STEP`] segments of `class` away. Returns how many.
     fn give_up(
         &self,
         tx: &Transaction<'_>,
         class: Class,
-        most: usize,
-        reason: &'static str,
-        changes: &mut Changes,
+        dropped: &mut BTreeMap<(DestinationId, StreamId), u64>,
         moved: &mut BTreeMap<(DestinationId, Class), Cursor>,
-        now: Mono,
     ) -> rusqlite::Result<usize> {
         let first = Position::first_of(class);
         let mut at = first.segment;
         let end = self.next_segment.get(&class).map_or(at, |p| p.segment);
-        for given in 0..most {
+        for given in 0..STEP {
             let oldest: Option<(i64, i64, Vec<u8>)> = tx
                 .prepare_cached(
                     "SELECT id, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
@@ -85,6 +135,9 @@ impl Writer {
                 .query_row((at, end), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
                 .optional()?;
             let Some((id, routes, body)) = oldest else { return Ok(given) };
+            // First of all: in a file at its limit whatever is written next needs this room. Whoever it was for gives it
+            // up now, or is gone.
+            tx.prepare_cached("DELETE FROM segments WHERE id = ?1")?.execute([id])?;
             let from = Position { segment: id, row: 0 };
             for (destination, _) in &self.destinations {
                 if routes & destination.bit() == 0 {
@@ -93,23 +146,18 @@ impl Writer {
                 let key = (*destination, class);
                 let Some(known) = self.cursors.get(&key) else { continue };
                 let cursor = moved.entry(key).or_insert_with(|| known.clone());
-                let mut counts: BTreeMap<StreamId, u64> = BTreeMap::new();
                 if let Ok(rows) = segment::rows(&body) {
                     for row in rows.flatten() {
                         if !cursor.is_settled(Position { segment: id, row: row.index }) {
-                            *counts.entry(row.sample.stream).or_default() += 1;
+                            *dropped.entry((*destination, row.sample.stream)).or_default() += 1;
                         }
                     }
-                }
-                for (stream, count) in counts {
-                    changes.account(&self.books, *destination, stream).dropped += count;
-                    write_drop(tx, *destination, stream, reason, count, self.epoch_number, now)?;
                 }
                 // From the cursor, not from the segment: what lies between was not this destination's.
                 let _ = cursor.settle(cursor.position().min(from), from.next_segment());
             }
             at = id + 1;
         }
-        Ok(most)
+        Ok(STEP)
     }
 }

@@ -1,0 +1,316 @@
+//! What an operator sees of a cloud, and does to it: ledgers and counts, documents, settings, calls, deployments, faults.
+//!
+//! Nothing here moves a datagram; whatever a device should hear of it is pumped out at once.
+
+use super::calls::CallOutcome;
+use super::config::{CloudError, DeviceConfig};
+use super::core::{Cloud, CloudCounters, Silence};
+use super::device::{DeviceKey, LogEntry, OtaEvent, StreamMessage};
+use super::fault::{Fault, FaultId};
+use super::intake::Intake;
+use super::pipelines::{Route, Unmatched};
+use super::services::Watch;
+use super::settings::SettingsStatus;
+use fieldgate_dtls::SessionId;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+// What the operator sees.
+impl Cloud {
+    /// Every identity that came in and was taken.
+    #[must_use]
+    pub fn intake(&self) -> &Intake {
+        &self.plane.intake
+    }
+
+    /// Counts.
+    #[must_use]
+    pub fn counters(&self) -> CloudCounters {
+        let dtls = self.dtls.counters();
+        CloudCounters {
+            handshakes: dtls.handshakes_completed,
+            handshakes_failed: dtls.handshakes_failed,
+            address_moves: dtls.address_moves,
+            sessions: self.peers.len() as u64,
+            stream_messages: self.plane.stream_messages,
+            unmatched: self.plane.unmatched_messages,
+            log_messages: self.plane.log_messages,
+            ..self.counters
+        }
+    }
+
+    /// Names of all devices, oldest first.
+    pub fn device_names(&self) -> impl Iterator<Item = &str> {
+        self.plane.devices.values().map(|device| device.name.as_str())
+    }
+
+    /// Requests a device made.
+    #[must_use]
+    pub fn requests_of(&self, device: &str) -> Option<u64> {
+        Some(self.plane.devices.get(&self.plane.key_of(device)?)?.requests)
+    }
+
+    /// A device's LightDB State; null before the first write.
+    #[must_use]
+    pub fn state(&self, device: &str) -> Option<&Value> {
+        Some(&self.plane.devices.get(&self.plane.key_of(device)?)?.state)
+    }
+
+    /// A device's last report on its settings.
+    #[must_use]
+    pub fn settings_status(&self, device: &str) -> Option<&SettingsStatus> {
+        self.plane.devices.get(&self.plane.key_of(device)?)?.settings_status.as_ref()
+    }
+
+    /// The stream messages of a device that a pipeline took and that are still kept, oldest first.
+    #[must_use]
+    pub fn messages(&self, device: &str) -> Option<&VecDeque<StreamMessage>> {
+        Some(&self.plane.devices.get(&self.plane.key_of(device)?)?.messages)
+    }
+
+    /// Reports on packages, oldest first; the last 10 000.
+    #[must_use]
+    pub fn ota_events(&self) -> &VecDeque<OtaEvent> {
+        &self.plane.ota_events
+    }
+
+    /// Log lines, oldest first; the last 10 000.
+    #[must_use]
+    pub fn logs(&self) -> &VecDeque<LogEntry> {
+        &self.plane.logs
+    }
+
+    /// Stream messages no pipeline took.
+    #[must_use]
+    pub fn unmatched(&self) -> &VecDeque<Unmatched> {
+        &self.plane.pipelines.unmatched
+    }
+
+    /// How a call stands; `None` for one never made or long forgotten.
+    #[must_use]
+    pub fn call_outcome(&self, id: &str) -> Option<&CallOutcome> {
+        self.plane.calls.outcome(id)
+    }
+
+    /// How many observations the device's sessions hold on `.rpc`.
+    #[must_use]
+    pub fn call_listeners(&self, device: &str) -> usize {
+        self.count_watches(device, |watch| *watch == Watch::Calls)
+    }
+
+    /// How many observations the device's sessions hold in all.
+    #[must_use]
+    pub fn observations(&self, device: &str) -> usize {
+        self.count_watches(device, |_| true)
+    }
+
+    fn count_watches(&self, device: &str, of: impl Fn(&Watch) -> bool) -> usize {
+        let key = self.plane.key_of(device);
+        let peers = self.peers.values().filter(|peer| Some(peer.device) == key);
+        peers.map(|peer| peer.watches.values().filter(|watch| of(watch)).count()).sum()
+    }
+}
+
+// What the operator does.
+impl Cloud {
+    /// Adds a device.
+    ///
+    /// # Errors
+    /// A name or identity that is taken, or a key nobody could use.
+    pub fn add_device(&mut self, now: Duration, device: &DeviceConfig) -> Result<(), CloudError> {
+        self.plane.add_device(now, device).map(|_| ())
+    }
+
+    /// Writes into a device's LightDB State; objects merge. `path` is `/`-joined, empty for all.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn set_state(
+        &mut self,
+        now: Duration,
+        device: &str,
+        path: &str,
+        value: Value,
+    ) -> Result<(), CloudError> {
+        let key = self.plane.named(device)?;
+        self.plane.set_state(key, split(path), value, false);
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Deletes from a device's LightDB State.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn delete_state(&mut self, now: Duration, device: &str, path: &str) -> Result<(), CloudError> {
+        let key = self.plane.named(device)?;
+        self.plane.delete_state(key, split(path));
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Sets a setting of the project, or of one device.
+    ///
+    /// # Errors
+    /// A key or value no setting may have, an override without a project value, an unknown device.
+    pub fn set_setting(
+        &mut self,
+        now: Duration,
+        key: &str,
+        value: Value,
+        device: Option<&str>,
+    ) -> Result<(), CloudError> {
+        self.plane.set_setting(now, key, None, value, device)?;
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Calls a method on a device. The answer is found under the returned id by [`call_outcome`](Self::call_outcome).
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn call(
+        &mut self,
+        now: Duration,
+        device: &str,
+        method: &str,
+        params: &[Value],
+    ) -> Result<String, CloudError> {
+        let key = self.plane.named(device)?;
+        let id = self.plane.call(now, key, method, params);
+        self.pump(now);
+        Ok(id)
+    }
+
+    /// Deploys one artifact to these devices: takes it in (or the same one again), puts the devices into a cohort of their
+    /// own, and tells them.
+    ///
+    /// # Errors
+    /// Unknown devices, words that do not fit a path, another artifact of the same package and version.
+    pub fn deploy(
+        &mut self,
+        now: Duration,
+        devices: &[&str],
+        package: &str,
+        version: &str,
+        content: Vec<u8>,
+    ) -> Result<(), CloudError> {
+        let keys = devices.iter().map(|name| self.plane.named(name)).collect::<Result<Vec<_>, _>>()?;
+        let unix_ns = self.plane.wall.unix_ns(now);
+        let known =
+            self.plane.releases.artifact_named(package, version).filter(|known| *known.content == *content);
+        let artifact = match known {
+            Some(known) => known.id.clone(),
+            None => {
+                let id = self.plane.ids.next(unix_ns);
+                self.plane.releases.add_artifact(id, package, version, content, unix_ns)?.id.clone()
+            }
+        };
+        // The devices' own cohort, or a new one if they share none.
+        let of = |key: &DeviceKey| self.plane.devices.get(key).and_then(|device| device.cohort.clone());
+        let shared = keys
+            .first()
+            .and_then(of)
+            .filter(|cohort| keys.iter().all(|key| of(key).as_ref() == Some(cohort)));
+        let cohort = match shared {
+            Some(cohort) => cohort,
+            None => {
+                let id = self.plane.ids.next(unix_ns);
+                self.plane.releases.add_cohort(id.clone(), &format!("cohort-{id}"), unix_ns)?;
+                id
+            }
+        };
+        self.plane.deploy(now, &cohort, &format!("{package} {version}"), vec![artifact])?;
+        for key in keys {
+            self.plane.set_cohort(key, Some(cohort.clone()))?;
+        }
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Takes devices out of their cohorts; nothing is deployed to them any more. As in the real cloud they are not told.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn undeploy(&mut self, device: &str) -> Result<(), CloudError> {
+        let key = self.plane.named(device)?;
+        self.plane.set_cohort(key, None)
+    }
+
+    /// Replaces the pipelines' filters.
+    pub fn set_routes(&mut self, routes: Vec<Route>) {
+        self.plane.pipelines.routes = routes;
+    }
+
+    /// Sets a fault. Of several that befall a request, the one set first counts.
+    pub fn set_fault(&mut self, fault: Fault) -> FaultId {
+        self.faults.set(fault)
+    }
+
+    /// Takes a fault back.
+    pub fn clear_fault(&mut self, id: FaultId) {
+        self.faults.clear(id);
+    }
+
+    /// Takes all faults back.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear_all();
+    }
+
+    /// From now on neither hears nor speaks, until the given time or [`speak`](Self::speak).
+    pub fn silence(&mut self, until: Option<Duration>) {
+        self.silence = Some(until.map_or(Silence::ForGood, Silence::Until));
+        self.outbox.clear();
+    }
+
+    /// Ends a silence.
+    pub fn speak(&mut self) {
+        self.silence = None;
+    }
+
+    /// Forgets every session, watcher and held-back answer, as a server that was started anew. What was stored stays.
+    pub fn restart(&mut self) {
+        self.counters.restarts += 1;
+        let sessions: Vec<_> = self.dtls.session_ids().collect();
+        for session in sessions {
+            self.dtls.forget(session);
+        }
+        self.peers.clear();
+        self.delayed.clear();
+    }
+
+    /// Ends a device's sessions with a fatal alert, properly protected.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn alert(&mut self, now: Duration, device: &str, description: u8) -> Result<(), CloudError> {
+        for session in self.sessions_of(device)? {
+            self.dtls.abort(now, session, description);
+        }
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Forgets a device's sessions without a word, as when they expire.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn forget(&mut self, device: &str) -> Result<(), CloudError> {
+        for session in self.sessions_of(device)? {
+            self.dtls.forget(session);
+            self.peers.remove(&session);
+        }
+        Ok(())
+    }
+
+    fn sessions_of(&self, device: &str) -> Result<Vec<SessionId>, CloudError> {
+        let key = self.plane.named(device)?;
+        let of_device = self.peers.iter().filter(|(_, peer)| peer.device == key);
+        Ok(of_device.map(|(session, _)| *session).collect())
+    }
+}
+
+fn split(path: &str) -> Vec<String> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+}

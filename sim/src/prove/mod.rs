@@ -1,0 +1,166 @@
+//! `fieldgate-sim prove`: one subcommand a claim, each with a short form for tests and deliberate defects that it must catch.
+//!
+//! Exit status: 0 the promise held, 3 it was broken (one line `violated: PROMISE` each), 2 wrong usage, 1 anything else:
+//! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
+
+mod footprint;
+mod no_loss;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::gateway::{Trouble, child, config, machine, program, run_alone};
+
+/// Exit status of a broken promise.
+pub(crate) const VIOLATED: u8 = 3;
+
+/// Every claim with the defects it catches.
+pub const SABOTAGES: [(&str, &str); 4] = [
+    ("footprint", "slow-start"),
+    ("no-loss", "answer-before-commit"),
+    ("no-loss", "delete-before-ack"),
+    ("no-loss", "reuse-sequence"),
+];
+
+/// What `prove` is told.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    /// Print one pair of claim and defect a line, and prove nothing.
+    #[arg(long)]
+    pub list_sabotage: bool,
+    /// The claim.
+    #[command(subcommand)]
+    pub claim: Option<Claim>,
+}
+
+/// What can be proved.
+#[derive(Debug, Subcommand)]
+pub enum Claim {
+    /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
+    NoLoss(no_loss::Args),
+    /// How soon it is ready, and how much memory and disk it takes.
+    Footprint(footprint::Args),
+}
+
+/// What every claim is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// The form that tests run: at most 15 s.
+    #[arg(long)]
+    pub short: bool,
+    /// Give the daemon a deliberate defect; the claim must then be violated.
+    #[arg(long, value_name = "NAME")]
+    pub sabotage: Option<String>,
+    /// Write the result to a file as well.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The daemon's program; default: the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    pub fieldgate: Option<PathBuf>,
+}
+
+/// How a proof came out.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    /// Promises that were broken, as sentences.
+    pub(crate) violated: Vec<String>,
+    /// What was measured.
+    pub(crate) figures: serde_json::Value,
+}
+
+impl Proof {
+    /// Notes a broken promise.
+    pub(crate) fn demand(&mut self, kept: bool, promise: impl FnOnce() -> String) {
+        if !kept {
+            self.violated.push(promise());
+        }
+    }
+}
+
+/// The daemon that a claim is about.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) program: PathBuf,
+    pub(crate) version: String,
+    pub(crate) sabotage: Option<String>,
+}
+
+/// Runs one proof. See the module head for the exit status.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    if args.list_sabotage {
+        for (claim, sabotage) in SABOTAGES {
+            println!("{claim} {sabotage}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    match &args.claim {
+        None => {
+            eprintln!("name a claim, or --list-sabotage; see --help");
+            ExitCode::from(2)
+        }
+        Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
+        Some(Claim::Footprint(args)) => {
+            prove("footprint", &args.common, |subject| footprint::prove(args, subject))
+        }
+    }
+}
+
+fn prove<F: Future<Output = Result<Proof, Trouble>>>(
+    claim: &str,
+    common: &Common,
+    proof: impl FnOnce(Subject) -> F,
+) -> ExitCode {
+    if let Some(sabotage) = &common.sabotage
+        && !SABOTAGES.contains(&(claim, sabotage.as_str()))
+    {
+        eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
+        return ExitCode::from(2);
+    }
+    let result = run_alone(async {
+        let subject = subject(common).await?;
+        let conditions = serde_json::json!({
+            "claim": claim, "short": common.short, "sabotage": common.sabotage, "fieldgate": subject.version,
+            "fieldgate_sim": env!("CARGO_PKG_VERSION"), "machine": machine::words(),
+            "optimised": machine::is_stripped(&subject.program),
+        });
+        Ok((proof(subject).await?, conditions))
+    });
+    match result {
+        Ok((proof, conditions)) => finish(&proof, &conditions, common.json.as_deref()),
+        Err(trouble) => fail(&trouble),
+    }
+}
+
+fn finish(proof: &Proof, conditions: &serde_json::Value, file: Option<&Path>) -> ExitCode {
+    let result = serde_json::json!({
+        "proved": proof.violated.is_empty(), "violated": proof.violated,
+        "figures": proof.figures, "conditions": conditions,
+    });
+    let text = format!("{result:#}\n");
+    print!("{text}");
+    if let Some(Err(trouble)) = file.map(|file| config::file(file, &text, 0o644)) {
+        return fail(&trouble);
+    }
+    for promise in &proof.violated {
+        println!("violated: {promise}");
+    }
+    if proof.violated.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATED) }
+}
+
+fn fail(trouble: &Trouble) -> ExitCode {
+    eprintln!("{trouble}");
+    ExitCode::FAILURE
+}
+
+async fn subject(common: &Common) -> Result<Subject, Trouble> {
+    let program = program(common.fieldgate.as_deref())?;
+    let version = child::version(&program).await?;
+    if common.sabotage.is_some() && !version.contains("(sabotage build") {
+        return Err(Trouble::Honest { path: program, version });
+    }
+    Ok(Subject { program, version, sabotage: common.sabotage.clone() })
+}

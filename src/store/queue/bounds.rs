@@ -1,0 +1,94 @@
+//! Records that grow with every start are kept to a number: the newest as they are, older ones folded together.
+//!
+//! Nothing is forgotten: a folded record has the sum of the counts ("unknown" if one of them was), the newest epoch and
+//! no sequences, because a range over several epochs has none.
+
+use rusqlite::Transaction;
+
+/// As many gap records stand for themselves.
+const GAPS: i64 = 2048;
+/// As many starts are remembered beyond those that something still refers to.
+const EPOCHS: i64 = 2048;
+
+/// Folds what is too old. Costs two counts where nothing is.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn keep(tx: &Transaction<'_>, current_epoch: i64) -> rusqlite::Result<()> {
+    keep_gaps(tx, current_epoch, GAPS)?;
+    keep_epochs(tx, current_epoch, EPOCHS)
+}
+
+fn keep_gaps(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::Result<()> {
+    let count: i64 = tx.query_row("SELECT count(*) FROM gaps", [], |r| r.get(0))?;
+    // Folding half at a time makes it rare.
+    if count <= 2 * most {
+        return Ok(());
+    }
+    let newest_old: i64 =
+        tx.query_row("SELECT id FROM gaps ORDER BY id DESC LIMIT 1 OFFSET ?1", [most], |r| r.get(0))?;
+    tx.execute(
+        "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
+         SELECT stream, kind, reason, max(epoch), CASE WHEN count(*) = count(count) THEN sum(count) END,
+                min(first_mono_ns), max(last_mono_ns)
+         FROM gaps WHERE id <= ?1 AND epoch < ?2 GROUP BY stream, kind, reason",
+        (newest_old, current_epoch),
+    )?;
+    tx.execute("DELETE FROM gaps WHERE id <= ?1 AND epoch < ?2", (newest_old, current_epoch))?;
+    Ok(())
+}
+
+fn keep_epochs(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::Result<()> {
+    let count: i64 = tx.query_row("SELECT count(*) FROM epochs", [], |r| r.get(0))?;
+    if count <= 2 * most {
+        return Ok(());
+    }
+    tx.execute(
+        "DELETE FROM epochs WHERE number < ?1
+         AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside)",
+        [current_epoch - most],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    fn file_with(starts: i64) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrations().to_latest(&mut connection).unwrap();
+        let tx = connection.transaction().unwrap();
+        for n in 1..=starts {
+            tx.execute("INSERT INTO epochs (epoch, boot_id, first_mono_ns) VALUES (?1, x'00', 0)", [n])
+                .unwrap();
+            tx.execute(
+                "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
+                 VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, 0, ?1), (7, 'refused', 'disk_full', ?1, 2, 0, ?1)",
+                [n],
+            )
+            .unwrap();
+        }
+        tx.commit().unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_gateway_that_restarts_for_ever_keeps_its_records_to_a_number_and_its_counts_whole() {
+        let mut connection = file_with(300);
+        let tx = connection.transaction().unwrap();
+        keep_gaps(&tx, 300, 100).unwrap();
+        keep_epochs(&tx, 300, 100).unwrap();
+        let one = |sql: &str| -> Option<i64> { tx.query_row(sql, [], |r| r.get(0)).unwrap() };
+        assert_eq!(one("SELECT count(*) FROM gaps"), Some(102));
+        assert_eq!(one("SELECT sum(count) FROM gaps WHERE stream = 7"), Some(600));
+        assert_eq!(
+            one("SELECT count(*) FROM gaps WHERE reason = 'unclean_stop' AND count IS NOT NULL"),
+            Some(0),
+            "an unknown number stays unknown"
+        );
+        assert!(one("SELECT count(*) FROM epochs").unwrap() <= 150);
+        assert_eq!(one("SELECT count(*) FROM gaps WHERE epoch NOT IN (SELECT number FROM epochs)"), Some(0));
+    }
+}

@@ -1,0 +1,131 @@
+//! A damaged file: what can still be said of it, and where it is kept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Epoch;
+use super::books::Books;
+use super::segment;
+use crate::reading::StreamId;
+use crate::store::sqlite::{self, Log, OpenError};
+
+/// Moves the file aside and tells, as JSON for the statement of the file after it, what it held as far as anyone can.
+///
+/// # Errors
+/// [`OpenError::Unreachable`] when it cannot be moved.
+pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<String, OpenError> {
+    let known = what_it_held(path);
+    let kept = sqlite::quarantine(path, &tag.to_string())
+        .map_err(|e| OpenError::Unreachable { path: path.to_owned(), detail: e.to_string() })?;
+    tracing::error!(
+        file = %kept.display(), detail,
+        "queue.db is damaged and was moved aside; readings it still held are lost to the cloud unless salvaged from it"
+    );
+    let file = kept.file_name().map(|n| n.to_string_lossy().into_owned());
+    Ok(serde_json::json!({
+        "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
+    })
+    .to_string())
+}
+
+/// What the loss of a log means for the file it belonged to, as JSON for a statement; `None` when nothing is amiss.
+///
+/// Only asked after an unclean stop: whoever closes the file brings its log home first.
+#[must_use]
+pub(super) fn lost_log(log: Log) -> Option<String> {
+    let detail = match log {
+        Log::Plausible | Log::Empty => return None,
+        Log::Missing => "its log is missing",
+        Log::Garbage => "its log does not read",
+    };
+    tracing::error!(detail, "what was accepted last before the unclean stop may be lost");
+    Some(serde_json::json!({ "detail": detail, "queued": null }).to_string())
+}
+
+/// Whether damage that a reader reported is really there: every page and every segment is looked at, past the writer's
+/// own cache. Slow on a large file, and only done when somebody says that it is damaged.
+#[must_use]
+pub(super) fn confirmed(path: &Path) -> Option<String> {
+    let look = || -> rusqlite::Result<Option<String>> {
+        let Ok(connection) = sqlite::open_reader(path) else { return Ok(Some("it does not open".into())) };
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+        if verdict != "ok" {
+            return Ok(Some(verdict));
+        }
+        let streams = names(&connection, "SELECT id, name FROM streams")?;
+        let lost: Option<i64> = connection
+            .query_row(
+                "SELECT id FROM segments WHERE epoch NOT IN (SELECT number FROM epochs) LIMIT 1",
+                [],
+                |r| r.get(0),
+            )
+            .optional()?;
+        if let Some(segment) = lost {
+            return Ok(Some(format!("segment {segment} is of an epoch that the file does not have")));
+        }
+        let mut bodies = connection.prepare("SELECT id, body FROM segments")?;
+        let mut bodies = bodies.query([])?;
+        while let Some(row) = bodies.next()? {
+            let body = row.get_ref(1)?.as_blob().unwrap_or(&[]);
+            let known = |rows: segment::Rows<'_>| -> Result<bool, segment::Damaged> {
+                rows.into_iter()
+                    .try_fold(true, |all, row| Ok(all && streams.contains_key(&row?.sample.stream.0)))
+            };
+            let what = match segment::rows(body).and_then(known) {
+                Ok(true) => continue,
+                Ok(false) => "refers to a stream that the file does not have".into(),
+                Err(damage) => damage.to_string(),
+            };
+            return Ok(Some(format!("segment {}: {what}", row.get::<_, i64>(0)?)));
+        }
+        Ok(None)
+    };
+    look().unwrap_or_else(|e| sqlite::is_damage(&e).then(|| e.to_string()))
+}
+
+/// `None` is "unknown".
+#[derive(Default)]
+struct Held {
+    /// The epoch it was last opened under.
+    epoch: Option<String>,
+    /// By stream.
+    accepted: Option<BTreeMap<String, u64>>,
+    /// By destination and stream.
+    queued: Option<BTreeMap<String, u64>>,
+}
+
+fn what_it_held(path: &Path) -> Held {
+    let mut held = Held::default();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(path, flags) else { return held };
+    held.epoch = connection
+        .query_row("SELECT epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| r.get::<_, i64>(0))
+        .ok()
+        .map(|epoch| Epoch(epoch.cast_unsigned()).to_string());
+    // Names are a help to whoever reads this, numbers do without them.
+    let streams = names(&connection, "SELECT id, name FROM streams").unwrap_or_default();
+    let destinations = names(&connection, "SELECT id, name FROM destinations").unwrap_or_default();
+    let name =
+        |names: &BTreeMap<u32, String>, id: u32| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+    if let Ok(books) = Books::load(&connection) {
+        let of = |stream: StreamId| name(&streams, stream.0);
+        let mut accepted = BTreeMap::new();
+        for (stream, intake) in &books.intake {
+            *accepted.entry(of(*stream)).or_default() += intake.accepted;
+        }
+        let mut queued = BTreeMap::new();
+        for ((destination, stream), account) in &books.accounts {
+            let intake = books.intake.get(stream).copied().unwrap_or_default();
+            let key = format!("{}/{}", name(&destinations, destination.0.into()), of(*stream));
+            *queued.entry(key).or_default() += account.queued(&intake);
+        }
+        (held.accepted, held.queued) = (Some(accepted), Some(queued));
+    }
+    held
+}
+
+fn names(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<u32, String>> {
+    connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+}

@@ -1,0 +1,338 @@
+//! When a commit fails: what is cured on the spot, what is refused, and how a sick store gets well.
+//!
+//! | trouble | at once | until it ends |
+//! |---|---|---|
+//! | damage | the file is moved aside, another begins, the commit is made there | if none can be made: refused, tried again |
+//! | quota reached | the oldest go, the commit is made in their place | only if all that waits is alarms: refused |
+//! | disk full | the ballast is released, answers are booked in its room | what is free is given back to the disk; readings are given up only where that makes enough room; the ballast is taken back, then accepting resumes |
+//! | read-only, fault | the file is let go of | opened again each second |
+//!
+//! Invariant: a capture that was refused here is on record as refused with the first commit that succeeds.
+
+use std::collections::BTreeMap;
+
+use super::super::ballast::Ballast;
+use super::super::damage;
+use super::super::open::{self, Kept, Opened};
+use super::super::schema;
+use super::disk::{self, Disk};
+use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
+use crate::clock::{Mono, Wall};
+use crate::reading::StreamId;
+use crate::store::sqlite::{self, OpenError, Trouble};
+
+impl Writer {
+    fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+        sqlite::trouble(error, &self.options.path)
+    }
+
+    /// Removes the cause of a failed commit where that is in our hands. Tells whether to try again.
+    pub(super) fn cure(&mut self, now: Mono, error: &rusqlite::Error) -> bool {
+        match self.trouble(error) {
+            Trouble::Damage => self.replace_damaged(now, &error.to_string()),
+            Trouble::Full => self.is_at_limit() && self.make_room_in_quota(now),
+            Trouble::ReadOnly | Trouble::Fault => false,
+        }
+    }
+
+    /// The commit cannot be made.
+    pub(super) fn fail(&mut self, now: Mono, error: &rusqlite::Error) {
+        tracing::error!(%error, "a commit failed");
+        self.fall_sick(now, error);
+        self.refuse_waiting();
+        if self.health == Health::DiskFull {
+            // Settlements free room; in the ballast's place there is some.
+            self.settle_without_accepting(now);
+        }
+    }
+
+    fn fall_sick(&mut self, now: Mono, error: &rusqlite::Error) {
+        self.pending.retry_at = Some(now.plus(RETRY));
+        self.health = match self.trouble(error) {
+            Trouble::Full => Health::DiskFull,
+            Trouble::ReadOnly => Health::ReadOnly,
+            Trouble::Damage | Trouble::Fault => Health::Faulty(error.to_string()),
+        };
+        match self.health {
+            Health::Good => {}
+            Health::DiskFull => {
+                if !self.is_at_limit()
+                    && let Some(ballast) = &self.ballast
+                {
+                    ballast.release();
+                }
+            }
+            Health::ReadOnly | Health::Faulty(_) => {
+                if self.disk.is_open() {
+                    self.disk = Disk::LetGo;
+                }
+            }
+        }
+    }
+
+    /// Answers what waits with the state the store is in, and puts it on record.
+    pub(super) fn refuse_waiting(&mut self) {
+        let refusal = match &self.health {
+            Health::Good => return,
+            Health::DiskFull => Refused::DiskFull,
+            Health::ReadOnly => Refused::ReadOnly,
+            Health::Faulty(detail) => Refused::Faulty(detail.clone()),
+        };
+        let mut streams = self.pending.streams.iter();
+        for waiting in self.pending.captures.drain(..) {
+            for stream in streams.by_ref().take(waiting.accepted as usize) {
+                let reason = refusal.reason();
+                self.gaps.refuse(*stream, reason, self.epoch_number, waiting.sequence, waiting.at);
+            }
+            let _ = waiting.reply.send(Err(refusal.clone()));
+        }
+        self.clear_waiting();
+    }
+
+    /// Books answers and gaps while nothing is accepted.
+    fn settle_without_accepting(&mut self, now: Mono) {
+        match self.transact(now) {
+            Ok(done) => {
+                let (health, retry_at) = (self.health.clone(), self.pending.retry_at);
+                self.succeed(now, done);
+                (self.health, self.pending.retry_at) = (health, retry_at);
+            }
+            Err(error) => tracing::warn!(%error, "no room even to settle; waiting"),
+        }
+    }
+
+    /// Tries to leave a sick state; tells whether the store is well. Accepting resumes only with the ballast in its place.
+    pub(super) fn recover(&mut self, now: Mono) -> bool {
+        if self.health == Health::Good {
+            return true;
+        }
+        if self.pending.retry_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.pending.retry_at = Some(now.plus(RETRY));
+        let was = self.health.clone();
+        let held = self.ballast.as_ref().is_none_or(Ballast::is_held);
+        if !self.reach_file(now) || ((was == Health::DiskFull || !held) && !self.find_room(now)) {
+            return false;
+        }
+        let probe = self.disk.connection().ok_or_else(disk::no_file).and_then(|connection| {
+            connection.execute(
+                "INSERT INTO meta (key, value) VALUES ('probe', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1",
+                [now.0.cast_signed()],
+            )
+        });
+        match probe {
+            Ok(_) => {
+                tracing::info!(was = was.name(), "the disk takes writes again");
+                self.health = Health::Good;
+                self.pending.retry_at = None;
+                true
+            }
+            Err(error) if self.trouble(&error) == Trouble::Damage => {
+                self.replace_damaged(now, &error.to_string()) && self.healed()
+            }
+            Err(error) => {
+                self.fall_sick(now, &error);
+                false
+            }
+        }
+    }
+
+    fn healed(&mut self) -> bool {
+        self.health = Health::Good;
+        self.pending.retry_at = None;
+        true
+    }
+
+    /// A file to write to: the one that was let go of, or the successor of one that was moved aside.
+    fn reach_file(&mut self, now: Mono) -> bool {
+        let reached = match &self.disk {
+            Disk::Open(_) => return true,
+            Disk::LetGo => self.resume(),
+            Disk::SetAside(statement) => {
+                let statement = statement.clone();
+                self.begin_again(now, &statement)
+            }
+        };
+        match reached {
+            Ok(()) => true,
+            Err(OpenError::Damaged { detail, .. }) => self.replace_damaged(now, &detail),
+            Err(error) => {
+                tracing::warn!(%error, "the queue file cannot be used yet");
+                if matches!(error, OpenError::NoRoom { .. }) {
+                    self.health = Health::DiskFull;
+                    if let Some(ballast) = &self.ballast {
+                        ballast.release();
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// Opens the same file again. What it says counts: the commit that failed may have reached the disk after all.
+    fn resume(&mut self) -> Result<(), OpenError> {
+        let (connection, resumed) =
+            open::resume(&self.options, self.file_id, self.epoch_number, &self.destinations)?;
+        let mut landed: BTreeMap<StreamId, u64> = BTreeMap::new();
+        for (stream, intake) in &resumed.books.intake {
+            let known = self.books.intake.get(stream).map_or(0, |i| i.accepted);
+            if intake.accepted > known {
+                landed.insert(*stream, intake.accepted - known);
+            }
+        }
+        self.gaps
+            .resume(&connection, self.epoch_number, &landed)
+            .map_err(|e| OpenError::from_sqlite(&self.options.path, &e))?;
+        self.books = resumed.books;
+        self.tally.again(&self.books);
+        for (place, stream) in self.group_places.iter().zip(&self.streams) {
+            if let Some(intake) = self.books.intake.get(&stream.id).filter(|i| i.epoch == self.epoch_number) {
+                self.tally.accepted(*place, intake.last_sequence);
+            }
+        }
+        self.cursors = resumed.cursors;
+        self.next_segment = resumed.next_segment;
+        self.disk = Disk::Open(connection);
+        // Readers may hold what was mounted there before.
+        self.generation += 1;
+        for settlement in &mut self.pending.settlements {
+            settlement.generation = self.generation;
+        }
+        Ok(())
+    }
+
+    /// A reader says that the file is damaged.
+    pub(super) fn look_into_damage(&mut self, now: Mono, generation: u32, detail: &str) {
+        if generation != self.generation || !self.disk.is_open() {
+            return;
+        }
+        match damage::confirmed(&self.options.path) {
+            Some(found) => {
+                if self.replace_damaged(now, &found) {
+                    // What waits goes into the new file, and everyone is told of it.
+                    self.commit(now);
+                } else {
+                    self.health = Health::Faulty(found);
+                    self.pending.retry_at = Some(now.plus(RETRY));
+                }
+                self.publish();
+            }
+            None => tracing::warn!(detail, "a reader met damage that is not there; nothing is done"),
+        }
+    }
+
+    /// Moves the damaged file aside and begins another under a new epoch and the same stream numbers.
+    fn replace_damaged(&mut self, now: Mono, detail: &str) -> bool {
+        self.disk = Disk::LetGo;
+        let begun = damage::set_aside(&self.options.path, self.options.epoch, detail).and_then(|statement| {
+            self.disk = Disk::SetAside(statement.clone());
+            self.begin_again(now, &statement)
+        });
+        if let Err(error) = &begun {
+            tracing::error!(%error, "no new queue file can be made");
+            if matches!(error, OpenError::NoRoom { .. })
+                && let Some(ballast) = &self.ballast
+            {
+                ballast.release();
+            }
+        }
+        begun.is_ok()
+    }
+
+    fn begin_again(&mut self, now: Mono, statement: &str) -> Result<(), OpenError> {
+        let wall = match self.wall_offset {
+            Some((offset, uncertainty_ms)) => {
+                Wall { unix_ms: offset + i64::try_from(now.ms()).unwrap_or(0), uncertainty_ms, trusted: true }
+            }
+            None => Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false },
+        };
+        let mut options = self.options.clone();
+        options.epoch = options.epoch.successor(options.file_id);
+        options.file_id = options.epoch.successor(0).0;
+        let kept = Kept { streams: &self.streams, destinations: &self.destinations };
+        let (connection, opened) = open::begin_again(&options, &kept, now, wall, statement)?;
+        self.previous_epoch = Some((self.options.epoch, self.last_sequences()));
+        self.options = options;
+        self.disk = Disk::Open(connection);
+        self.take_over(opened);
+        Ok(())
+    }
+
+    fn take_over(&mut self, opened: Opened) {
+        self.generation += 1;
+        self.epoch_number = opened.epoch_number;
+        self.books = opened.books;
+        self.tally.again(&self.books);
+        self.cursors = opened.cursors;
+        self.next_segment = opened.next_segment;
+        self.file_id = opened.file_id;
+        // Numbers of epochs begin anew with the file; so does who has been told.
+        self.announced.clear();
+        self.pending.settlements.clear();
+        self.pending.settlements_since = None;
+        self.gaps.begin_again(self.epoch_number);
+        self.measure();
+    }
+
+    /// JSON `{group: sequence}` of this epoch.
+    fn last_sequences(&self) -> String {
+        let newest: BTreeMap<&str, u64> = self
+            .groups
+            .iter()
+            .zip(self.tally.newest(self.groups.len()))
+            .filter(|(_, newest)| **newest > 0)
+            .map(|(group, newest)| (group.name.as_str(), *newest))
+            .collect();
+        serde_json::to_string(&newest).unwrap_or_default()
+    }
+
+    /// While the disk is full: books what can be booked, gives back what is free, gives up what would help.
+    fn find_room(&mut self, now: Mono) -> bool {
+        if !self.pending.settlements.is_empty() || !self.gaps.is_clean() {
+            self.settle_without_accepting(now);
+        }
+        if self.is_at_limit() {
+            self.make_room_in_quota(now);
+            if self.is_at_limit() {
+                return false;
+            }
+        }
+        let Some(ballast) = self.ballast.clone() else { return true };
+        self.give_back();
+        let mut taken = ballast.take();
+        if taken.is_err() && self.make_room_on_disk(now, ballast.bytes()) {
+            self.give_back();
+            taken = ballast.take();
+        }
+        match taken {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, "still no room for the ballast");
+                if sqlite::trouble_of(&error) == Trouble::ReadOnly {
+                    self.health = Health::ReadOnly;
+                    self.disk = Disk::LetGo;
+                }
+                false
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Err(error) = self.disk.shrink() {
+            tracing::debug!(%error, "the file cannot be made smaller just now");
+        }
+        self.measure();
+    }
+
+    /// Whether it is the file's own limit, not the disk, that has no room.
+    pub(super) fn is_at_limit(&mut self) -> bool {
+        self.disk.pages().is_some_and(|pages| pages.left() < self.pages_of_a_commit())
+    }
+
+    /// About as many pages as the commit at hand takes: its bodies, and what is booked beside them.
+    fn pages_of_a_commit(&self) -> u64 {
+        let bytes: usize = self.pending.segments.values().map(SegmentBuilder::bytes).sum();
+        16 + (bytes as u64) * 5 / 4 / u64::from(schema::KIND.page_size)
+    }
+}
