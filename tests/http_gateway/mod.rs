@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::board::{
-    Board, ComponentState, Hidden, LaneState, Latest, LinkPhase, LinkState, ModemIdentity, Registration,
-    Signal, SignalGrade, SlaveState,
+    Board, ComponentState, Hidden, LaneState, Latest, LinkPhase, LinkState, ModemIdentity, ModemPhase,
+    ModemState, Registration, Signal, SignalGrade, SlaveState,
 };
 use fieldgate::clock::{BootId, Clock, Mono, Wall};
 use fieldgate::config::{Http, Secret};
@@ -203,6 +203,7 @@ impl Gateway {
             file_id: 9,
             epoch: Some(Epoch(0x1122_3344_5566_7788)),
             intake: Totals { accepted: 1_204_331, missed: 12, ..Totals::default() },
+            newest_sequences: BTreeMap::from([("field".to_owned(), 200_721)]),
             last_commit: Duration::from_millis(8),
             used_bytes: 2 << 20,
             max_bytes: 512 << 20,
@@ -373,6 +374,9 @@ fn radio(board: &Board) {
         imsi: Some(Hidden::new(IMSI)),
     };
     board.modem.set(seconds_ago(9000), modem);
+    let state =
+        ModemState { phase: ModemPhase::Up, words: "Serial Modem v1.99.0 answers".into(), fine: true };
+    board.modem_state.set(seconds_ago(9000), state);
     board.modem_millivolts.set(seconds_ago(41), 3791);
     board.modem_celsius.set(seconds_ago(41), 31);
 }
