@@ -56,9 +56,11 @@ pub(super) struct Report {
     firmware_history: Vec<serde_json::Value>,
     components: Vec<serde_json::Value>,
     destinations: BTreeMap<String, serde_json::Value>,
-    /// Polls nobody answered, times the points of that slave: nothing was produced, so nothing is missing.
+    /// Gap records of all streams by reason.
     gaps: BTreeMap<String, Option<u64>>,
+    /// Polls that no device answered, as the devices tell it.
     silent_polls: u64,
+    /// Gap records behind which no value was produced.
     silent_readings: u64,
     uncounted_accepted: u64,
     drain_s: f64,
@@ -84,11 +86,6 @@ impl Report {
         let wire = around.network.counters();
         let cloud = around.cloud.read(crate::cloud::Cloud::counters);
         let account = sum.account;
-        let mut gaps: BTreeMap<String, Option<u64>> = BTreeMap::new();
-        for gap in &books.gap_records {
-            let total = gaps.entry(gap.reason.clone()).or_insert(Some(0));
-            *total = total.zip(gap.count).map(|(a, b)| a + b);
-        }
         let problems = books.problems.iter().chain(&sum.unbalanced).cloned().collect();
         let mut report = Self {
             produced: sum.produced,
@@ -117,7 +114,7 @@ impl Report {
             firmware_history,
             components: status.components.clone(),
             destinations: others(books),
-            gaps,
+            gaps: books.gaps(),
             silent_polls: ledger.unanswered(),
             silent_readings: sum.silent,
             uncounted_accepted: sum.uncounted,

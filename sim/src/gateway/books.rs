@@ -134,6 +134,17 @@ pub async fn read(program: &Path, config: &Path) -> Result<Books, Trouble> {
 }
 
 impl Books {
+    /// How many readings each reason kept from being accepted; `None` where somewhere nobody knows.
+    #[must_use]
+    pub fn gaps(&self) -> BTreeMap<String, Option<u64>> {
+        let mut gaps: BTreeMap<String, Option<u64>> = BTreeMap::new();
+        for gap in &self.gap_records {
+            let total = gaps.entry(gap.reason.clone()).or_insert(Some(0));
+            *total = total.zip(gap.count).map(|(a, b)| a + b);
+        }
+        gaps
+    }
+
     /// The epochs that ended without a clean stop, by the records of it.
     pub fn unclean_stops(&self) -> impl Iterator<Item = &str> {
         self.gap_records

@@ -63,7 +63,7 @@ pub struct Reckoning {
     pub missed: u64,
     /// Values on the wire that the end of a killed life took before they were accepted.
     pub unaccepted_at_kill: u64,
-    /// Gap records without a value on the wire: nobody answered.
+    /// Gap records without a value on the wire: nobody was asked, or nobody answered.
     pub silent: u64,
     /// The consuming side by the books.
     pub account: Account,
@@ -174,6 +174,9 @@ fn balance(stream: &StreamBooks, account: Account, result: &mut Reckoning) {
     }
 }
 
+/// Reasons of gap records under which the devices were not even asked.
+const NOT_ASKED: [&str; 3] = ["backed_off", "overrun", "port_down"];
+
 /// Why a sequence is not at the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Absence {
@@ -181,6 +184,8 @@ enum Absence {
     WithValue,
     /// A gap record says that it never became a reading; there may have been a value.
     Missed,
+    /// A gap record says that nobody was asked: there was no value.
+    NotAsked,
     /// Nothing says why.
     Lost,
 }
@@ -289,6 +294,7 @@ fn counter_after(point: Produced, last: u64, value: Option<f64>) -> Option<u64> 
 struct Passed {
     with_value: u64,
     missed: u64,
+    not_asked: u64,
     lost: u64,
     killed: bool,
 }
@@ -298,6 +304,7 @@ impl Passed {
         match absence {
             Absence::WithValue => self.with_value += 1,
             Absence::Missed => self.missed += 1,
+            Absence::NotAsked => self.not_asked += 1,
             Absence::Lost => self.lost += 1,
         }
     }
@@ -316,7 +323,7 @@ impl Passed {
         }
         let missed = self.missed.min(jumped);
         result.missed += missed;
-        result.silent += self.missed - missed;
+        result.silent += self.missed - missed + self.not_asked;
         jumped -= missed;
         if self.killed {
             result.unaccepted_at_kill += jumped;
@@ -361,7 +368,11 @@ impl<'a> Gaps<'a> {
             .iter()
             .filter(|gap| gap.stream.as_ref() == Some(&stream.name) && gap.epoch.as_deref() == Some(epoch))
             .filter_map(|gap| {
-                let absence = if gap.kind == "missed" { Absence::Missed } else { Absence::WithValue };
+                let absence = match gap.kind.as_str() {
+                    "missed" if NOT_ASKED.contains(&gap.reason.as_str()) => Absence::NotAsked,
+                    "missed" => Absence::Missed,
+                    _ => Absence::WithValue,
+                };
                 Some((gap.sequences?, gap.count?, absence))
             })
             .collect();

@@ -79,7 +79,7 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
         "acknowledged": sums.acknowledged, "unaccepted_at_kill": sums.unaccepted, "missed": sums.missed,
         "cloud_unique": sums.unique, "cloud_duplicates": sums.duplicates,
         "duplicates_allowed": sums.duplicates_allowed, "lost": sums.lost, "corrupted": sums.corrupted,
-        "link_cuts": sums.cuts,
+        "link_cuts": sums.cuts, "gaps": ends.iter().map(|end| end.books.gaps()).collect::<Vec<_>>(),
         "lost_named": ends.iter().flat_map(|end| end.sum.lost.names.iter().take(20)).collect::<Vec<_>>(),
     });
     Ok(proof)

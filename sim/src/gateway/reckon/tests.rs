@@ -228,3 +228,15 @@ fn counters_are_followed_beyond_their_period() {
     assert_eq!(counter_after(point, period, Some(function.value(period + 1))), Some(period + 1));
     assert_eq!(counter_after(point, period + 5, Some(function.value(period + 11))), None, "not yet produced");
 }
+
+#[test]
+fn an_instant_in_which_nobody_was_asked_explains_no_value() {
+    let mut lab = Lab::new(50);
+    lab.take_away(10);
+    lab.gap("missed", (10, 10), 1);
+    *lab.intake() = Intake { accepted: 49, missed: 1, ..Intake::default() };
+    *lab.account() = Account { accepted: 49, acknowledged: 49, ..Account::default() };
+    assert_eq!(lab.reckon().lost.count, 0);
+    lab.books.gap_records[0].reason = "overrun".into();
+    assert_eq!(lab.reckon().lost.names, ["tank.level value number 10, said after epoch 0 #9"]);
+}
