@@ -15,8 +15,8 @@ use std::sync::Arc;
 use fieldgate::clock::{Clock, Mono, VirtualClock};
 use fieldgate::reading::Class;
 use fieldgate::store::queue::{Outcome, Position, Queue, Reader, StreamSpec, verify};
-use fieldgate::store::sqlite::{self, OpenError};
-use support::{BOOT, Hand, Rng, capture, problems, steps, suffixed, waiting};
+use fieldgate::store::sqlite::{self, OpenError, suffixed};
+use support::{BOOT, Hand, Rng, capture, problems, steps, waiting};
 
 fn streams() -> Vec<StreamSpec> {
     vec![

@@ -213,5 +213,3 @@ pub(crate) fn copy_with_log(from: &Path, to: &Path) {
         }
     }
 }
-
-pub(crate) use fieldgate::store::sqlite::suffixed;

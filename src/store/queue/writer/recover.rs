@@ -21,6 +21,9 @@ use crate::clock::{Mono, Wall};
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
 
+/// The log's usual size: it is brought home after a thousand pages.
+const LOG_BYTES: u64 = 1 << 20;
+
 impl Writer {
     fn trouble(&self, error: &rusqlite::Error) -> Trouble {
         sqlite::trouble(error, &self.options.path)
@@ -111,6 +114,7 @@ impl Writer {
         }
         self.pending.retry_at = Some(now.plus(RETRY));
         let was = self.health.clone();
+        let let_go = matches!(self.disk, Disk::LetGo).then_some(self.generation);
         let held = self.ballast.as_ref().is_none_or(Ballast::is_held);
         if !self.reach_file(now) || ((was == Health::DiskFull || !held) && !self.find_room(now)) {
             return false;
@@ -124,9 +128,11 @@ impl Writer {
         match probe {
             Ok(_) => {
                 tracing::info!(was = was.name(), "the disk takes writes again");
-                self.health = Health::Good;
-                self.pending.retry_at = None;
-                true
+                if let_go == Some(self.generation) {
+                    // The same file, perhaps on another mount: whoever reads the old one must look again.
+                    self.generation += 1;
+                }
+                self.healed()
             }
             Err(error) if self.trouble(&error) == Trouble::Damage => {
                 self.replace_damaged(now, &error.to_string()) && self.healed()
@@ -194,11 +200,6 @@ impl Writer {
         self.cursors = resumed.cursors;
         self.next_segment = resumed.next_segment;
         self.disk = Disk::Open(connection);
-        // Readers may hold what was mounted there before.
-        self.generation += 1;
-        for settlement in &mut self.pending.settlements {
-            settlement.generation = self.generation;
-        }
         Ok(())
     }
 
@@ -298,17 +299,27 @@ impl Writer {
                 return false;
             }
         }
-        let Some(ballast) = self.ballast.clone() else { return true };
-        self.give_back();
-        let mut taken = ballast.take();
-        if taken.is_err() && self.make_room_on_disk(now, ballast.bytes()) {
-            self.give_back();
-            taken = ballast.take();
+        let ballast = self.ballast.clone();
+        if ballast.as_ref().is_some_and(Ballast::is_held) {
+            return true;
         }
-        match taken {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%error, "still no room for the ballast");
+        // More than the ballast alone: a log can grow beside it before the disk is full again. Asked, not tried, so that
+        // a disk that stays full is not written to each second.
+        let wanted = ballast.as_ref().map_or(0, Ballast::bytes) + LOG_BYTES;
+        self.give_back();
+        let path = self.options.path.clone();
+        let has_room = || sqlite::free_bytes(&path).is_none_or(|free| free >= wanted);
+        if !has_room() && self.make_room_on_disk(now, wanted) {
+            self.give_back();
+        }
+        if !has_room() {
+            tracing::debug!(wanted, "still not enough room");
+            return false;
+        }
+        match ballast.map(|ballast| ballast.take()) {
+            None | Some(Ok(())) => true,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the ballast cannot be taken back");
                 if sqlite::trouble_of(&error) == Trouble::ReadOnly {
                     self.health = Health::ReadOnly;
                     self.disk = Disk::LetGo;
@@ -334,5 +345,90 @@ impl Writer {
     fn pages_of_a_commit(&self) -> u64 {
         let bytes: usize = self.pending.segments.values().map(SegmentBuilder::bytes).sum();
         16 + (bytes as u64) * 5 / 4 / u64::from(schema::KIND.page_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rusqlite::ffi;
+    use tokio::sync::oneshot;
+
+    use super::super::super::open::{DestinationSpec, OpenOptions, StreamSpec, open};
+    use super::super::super::{Epoch, verify};
+    use super::*;
+    use crate::clock::BootId;
+    use crate::reading::{Capture, Class, GapReason, Quality, Sample, Value};
+    use crate::store::worker::Machine;
+
+    fn writer(path: std::path::PathBuf) -> Writer {
+        let stream = |name: &str| StreamSpec {
+            name: name.into(),
+            group: "bus".into(),
+            device: "d".into(),
+            class: Class::Telemetry,
+            unit: String::new(),
+            resolution: None,
+            alias: name.into(),
+            routes: vec!["golioth".into()],
+        };
+        let options = OpenOptions {
+            path,
+            streams: vec![stream("a"), stream("b")],
+            destinations: vec![DestinationSpec { name: "golioth".into() }],
+            commit_window: Duration::from_secs(1),
+            max_bytes: 1 << 20,
+            ballast_bytes: 0,
+            boot: BootId([1; 16]),
+            epoch: Epoch(5),
+            file_id: 6,
+        };
+        open(options, Mono(1), Wall { unix_ms: 0, uncertainty_ms: 0, trusted: false }).unwrap()
+    }
+
+    /// The sync of a commit fails, and what it wrote is found on the disk afterwards.
+    #[test]
+    fn a_commit_that_failed_and_landed_all_the_same_is_accepted_and_not_also_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let mut writer = writer(path.clone());
+        let (a, b, group) = (writer.streams[0].id, writer.streams[1].id, writer.stream_ids()[0].1);
+        let offer = |writer: &mut Writer, at: u64| {
+            let (reply, answer) = oneshot::channel();
+            let good = Sample { stream: a, value: Value::Bool(true), quality: Quality::Good };
+            let bad = Sample { stream: b, value: Value::Float(f64::NAN), quality: Quality::Good };
+            let capture = Capture {
+                group,
+                at: Mono(at),
+                samples: vec![good, bad],
+                missing: vec![(b, GapReason::Silent)],
+            };
+            writer.accept(Mono(at), &capture, reply);
+            answer
+        };
+        let mut first = offer(&mut writer, 1000);
+        writer.commit(Mono(2000));
+        assert!(first.try_recv().unwrap().is_ok());
+
+        let mut second = offer(&mut writer, 3000);
+        drop(writer.transact(Mono(4000)).unwrap());
+        let unsynced = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
+        writer.fail(Mono(4000), &unsynced);
+        assert!(matches!(second.try_recv().unwrap(), Err(Refused::Faulty(_))));
+
+        let third = offer(&mut writer, 5000);
+        writer.handle_timeout(Mono(9_000_000_000));
+        let mut third = third;
+        assert!(third.try_recv().unwrap().is_ok());
+        let books = writer.books.intake[&a];
+        assert_eq!((books.accepted, books.refused, books.missed), (3, 0, 0));
+        let books = writer.books.intake[&b];
+        assert_eq!((books.accepted, books.refused, books.missed), (0, 3, 3));
+        let status = writer.subscribe().borrow().clone();
+        assert_eq!((status.intake.accepted, status.intake.refused), (3, 3));
+        assert_eq!(status.newest_sequences["bus"], 3);
+        let verified = verify::verify(&path).unwrap();
+        assert_eq!((verified.problems, verified.rows), (Vec::<String>::new(), 3));
     }
 }
