@@ -435,7 +435,8 @@ fn keys(json: &Json) -> BTreeSet<String> {
         match json {
             Json::Object(map) => {
                 for (key, value) in map {
-                    let named = path.ends_with("classes") || path.ends_with("telemetry");
+                    let named =
+                        ["classes", "telemetry", "newestSequences"].iter().any(|map| path.ends_with(map));
                     let at = format!(
                         "{path}{}{}",
                         if path.is_empty() { "" } else { "." },
@@ -558,9 +559,10 @@ const GATEWAY_KEYS: &str = "
     gateway.uptimeSeconds gateway.version lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name
     lanes[].restarts lanes[].silent lanes[].words queue.accepted queue.coalesced
     queue.commitWindowMilliseconds queue.detail queue.epoch queue.health queue.lastCommitMilliseconds
-    queue.limitBytes queue.missed queue.queued queue.refused queue.usedBytes radio.access radio.band
+    queue.limitBytes queue.missed queue.newestSequences.* queue.queued queue.refused queue.usedBytes radio.access radio.band
     radio.grade radio.modem.application radio.modem.firmware radio.modem.hardware radio.modem.iccid
-    radio.modem.imei radio.modem.imsi radio.operator radio.registered radio.registration radio.roaming
+    radio.modem.imei radio.modem.imsi radio.modemState.fine radio.modemState.phase
+    radio.modemState.words radio.operator radio.registered radio.registration radio.roaming
     radio.rsrpDbm radio.rsrqDb radio.signalAgeSeconds radio.snrDb radio.supplyMillivolts
     radio.temperatureCelsius sensors.slaves[].answering sensors.slaves[].answers sensors.slaves[].bus
     sensors.slaves[].failures sensors.slaves[].lastAnswerAgeSeconds sensors.slaves[].name

@@ -189,7 +189,7 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let late = this.phase == Phase::Request && this.is_late(cx);
+        let late = this.phase != Phase::Farewell && this.is_late(cx);
         match this.phase {
             Phase::Request if this.left == 0 => {
                 return this.refuse(cx, "431 Request Header Fields Too Large", "The request is too long.\n");
@@ -197,6 +197,7 @@ impl AsyncRead for Guarded {
             Phase::Request if late => {
                 return this.refuse(cx, "408 Request Timeout", "The request took too long.\n");
             }
+            Phase::Answer if late => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Phase::Request | Phase::Answer => {}
             Phase::Farewell => {
                 ready!(this.farewell(cx))?;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::snapshot::Snapshot;
 use super::verdict::verdict;
-use crate::board::LinkPhase;
+use crate::board::{LinkPhase, ModemPhase};
 use crate::store::queue::Health;
 
 /// All metrics of a snapshot.
@@ -130,6 +130,10 @@ fn links(s: &Snapshot, text: &mut Exposition) {
 }
 
 fn radio(s: &Snapshot, text: &mut Exposition) {
+    if let Some(state) = &s.modem_state {
+        text.family("fieldgate_modem_up", "gauge", "1 when the modem answers and reports.");
+        text.sample(&[], flag(state.value.phase == ModemPhase::Up));
+    }
     if let Some(registration) = &s.registration {
         text.family("fieldgate_modem_registered", "gauge", "1 when registered, at home or roaming.");
         text.sample(&[], flag(registration.value.registered));

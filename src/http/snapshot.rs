@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::Recent;
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ComponentState, LaneState, Latest, LinkState, ModemIdentity, Registration, Signal, SlaveState, Stamped,
+    ComponentState, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
+    SlaveState, Stamped,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub signal: Option<Stamped<Signal>>,
     /// Network registration.
     pub registration: Option<Stamped<Registration>>,
+    /// Whether the modem answers.
+    pub modem_state: Option<Stamped<ModemState>>,
     /// The modem; its numbers can only be shown masked.
     pub modem: Option<Stamped<ModemIdentity>>,
     /// Supply at the modem, millivolts.
@@ -92,6 +95,7 @@ impl Snapshot {
             recent,
             signal: board.signal.get(),
             registration: board.registration.get(),
+            modem_state: board.modem_state.get(),
             modem: board.modem.get(),
             modem_millivolts: board.modem_millivolts.get(),
             modem_celsius: board.modem_celsius.get(),

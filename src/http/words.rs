@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::board::{LinkPhase, SignalGrade, in_words};
+use crate::board::{LinkPhase, ModemPhase, SignalGrade, in_words};
 use crate::reading::Value;
 
 pub(super) fn shown(value: &Value, decimals: u8) -> String {
@@ -100,6 +100,19 @@ pub(super) fn grade_word(grade: SignalGrade) -> &'static str {
         SignalGrade::Fair => "fair",
         SignalGrade::Good => "good",
         SignalGrade::Excellent => "excellent",
+    }
+}
+
+/// The word for where the modem stands.
+pub(super) fn modem_word(phase: ModemPhase) -> &'static str {
+    match phase {
+        ModemPhase::NoPort => "no port",
+        ModemPhase::Probing => "probing",
+        ModemPhase::Starting => "starting",
+        ModemPhase::Up => "up",
+        ModemPhase::Doubtful => "doubtful",
+        ModemPhase::Restarted => "restarted",
+        ModemPhase::Bootloader => "bootloader",
     }
 }
 

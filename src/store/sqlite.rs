@@ -114,10 +114,12 @@ pub enum Trouble {
 /// small file is written beside ours, and what the system answers to that decides.
 #[must_use]
 pub fn trouble(error: &rusqlite::Error, path: &Path) -> Trouble {
-    if is_damage(error) {
+    // A writer's statements name what the file has, and keep every constraint, as long as it is what it was.
+    if is_damage(error) || is_missing_schema(error) {
         return Trouble::Damage;
     }
     match primary_code(error) {
+        Some(ffi::SQLITE_CONSTRAINT) => Trouble::Damage,
         Some(ffi::SQLITE_FULL) => Trouble::Full,
         Some(ffi::SQLITE_READONLY) => Trouble::ReadOnly,
         Some(ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN) => match ask_disk(path) {
@@ -166,19 +168,23 @@ fn ask_disk(path: &Path) -> io::Result<()> {
 /// Whether SQLite says that the file itself is bad, rather than that it cannot be reached or has no room.
 #[must_use]
 pub fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(primary_code(error), Some(ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT))
+    let code = primary_code(error);
+    // Nothing of ours is too big: such a length is garbage.
+    let of_damage = [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_FORMAT, ffi::SQLITE_TOOBIG];
+    code.is_some_and(|code| of_damage.contains(&code))
         || matches!(
             error,
             rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
         )
 }
 
 /// Whether the file lacks a table or column that the schema it claims has.
 #[must_use]
 pub fn is_missing_schema(error: &rusqlite::Error) -> bool {
-    primary_code(error) == Some(ffi::SQLITE_ERROR)
+    primary_code(error) == Some(ffi::SQLITE_ERROR) || matches!(error, rusqlite::Error::SqlInputError { .. })
 }
 
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {

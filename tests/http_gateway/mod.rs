@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::board::{
-    Board, ComponentState, Hidden, LaneState, Latest, LinkPhase, LinkState, ModemIdentity, Registration,
-    Signal, SignalGrade, SlaveState,
+    Board, ComponentState, Hidden, LaneState, Latest, LinkPhase, LinkState, ModemIdentity, ModemPhase,
+    ModemState, Registration, Signal, SignalGrade, SlaveState,
 };
 use fieldgate::clock::{BootId, Clock, Mono, Wall};
 use fieldgate::config::{Http, Secret};
@@ -203,6 +203,7 @@ impl Gateway {
             file_id: 9,
             epoch: Some(Epoch(0x1122_3344_5566_7788)),
             intake: Totals { accepted: 1_204_331, missed: 12, ..Totals::default() },
+            newest_sequences: BTreeMap::from([("field".to_owned(), 200_721)]),
             last_commit: Duration::from_millis(8),
             used_bytes: 2 << 20,
             max_bytes: 512 << 20,
@@ -373,6 +374,9 @@ fn radio(board: &Board) {
         imsi: Some(Hidden::new(IMSI)),
     };
     board.modem.set(seconds_ago(9000), modem);
+    let state =
+        ModemState { phase: ModemPhase::Up, words: "Serial Modem v1.99.0 answers".into(), fine: true };
+    board.modem_state.set(seconds_ago(9000), state);
     board.modem_millivolts.set(seconds_ago(41), 3791);
     board.modem_celsius.set(seconds_ago(41), 31);
 }
@@ -429,7 +433,8 @@ impl Served {
 /// Reads an answer until the connection ends.
 pub async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes));
+    end.await.expect("the gateway ends every connection by itself").unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.split("\r\n");

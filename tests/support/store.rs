@@ -213,3 +213,5 @@ pub(crate) fn copy_with_log(from: &Path, to: &Path) {
         }
     }
 }
+
+pub(crate) use fieldgate::store::sqlite::suffixed;

@@ -9,7 +9,7 @@ use super::{age, json};
 use crate::board::{Hidden, Stamped};
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
-use crate::http::words::{grade_word, phase_word};
+use crate::http::words::{grade_word, modem_word, phase_word};
 use crate::store::queue::{Health, Totals};
 
 /// `/api/gateway/status`.
@@ -81,6 +81,7 @@ struct Account {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Radio {
+    modem_state: Option<State>,
     registered: Option<bool>,
     roaming: Option<bool>,
     registration: Option<String>,
@@ -95,6 +96,14 @@ struct Radio {
     modem: Option<Modem>,
     supply_millivolts: Option<u32>,
     temperature_celsius: Option<i16>,
+}
+
+/// Whether the modem answers.
+#[derive(Debug, Serialize)]
+struct State {
+    phase: &'static str,
+    fine: bool,
+    words: String,
 }
 
 /// The subscriber's numbers are masked.
@@ -255,12 +264,17 @@ fn account(totals: Totals) -> Account {
 }
 
 fn radio(s: &Snapshot) -> Option<Radio> {
-    if s.registration.is_none() && s.signal.is_none() && s.modem.is_none() {
+    if s.modem_state.is_none() && s.registration.is_none() && s.signal.is_none() && s.modem.is_none() {
         return None;
     }
     let registration = s.registration.as_ref().map(|stamped| &stamped.value);
     let signal = s.signal.as_ref().map(|stamped| &stamped.value);
     Some(Radio {
+        modem_state: s.modem_state.as_ref().map(|Stamped { value, .. }| State {
+            phase: modem_word(value.phase),
+            fine: value.fine,
+            words: value.words.clone(),
+        }),
         registered: registration.map(|r| r.registered),
         roaming: registration.map(|r| r.roaming),
         registration: registration.map(|r| r.words.clone()),

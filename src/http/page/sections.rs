@@ -7,7 +7,7 @@ use crate::board::{Hidden, LinkPhase, SignalGrade, Stamped, ago, in_words};
 use crate::http::recent;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
-    bytes, capital, count, dbm, grade_word, grouped, millis, minus, phase_word, shown, unit,
+    bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
 };
 use crate::reading::Quality;
 use crate::store::queue::Health;
@@ -39,6 +39,10 @@ pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
 
 pub(super) fn radio(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let mut rows = Vec::new();
+    if let Some(Stamped { value, .. }) = &s.modem_state {
+        let mark = if value.fine { Mark::Fine } else { Mark::Bad };
+        rows.push(bounds.row("Modem", &capital(modem_word(value.phase)), &value.words, mark));
+    }
     if let Some(Stamped { value, at }) = &s.registration {
         let mark = if value.registered { Mark::Fine } else { Mark::Bad };
         let age = format!("asked {}", ago(s.now, *at));

@@ -1,7 +1,7 @@
 //! The four facts under the verdict.
 
 use super::{Mark, Tile};
-use crate::board::{LinkPhase, SignalGrade, ago};
+use crate::board::{LinkPhase, ModemPhase, SignalGrade, ago};
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::words::{capital, dbm, grade_word, grouped, within};
 use crate::store::queue::Health;
@@ -31,7 +31,12 @@ pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
             SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => Mark::Fine,
         },
     };
+    let modem_is_up =
+        s.modem_state.as_ref().is_none_or(|state| state.value.fine || state.value.phase == ModemPhase::Up);
     match s.registration.as_ref().map(|registration| &registration.value) {
+        _ if !modem_is_up => {
+            signal = Tile { label: "Signal", value: "No modem".into(), note: String::new(), mark: Mark::Bad };
+        }
         Some(registration) if !registration.registered => {
             signal =
                 Tile { label: "Signal", value: "No network".into(), note: String::new(), mark: Mark::Bad };

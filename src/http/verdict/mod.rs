@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{Destination, Snapshot};
-use super::words::{count, grouped, minus, within};
-use crate::board::{LinkPhase, LinkState, SignalGrade, in_words};
+use super::words::{count, grouped, within};
+use crate::board::{LinkPhase, LinkState, in_words};
 use crate::reading::Quality;
 use crate::store::queue::Health;
 
+mod radio;
 #[cfg(test)]
 mod tests;
 
@@ -78,7 +79,7 @@ const NAMED: usize = 4;
 pub fn verdict(snapshot: &Snapshot) -> Verdict {
     let mut found = Findings(Vec::new());
     store(snapshot, &mut found);
-    radio(snapshot, &mut found);
+    radio::judge(snapshot, &mut found);
     for destination in &snapshot.destinations {
         link(snapshot, destination, &mut found);
     }
@@ -161,53 +162,6 @@ fn store(snapshot: &Snapshot, found: &mut Findings) {
             format!("The queue is {percent} % full"),
             "When it is full, the least important readings are given up first.",
             "Bring the connection back, so that the queue drains.",
-        );
-    }
-}
-
-fn radio(snapshot: &Snapshot, found: &mut Findings) {
-    let Some(registration) = snapshot.registration.as_ref().map(|stamped| &stamped.value) else { return };
-    let offline = all_links_down(snapshot) && !starting(snapshot);
-    let level = if offline { Level::Broken } else { Level::Attention };
-    if !registration.registered {
-        let words = registration.words.to_lowercase();
-        if words.contains("sim") || words.contains("uicc") {
-            found.add(
-                Level::Broken,
-                "The SIM card does not work",
-                format!("The modem says: {}. Without it there is no network.", registration.words),
-                "Check that the card is seated and active, then restart the gateway.",
-            );
-        } else if words.contains("denied") || words.contains("reject") {
-            found.add(
-                Level::Broken,
-                "The network refuses the SIM card",
-                format!("The modem says: {}.", registration.words),
-                "Ask the operator whether the card is active and may use this network.",
-            );
-        } else {
-            found.add(
-                level,
-                "No mobile network",
-                format!("The modem says: {}.", registration.words),
-                "Check the antenna and its cable. After moving it, wait five minutes.",
-            );
-        }
-        return;
-    }
-    let Some(signal) = snapshot.signal.as_ref().map(|stamped| &stamped.value) else { return };
-    let weak = match signal.grade {
-        SignalGrade::VeryPoor => true,
-        SignalGrade::Poor => all_links_down(snapshot),
-        SignalGrade::Unknown | SignalGrade::Fair | SignalGrade::Good | SignalGrade::Excellent => false,
-    };
-    if weak {
-        let measured = signal.rsrp_dbm.map_or_else(String::new, |dbm| format!(" ({} dBm)", minus(dbm)));
-        found.add(
-            Level::Attention,
-            format!("The signal is weak{measured}"),
-            "Sending takes longer and costs more; readings wait on disk meanwhile.",
-            "Move the antenna higher, outside, or away from metal; aim for −100 dBm or better.",
         );
     }
 }

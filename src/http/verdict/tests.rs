@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::board::{LaneState, Latest, Registration, Signal, SlaveState, Stamped};
+use crate::board::{
+    LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveState, Stamped,
+};
 use crate::clock::{Mono, Wall};
 use crate::http::recent::Recent;
 use crate::http::sources::GatewayFacts;
@@ -74,6 +76,7 @@ fn fine() -> Snapshot {
             grade: SignalGrade::Good,
         })),
         registration: Some(stamped(registration(true, "registered, home"))),
+        modem_state: None,
         modem: None,
         modem_millivolts: None,
         modem_celsius: None,
@@ -99,6 +102,10 @@ fn registration(registered: bool, words: &str) -> Registration {
 
 fn lane(fine: bool, words: &str) -> LaneState {
     LaneState { words: words.into(), fine, restarts: 3, last_progress: seconds_ago(1) }
+}
+
+fn modem(s: &mut Snapshot, phase: ModemPhase, words: &str, fine: bool) {
+    s.modem_state = Some(stamped(ModemState { phase, words: words.into(), fine }));
 }
 
 fn link_of(s: &mut Snapshot) -> &mut LinkState {
@@ -202,11 +209,71 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             "seated",
         ),
         (
-            "denied",
-            |s| s.registration = Some(stamped(registration(false, "registration denied"))),
+            "no card",
+            |s| {
+                s.registration =
+                    Some(stamped(registration(false, "no working SIM: insert one, or look for another")))
+            },
+            Broken,
+            "The SIM card does not work",
+            "Insert one, or look for another.",
+        ),
+        (
+            "refused by the network, in words that name the card",
+            |s| {
+                let words =
+                    "the network refuses: illegal UE (cause 3): ask the SIM's operator whether it is active";
+                s.registration = Some(stamped(registration(false, words)));
+            },
             Broken,
             "The network refuses the SIM card",
+            "Ask the SIM's operator whether it is active.",
+        ),
+        (
+            "a busy network",
+            |s| {
+                let words =
+                    "searching; the last network refused: congestion (cause 22): the network is busy; wait";
+                s.registration = Some(stamped(registration(false, words)));
+            },
+            Attention,
+            "The network refuses the SIM card",
             "operator",
+        ),
+        (
+            "no coverage",
+            |s| s.registration = Some(stamped(registration(false, "no coverage: check the antenna"))),
+            Attention,
+            "No mobile network",
+            "Check the antenna.",
+        ),
+        (
+            "a modem that went while another path carries the link",
+            |s| {
+                modem(s, ModemPhase::NoPort, "/dev/ttyACM0: no such port", false);
+                s.registration = Some(stamped(registration(false, "/dev/ttyACM0: no such port")));
+            },
+            Attention,
+            "The modem's port is not there",
+            "cable",
+        ),
+        (
+            "a modem with trouble that keeps it off the network is told once",
+            |s| {
+                let words = "the modem is too hot and switched its radio off: let it cool";
+                modem(s, ModemPhase::Up, words, false);
+                s.registration = Some(stamped(registration(false, words)));
+            },
+            Attention,
+            "The modem has trouble",
+            "Let it cool.",
+        ),
+        (
+            "a modem that is being set up",
+            |s| modem(s, ModemPhase::Starting, "it answers; it is being set up", true),
+            Fine,
+            "Connected",
+            "",
         ),
         (
             "searching while another path carries the link",
@@ -357,6 +424,19 @@ fn an_offline_gateway_names_the_missing_network_before_the_missing_cloud() {
     assert_eq!(verdict.headline, "No mobile network, and 1 more");
     assert_eq!(verdict.reasons[1].what, "No connection to golioth");
     assert!(verdict.reasons[1].next_step.starts_with("First bring the mobile network back"));
+}
+
+#[test]
+fn a_modem_that_took_the_link_with_it_is_named_before_the_link() {
+    let mut snapshot = fine();
+    modem(&mut snapshot, ModemPhase::Doubtful, "an answer is overdue", false);
+    down(&mut snapshot, LinkPhase::Waiting, 60);
+    let verdict = verdict(&snapshot);
+    assert_eq!(
+        (verdict.level, verdict.headline.as_str()),
+        (Level::Broken, "The modem does not answer, and 1 more")
+    );
+    assert_eq!(verdict.reasons[0].meaning, "An answer is overdue.");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn keep_epochs(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite:
     tx.execute(
         "DELETE FROM epochs WHERE number < ?1
          AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside)",
-        [current_epoch - most],
+        [current_epoch.saturating_sub(most)],
     )?;
     Ok(())
 }

@@ -82,18 +82,20 @@ impl Cursor {
         bytes
     }
 
-    /// Reads what [`Cursor::islands_to_bytes`] wrote; `None` when it is not that.
+    /// Reads what [`Cursor::islands_to_bytes`] wrote; `None` when it is not that, or not all of one class.
     #[must_use]
     pub fn from_parts(at: Position, islands: &[u8]) -> Option<Self> {
         let (pairs, rest) = islands.as_chunks::<24>();
         if !rest.is_empty() || pairs.len() > MAX_ISLANDS {
             return None;
         }
+        let class = at.class()?;
         let end = |bytes: &[u8]| -> Option<Position> {
-            Some(Position {
+            let end = Position {
                 segment: i64::from_le_bytes(bytes.get(..8)?.try_into().ok()?),
                 row: u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?),
-            })
+            };
+            (end.class() == Some(class)).then_some(end)
         };
         let mut cursor = Self::starting_at(at);
         for pair in pairs {

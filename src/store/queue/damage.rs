@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::Epoch;
@@ -54,7 +55,8 @@ pub(super) fn confirmed(path: &Path) -> Option<String> {
         if verdict != "ok" {
             return Ok(Some(verdict));
         }
-        let streams = names(&connection, "SELECT id, name FROM streams")?;
+        let streams =
+            names(&connection, "SELECT id, name || group_name || device || unit || alias FROM streams")?;
         let lost: Option<i64> = connection
             .query_row(
                 "SELECT id FROM segments WHERE epoch NOT IN (SELECT number FROM epochs) LIMIT 1",
@@ -100,6 +102,8 @@ fn what_it_held(path: &Path) -> Held {
     let mut held = Held::default();
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let Ok(connection) = Connection::open_with_flags(path, flags) else { return held };
+    // Without this SQLite reads nothing at all of a file that is shorter than its header says.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true);
     held.epoch = connection
         .query_row("SELECT epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| r.get::<_, i64>(0))
         .ok()

@@ -101,7 +101,9 @@ pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenE
         }
         begun = begin(&options, now, wall, statement.as_deref(), None);
     }
-    begun.map(|(connection, opened)| Writer::new(connection, options, opened, now, wall))
+    begun.map(|(connection, opened)| {
+        Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now, wall)
+    })
 }
 
 /// A new file while the daemon runs, in place of one that turned out damaged: streams and destinations keep their numbers.
@@ -230,6 +232,8 @@ fn refuse_newer(path: &Path) -> Result<(), OpenError> {
 /// What [`Writer::new`] starts from.
 pub(super) struct Opened {
     pub(super) epoch_number: i64,
+    /// The one asked for, unless the file has had it.
+    pub(super) epoch: Epoch,
     pub(super) file_id: u64,
     pub(super) books: Books,
     pub(super) streams: Vec<StreamRow>,
@@ -252,10 +256,6 @@ impl Failure {
     fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
         match self {
-            // The statements are right: it is the file that lacks what its version says it has.
-            Self::Sqlite(e) if sqlite::is_missing_schema(&e) => {
-                OpenError::Damaged { path, detail: e.to_string() }
-            }
             Self::Sqlite(e) => OpenError::from_sqlite(&path, &e),
             Self::Inconsistent(detail) => OpenError::Damaged { path, detail },
             Self::Impossible(detail) => OpenError::Unreachable { path, detail },
@@ -282,7 +282,7 @@ impl Opening<'_> {
         let file_id = self.meta()?;
         let mut books = Books::load(self.tx)?;
         let previous = self.previous_epoch(&books)?;
-        let epoch_number =
+        let (epoch_number, epoch) =
             self.new_epoch(wall, previous.as_ref().map(|(_, sequences, _)| sequences.as_str()))?;
         if let Some((number, _, false)) = previous.as_ref().map(|(n, s, clean)| (*n, s, *clean)) {
             self.unclean_stop(number)?;
@@ -311,6 +311,7 @@ impl Opening<'_> {
         bounds::keep(self.tx, epoch_number)?;
         Ok(Opened {
             epoch_number,
+            epoch,
             file_id,
             books,
             streams,
@@ -376,13 +377,24 @@ impl Opening<'_> {
         Ok(Some((number, sequences, clean)))
     }
 
-    fn new_epoch(&self, wall: Wall, last_sequences: Option<&str>) -> Result<i64, Failure> {
+    fn new_epoch(&self, wall: Wall, last_sequences: Option<&str>) -> Result<(i64, Epoch), Failure> {
+        // Chance does not repeat 64 bits; a source of it that always begins alike does.
+        let mut epoch = self.options.epoch;
+        while self
+            .tx
+            .query_row("SELECT 1 FROM epochs WHERE epoch = ?1", [epoch.0.cast_signed()], |_| Ok(()))
+            .optional()?
+            .is_some()
+        {
+            tracing::error!(%epoch, "this epoch was drawn before: the machine's random numbers repeat");
+            epoch = epoch.successor(self.now.0);
+        }
         let offset = wall.trusted.then(|| wall.unix_ms - i64::try_from(self.now.ms()).unwrap_or(0));
         self.tx.execute(
             "INSERT INTO epochs (epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, last_sequences)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             (
-                self.options.epoch.0.cast_signed(),
+                epoch.0.cast_signed(),
                 self.options.boot.0,
                 self.now.0.cast_signed(),
                 offset,
@@ -390,7 +402,7 @@ impl Opening<'_> {
                 last_sequences,
             ),
         )?;
-        Ok(self.tx.last_insert_rowid())
+        Ok((self.tx.last_insert_rowid(), epoch))
     }
 
     /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that.
@@ -422,6 +434,9 @@ impl Opening<'_> {
         }
         // A cursor may stand in the middle of the newest segment; the next one is after it either way.
         for (class, position) in &mut next {
+            if position.class() != Some(*class) {
+                return Err(Failure::Inconsistent(format!("a cursor of {} points elsewhere", class.name())));
+            }
             let taken: Option<i64> = self
                 .tx
                 .query_row("SELECT id FROM segments WHERE id = ?1", [position.segment], |r| r.get(0))
@@ -429,7 +444,6 @@ impl Opening<'_> {
             if taken.is_some() {
                 *position = position.next_segment();
             }
-            debug_assert_eq!(position.class(), Some(*class));
         }
         Ok(next)
     }
@@ -551,6 +565,7 @@ impl Opening<'_> {
             let at = Position { segment: row.get(2)?, row: row.get(3)? };
             let islands: Vec<u8> = row.get(4)?;
             let cursor = Cursor::from_parts(at, &islands)
+                .filter(|_| at.class() == Some(class))
                 .ok_or_else(|| Failure::Inconsistent("a cursor whose islands do not read".into()))?;
             cursors.insert((destination, class), cursor);
         }
