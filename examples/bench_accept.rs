@@ -4,8 +4,8 @@
 //! bench_accept FOLDER      # on the disk to be measured; not in memory
 //! ```
 //!
-//! First what one sync costs on that disk; then readings a second, accepted one batch a commit, beside one row a transaction
-//! in plain SQLite with the same settings; then `write_bytes` of `/proc/self/io` by reading, for the commits that a window of 1 s
+//! First what one sync costs on that disk, readings a second, accepted one batch a commit, and beside it one row a transaction
+//! in plain SQLite with the same settings, in turns; then `write_bytes` of `/proc/self/io` by reading, for the commits that a window of 1 s
 //! and of 5 s makes of 20 streams at 100 readings a second. Nothing is drained meanwhile: acceptance alone is measured.
 
 use std::error::Error;
@@ -21,10 +21,14 @@ use fieldgate::reading::{Capture, Class, Quality, Resolution, Sample, StreamId, 
 use fieldgate::store::queue::{DestinationSpec, Epoch, OpenOptions, Queue, StreamSpec};
 use serde_json::{Value as Json, json};
 
-/// Streams, captured together five times a second: 100 readings a second.
+/// Streams, captured together: 100 readings are five instants.
 const STREAMS: usize = 20;
-/// Captures a second.
-const HERTZ: u64 = 5;
+/// Readings a commit.
+const BATCHES: [usize; 3] = [1, 100, 1000];
+/// Each measures everything once.
+const ROUNDS: usize = 15;
+/// How long one thing is measured in a round.
+const TURN: Duration = Duration::from_millis(200);
 /// Commits by which flash is measured.
 const COMMITS: u64 = 200;
 
@@ -51,80 +55,119 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn bench(folder: &Path) -> Result<Json> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(true, None));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let sync_us = sync_cost(folder, &*clock)?;
-    let plain = one_row_a_transaction(folder, &*clock)?;
-    let mut rates = Vec::new();
-    for batch in [1_usize, 100, 1000] {
-        let rate = runtime.block_on(accepted_rate(folder, &clock, batch))?;
-        rates.push(json!({ "batch": batch, "readings_per_second": rate.round(), "times_plain": (rate / plain * 10.0).round() / 10.0 }));
-    }
+    let rates = runtime.block_on(rates(folder, &clock))?;
     let mut flash = Vec::new();
     for window_s in [1, 5] {
         let bytes = runtime.block_on(flash_per_reading(folder, &clock, window_s))?;
-        flash.push(json!({ "window_s": window_s, "readings_per_commit": window_s * 100, "bytes_per_reading": (bytes * 10.0).round() / 10.0 }));
+        let commit = window_s * 100;
+        flash.push(
+            json!({ "window_s": window_s, "readings_per_commit": commit, "bytes_per_reading": tenths(bytes) }),
+        );
     }
+    let by_batch: Vec<Json> = BATCHES
+        .iter()
+        .zip(&rates.accepted)
+        .map(|(batch, accepted)| {
+            let times: Vec<f64> = accepted.iter().zip(&rates.plain).map(|(a, plain)| a / plain).collect();
+            json!({
+                "batch": batch, "readings_per_second": median(accepted).round(),
+                "times_one_row_a_transaction": tenths(median(&times)),
+            })
+        })
+        .collect();
     Ok(json!({
-        "sync_us": sync_us.round(),
-        "one_row_a_transaction_per_second": (plain * 10.0).round() / 10.0,
-        "rates": rates,
+        "sync_us": median(&rates.sync_us).round(),
+        "one_row_a_transaction_per_second": tenths(median(&rates.plain)),
+        "rates": by_batch,
         "flash": flash,
         "streams": STREAMS,
+        "rounds": ROUNDS,
         "commits_by_which_flash_is_measured": COMMITS,
     }))
 }
 
-/// Microseconds for a small append and its sync: the median of many.
+/// Round by round.
+#[derive(Default)]
+struct Rates {
+    sync_us: Vec<f64>,
+    plain: Vec<f64>,
+    /// By batch size.
+    accepted: [Vec<f64>; BATCHES.len()],
+}
+
+/// A disk is not the same from one second to the next: each round measures everything, and rounds are compared with themselves.
+async fn rates(folder: &Path, clock: &Arc<dyn Clock>) -> Result<Rates> {
+    let plain = plain(&folder.join("plain.db"))?;
+    let queue = open(&folder.join("rate.db"), clock, Duration::from_secs(60))?;
+    let mut rates = Rates::default();
+    let (mut rows, mut round) = (0_u32, 0);
+    for _ in 0..ROUNDS {
+        rates.sync_us.push(sync_cost(folder, &**clock)?);
+        let begun = clock.mono();
+        let before = rows;
+        while clock.mono().since(begun) < TURN {
+            plain
+                .prepare_cached("INSERT INTO readings (stream, at, value) VALUES ('pump.flow', ?1, 21.5)")?
+                .execute([rows])?;
+            rows += 1;
+        }
+        rates.plain.push(f64::from(rows - before) / clock.mono().since(begun).as_secs_f64());
+        for (batch, rates) in BATCHES.into_iter().zip(&mut rates.accepted) {
+            let begun = clock.mono();
+            let mut readings = 0;
+            while clock.mono().since(begun) < TURN {
+                readings += commit(&queue, clock.mono(), batch, &mut round).await?;
+            }
+            rates.push(f64::from(readings) / clock.mono().since(begun).as_secs_f64());
+        }
+    }
+    queue.stop();
+    Ok(rates)
+}
+
+/// Microseconds for a small append and its sync: the median of some.
 fn sync_cost(folder: &Path, clock: &dyn Clock) -> Result<f64> {
     let mut file = File::options().create(true).append(true).open(folder.join("sync"))?;
     let mut times = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..20 {
         let begun = clock.mono();
         file.write_all(&[0; 64])?;
         file.sync_data()?;
         times.push(clock.mono().since(begun).as_secs_f64() * 1e6);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(&times))
 }
 
-/// Rows a second, as a program would write them that thinks of nothing: WAL, FULL, an insert a transaction.
-fn one_row_a_transaction(folder: &Path, clock: &dyn Clock) -> Result<f64> {
-    let connection = rusqlite::Connection::open(folder.join("plain.db"))?;
+/// A table as a program would write it that thinks of nothing: WAL, FULL.
+fn plain(path: &Path) -> Result<rusqlite::Connection> {
+    let connection = rusqlite::Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.execute_batch(
         "CREATE TABLE readings (id INTEGER PRIMARY KEY, stream TEXT, at INTEGER, value REAL)",
     )?;
-    let mut rows = 0_u32;
-    let begun = clock.mono();
-    let mut took = Duration::ZERO;
-    while took < Duration::from_secs(3) {
-        connection
-            .prepare_cached("INSERT INTO readings (stream, at, value) VALUES ('pump.flow', ?1, 21.5)")?
-            .execute([rows])?;
-        rows += 1;
-        took = clock.mono().since(begun);
-    }
-    Ok(f64::from(rows) / took.as_secs_f64())
+    Ok(connection)
 }
 
-/// Readings a second, one commit a batch.
-async fn accepted_rate(folder: &Path, clock: &Arc<dyn Clock>, batch: usize) -> Result<f64> {
-    // Every accept is its own commit: the caller waits for it.
-    let queue = open(&folder.join(format!("rate-{batch}.db")), clock, Duration::ZERO)?;
-    let mut readings = 0_u32;
-    let begun = clock.mono();
-    let mut took = Duration::ZERO;
-    let mut round = 0;
-    while took < Duration::from_secs(3) {
-        let samples = (0..batch).map(|n| sample(&queue, n % STREAMS, round)).collect();
-        round += 1;
-        let accepted = queue.accept(capture(&queue, clock.mono(), samples)).await?;
-        readings += accepted.accepted;
-        took = clock.mono().since(begun);
+/// Hands in `batch` readings, at most [`STREAMS`] an instant, five instants a second and none quite on time, and waits until
+/// one commit has taken them all.
+async fn commit(queue: &Queue, first: Mono, batch: usize, round: &mut u64) -> Result<u32> {
+    let mut answers = Vec::new();
+    let mut left = batch;
+    while left > 0 {
+        let late_us = *round * 7919 % 5000;
+        let at = first.plus(Duration::from_micros(200_000 * answers.len() as u64 + late_us));
+        let samples: Vec<Sample> = (0..left.min(STREAMS)).map(|n| sample(queue, n, *round)).collect();
+        left -= samples.len();
+        *round += 1;
+        answers.push(queue.offer(capture(queue, at, samples)).await?);
     }
-    queue.stop();
-    Ok(f64::from(readings) / took.as_secs_f64())
+    queue.flush().await;
+    let mut accepted = 0;
+    for answer in answers {
+        accepted += answer.await??.accepted;
+    }
+    Ok(accepted)
 }
 
 /// Bytes that reach the disk by reading, when each commit takes what gathers in `window_s` seconds.
@@ -133,18 +176,10 @@ async fn flash_per_reading(folder: &Path, clock: &Arc<dyn Clock>, window_s: u64)
     let begin = clock.mono();
     let mut readings = 0_u32;
     let before = written()?;
-    for commit in 0..COMMITS {
-        let mut answers = Vec::new();
-        for n in 0..window_s * HERTZ {
-            let round = commit * window_s * HERTZ + n;
-            let at = begin.plus(Duration::from_millis(round * 1000 / HERTZ));
-            let samples = (0..STREAMS).map(|n| sample(&queue, n, round)).collect();
-            answers.push(queue.offer(capture(&queue, at, samples)).await?);
-        }
-        queue.flush().await;
-        for answer in answers {
-            readings += answer.await??.accepted;
-        }
+    let mut round = 0;
+    for second in (0..COMMITS).map(|n| n * window_s) {
+        let at = begin.plus(Duration::from_secs(second));
+        readings += commit(&queue, at, usize::try_from(window_s * 100)?, &mut round).await?;
     }
     let after = written()?;
     queue.stop();
@@ -197,4 +232,14 @@ fn sample(queue: &Queue, stream: usize, round: u64) -> Sample {
     let stream: StreamId = queue.streams()[stream].0;
     let steps = 215 + i64::from(stream.0) * 10 + (round * 7 % 13).cast_signed();
     Sample { stream, value: Value::Steps(steps), quality: Quality::Good }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut ordered = values.to_vec();
+    ordered.sort_by(f64::total_cmp);
+    ordered.get(ordered.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }

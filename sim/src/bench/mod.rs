@@ -131,10 +131,10 @@ fn judge_accept(accept: &serde_json::Value, proof: &mut Proof) {
     };
     let sync = number(accept.get("sync_us")).unwrap_or(0.0);
     if sync >= HONEST_SYNC_US {
-        let plain = number(accept.get("one_row_a_transaction_per_second")).unwrap_or(f64::MAX);
         for (batch, times) in RATE {
-            let rate = entry("rates", "batch", batch).and_then(|e| number(e.get("readings_per_second")));
-            let reached = rate.unwrap_or(0.0) / plain;
+            let reached = entry("rates", "batch", batch)
+                .and_then(|e| number(e.get("times_one_row_a_transaction")))
+                .unwrap_or(0.0);
             proof.demand(reached >= times, || {
                 format!(
                     "{times} times the rate of one row a transaction at batch {batch} (reached {reached:.1})"
@@ -230,10 +230,13 @@ mod tests {
         assert_eq!(percentile(&[], 99), f64::MAX, "nothing measured reaches no floor");
     }
 
-    fn measured(rate: f64, flash: f64) -> Proof {
+    fn measured(times: f64, flash: f64) -> Proof {
         let accept = serde_json::json!({
-            "sync_us": 500.0, "one_row_a_transaction_per_second": 10.0,
-            "rates": [{ "batch": 100, "readings_per_second": rate }, { "batch": 1000, "readings_per_second": 2000.0 }],
+            "sync_us": 500.0,
+            "rates": [
+                { "batch": 100, "times_one_row_a_transaction": times },
+                { "batch": 1000, "times_one_row_a_transaction": 200.0 },
+            ],
             "flash": [{ "window_s": 1, "bytes_per_reading": flash }, { "window_s": 5, "bytes_per_reading": 30.0 }],
         });
         let mut proof = Proof::default();
@@ -243,10 +246,10 @@ mod tests {
 
     #[test]
     fn each_floor_is_judged_and_nothing_measured_reaches_none() {
-        assert!(measured(600.0, 100.0).violated.is_empty());
-        assert_eq!(measured(400.0, 100.0).violated.len(), 1);
-        assert_eq!(measured(600.0, 200.0).violated.len(), 1);
-        assert_eq!(measured(600.0, 0.0).violated.len(), 1, "a folder in memory measures nothing");
+        assert!(measured(60.0, 100.0).violated.is_empty());
+        assert_eq!(measured(40.0, 100.0).violated.len(), 1);
+        assert_eq!(measured(60.0, 200.0).violated.len(), 1);
+        assert_eq!(measured(60.0, 0.0).violated.len(), 1, "a folder in memory measures nothing");
         let mut nothing = Proof::default();
         judge_accept(&serde_json::json!({ "sync_us": 500.0 }), &mut nothing);
         assert_eq!(nothing.violated.len(), 4);
