@@ -260,6 +260,9 @@ impl Rig {
     fn committed(&mut self) {
         let changed = self.hand().status.has_changed().unwrap();
         if !changed {
+            for (answer, _) in &mut self.pending.offers {
+                assert!(answer.try_recv().is_err(), "answered before the commit");
+            }
             return;
         }
         self.hand().status.mark_unchanged();
@@ -627,6 +630,7 @@ impl Rig {
             assert_eq!(account.queued(&intake), waiting as u64, "{name}, {stream:?}");
         }
         self.check_gaps(&connection);
+        check_nothing_is_kept_for_nobody(&connection, names);
         let status = self.hand().status();
         for (id, name) in names {
             let recounted = verified.destinations.get(*name).copied().unwrap_or_default();
@@ -691,6 +695,27 @@ impl Rig {
                 self.old_model = Some(self.model.clone());
             }
         }
+    }
+}
+
+/// A segment leaves the file when the last destination it is for has passed it.
+fn check_nothing_is_kept_for_nobody(c: &rusqlite::Connection, names: &BTreeMap<DestinationId, &'static str>) {
+    let mut cursors = c.prepare("SELECT destination, class, segment FROM cursors").unwrap();
+    let cursors: Vec<(u8, i64, i64)> = cursors
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .unwrap()
+        .map(|row| row.unwrap())
+        .collect();
+    let mut segments = c.prepare("SELECT id, routes FROM segments").unwrap();
+    let segments = segments.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).unwrap();
+    for segment in segments {
+        let (id, routes) = segment.unwrap();
+        let class = Position { segment: id, row: 0 }.class().unwrap() as i64;
+        let awaited = cursors.iter().any(|(d, of, at)| {
+            let d = DestinationId(*d);
+            names.contains_key(&d) && routes & d.bit() != 0 && *of == class && *at <= id
+        });
+        assert!(awaited, "segment {id:#x} is kept for nobody");
     }
 }
 
@@ -838,6 +863,73 @@ fn a_writer_with_nothing_to_do_sleeps() {
     hand.settle(support::settlement(9, DestinationId(0), first, first, &[], Outcome::Acknowledged));
     hand.pass(Duration::from_secs(5));
     assert_eq!(support::answered(answer).unwrap().accepted, 0);
+    // A capture that is refused, with nothing in it to put on record.
+    assert!(support::answered(hand.offer(support::capture(GroupId(9), Mono(1), Vec::new()))).is_err());
+    hand.pass(Duration::from_secs(5));
     use fieldgate::store::worker::Machine;
     assert_eq!(hand.writer.poll_timeout(), None);
+}
+
+/// What was accepted while a route was interrupted is nobody's loss: it was never that destination's.
+#[test]
+fn a_route_that_was_taken_away_and_given_back_counts_only_what_was_accepted_while_it_stood() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut epoch = 0;
+    let mut start = |routes: &[&str], destinations: &[&str], count: i64| {
+        epoch += 1;
+        let streams = vec![support::spec("t", "bus", Class::Telemetry, routes)];
+        let mut hand =
+            Hand::open(support::options(path.clone(), streams, destinations, epoch), Mono(1)).unwrap();
+        let (stream, group) = hand.writer.stream_ids()[0];
+        for n in 0..count {
+            hand.accept(support::capture(group, Mono(1000), vec![support::steps(stream, n)])).unwrap();
+        }
+        let ids: Vec<_> = hand.writer.destination_ids().to_vec();
+        let of = |name: &str| {
+            let id = ids.iter().find(|(_, n)| n == name).map(|(id, _)| *id);
+            id.map(|id| (hand.status().destination(id), support::waiting(&path, id).len() as u64))
+        };
+        let (golioth, broker) = (of("golioth"), of("broker"));
+        hand.close();
+        assert_eq!(support::problems(&path), Vec::<String>::new());
+        (golioth.unwrap(), broker)
+    };
+    let totals = |accepted, dropped, queued| Totals { accepted, dropped, queued, ..Totals::default() };
+    let both = ["golioth", "broker"];
+    assert_eq!(start(&both, &both, 3).1, Some((totals(3, 0, 3), 3)));
+    // The route goes; what waits on it still waits.
+    assert_eq!(start(&["golioth"], &both, 5).1, Some((totals(3, 0, 3), 3)));
+    assert_eq!(start(&both, &both, 7).1, Some((totals(10, 0, 10), 10)));
+    // The destination itself goes: what waited is dropped, on record.
+    assert_eq!(start(&both, &["golioth"], 11).1, None);
+    let (golioth, broker) = start(&both, &both, 13);
+    assert_eq!(broker, Some((totals(23, 10, 13), 13)));
+    assert_eq!(golioth, (totals(39, 0, 39), 39), "the other never noticed");
+}
+
+#[test]
+fn the_sixty_third_destination_takes_the_number_of_one_that_is_gone() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    for n in 0..70u64 {
+        let name = format!("cloud {n}");
+        let streams = vec![support::spec("t", "bus", Class::Telemetry, &[&name])];
+        let options = support::options(path.clone(), streams, &[&name], n + 1);
+        let mut hand = Hand::open(options, Mono(1)).unwrap();
+        let (stream, group) = hand.writer.stream_ids()[0];
+        hand.accept(support::capture(group, Mono(1000), vec![support::steps(stream, 1)])).unwrap();
+        let id = hand.writer.destination_ids()[0].0;
+        assert!(id.0 < 62);
+        assert_eq!((hand.status().destination(id).queued, support::waiting(&path, id).len()), (1, 1));
+        hand.close();
+        assert_eq!(support::problems(&path), Vec::<String>::new());
+    }
+    let names: Vec<String> = (0..63).map(|n| format!("at once {n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let streams = vec![support::spec("t", "bus", Class::Telemetry, &[])];
+    let refused = Hand::open(support::options(path.clone(), streams, &names, 1000), Mono(1));
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("62 destinations"), "{error}");
+    assert!(path.exists(), "a configuration that asks too much is not damage");
 }
