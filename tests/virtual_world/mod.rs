@@ -288,21 +288,40 @@ impl World {
         alias: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Vec<Accepted> {
-        let specs = stores::streams(&self.config);
-        let index = specs.iter().position(|s| s.alias == alias).expect("a configured alias");
-        let (stream, group) = self.queue().streams()[index];
-        let at = fieldgate::clock::Mono::from(self.wires.now());
         let mut answers = Vec::new();
         for value in values {
-            let samples = vec![Sample { stream, value, quality: Quality::Good }];
-            let capture = Capture { group, at, samples, missing: Vec::new() };
-            answers.push(self.queue().offer(capture).await.unwrap());
+            answers.push(self.queue().offer(self.capture(alias, value)).await.unwrap());
         }
         let mut accepted = Vec::new();
         for answer in answers {
             accepted.push(answer.await.unwrap().unwrap());
         }
         accepted
+    }
+
+    /// Has the store accept one reading if it can.
+    pub(crate) async fn offer(&self, alias: &str, value: Value) -> Option<Accepted> {
+        self.queue().accept(self.capture(alias, value)).await.ok()
+    }
+
+    fn capture(&self, alias: &str, value: Value) -> Capture {
+        let specs = stores::streams(&self.config);
+        let index = specs.iter().position(|s| s.alias == alias).expect("a configured alias");
+        let (stream, group) = self.queue().streams()[index];
+        let at = fieldgate::clock::Mono::from(self.wires.now());
+        let samples = vec![Sample { stream, value, quality: Quality::Good }];
+        Capture { group, at, samples, missing: Vec::new() }
+    }
+
+    /// Overwrites the middle of the queue's file and its log, as a dying flash does.
+    pub(crate) fn damage_the_queue(&self) {
+        for suffix in ["", "-wal"] {
+            let mut name = self.queue().path().as_os_str().to_owned();
+            name.push(suffix);
+            let Ok(file) = std::fs::OpenOptions::new().write(true).open(&name) else { continue };
+            let length = file.metadata().unwrap().len();
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length as usize], 0).unwrap();
+        }
     }
 
     /// Readings that wait for Golioth.
