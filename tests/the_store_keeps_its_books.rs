@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
+#[path = "support/store_model.rs"]
+mod model;
 #[path = "support/store.rs"]
 mod support;
 
@@ -19,9 +21,10 @@ use fieldgate::clock::Mono;
 use fieldgate::reading::{Capture, Class, GapReason, GroupId, Quality, Sample, StreamId, Value};
 use fieldgate::store::queue::books::Books;
 use fieldgate::store::queue::{
-    DestinationId, Outcome, Position, QueuedRow, Reader, Refused, Settlement, StreamSpec, Totals, verify,
+    DestinationId, Outcome, Position, QueuedRow, Reader, Settlement, StreamSpec, Totals, verify,
 };
 use fieldgate::store::sqlite;
+use model::{Account, Model, Row, check_nothing_is_kept_for_nobody};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::{Answer, Hand, Rng};
@@ -91,44 +94,6 @@ fn op(bursts: u32) -> impl Strategy<Value = Op> {
             .prop_map(|(how, change)| Op::Reopen { how, change }),
         3 => Just(Op::Copy),
     ]
-}
-
-/// A reading that was accepted.
-#[derive(Clone, Debug)]
-struct Row {
-    epoch: u64,
-    sequence: u64,
-    at: Mono,
-    sample: Sample,
-    class: Class,
-    spec: StreamSpec,
-    /// The destinations it is for, as the file numbers them: within one commit, what goes to the same ones stands together.
-    routes: i64,
-    /// For whom it waits.
-    open: BTreeSet<&'static str>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Account {
-    accepted: u64,
-    acknowledged: u64,
-    dropped: u64,
-    set_aside: u64,
-}
-
-/// What the file must say.
-#[derive(Clone, Debug, Default)]
-struct Model {
-    rows: Vec<Row>,
-    accounts: BTreeMap<(&'static str, StreamId), Account>,
-    accepted: BTreeMap<StreamId, u64>,
-    /// By stream, kind, reason.
-    gaps: BTreeMap<(StreamId, &'static str, &'static str), u64>,
-    unclean_stops: u64,
-    /// Destinations of the newest start.
-    destinations: BTreeSet<&'static str>,
-    /// Ids by everything that defines a stream.
-    ids: BTreeMap<String, StreamId>,
 }
 
 /// Whose message was answered, the identities in it, and how.
@@ -698,27 +663,6 @@ impl Rig {
     }
 }
 
-/// A segment leaves the file when the last destination it is for has passed it.
-fn check_nothing_is_kept_for_nobody(c: &rusqlite::Connection, names: &BTreeMap<DestinationId, &'static str>) {
-    let mut cursors = c.prepare("SELECT destination, class, segment FROM cursors").unwrap();
-    let cursors: Vec<(u8, i64, i64)> = cursors
-        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-        .unwrap()
-        .map(|row| row.unwrap())
-        .collect();
-    let mut segments = c.prepare("SELECT id, routes FROM segments").unwrap();
-    let segments = segments.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).unwrap();
-    for segment in segments {
-        let (id, routes) = segment.unwrap();
-        let class = Position { segment: id, row: 0 }.class().unwrap() as i64;
-        let awaited = cursors.iter().any(|(d, of, at)| {
-            let d = DestinationId(*d);
-            names.contains_key(&d) && routes & d.bit() != 0 && *of == class && *at <= id
-        });
-        assert!(awaited, "segment {id:#x} is kept for nobody");
-    }
-}
-
 fn value(rng: &mut Rng, in_bulk: bool) -> (Value, bool) {
     match rng.below(if in_bulk { 4 } else { 12 }) {
         0..3 => (Value::Steps(rng.next().cast_signed() >> rng.below(64)), true),
@@ -730,53 +674,6 @@ fn value(rng: &mut Rng, in_bulk: bool) -> (Value, bool) {
         8 => (Value::Absent, true),
         9 => (Value::Text("größer".into()), true),
         _ => (Value::Float(rng.below(1000) as f64 / 8.0), true),
-    }
-}
-
-impl Model {
-    fn opened(&mut self, streams: &[StreamSpec], destinations: &[&'static str], ids: &[(StreamId, GroupId)]) {
-        for (spec, (id, _)) in streams.iter().zip(ids) {
-            let definition = format!("{:?}", StreamSpec { routes: Vec::new(), ..spec.clone() });
-            let known = *self.ids.entry(definition.clone()).or_insert(*id);
-            assert_eq!(known, *id, "the same definition has the same number: {definition}");
-        }
-        let numbers: BTreeSet<StreamId> = self.ids.values().copied().collect();
-        assert_eq!(numbers.len(), self.ids.len(), "another definition has another number");
-        let now: BTreeSet<&'static str> = destinations.iter().copied().collect();
-        for gone in self.destinations.difference(&now) {
-            for row in &mut self.rows {
-                if row.open.remove(gone) {
-                    self.accounts.get_mut(&(*gone, row.sample.stream)).unwrap().dropped += 1;
-                }
-            }
-        }
-        self.destinations = now;
-    }
-
-    fn accept(&mut self, row: Row) {
-        *self.accepted.entry(row.sample.stream).or_default() += 1;
-        for destination in &row.open {
-            self.accounts.entry((*destination, row.sample.stream)).or_default().accepted += 1;
-        }
-        self.rows.push(row);
-    }
-
-    fn settle(&mut self, destination: &'static str, rows: &[(u64, u64, StreamId)], outcome: &Outcome) {
-        for (epoch, sequence, stream) in rows {
-            let row = self
-                .rows
-                .iter_mut()
-                .find(|r| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream))
-                .unwrap();
-            if row.open.remove(destination) {
-                let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
-                match outcome {
-                    Outcome::Acknowledged => account.acknowledged += 1,
-                    Outcome::Dropped(_) => account.dropped += 1,
-                    Outcome::SetAside(_) => account.set_aside += 1,
-                }
-            }
-        }
     }
 }
 
@@ -823,113 +720,4 @@ fn books_and_file_equal_the_model_after_every_step() {
 fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
     let seen = run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, 9, 10);
     assert!(seen.given_up > 0, "{seen:?}");
-}
-
-#[test]
-fn a_capture_that_no_lane_makes_is_refused_whole_and_on_record() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let spec = support::spec("t", "bus", Class::Telemetry, &["golioth"]);
-    let mut hand = Hand::open(support::options(path.clone(), vec![spec], &["golioth"], 1), Mono(1)).unwrap();
-    let (stream, group) = hand.writer.stream_ids()[0];
-    let many: Vec<Sample> = (0..1025).map(|n| support::steps(stream, n)).collect();
-    assert_eq!(hand.accept(support::capture(group, Mono(1000), many)), Err(Refused::TooLarge(1025)));
-    let stray = support::capture(GroupId(9), Mono(1000), vec![support::steps(stream, 1)]);
-    assert_eq!(hand.accept(stray), Err(Refused::UnknownGroup(9)));
-    let silent = Capture {
-        group,
-        at: Mono(1000),
-        samples: Vec::new(),
-        missing: vec![(stream, GapReason::Silent); 1025],
-    };
-    assert_eq!(hand.accept(silent), Err(Refused::TooLarge(1025)));
-    let status = hand.status();
-    assert_eq!((status.intake.accepted, status.intake.refused, status.intake.missed), (0, 1026, 1025));
-    hand.close();
-    assert_eq!(support::problems(&path), Vec::<String>::new());
-}
-
-#[test]
-fn a_writer_with_nothing_to_do_sleeps() {
-    let folder = support::fast_folder();
-    let spec = support::spec("t", "bus", Class::Telemetry, &["golioth"]);
-    let options = support::options(folder.path().join("queue.db"), vec![spec], &["golioth"], 1);
-    let mut hand = Hand::open(options, Mono(1)).unwrap();
-    let group = hand.writer.stream_ids()[0].1;
-    // Nothing to accept, nothing to put on record: a lane that captured an instant in which nothing was due.
-    let answer = hand.offer(support::capture(group, Mono(1), Vec::new()));
-    // An answer about another file is void.
-    let first = Position::first_of(Class::Telemetry);
-    hand.settle(support::settlement(9, DestinationId(0), first, first, &[], Outcome::Acknowledged));
-    hand.pass(Duration::from_secs(5));
-    assert_eq!(support::answered(answer).unwrap().accepted, 0);
-    // A capture that is refused, with nothing in it to put on record.
-    assert!(support::answered(hand.offer(support::capture(GroupId(9), Mono(1), Vec::new()))).is_err());
-    hand.pass(Duration::from_secs(5));
-    use fieldgate::store::worker::Machine;
-    assert_eq!(hand.writer.poll_timeout(), None);
-}
-
-/// What was accepted while a route was interrupted is nobody's loss: it was never that destination's.
-#[test]
-fn a_route_that_was_taken_away_and_given_back_counts_only_what_was_accepted_while_it_stood() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut epoch = 0;
-    let mut start = |routes: &[&str], destinations: &[&str], count: i64| {
-        epoch += 1;
-        let streams = vec![support::spec("t", "bus", Class::Telemetry, routes)];
-        let mut hand =
-            Hand::open(support::options(path.clone(), streams, destinations, epoch), Mono(1)).unwrap();
-        let (stream, group) = hand.writer.stream_ids()[0];
-        for n in 0..count {
-            hand.accept(support::capture(group, Mono(1000), vec![support::steps(stream, n)])).unwrap();
-        }
-        let ids: Vec<_> = hand.writer.destination_ids().to_vec();
-        let of = |name: &str| {
-            let id = ids.iter().find(|(_, n)| n == name).map(|(id, _)| *id);
-            id.map(|id| (hand.status().destination(id), support::waiting(&path, id).len() as u64))
-        };
-        let (golioth, broker) = (of("golioth"), of("broker"));
-        hand.close();
-        assert_eq!(support::problems(&path), Vec::<String>::new());
-        (golioth.unwrap(), broker)
-    };
-    let totals = |accepted, dropped, queued| Totals { accepted, dropped, queued, ..Totals::default() };
-    let both = ["golioth", "broker"];
-    assert_eq!(start(&both, &both, 3).1, Some((totals(3, 0, 3), 3)));
-    // The route goes; what waits on it still waits.
-    assert_eq!(start(&["golioth"], &both, 5).1, Some((totals(3, 0, 3), 3)));
-    assert_eq!(start(&both, &both, 7).1, Some((totals(10, 0, 10), 10)));
-    // The destination itself goes: what waited is dropped, on record.
-    assert_eq!(start(&both, &["golioth"], 11).1, None);
-    let (golioth, broker) = start(&both, &both, 13);
-    assert_eq!(broker, Some((totals(23, 10, 13), 13)));
-    assert_eq!(golioth, (totals(39, 0, 39), 39), "the other never noticed");
-}
-
-#[test]
-fn the_sixty_third_destination_takes_the_number_of_one_that_is_gone() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    for n in 0..70u64 {
-        let name = format!("cloud {n}");
-        let streams = vec![support::spec("t", "bus", Class::Telemetry, &[&name])];
-        let options = support::options(path.clone(), streams, &[&name], n + 1);
-        let mut hand = Hand::open(options, Mono(1)).unwrap();
-        let (stream, group) = hand.writer.stream_ids()[0];
-        hand.accept(support::capture(group, Mono(1000), vec![support::steps(stream, 1)])).unwrap();
-        let id = hand.writer.destination_ids()[0].0;
-        assert!(id.0 < 62);
-        assert_eq!((hand.status().destination(id).queued, support::waiting(&path, id).len()), (1, 1));
-        hand.close();
-        assert_eq!(support::problems(&path), Vec::<String>::new());
-    }
-    let names: Vec<String> = (0..63).map(|n| format!("at once {n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let streams = vec![support::spec("t", "bus", Class::Telemetry, &[])];
-    let refused = Hand::open(support::options(path.clone(), streams, &names, 1000), Mono(1));
-    let error = refused.err().unwrap().to_string();
-    assert!(error.contains("62 destinations"), "{error}");
-    assert!(path.exists(), "a configuration that asks too much is not damage");
 }
