@@ -123,6 +123,7 @@ async fn show(args: &Args) -> Result<bool, Trouble> {
         version,
         program,
     };
+    println!("\nThe devices fall silent; what is queued still goes out.");
     let report = closing::close(&around, daemon, &start, shown).await?;
     print!("{}", report.in_words());
     if let Some(file) = &args.report {

@@ -179,6 +179,10 @@ impl Report {
             self.produced, self.accepted, self.refused, self.coalesced, self.missed
         ));
         say(format!(
+            "beside    {} readings of points whose values carry no counter were accepted",
+            self.uncounted_accepted
+        ));
+        say(format!(
             "gateway   {} accepted = {} acknowledged + {} dropped + {} set aside + {} queued",
             self.accepted, self.acknowledged, self.dropped, self.set_aside, self.queued
         ));

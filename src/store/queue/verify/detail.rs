@@ -220,3 +220,106 @@ impl Detail {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::books::Intake;
+    use super::super::super::schema;
+    use super::*;
+
+    const OLD: Epoch = Epoch(0x0102_0304_0506_0708);
+    const NEW: Epoch = Epoch(0xFFEE_DDCC_BBAA_9988);
+
+    fn file() -> Connection {
+        let mut c = Connection::open_in_memory().unwrap();
+        schema::migrations().to_latest(&mut c).unwrap();
+        c.execute_batch(&format!(
+            "INSERT INTO streams (id, name, group_name, device, class, unit, alias)
+                 VALUES (1, 'tank.level', 'field/tank', 'gw', 3, 'mm', 'l'), (2, 'tank.fills', 'field/tank', 'gw', 3, '', 'f');
+             INSERT INTO epochs (number, epoch, boot_id, first_mono_ns, last_sequences, clean_stop)
+                 VALUES (1, {}, x'00', 0, NULL, 0), (2, {}, x'00', 0, '{{\"field/tank\": 9}}', 1);
+             INSERT INTO gaps (stream, kind, reason, epoch, first_sequence, last_sequence, count, first_mono_ns, last_mono_ns)
+                 VALUES (1, 'missed', 'silent', 2, 4, 6, 2, 0, 0), (NULL, 'missed', 'unclean_stop', 1, NULL, NULL, NULL, 0, 0);
+             INSERT INTO set_aside (destination, stream, epoch, sequence, mono_ns, body, reason, at_mono_ns)
+                 VALUES (0, 2, 1, 3, 0, x'', 'too long', 0);",
+            OLD.0.cast_signed(),
+            NEW.0.cast_signed(),
+        ))
+        .unwrap();
+        c
+    }
+
+    fn books() -> Books {
+        let mut books = Books::default();
+        let intake =
+            |accepted, last_sequence| Intake { accepted, epoch: 2, last_sequence, ..Intake::default() };
+        books.intake.insert(StreamId(1), intake(10, 7));
+        books.intake.insert(StreamId(2), intake(11, 8));
+        books
+    }
+
+    #[test]
+    fn an_epoch_is_told_with_the_newest_sequences_it_accepted_itself() {
+        let detail = Detail::load(&file(), &books()).unwrap();
+        let told: Vec<(Epoch, bool, Option<u64>)> = detail
+            .epochs
+            .iter()
+            .map(|e| (e.epoch, e.clean_stop, e.last_sequences.get("field/tank").copied()))
+            .collect();
+        assert_eq!(told, [(OLD, false, Some(9)), (NEW, true, Some(8))]);
+    }
+
+    #[test]
+    fn a_gap_is_told_with_its_stream_and_epoch_and_what_is_unknown_as_unknown() {
+        let detail = Detail::load(&file(), &books()).unwrap();
+        let [silent, unclean] = detail.gaps.as_slice() else { panic!("{:?}", detail.gaps) };
+        assert_eq!(
+            (silent.stream.as_deref(), silent.epoch, silent.sequences, silent.count),
+            (Some("tank.level"), Some(NEW), Some((4, 6)), Some(2))
+        );
+        assert_eq!(
+            (&unclean.stream, unclean.epoch, unclean.sequences, unclean.count),
+            (&None, Some(OLD), None, None)
+        );
+    }
+
+    #[test]
+    fn readings_that_wait_are_told_as_runs_that_no_hole_and_no_other_epoch_joins() {
+        let mut detail = Detail::load(&file(), &books()).unwrap();
+        let golioth = (DestinationId(0), "golioth");
+        for (stream, epoch, sequence) in
+            [(1, 1, 8), (2, 1, 8), (1, 1, 9), (2, 1, 9), (1, 2, 10), (1, 2, 12), (1, 2, 13)]
+        {
+            detail.waits(golioth, StreamId(stream), epoch, sequence);
+        }
+        detail.waits((DestinationId(1), "plant"), StreamId(1), 2, 14);
+        detail.load_set_aside(&file(), |_| "golioth".into()).unwrap();
+        let run = |destination: &str, stream: &str, epoch, sequences, set_aside| HeldRun {
+            destination: destination.into(),
+            stream: stream.into(),
+            epoch: Some(epoch),
+            sequences,
+            set_aside,
+        };
+        assert_eq!(
+            detail.held,
+            [
+                run("golioth", "tank.level", OLD, (8, 9), false),
+                run("golioth", "tank.fills", OLD, (8, 9), false),
+                run("golioth", "tank.level", NEW, (10, 10), false),
+                run("golioth", "tank.level", NEW, (12, 13), false),
+                run("plant", "tank.level", NEW, (14, 14), false),
+                run("golioth", "tank.fills", OLD, (3, 3), true),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_queue_full_of_holes_is_told_within_bounds() {
+        let mut detail = Detail::load(&file(), &books()).unwrap();
+        for n in 0..MOST_RUNS as u64 + 50 {
+            detail.waits((DestinationId(0), "golioth"), StreamId(1), 1, n * 2);
+        }
+        assert_eq!(detail.held.len(), MOST_RUNS);
+    }
+}
