@@ -163,16 +163,13 @@ fn a_queue_file_that_is_damaged_at_runtime_is_left_behind_and_the_new_one_drains
         world.relay(|relay| relay.cut());
         world.take_all("q0", (50..100).map(Value::Steps)).await;
         world.damage_the_queue();
-        let mut after = Vec::new();
-        for n in 0..30 {
-            after.push(world.offer("q0", Value::Steps(1000 + n)).await);
-            world.pass(5 * S).await;
-        }
-        assert_ne!(world.queue().status().borrow().generation, generation, "the file was replaced");
         world.relay(|relay| relay.heal());
+        let mut replaced = world.queue().status();
+        let noticed = replaced.wait_for(|status| status.generation != generation);
+        let noticed = tokio::time::timeout(10 * MINUTE, poke(&world, noticed)).await;
+        drop(noticed.expect("the file was replaced").unwrap());
+        let after = world.take_all("q0", (1000..1100).map(Value::Steps)).await;
         world.drained(10 * MINUTE).await;
-        let after: Vec<Accepted> = after.into_iter().flatten().collect();
-        assert!(after.len() >= 25, "{}", after.len());
         for reading in &after {
             assert!(arrived(&world, "q0", reading), "{reading:?}");
         }
@@ -181,6 +178,21 @@ fn a_queue_file_that_is_damaged_at_runtime_is_left_behind_and_the_new_one_drains
             .cloud(|cloud, _| cloud.intake().epochs().values().any(|e| e.epoch == epoch.0.to_be_bytes()));
         assert!(announced, "the new epoch is announced");
     });
+}
+
+/// Has readings come while something is waited for: whoever is to meet damage must have a reason to look.
+async fn poke<R>(world: &World, waited_for: impl Future<Output = R>) -> R {
+    let readings = async {
+        loop {
+            let _ = world.offer("q0", Value::Steps(7)).await;
+            world.pass(5 * S).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = waited_for => done,
+        () = readings => unreachable!(),
+    }
 }
 
 #[test]
@@ -203,8 +215,8 @@ fn a_link_that_is_down_or_refuses_for_hours_is_waited_for_without_looking_at_the
         world.pass(HOUR).await;
         let later = looks_an_hour(&world).await;
         println!("looks at the clock an hour: idle {idle}, cut {cut}, sick {sick}, told to wait {later}");
-        for busy in [cut, sick, later] {
-            assert!(busy < idle + 5000, "idle {idle}, cut {cut}, sick {sick}, told to wait {later}");
+        for busy in [idle, cut, sick, later] {
+            assert!(busy < 30_000, "idle {idle}, cut {cut}, sick {sick}, told to wait {later}");
         }
         assert_eq!(world.queued(), 5000);
     });

@@ -89,6 +89,8 @@ pub(super) struct Live<'a> {
     refusals: BTreeMap<Asked, String>,
     reports_refused: Option<(Duration, Outcome)>,
     published: Option<Duration>,
+    /// Packets and requests under way when the board was last told.
+    told: (u64, usize),
     /// Repetitions already counted by the pace.
     repeated: u64,
 }
@@ -121,6 +123,7 @@ impl<'a> Live<'a> {
             refusals: BTreeMap::new(),
             reports_refused: None,
             published: None,
+            told: (0, 0),
             repeated: 0,
         }
     }
@@ -188,7 +191,9 @@ impl<'a> Live<'a> {
         let mut at = now + LONGEST_SLEEP;
         let mut sooner = |due: Option<Duration>| at = at.min(due.unwrap_or(at));
         sooner(self.session.poll_timeout());
-        sooner(self.published.map(|published| published + PUBLISH_EVERY).filter(|at| *at > now));
+        if self.told != self.to_tell() {
+            sooner(self.published.map(|published| published + PUBLISH_EVERY));
+        }
         if self.socket.is_none() {
             sooner(Some(self.reopen_at));
         }
@@ -556,12 +561,17 @@ impl<'a> Live<'a> {
         }
     }
 
+    fn to_tell(&self) -> (u64, usize) {
+        (self.keeper.state.packets, self.waiting.len())
+    }
+
     /// Lets people and the supervisor know, not more often than they look.
     fn tell(&mut self, now: Duration) {
         if self.published.is_some_and(|at| now < at + PUBLISH_EVERY) {
             return;
         }
         self.published = Some(now);
+        self.told = self.to_tell();
         self.keeper.state.in_flight = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         self.keeper.publish();
         let reason = match (&self.connected, &self.socket, self.waiting.is_empty()) {
