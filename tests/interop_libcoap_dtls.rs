@@ -141,11 +141,9 @@ impl Client {
     }
 
     fn notification(&mut self, of: ObservationId) -> Response {
-        loop {
-            match self.next_event() {
-                Event::Notification { observation, response } if observation == of => return response,
-                other => panic!("{other:?}"),
-            }
+        match self.next_event() {
+            Event::Notification { observation, response } if observation == of => response,
+            other => panic!("{other:?}"),
         }
     }
 }
