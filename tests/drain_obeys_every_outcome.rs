@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::board::Board;
-use fieldgate::clock::{Clock, VirtualClock, Wall};
+use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Entropy, Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
-use fieldgate::store::queue::{Queue, QueuedRow};
+use fieldgate::store::queue::{OpenOptions, Queue, QueuedRow, StreamSpec};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
     Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
 };
 use proptest::prelude::*;
-use support::{BOOT, capture, options, spec, steps};
+use support::{BOOT, Hand, capture, options, spec, steps};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -140,6 +140,14 @@ impl Link for Scripted {
     }
 }
 
+fn streams() -> Vec<StreamSpec> {
+    vec![
+        spec("telemetry", "g", Class::Telemetry, &["golioth"]),
+        spec("alarm", "g", Class::Alarm, &["golioth"]),
+        spec("elsewhere", "g", Class::Telemetry, &["other"]),
+    ]
+}
+
 struct Bench {
     queue: Queue,
     link: Arc<Scripted>,
@@ -164,18 +172,19 @@ impl Entropy for Even {
 
 impl Bench {
     fn start(script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static) -> Self {
-        let folder = support::fast_folder();
+        Self::start_in(support::fast_folder(), script)
+    }
+
+    fn start_in(
+        folder: tempfile::TempDir,
+        script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+    ) -> Self {
         let wall = Wall { unix_ms: 1_795_132_800_000, uncertainty_ms: 50, trusted: true };
         let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let streams = vec![
-            spec("telemetry", "g", Class::Telemetry, &["golioth"]),
-            spec("alarm", "g", Class::Alarm, &["golioth"]),
-            spec("elsewhere", "g", Class::Telemetry, &["other"]),
-        ];
         let path = folder.path().join("queue.db");
         let (queue, pump) =
-            Queue::open_inline(options(path, streams, &["golioth", "other"], 1), &shared).unwrap();
+            Queue::open_inline(options(path, streams(), &["golioth", "other"], 1), &shared).unwrap();
         tokio::spawn(pump);
         let link = Arc::new(Scripted {
             script: Mutex::new(Box::new(script)),
@@ -379,6 +388,26 @@ fn readings_of_other_destinations_in_between_are_passed_over() {
         let other = bench.queue.destinations()[1].0;
         assert_eq!(bench.queue.status().borrow().destination(other).queued, 40);
         assert_eq!(bench.finish().await.acknowledged.len(), 4);
+    });
+}
+
+#[test]
+fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
+    in_virtual_time(async {
+        let folder = support::fast_folder();
+        let path = folder.path().join("queue.db");
+        let earlier =
+            OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
+        // That boot never learned the time, and had run for a month.
+        let month = Mono::from(720 * HOUR);
+        let mut hand = Hand::open(earlier, month).unwrap();
+        let (id, group) = hand.writer.stream_ids()[0];
+        hand.accept(capture(group, month, vec![steps(id, 5)])).unwrap();
+        hand.close();
+        let bench = Bench::start_in(folder, |_, _| (S, Outcome::Acknowledged));
+        bench.take(0, [6]).await;
+        bench.drained(30 * S).await;
+        assert_eq!(bench.finish().await.acknowledged.len(), 2);
     });
 }
 
