@@ -353,6 +353,11 @@ fn a_reading_too_long_for_any_message_is_set_aside_and_blocks_nothing() {
         bench.take(0, (0..50).chain([1_000_000]).chain(60..100)).await;
         bench.drained(60 * S).await;
         assert_eq!(bench.set_aside(), 1);
+        bench.queue.flush().await;
+        // And a person who looks is told which one it was, and why.
+        let told = fieldgate::store::queue::verify::verify(bench.queue.path()).unwrap().set_aside;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("number") && told[0].contains("too long for one message"), "{told:?}");
         assert_eq!(bench.finish().await.acknowledged.len(), 90);
     });
 }

@@ -80,6 +80,9 @@ fn in_words(v: &Verified, short: bool) -> String {
         let count = count.map_or("an unknown number".to_owned(), |n| n.to_string());
         let _ = writeln!(out, "{kind}, {reason}: {count}");
     }
+    for refused in &v.set_aside {
+        let _ = writeln!(out, "set aside, {refused}");
+    }
     for statement in &v.statements {
         let _ = writeln!(out, "statement: {statement}");
     }

@@ -36,9 +36,14 @@ pub struct Verified {
     pub detail: Detail,
     /// Statements of damaged predecessors.
     pub statements: Vec<String>,
+    /// The newest readings that a destination refused for their content, in words, at most [`SHOWN`].
+    pub set_aside: Vec<String>,
     /// Every disagreement, as a sentence. Empty is good.
     pub problems: Vec<String>,
 }
+
+/// As many refused readings are told one by one; the count of all is in the totals.
+pub const SHOWN: u32 = 50;
 
 /// Recounts the file.
 ///
@@ -267,6 +272,23 @@ impl Recount {
         let mut rows = c.prepare("SELECT kind || ': ' || detail FROM statements ORDER BY id")?;
         for line in rows.query_map([], |r| r.get(0))? {
             self.verified.statements.push(line?);
+        }
+        let mut rows = c.prepare(
+            "SELECT d.name, s.name, a.sequence, a.reason FROM set_aside AS a
+             LEFT JOIN destinations AS d ON d.id = a.destination LEFT JOIN streams AS s ON s.id = a.stream
+             ORDER BY a.id DESC LIMIT ?1",
+        )?;
+        let mut rows = rows.query([SHOWN])?;
+        while let Some(row) = rows.next()? {
+            let name =
+                |n| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(n)?.unwrap_or_else(|| "?".into()));
+            let sequence: i64 = row.get(2)?;
+            self.verified.set_aside.push(format!(
+                "{}: {} number {sequence}: {}",
+                name(0)?,
+                name(1)?,
+                name(3)?
+            ));
         }
         Ok(())
     }
