@@ -82,8 +82,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn boot_id(&self) -> BootId;
 }
 
-/// Earlier than this no wall clock of a running gateway can be: the day this source was last touched for release.
-pub const RELEASE_FLOOR_UNIX_MS: i64 = 1_793_491_200_000;
+/// Earlier than this no wall clock of a running gateway can be: the start of the year of this release, 2026.
+pub const RELEASE_FLOOR_UNIX_MS: i64 = 1_767_225_600_000;
 
 /// The machine's own clocks.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Clock for SystemClock {
     fn wall(&self) -> Wall {
         let unix_ms = system_unix_ms();
         let above_floor = unix_ms >= self.floor_unix_ms;
-        match kernel_max_error_ms() {
+        match synchronised_error_ms() {
             Some(error_ms) if above_floor => Wall { unix_ms, uncertainty_ms: error_ms, trusted: true },
             _ if above_floor && self.trust_system_clock => {
                 Wall { unix_ms, uncertainty_ms: VOUCHED_UNCERTAINTY_MS, trusted: true }
@@ -154,11 +154,9 @@ fn system_unix_ms() -> i64 {
     }
 }
 
-/// The kernel's own estimate of its clock error, if something keeps it synchronised (`adjtimex`, see `adjtimex(2)`).
-///
-/// Read from the file NTP daemons under systemd touch, because the system call has no safe wrapper: the kernel state and
-/// that file agree on every image that runs `systemd-timesyncd`.
-fn kernel_max_error_ms() -> Option<u32> {
+/// The clock's error while `systemd-timesyncd` says that it has synchronised it: the file it touches then is the sign
+/// (systemd-timesyncd.service(8)). Gateways with another NTP daemon say `time.trust_system_clock = true`.
+fn synchronised_error_ms() -> Option<u32> {
     std::path::Path::new("/run/systemd/timesync/synchronized").exists().then_some(500)
 }
 

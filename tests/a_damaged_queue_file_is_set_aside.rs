@@ -310,6 +310,22 @@ fn a_store_damaged_twice_in_one_run_begins_three_epochs() {
 }
 
 #[test]
+fn a_flash_that_fails_for_good_is_not_filled_with_damaged_files() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    for round in 1..10 {
+        std::fs::write(&path, format!("round {round}")).unwrap();
+        let mut hand = open(&path, round).unwrap();
+        accept(&mut hand, 1);
+        hand.close();
+    }
+    let kept = kept_aside(&path);
+    assert_eq!(kept.len(), 4);
+    let newest = kept.iter().any(|p| std::fs::read(p).unwrap() == b"round 9");
+    assert!(newest, "the newest is among them");
+}
+
+#[test]
 fn a_report_of_damage_that_is_not_there_changes_nothing() {
     let folder = support::fast_folder();
     let path = folder.path().join("queue.db");

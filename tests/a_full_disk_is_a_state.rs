@@ -402,6 +402,7 @@ fn a_file_system_that_turns_read_only_is_a_state_left_when_it_is_repaired() {
     mount.turn_read_only();
     assert_eq!(one(&mut hand, 1, 20), Err(Refused::ReadOnly));
     assert_eq!(hand.status().health, Health::ReadOnly);
+    assert_eq!(hand.flush(), Health::ReadOnly, "a flush answers, whatever the disk does");
     hand.pass(Duration::from_secs(3));
     assert_eq!(one(&mut hand, 1, 21), Err(Refused::ReadOnly));
     assert_eq!(hand.status().health, Health::ReadOnly);

@@ -10,13 +10,11 @@ mod virtual_world;
 
 use std::time::Duration;
 
-use virtual_world::{World, WorldOptions};
+use virtual_world::{Outcome, World, WorldOptions, in_virtual_time};
 
 /// Four virtual minutes with an outage in the middle, in one process and one thread.
 fn run(seed: u64) -> (String, Outcome) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    in_virtual_time(async {
         let world = World::start(&WorldOptions { seed, loss: 0.05, ..WorldOptions::default() }).await;
         world.pass(Duration::from_secs(60)).await;
         world.relay(|relay| relay.cut());
@@ -25,11 +23,9 @@ fn run(seed: u64) -> (String, Outcome) {
         world.pass(Duration::from_secs(90)).await;
         world.fall_silent();
         world.drained(Duration::from_secs(120)).await;
-        world.finish().await
+        world.finish_traced().await
     })
 }
-
-use virtual_world::Outcome;
 
 #[test]
 fn the_same_seed_gives_the_same_trace_twice_and_nothing_is_lost() {

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
+#[path = "support/store_model.rs"]
+mod model;
 #[path = "support/store.rs"]
 mod support;
 
@@ -19,9 +21,10 @@ use fieldgate::clock::Mono;
 use fieldgate::reading::{Capture, Class, GapReason, GroupId, Quality, Sample, StreamId, Value};
 use fieldgate::store::queue::books::Books;
 use fieldgate::store::queue::{
-    DestinationId, Outcome, Position, QueuedRow, Reader, Refused, Settlement, StreamSpec, Totals, verify,
+    DestinationId, Outcome, Position, QueuedRow, Reader, Settlement, StreamSpec, Totals, verify,
 };
 use fieldgate::store::sqlite;
+use model::{Account, Model, Row, check_nothing_is_kept_for_nobody};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::{Answer, Hand, Rng};
@@ -91,44 +94,6 @@ fn op(bursts: u32) -> impl Strategy<Value = Op> {
             .prop_map(|(how, change)| Op::Reopen { how, change }),
         3 => Just(Op::Copy),
     ]
-}
-
-/// A reading that was accepted.
-#[derive(Clone, Debug)]
-struct Row {
-    epoch: u64,
-    sequence: u64,
-    at: Mono,
-    sample: Sample,
-    class: Class,
-    spec: StreamSpec,
-    /// The destinations it is for, as the file numbers them: within one commit, what goes to the same ones stands together.
-    routes: i64,
-    /// For whom it waits.
-    open: BTreeSet<&'static str>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Account {
-    accepted: u64,
-    acknowledged: u64,
-    dropped: u64,
-    set_aside: u64,
-}
-
-/// What the file must say.
-#[derive(Clone, Debug, Default)]
-struct Model {
-    rows: Vec<Row>,
-    accounts: BTreeMap<(&'static str, StreamId), Account>,
-    accepted: BTreeMap<StreamId, u64>,
-    /// By stream, kind, reason.
-    gaps: BTreeMap<(StreamId, &'static str, &'static str), u64>,
-    unclean_stops: u64,
-    /// Destinations of the newest start.
-    destinations: BTreeSet<&'static str>,
-    /// Ids by everything that defines a stream.
-    ids: BTreeMap<String, StreamId>,
 }
 
 /// Whose message was answered, the identities in it, and how.
@@ -260,6 +225,9 @@ impl Rig {
     fn committed(&mut self) {
         let changed = self.hand().status.has_changed().unwrap();
         if !changed {
+            for (answer, _) in &mut self.pending.offers {
+                assert!(answer.try_recv().is_err(), "answered before the commit");
+            }
             return;
         }
         self.hand().status.mark_unchanged();
@@ -627,6 +595,7 @@ impl Rig {
             assert_eq!(account.queued(&intake), waiting as u64, "{name}, {stream:?}");
         }
         self.check_gaps(&connection);
+        check_nothing_is_kept_for_nobody(&connection, names);
         let status = self.hand().status();
         for (id, name) in names {
             let recounted = verified.destinations.get(*name).copied().unwrap_or_default();
@@ -708,53 +677,6 @@ fn value(rng: &mut Rng, in_bulk: bool) -> (Value, bool) {
     }
 }
 
-impl Model {
-    fn opened(&mut self, streams: &[StreamSpec], destinations: &[&'static str], ids: &[(StreamId, GroupId)]) {
-        for (spec, (id, _)) in streams.iter().zip(ids) {
-            let definition = format!("{:?}", StreamSpec { routes: Vec::new(), ..spec.clone() });
-            let known = *self.ids.entry(definition.clone()).or_insert(*id);
-            assert_eq!(known, *id, "the same definition has the same number: {definition}");
-        }
-        let numbers: BTreeSet<StreamId> = self.ids.values().copied().collect();
-        assert_eq!(numbers.len(), self.ids.len(), "another definition has another number");
-        let now: BTreeSet<&'static str> = destinations.iter().copied().collect();
-        for gone in self.destinations.difference(&now) {
-            for row in &mut self.rows {
-                if row.open.remove(gone) {
-                    self.accounts.get_mut(&(*gone, row.sample.stream)).unwrap().dropped += 1;
-                }
-            }
-        }
-        self.destinations = now;
-    }
-
-    fn accept(&mut self, row: Row) {
-        *self.accepted.entry(row.sample.stream).or_default() += 1;
-        for destination in &row.open {
-            self.accounts.entry((*destination, row.sample.stream)).or_default().accepted += 1;
-        }
-        self.rows.push(row);
-    }
-
-    fn settle(&mut self, destination: &'static str, rows: &[(u64, u64, StreamId)], outcome: &Outcome) {
-        for (epoch, sequence, stream) in rows {
-            let row = self
-                .rows
-                .iter_mut()
-                .find(|r| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream))
-                .unwrap();
-            if row.open.remove(destination) {
-                let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
-                match outcome {
-                    Outcome::Acknowledged => account.acknowledged += 1,
-                    Outcome::Dropped(_) => account.dropped += 1,
-                    Outcome::SetAside(_) => account.set_aside += 1,
-                }
-            }
-        }
-    }
-}
-
 fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
     let seed = support::seed(name);
     let mut bytes = [0u8; 32];
@@ -798,46 +720,4 @@ fn books_and_file_equal_the_model_after_every_step() {
 fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
     let seen = run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, 9, 10);
     assert!(seen.given_up > 0, "{seen:?}");
-}
-
-#[test]
-fn a_capture_that_no_lane_makes_is_refused_whole_and_on_record() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let spec = support::spec("t", "bus", Class::Telemetry, &["golioth"]);
-    let mut hand = Hand::open(support::options(path.clone(), vec![spec], &["golioth"], 1), Mono(1)).unwrap();
-    let (stream, group) = hand.writer.stream_ids()[0];
-    let many: Vec<Sample> = (0..1025).map(|n| support::steps(stream, n)).collect();
-    assert_eq!(hand.accept(support::capture(group, Mono(1000), many)), Err(Refused::TooLarge(1025)));
-    let stray = support::capture(GroupId(9), Mono(1000), vec![support::steps(stream, 1)]);
-    assert_eq!(hand.accept(stray), Err(Refused::UnknownGroup(9)));
-    let silent = Capture {
-        group,
-        at: Mono(1000),
-        samples: Vec::new(),
-        missing: vec![(stream, GapReason::Silent); 1025],
-    };
-    assert_eq!(hand.accept(silent), Err(Refused::TooLarge(1025)));
-    let status = hand.status();
-    assert_eq!((status.intake.accepted, status.intake.refused, status.intake.missed), (0, 1026, 1025));
-    hand.close();
-    assert_eq!(support::problems(&path), Vec::<String>::new());
-}
-
-#[test]
-fn a_writer_with_nothing_to_do_sleeps() {
-    let folder = support::fast_folder();
-    let spec = support::spec("t", "bus", Class::Telemetry, &["golioth"]);
-    let options = support::options(folder.path().join("queue.db"), vec![spec], &["golioth"], 1);
-    let mut hand = Hand::open(options, Mono(1)).unwrap();
-    let group = hand.writer.stream_ids()[0].1;
-    // Nothing to accept, nothing to put on record: a lane that captured an instant in which nothing was due.
-    let answer = hand.offer(support::capture(group, Mono(1), Vec::new()));
-    // An answer about another file is void.
-    let first = Position::first_of(Class::Telemetry);
-    hand.settle(support::settlement(9, DestinationId(0), first, first, &[], Outcome::Acknowledged));
-    hand.pass(Duration::from_secs(5));
-    assert_eq!(support::answered(answer).unwrap().accepted, 0);
-    use fieldgate::store::worker::Machine;
-    assert_eq!(hand.writer.poll_timeout(), None);
 }

@@ -19,15 +19,17 @@ enum Level {
 struct Finding(Level, String);
 
 pub(super) fn check(path: &Path) -> ExitCode {
-    let loaded = match config::load(path, credentials_directory().as_deref()) {
+    let loaded = match config::load_without_secrets(path) {
         Ok(loaded) => loaded,
         Err(refused) => {
             eprintln!("{refused}");
             return ExitCode::from(REFUSED_CONFIGURATION);
         }
     };
+    let secrets = secrets(path);
     let mut findings = vec![Finding(Level::Ok, format!("configuration: {} is valid", path.display()))];
     findings.extend(loaded.warnings.iter().map(|w| Finding(Level::Warn, w.to_string())));
+    findings.extend(secrets);
     findings.extend(all(&loaded.config));
     let mut failed = false;
     for Finding(level, words) in findings {
@@ -42,6 +44,18 @@ pub(super) fn check(path: &Path) -> ExitCode {
         println!("{mark}  {words}");
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What the daemon would say of its secrets. Credentials that only systemd can pass are not held against the one who asks.
+fn secrets(path: &Path) -> Vec<Finding> {
+    let Err(refused) = config::load(path, credentials_directory().as_deref()) else {
+        return vec![Finding(Level::Ok, "secrets: all can be read".into())];
+    };
+    let by_systemd = credentials_directory().is_none();
+    let level = |problem: &config::Problem| {
+        if by_systemd && problem.key.ends_with("_credential") { Level::Warn } else { Level::Fail }
+    };
+    refused.0.iter().map(|problem| Finding(level(problem), format!("secrets: {problem}"))).collect()
 }
 
 fn all(config: &Config) -> Vec<Finding> {
@@ -114,9 +128,14 @@ fn port(what: &str, path: &Path) -> Finding {
                 path.display()
             ),
         ),
-        Ok(_) => match std::fs::File::options().read(true).write(true).open(path).map(|f| f.try_lock()) {
+        Ok(_) => match open_for_a_look(path).map(|f| f.try_lock()) {
             Ok(Ok(())) => Finding(Level::Ok, format!("{what}: {} is there and free", path.display())),
             Ok(Err(_)) => Finding(
+                Level::Warn,
+                format!("{what}: {} is in use; a running fieldgate would be why", path.display()),
+            ),
+            // Whoever holds it keeps others out by TIOCEXCL.
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Finding(
                 Level::Warn,
                 format!("{what}: {} is in use; a running fieldgate would be why", path.display()),
             ),
@@ -129,6 +148,13 @@ fn port(what: &str, path: &Path) -> Finding {
             ),
         },
     }
+}
+
+/// Without waiting for a carrier and without becoming anybody's terminal.
+fn open_for_a_look(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = nix::fcntl::OFlag::O_NOCTTY | nix::fcntl::OFlag::O_NONBLOCK;
+    std::fs::File::options().read(true).write(true).custom_flags(flags.bits()).open(path)
 }
 
 /// What somebody who carries this box away holds in hand.

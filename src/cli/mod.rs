@@ -81,7 +81,7 @@ enum FirmwareCommand {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        Command::Run => with_config(&arguments.config, run::run),
+        Command::Run => with_secrets(&arguments.config, run::run),
         Command::Check => check::check(&arguments.config),
         Command::Status { json } => {
             with_config(&arguments.config, |loaded| status::status(&loaded.config, json))
@@ -99,8 +99,18 @@ fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
+/// For the daemon: secrets are read, and what is wrong with one is a refusal.
+fn with_secrets(path: &std::path::Path, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    with(config::load(path, credentials_directory().as_deref()), then)
+}
+
+/// For whoever looks: secrets belong to the daemon and are left alone.
 fn with_config(path: &std::path::Path, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    match config::load(path, credentials_directory().as_deref()) {
+    with(config::load_without_secrets(path), then)
+}
+
+fn with(loaded: Result<Loaded, config::Refused>, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    match loaded {
         Ok(loaded) => then(loaded),
         Err(refused) => {
             eprintln!("{refused}");

@@ -25,6 +25,19 @@ const MOST_SECRET_BYTES: usize = 16 * 1024;
 /// main file's directory. Hidden files and files of other names in `conf.d` are passed over; a directory
 /// that does not exist holds none.
 pub fn load(path: &Path, credentials_dir: Option<&Path>) -> Result<Loaded, Refused> {
+    read(path, |host_name| Machine { host_name, credentials_dir: credentials_dir.map(Path::to_path_buf) })
+}
+
+/// The same for whoever only looks: secrets are not read, so a technician without the daemon's rights and without
+/// systemd's credentials can ask. The configuration's secrets are then placeholders: never to be used for a connection.
+///
+/// # Errors
+/// Everything [`load`] refuses but for what is wrong with secrets.
+pub fn load_without_secrets(path: &Path) -> Result<Loaded, Refused> {
+    read(path, |host_name| Onlooker { host_name })
+}
+
+fn read<S: Surroundings>(path: &Path, surroundings: impl FnOnce(String) -> S) -> Result<Loaded, Refused> {
     let mut problems = Vec::new();
     let mut texts = Vec::new();
     let main = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
@@ -44,8 +57,23 @@ pub fn load(path: &Path, credentials_dir: Option<&Path>) -> Result<Loaded, Refus
         return Err(Refused(problems));
     }
     let texts: Vec<_> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let machine = Machine { host_name: host_name(), credentials_dir: credentials_dir.map(Path::to_path_buf) };
-    parse::parse(&texts, &machine)
+    parse::parse(&texts, &surroundings(host_name()))
+}
+
+/// Sees the host's name and no secret.
+struct Onlooker {
+    host_name: String,
+}
+
+impl Surroundings for Onlooker {
+    fn host_name(&self) -> &str {
+        &self.host_name
+    }
+
+    fn secret(&self, _: &SecretSource) -> Result<Secret, SecretRefused> {
+        // Within every length a secret may have.
+        Ok(Secret::new(b"not-read-by-an-onlooker".to_vec()))
+    }
 }
 
 /// `conf.d`: (name as shown, path), sorted by name.

@@ -24,7 +24,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use loader::load;
+pub use loader::{load, load_without_secrets};
 pub use model::*;
 pub use parse::{Loaded, SecretRefused, SecretSource, Surroundings, parse};
 pub use problem::{Problem, Refused};

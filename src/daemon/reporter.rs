@@ -23,7 +23,7 @@ pub(super) fn lane(
     stop: CancellationToken,
 ) -> Lane {
     // The receiver, and what has not been taken, outlive a life of the lane.
-    let waiting = Arc::new(Mutex::new(Waiting { reports, newest: BTreeMap::new() }));
+    let waiting = Arc::new(Mutex::new(Waiting { reports, newest: BTreeMap::new(), last: String::new() }));
     Lane::new(format!("reports to {}", link.name()), move |progress| {
         let (link, waiting, rim, stop) = (Arc::clone(&link), Arc::clone(&waiting), rim.clone(), stop.clone());
         async move {
@@ -40,6 +40,8 @@ pub(super) fn lane(
 struct Waiting {
     reports: mpsc::Receiver<Report>,
     newest: BTreeMap<String, Report>,
+    /// The package offered last: the next in order goes first, so that none keeps the others waiting.
+    last: String,
 }
 
 impl Waiting {
@@ -48,8 +50,7 @@ impl Waiting {
             while let Ok(report) = self.reports.try_recv() {
                 self.take(report);
             }
-            let Some((package, report)) = self.newest.iter().next().map(|(p, r)| (p.clone(), r.clone()))
-            else {
+            let Some((package, report)) = self.next() else {
                 progress.waiting("nothing to report", Duration::from_secs(86_400));
                 match self.reports.recv().await {
                     Some(report) => self.take(report),
@@ -57,6 +58,7 @@ impl Waiting {
                 }
                 continue;
             };
+            self.last.clone_from(&package);
             progress.waiting("reporting", UNDER_WAY);
             let outcome = tokio::time::timeout(UNDER_WAY, link.report(report.clone())).await;
             match outcome.unwrap_or(Outcome::Unknown) {
@@ -67,11 +69,21 @@ impl Waiting {
                     self.done(&package, &report);
                 }
                 Outcome::TooLarge { .. } => self.done(&package, &report),
-                Outcome::Later { after } => rim.sleep(after.max(Duration::from_secs(1))).await,
+                Outcome::Later { after } => {
+                    progress.waiting("the cloud asked to wait with reports", after);
+                    rim.sleep(after.max(Duration::from_secs(1))).await;
+                }
                 Outcome::LinkSick { .. } | Outcome::Unknown => rim.sleep(AGAIN).await,
             }
             progress.advanced();
         }
+    }
+
+    /// The package after the last one offered, or the first again.
+    fn next(&self) -> Option<(String, Report)> {
+        let after = (std::ops::Bound::Excluded(self.last.as_str()), std::ops::Bound::Unbounded);
+        let next = self.newest.range::<str, _>(after).next().or_else(|| self.newest.iter().next());
+        next.map(|(package, report)| (package.clone(), report.clone()))
     }
 
     fn take(&mut self, report: Report) {

@@ -168,6 +168,8 @@ pub mod machine {
                     let socket = tokio::net::UdpSocket::bind(local).await?;
                     socket.bind_device(target.interface.as_ref().map(String::as_bytes))?;
                     socket.connect(address).await?;
+                    // A socket nobody has waited for yet takes nothing from `try_send`: the first datagram would be lost.
+                    socket.writable().await?;
                     Ok(socket)
                 };
                 match connect.await {

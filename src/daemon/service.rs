@@ -28,13 +28,16 @@ const STUCK_WRITER: Duration = Duration::from_secs(600);
 /// In words, for whoever started it.
 pub async fn run(config: Config) -> Result<(), String> {
     let _lock = lock(&config.gateway.state_dir)?;
-    let floor = crate::store::gateway::time_floor(&config.gateway.state_dir.join("gateway.db"));
+    let floor = crate::store::gateway::time_floor(&config.gateway.state_dir);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.time.trust_system_clock, floor));
     let rim = rim::machine::rim(clock);
     // One TLS provider for the whole process; a second installation would only repeat it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    // A terminal that closes must not cost a clean stop.
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    let mut failed = false;
     let config = Arc::new(config);
     let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
     let daemon = Daemon::start(&config, &rim, stores)?;
@@ -51,12 +54,13 @@ pub async fn run(config: Config) -> Result<(), String> {
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = watchdog => {}
+        _ = hangup.recv() => {}
+        () = watchdog => failed = true,
     }
     tracing::info!("stopping");
     notify(&[NotifyState::Stopping]);
     daemon.stop().await;
-    Ok(())
+    if failed { Err("a store's writer has failed; starting over is the only way on".into()) } else { Ok(()) }
 }
 
 fn say_ready(config: &Config) {
@@ -69,23 +73,28 @@ fn say_ready(config: &Config) {
     notify(&[NotifyState::Ready, NotifyState::Status("accepting readings")]);
 }
 
-/// Never returns. Stops feeding, and says so, when a writer is stuck.
+/// Feeds the watchdog while this task runs and neither writer is stuck. Returns when a writer is gone for good.
 async fn watchdog(daemon: &Daemon, rim: &Rim) {
     let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
+    let writers = [("queue", daemon.stores.queue.busy()), ("gateway", daemon.stores.gateway.busy())];
     loop {
-        match daemon.stores.queue.busy().since().map(|since| rim.clock.mono().since(since)) {
-            Some(busy) if busy > STUCK_WRITER => {
-                tracing::error!(
-                    seconds = busy.as_secs(),
-                    "the queue's writer is stuck; the watchdog is no longer fed"
-                );
+        let mut stuck = false;
+        for (name, writer) in &writers {
+            if writer.is_gone() {
+                tracing::error!(writer = name, "a store's writer has ended by itself");
+                return;
             }
-            busy => {
-                if let Some(busy) = busy.filter(|b| *b > SLOW_SYNC) {
-                    tracing::warn!(seconds = busy.as_secs(), "slow_fsync: the disk takes long to sync");
-                }
-                notify(&[NotifyState::Watchdog]);
+            let busy = writer.since().map_or(Duration::ZERO, |since| rim.clock.mono().since(since));
+            let seconds = busy.as_secs();
+            if busy > STUCK_WRITER {
+                stuck = true;
+                tracing::error!(writer = name, seconds, "the writer is stuck; the watchdog is no longer fed");
+            } else if busy > SLOW_SYNC {
+                tracing::warn!(writer = name, seconds, "slow_fsync: the disk takes long to sync");
             }
+        }
+        if !stuck {
+            notify(&[NotifyState::Watchdog]);
         }
         rim.sleep(every).await;
     }

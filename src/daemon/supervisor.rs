@@ -1,8 +1,8 @@
 //! Lanes: long-running tasks with a name, a restart policy and a report of progress.
 //!
 //! A lane either advances or waits for a named reason with a deadline, and says which. One that fails, panics or falls
-//! silent is restarted after a capped, jittered pause; none takes another with it. The watchdog is fed by what lanes
-//! report, not by the supervisor being alive: see [`Supervisor::watchdog_may_be_fed`].
+//! silent is restarted after a capped, jittered pause; none takes another with it. The watchdog is not theirs:
+//! it looks at the runtime and at the writers (see [`super::service`]); a silent lane is mended here.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -167,9 +167,9 @@ impl Supervisor {
         let _ = tokio::time::timeout(at_most, self.tasks.wait()).await;
     }
 
-    /// Whether every lane advanced or waits for a named reason: what the watchdog is fed by.
+    /// Whether every lane advanced or waits for a named reason.
     #[must_use]
-    pub fn watchdog_may_be_fed(&self) -> bool {
+    pub fn every_lane_speaks(&self) -> bool {
         self.silent().is_empty()
     }
 

@@ -58,6 +58,18 @@ enum Driver<M: Machine> {
     },
 }
 
+/// Stands in [`Busy`] for a thread that is no more.
+const GONE: u64 = u64::MAX;
+
+/// Says on its way out of a thread, by a panic too, that the thread is no more.
+struct LastWord<'a>(&'a Busy);
+
+impl Drop for LastWord<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(GONE, Ordering::Relaxed);
+    }
+}
+
 /// Since when the writer has been inside one call, for whoever watches it.
 #[derive(Debug, Default)]
 pub struct Busy(AtomicU64);
@@ -67,9 +79,15 @@ impl Busy {
     #[must_use]
     pub fn since(&self) -> Option<Mono> {
         match self.0.load(Ordering::Relaxed) {
-            0 => None,
+            0 | GONE => None,
             at => Some(Mono(at)),
         }
+    }
+
+    /// Whether the writer's thread ended by itself: it panicked, and nothing will be written any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == GONE
     }
 
     fn during<T>(&self, now: Mono, work: impl FnOnce() -> T) -> T {
@@ -97,6 +115,7 @@ impl<M: Machine> Worker<M> {
         let watched = Arc::clone(&busy);
         let thread =
             std::thread::Builder::new().name(name.to_owned()).stack_size(512 * 1024).spawn(move || {
+                let _last_word = LastWord(&watched);
                 run(&mut machine, &*clock, &receiver, &watched);
             })?;
         let driver = Driver::Thread { commands: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };

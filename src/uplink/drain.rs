@@ -4,8 +4,12 @@
 //! message once packed is kept byte for byte, with the readings in it, until its outcome settles it; so a timeout is
 //! answered with the same bytes under the same identities. Outcomes may come in any order.
 //!
-//! Invariants: a reading is in exactly one of: not yet picked, at hand ([`Shelf`]), in a message in flight, waiting to be
-//! sent again, settled. What is picked but not settled is lost with the process and found again at the next start.
+//! A destination that asks for patience or refuses is asked again with one message, not with a window of them, and more
+//! seldom each time; its first acknowledgement opens the window again. One place in the window is kept for what is urgent.
+//!
+//! Invariants: a reading is in exactly one of: not yet picked, at hand (`Shelf`), in a message in flight, waiting to be
+//! sent again, settled. What is picked but not settled is lost with the process and found again at the next start. Only
+//! an outcome settles readings, and nothing is sent again without a pause.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,15 +21,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{EpochStatement, Link, Message, Outcome};
+use super::link::{EpochStatement, Link, Outcome};
 use super::policy::{self, Choice, ClassView};
+use super::shelf::{Parcel, Shelf};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::reading::Class;
 use crate::store::queue::Outcome as Settled;
-use crate::store::queue::{
-    DestinationId, Position, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement,
-};
+use crate::store::queue::{DestinationId, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement};
 
 /// Settings of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,15 @@ const AT_HAND: usize = 512;
 const SEND_DEADLINE: Duration = Duration::from_secs(120);
 /// More rows than this set aside within an hour mean that the destination, not the rows, is at fault.
 const SET_ASIDE_PER_HOUR: usize = 100;
+/// Before a message without an answer is sent again. Waiting for the answer took its time already; this is for links that
+/// say at once that they do not know.
+const BEFORE_REPEATING: Duration = Duration::from_secs(1);
+/// A destination that goes on asking for patience is asked at least this often, unless it named a longer time.
+const LATER_MOST: Duration = Duration::from_secs(900);
+/// No destination takes less than this.
+const SMALLEST_LIMIT: usize = 64;
+/// A learned limit is tried anew after this: the destination may have changed.
+const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 
 /// Builds the lane that drains `destination` into `link`.
 pub fn lane(
@@ -63,32 +75,6 @@ pub fn lane(
     })
 }
 
-/// The readings of one class that are at hand.
-#[derive(Debug)]
-struct Shelf {
-    rows: VecDeque<QueuedRow>,
-    /// Everything before this is settled or in a message.
-    from: Position,
-    /// Where the next pick begins.
-    read_to: Position,
-    /// When the oldest row came into view.
-    since: Duration,
-    paused_until: Option<Duration>,
-    /// Parts of refused messages, to be sent again before anything newer: smaller, or later.
-    again: VecDeque<Parcel>,
-}
-
-/// Readings that travel together, and the range they settle.
-#[derive(Clone, Debug)]
-struct Parcel {
-    rows: Vec<QueuedRow>,
-    from: Position,
-    to: Position,
-    /// Already packed: to be sent again byte for byte.
-    message: Option<Message>,
-    announces_epoch: bool,
-}
-
 struct Drain<'a> {
     link: &'a dyn Link,
     destination: DestinationId,
@@ -101,13 +87,26 @@ struct Drain<'a> {
     reader: Reader,
     generation: u32,
     shelves: BTreeMap<Class, Shelf>,
-    /// The longest message this destination takes, as learned.
+    /// The longest message this destination takes, as learned, and when.
     limit: usize,
-    /// An opening statement is under way.
+    limit_since: Duration,
+    /// The opening statement is under way or delivered.
     announcing: bool,
+    /// A message with the statement was refused, and it is not known whether for its sake.
+    statement_suspect: bool,
     set_aside: VecDeque<Duration>,
-    sick_until: Option<Duration>,
+    /// The destination did not acknowledge lately: one message at a time.
+    cautious: bool,
+    sick: Option<Sick>,
+    /// How often in a row it refused.
     sickness: u32,
+}
+
+/// The destination refuses, and nothing is sent.
+#[derive(Debug)]
+struct Sick {
+    until: Duration,
+    words: String,
 }
 
 type Sending<'a> = FuturesUnordered<BoxFuture<'a, (Parcel, Outcome)>>;
@@ -142,9 +141,12 @@ impl<'a> Drain<'a> {
             generation,
             shelves,
             limit,
+            limit_since: now,
             announcing: false,
+            statement_suspect: false,
             set_aside: VecDeque::new(),
-            sick_until: None,
+            cautious: false,
+            sick: None,
             sickness: 0,
         })
     }
@@ -156,8 +158,14 @@ impl<'a> Drain<'a> {
             if status.generation != self.generation {
                 return Err(LaneError("the queue file was replaced; starting over with the new one".into()));
             }
-            self.refill(&status).await?;
-            let wait = self.dispatch(&status, &mut sending);
+            let wait = loop {
+                self.refill(&status).await?;
+                let before = sending.len();
+                let wait = self.dispatch(&status, &mut sending);
+                if sending.len() == before || !self.more_on_disk(&status) {
+                    break wait;
+                }
+            };
             self.report(&sending, wait);
             let wake = async {
                 match wait {
@@ -186,7 +194,14 @@ impl<'a> Drain<'a> {
     /// Picks from disk what there is room for at hand.
     async fn refill(&mut self, status: &QueueStatus) -> Result<(), LaneError> {
         let now = self.rim.now();
+        let dated_now = self.rim.clock.wall().trusted;
+        let boot = self.rim.clock.boot_id();
         for (class, shelf) in &mut self.shelves {
+            let undated = |r: &QueuedRow| r.epoch.wall_offset_ms.is_none() && r.epoch.boot == boot;
+            if dated_now && shelf.rows.front().is_some_and(undated) {
+                // Picked before the time was known: the file knows it by now, or will in a moment.
+                shelf.lay_back();
+            }
             let end = status.ends.get(class).copied().unwrap_or(shelf.read_to);
             while shelf.rows.len() < AT_HAND / 2 && shelf.read_to < end {
                 let picked = self
@@ -221,25 +236,41 @@ impl<'a> Drain<'a> {
         Ok(())
     }
 
+    /// Whether a shelf would take more, and there is more.
+    fn more_on_disk(&self, status: &QueueStatus) -> bool {
+        self.shelves.iter().any(|(class, shelf)| {
+            shelf.rows.len() < AT_HAND / 2 && status.ends.get(class).is_some_and(|end| shelf.read_to < *end)
+        })
+    }
+
     /// Fills the window. Returns when to look again even if nothing happens.
     fn dispatch(&mut self, status: &QueueStatus, sending: &mut Sending<'a>) -> Option<Duration> {
         let now = self.rim.now();
         if !*self.up.borrow_and_update() {
             return None;
         }
-        if let Some(until) = self.sick_until.filter(|until| *until > now) {
-            return Some(until);
+        if let Some(sick) = self.sick.as_ref().filter(|sick| sick.until > now) {
+            return Some(sick.until);
+        }
+        let most = self.link.capabilities().max_message_bytes;
+        if self.limit < most && now >= self.limit_since + LIMIT_HOLDS {
+            self.limit = most;
         }
         let window = self.options.window.min(self.link.capabilities().max_in_flight).max(1);
+        let (ordinary, urgent) = match (self.sick.is_some(), self.cautious) {
+            (true, _) => (1, 1),
+            (false, true) => (1, window),
+            (false, false) => (window.saturating_sub(1).max(1), window),
+        };
         loop {
             let views = self.views(now);
-            if sending.len() >= window {
-                return None;
-            }
             match policy::choose(&views, now, self.options.linger) {
                 Choice::Send(class) => {
-                    let parcel = self.next_parcel(class, status);
-                    match parcel {
+                    let places = if class.waits_for_window() { ordinary } else { urgent };
+                    if sending.len() >= places {
+                        return None;
+                    }
+                    match self.next_parcel(class, status) {
                         Some(parcel) => sending.push(self.send(parcel)),
                         None => return Some(now + Duration::from_secs(1)),
                     }
@@ -251,26 +282,23 @@ impl<'a> Drain<'a> {
     }
 
     fn views(&mut self, now: Duration) -> Vec<ClassView> {
-        let hold = self.options.hold_untrusted;
         let limit = self.limit;
         self.shelves
             .iter()
             .map(|(class, shelf)| {
                 let mut paused_until = shelf.paused_until;
                 // A row without wall time waits for one, in its place: what is behind it waits too.
-                if shelf.again.is_empty()
-                    && let Some(row) = shelf.rows.front().filter(|r| r.epoch.wall_offset_ms.is_none())
+                if !shelf.has_again()
+                    && let Some(until) = shelf.rows.front().and_then(|row| self.waits_for_time(row))
+                    && until > now
                 {
-                    let until = row.at.since_boot() + hold;
-                    if until > now {
-                        paused_until = Some(paused_until.map_or(until, |p| p.max(until)));
-                    }
+                    paused_until = Some(paused_until.map_or(until, |p| p.max(until)));
                 }
                 ClassView {
                     class: *class,
-                    rows: shelf.rows.len() + shelf.again.iter().map(|p| p.rows.len()).sum::<usize>(),
+                    rows: shelf.len(),
                     // Eight bytes a reading is less than any encoding takes: this many never fit one message.
-                    fills_a_message: !shelf.again.is_empty() || shelf.rows.len() * 8 >= limit,
+                    fills_a_message: shelf.has_again() || shelf.rows.len() * 8 >= limit,
                     oldest_since: shelf.since,
                     paused_until,
                 }
@@ -278,46 +306,54 @@ impl<'a> Drain<'a> {
             .collect()
     }
 
+    /// Until when a reading waits for its wall time. One of an earlier boot will never have one, and what is urgent does not
+    /// wait for it.
+    fn waits_for_time(&self, row: &QueuedRow) -> Option<Duration> {
+        let may_come = row.epoch.wall_offset_ms.is_none() && row.epoch.boot == self.rim.clock.boot_id();
+        (may_come && row.stream.class.waits_for_window())
+            .then(|| row.at.since_boot() + self.options.hold_untrusted)
+    }
+
     fn next_parcel(&mut self, class: Class, status: &QueueStatus) -> Option<Parcel> {
-        let statement = (!self.announcing && !status.announced.contains(&self.destination))
-            .then(|| statement(status))
-            .flatten();
+        let states = !self.announcing && !self.statement_suspect;
+        let statement =
+            (states && !status.announced.contains(&self.destination)).then(|| statement(status)).flatten();
         let now = self.rim.now();
         let (link, limit) = (self.link, self.limit);
+        let most = link.capabilities().max_message_bytes;
         let shelf = self.shelves.get_mut(&class)?;
-        if let Some(mut parcel) = shelf.again.pop_front() {
-            if parcel.message.is_some() {
-                return Some(parcel);
+        // Not even one reading fits a limit that was guessed: let the destination decide, up to what the link can carry.
+        let pack = |rows: &[QueuedRow]| {
+            link.pack(None, rows, limit).or_else(|| link.pack(None, rows.get(..1)?, most))
+        };
+        if let Some(mut parcel) = shelf.take_again() {
+            if parcel.message.is_none() {
+                let packed = pack(&parcel.rows);
+                let count = packed.as_ref().map_or(1, |p| p.rows.max(1));
+                if count < parcel.rows.len() {
+                    let (head, tail) = parcel.split(count);
+                    parcel = head;
+                    shelf.again(tail);
+                }
+                parcel.message = packed.map(|p| p.message);
             }
-            let packed = link.pack(None, &parcel.rows, limit);
-            let count = packed.as_ref().map_or(0, |p| p.rows);
-            if count < parcel.rows.len() {
-                let (head, tail) = parcel.split(count.max(1));
-                parcel = head;
-                shelf.again.push_front(tail);
-            }
-            parcel.message = packed.map(|p| p.message);
             return Some(parcel);
         }
-        let rows: Vec<QueuedRow> = {
-            let rows = shelf.rows.make_contiguous();
-            // Rows whose epoch may still learn its wall time do not travel with those that know theirs.
-            let known = rows.first()?.epoch.wall_offset_ms.is_some();
-            let alike = rows.iter().take_while(|r| r.epoch.wall_offset_ms.is_some() == known).count();
-            rows.get(..alike)?.to_vec()
-        };
-        let packed = link.pack(statement.as_ref(), &rows, limit);
+        let rows = shelf.rows.make_contiguous();
+        // Rows whose epoch may still learn its wall time do not travel with those that know theirs.
+        let known = rows.first()?.epoch.wall_offset_ms.is_some();
+        let alike = rows.iter().take_while(|r| r.epoch.wall_offset_ms.is_some() == known).count();
+        let rows = rows.get(..alike)?;
+        let stated = statement.and_then(|statement| link.pack(Some(&statement), rows, limit));
+        let announces_epoch = stated.is_some();
+        let packed = stated.or_else(|| pack(rows));
         let count = packed.as_ref().map_or(1, |p| p.rows.max(1)).min(rows.len());
-        let from = shelf.from;
-        shelf.rows.drain(..count);
-        let to = shelf.rows.front().map_or(shelf.read_to, |row| row.position);
-        shelf.from = to;
+        let mut parcel = shelf.take(count);
         shelf.since = now;
-        let mut rows = rows;
-        rows.truncate(count);
-        let announces_epoch = statement.is_some() && packed.is_some();
+        parcel.message = packed.map(|p| p.message);
+        parcel.announces_epoch = announces_epoch;
         self.announcing |= announces_epoch;
-        Some(Parcel { rows, from, to, message: packed.map(|p| p.message), announces_epoch })
+        Some(parcel)
     }
 
     fn send(&self, parcel: Parcel) -> BoxFuture<'a, (Parcel, Outcome)> {
@@ -337,58 +373,101 @@ impl<'a> Drain<'a> {
         })
     }
 
-    async fn settle(&mut self, mut parcel: Parcel, outcome: Outcome) {
+    async fn settle(&mut self, parcel: Parcel, outcome: Outcome) {
         let now = self.rim.now();
         let Some(class) = parcel.rows.first().map(|r| r.stream.class) else { return };
-        if parcel.announces_epoch {
-            self.announcing = false;
-        }
         match outcome {
             Outcome::Acknowledged => {
-                self.sickness = 0;
+                self.recovered(class, now);
                 self.record(&parcel, Settled::Acknowledged).await;
             }
-            Outcome::Unknown => self.again(class, parcel),
-            Outcome::Later { after } => {
+            Outcome::Unknown => {
                 if let Some(shelf) = self.shelves.get_mut(&class) {
-                    shelf.paused_until = Some(now + after);
+                    shelf.pause(now + BEFORE_REPEATING);
                 }
                 self.again(class, parcel);
             }
+            Outcome::Later { after } => {
+                self.wait_longer(class, now, after);
+                self.again(class, parcel);
+            }
             Outcome::LinkSick { why, next_step } => {
-                tracing::error!(
-                    destination = self.link.name(),
-                    why,
-                    next_step,
-                    "the cloud refuses; sending stops"
-                );
-                self.fall_sick();
+                self.fall_sick(now, format!("{why}. Next: {next_step}"));
                 self.again(class, parcel);
             }
-            Outcome::TooLarge { limit } if parcel.rows.len() > 1 => {
-                let longest = parcel.message.as_ref().map_or(self.limit, |m| m.body.len());
-                self.limit = limit.unwrap_or(longest / 2).clamp(64, self.limit.max(64));
-                parcel.message = None;
-                parcel.announces_epoch = false;
-                self.again(class, parcel);
-            }
-            Outcome::TooLarge { .. } => {
-                self.put_aside(class, parcel, "too long for one message to this destination".into()).await;
-            }
-            Outcome::Bad { why } if parcel.rows.len() > 1 => {
+            Outcome::TooLarge { limit } => self.too_large(class, parcel, limit).await,
+            Outcome::Bad { why } if parcel.announces_epoch => {
                 tracing::warn!(
                     destination = self.link.name(),
                     why,
-                    rows = parcel.rows.len(),
-                    "refused; halving"
+                    "refused; sent again without the statement"
                 );
-                let middle = parcel.rows.len() / 2;
-                let (head, tail) = parcel.split(middle);
-                self.again(class, tail);
-                self.again(class, head);
+                self.statement_suspect = true;
+                self.without_statement(class, parcel);
             }
-            Outcome::Bad { why } => self.put_aside(class, parcel, why).await,
+            Outcome::Bad { why } => {
+                // Also without a statement: it was a reading, and the statement may be tried again.
+                self.statement_suspect = false;
+                if parcel.rows.len() == 1 {
+                    return self.put_aside(class, parcel, why).await;
+                }
+                let rows = parcel.rows.len();
+                tracing::warn!(destination = self.link.name(), why, rows, "refused; halving");
+                let (head, tail) = parcel.split(rows / 2);
+                self.again(class, head);
+                self.again(class, tail);
+            }
         }
+    }
+
+    /// The destination takes messages again, unless a refusal that came meanwhile still holds.
+    fn recovered(&mut self, class: Class, now: Duration) {
+        if let Some(shelf) = self.shelves.get_mut(&class) {
+            shelf.laters = 0;
+        }
+        if self.sick.as_ref().is_none_or(|sick| sick.until <= now) {
+            self.sick = None;
+            self.sickness = 0;
+            self.cautious = false;
+        }
+    }
+
+    /// The class waits as long as it was told to, and longer each time it is told again.
+    fn wait_longer(&mut self, class: Class, now: Duration, after: Duration) {
+        self.cautious = true;
+        let Some(shelf) = self.shelves.get_mut(&class) else { return };
+        let mut wait = after;
+        // Of a window that was sent away at once only the first counts.
+        if shelf.paused_until.is_none_or(|until| until <= now) {
+            wait = after.saturating_mul(1 << shelf.laters.min(10)).min(LATER_MOST.max(after));
+            shelf.laters = shelf.laters.saturating_add(1);
+        }
+        // A little more than told, so that gateways sent away together do not return together.
+        shelf.pause(now + wait + self.rim.random.below(wait / 8));
+    }
+
+    async fn too_large(&mut self, class: Class, parcel: Parcel, named: Option<usize>) {
+        let Some(length) = parcel.message.as_ref().map(|message| message.body.len()) else {
+            return self.put_aside(class, parcel, "too long for any message of this link".into()).await;
+        };
+        if parcel.rows.len() == 1 && !parcel.announces_epoch {
+            return self
+                .put_aside(class, parcel, "too long for one message to this destination".into())
+                .await;
+        }
+        // A limit that the message was within says nothing; halving always ends.
+        let smaller = named.filter(|limit| *limit < length).unwrap_or(length / 2);
+        self.limit = self.limit.min(smaller).max(SMALLEST_LIMIT);
+        self.limit_since = self.rim.now();
+        self.without_statement(class, parcel);
+    }
+
+    /// Has the readings packed anew; a statement among them waits for another message.
+    fn without_statement(&mut self, class: Class, parcel: Parcel) {
+        if parcel.announces_epoch {
+            self.announcing = false;
+        }
+        self.again(class, parcel.unpacked());
     }
 
     async fn put_aside(&mut self, class: Class, parcel: Parcel, why: String) {
@@ -397,11 +476,11 @@ impl<'a> Drain<'a> {
             self.set_aside.pop_front();
         }
         if self.set_aside.len() >= SET_ASIDE_PER_HOUR {
-            tracing::error!(
-                destination = self.link.name(),
-                "more than {SET_ASIDE_PER_HOUR} readings refused within an hour: the destination is at fault, not they"
+            let words = format!(
+                "more than {SET_ASIDE_PER_HOUR} readings refused within an hour ({why}): the destination is at fault, \
+                 not they. Next: look at what it expects"
             );
-            self.fall_sick();
+            self.fall_sick(now, words);
             self.again(class, parcel);
             return;
         }
@@ -409,20 +488,22 @@ impl<'a> Drain<'a> {
         self.record(&parcel, Settled::SetAside(why)).await;
     }
 
-    fn fall_sick(&mut self) {
-        let wait = policy::backoff(
-            self.sickness,
-            Duration::from_secs(60),
-            Duration::from_secs(3600),
-            self.rim.random.u64(),
-        );
-        self.sickness += 1;
-        self.sick_until = Some(self.rim.now() + wait);
+    /// Stops sending. What else was in flight and comes back refused is part of the same refusal.
+    fn fall_sick(&mut self, now: Duration, words: String) {
+        self.cautious = true;
+        if self.sick.as_ref().is_some_and(|sick| sick.until > now) {
+            return;
+        }
+        let random = self.rim.random.u64();
+        let wait = policy::backoff(self.sickness, Duration::from_secs(60), Duration::from_secs(3600), random);
+        self.sickness = self.sickness.saturating_add(1);
+        tracing::error!(destination = self.link.name(), why = words, again_in_s = wait.as_secs(), "refused");
+        self.sick = Some(Sick { until: now + wait, words });
     }
 
     fn again(&mut self, class: Class, parcel: Parcel) {
         if let Some(shelf) = self.shelves.get_mut(&class) {
-            shelf.again.push_front(parcel);
+            shelf.again(parcel);
         }
     }
 
@@ -453,41 +534,18 @@ impl<'a> Drain<'a> {
 
     fn report(&self, sending: &Sending<'a>, wait: Option<Duration>) {
         let up = *self.up.borrow();
-        let reason = match (up, self.sick_until.filter(|u| *u > self.rim.now()), sending.len()) {
-            (false, ..) => "waiting for the link",
-            (true, Some(_), _) => "the cloud refuses; asking again later",
-            (true, None, 0) => "nothing to send yet",
-            (true, None, _) => "waiting for answers",
+        let reason = match (up, self.sick.as_ref(), sending.len()) {
+            (false, ..) => "waiting for the link".into(),
+            (true, Some(sick), _) => format!("the cloud refuses: {}", sick.words),
+            (true, None, 0) => "nothing to send yet".into(),
+            (true, None, _) => "waiting for answers".into(),
         };
         // A link that is down or a queue that is empty can stay so for long; both are watched, so the wait is safe.
         let at_most = match (up, sending.len()) {
             (true, 1..) => SEND_DEADLINE * 2,
             _ => wait.map_or(Duration::from_secs(86_400), |at| at.saturating_sub(self.rim.now())),
         };
-        self.progress.waiting(reason, at_most);
-    }
-}
-
-impl Shelf {
-    fn new(start: Position, now: Duration) -> Self {
-        Self {
-            rows: VecDeque::new(),
-            from: start,
-            read_to: start,
-            since: now,
-            paused_until: None,
-            again: VecDeque::new(),
-        }
-    }
-}
-
-impl Parcel {
-    /// The first `count` rows, and the rest. Both are packed anew; neither carries the statement.
-    fn split(mut self, count: usize) -> (Self, Self) {
-        let tail = self.rows.split_off(count.min(self.rows.len()));
-        let middle = tail.first().map_or(self.to, |row| row.position);
-        let rest = Self { rows: tail, from: middle, to: self.to, message: None, announces_epoch: false };
-        (Self { rows: self.rows, from: self.from, to: middle, message: None, announces_epoch: false }, rest)
+        self.progress.waiting(&reason, at_most);
     }
 }
 

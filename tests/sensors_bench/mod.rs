@@ -81,7 +81,7 @@ impl Bench {
     /// Whether no lane is silent, and how often the lane was restarted.
     pub(crate) fn lane_is_well(&self) -> bool {
         let restarts: u32 = self.board.lanes.all().values().map(|lane| lane.value.restarts).sum();
-        self.supervisor.watchdog_may_be_fed() && restarts == 0
+        self.supervisor.every_lane_speaks() && restarts == 0
     }
 
     /// Stops the lane and reads what it left.

@@ -3,29 +3,31 @@
 //! Nothing here touches a socket, a port, a thread or a real clock; only the two database files are real, in a folder of
 //! their own. Every byte on every wire goes into the trace with its virtual time.
 
+#![allow(dead_code, reason = "each test uses its part of the world")]
+
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use fieldgate::board::{Board, LinkState};
 use fieldgate::clock::{BootId, Clock, VirtualClock, Wall};
-use fieldgate::config;
+use fieldgate::config::{self, Config};
 use fieldgate::daemon::Daemon;
-use fieldgate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, Rim, SerialStream, UdpTarget};
-use fieldgate::daemon::stores::Stores;
+use fieldgate::daemon::rim::Rim;
+use fieldgate::daemon::stores::{self, Stores};
+use fieldgate::reading::{Capture, Quality, Sample, Value};
+use fieldgate::store::queue::{Accepted, Queue};
 use fieldgate_sim::bus::{SimBus, three_slaves};
 use fieldgate_sim::cloud::{Cloud, CloudConfig, DeviceConfig};
-use fieldgate_sim::device::SerialDevice;
-use fieldgate_sim::modem::{ModemProfile, SimModem};
-use fieldgate_sim::relay::{Direction, PathProfile, Relay, RelayProfile};
+use fieldgate_sim::relay::{FlowId, PathProfile, Relay, RelayCounters, RelayProfile};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
+mod machine;
 mod points;
-use points::{COUNTED_POINTS, POINTS};
+use machine::{CountingClock, MemoryNet, MemoryPorts, Seeded, carry};
+use points::{COUNTED_POINTS, POINTS, QUIET_POINTS};
 
 /// Wall time at the start: a working clock, 2026-11-20.
 const UNIX_MS: i64 = 1_795_132_800_000;
@@ -34,11 +36,40 @@ pub(crate) struct WorldOptions {
     pub(crate) seed: u64,
     pub(crate) loss: f64,
     pub(crate) delay: Duration,
+    /// Of every hundred datagrams so many are overtaken, and so many arrive twice.
+    pub(crate) reorder: f64,
+    pub(crate) duplicate: f64,
+    /// With the three slaves; without them, a bus on which nobody answers, for [`World::take`].
+    pub(crate) bus: bool,
+    /// Whether the cloud grants Connection IDs.
+    pub(crate) connection_id: bool,
+    /// The gateway's identity and key, of which the cloud knows `gw-1@p` and `a-shared-key`.
+    pub(crate) identity: &'static str,
+    pub(crate) key: &'static str,
+    /// Further lines of `[golioth]`.
+    pub(crate) golioth: &'static str,
+    /// Further tables.
+    pub(crate) tables: &'static str,
+    /// Somebody vouches for the wall clock from the start.
+    pub(crate) trusted: bool,
 }
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { seed: 1, loss: 0.0, delay: Duration::from_millis(150) }
+        Self {
+            seed: 1,
+            loss: 0.0,
+            delay: Duration::from_millis(150),
+            reorder: 0.0,
+            duplicate: 0.0,
+            bus: true,
+            connection_id: true,
+            identity: "gw-1@p",
+            key: "a-shared-key",
+            golioth: "",
+            tables: "",
+            trusted: true,
+        }
     }
 }
 
@@ -49,6 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) produced: u64,
     pub(crate) accepted: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) set_aside: u64,
+    pub(crate) queued: u64,
     pub(crate) cloud_unique: u64,
     pub(crate) cloud_duplicates: u64,
     pub(crate) lost: u64,
@@ -59,6 +92,7 @@ pub(crate) struct Outcome {
 
 pub(crate) struct World {
     daemon: Daemon,
+    config: Arc<Config>,
     dir: tempfile::TempDir,
     wires: Arc<Wires>,
 }
@@ -69,6 +103,8 @@ struct Wires {
     state: Mutex<State>,
     changed: Notify,
     clock: Arc<VirtualClock>,
+    /// How often the daemon looked at the time.
+    looks: AtomicU64,
 }
 
 struct State {
@@ -77,9 +113,12 @@ struct State {
     bus: SimBus,
     trace: Sha256,
     trace_events: u64,
-    /// The gateway's socket by its made-up address.
-    sockets: BTreeMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
+    /// The gateway's open sockets.
+    sockets: BTreeMap<FlowId, mpsc::Sender<Vec<u8>>>,
     next_port: u16,
+    sockets_asked_for: u64,
+    /// The interface is gone: sockets give errors.
+    interface_down: bool,
 }
 
 impl std::fmt::Debug for State {
@@ -114,13 +153,20 @@ impl Wires {
 impl World {
     pub(crate) async fn start(options: &WorldOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: true };
+        let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: options.trusted };
         let boot = BootId([options.seed as u8; 16]);
         let clock = Arc::new(VirtualClock::starting_at(boot, wall));
         let mut cloud =
             CloudConfig::new("p", "api-key", vec![DeviceConfig::new("gw-1", "p", "a-shared-key")]);
-        cloud.connection_id = true;
-        let path = PathProfile { delay: options.delay, loss: options.loss, ..PathProfile::default() };
+        cloud.connection_id = options.connection_id;
+        let path = PathProfile {
+            delay: options.delay,
+            loss: options.loss,
+            reorder: options.reorder,
+            reorder_hold: Duration::from_millis(400),
+            duplicate: options.duplicate,
+            ..PathProfile::default()
+        };
         let wires = Arc::new(Wires {
             state: Mutex::new(State {
                 cloud: Cloud::new(cloud, options.seed, UNIX_MS).unwrap(),
@@ -130,24 +176,27 @@ impl World {
                 trace_events: 0,
                 sockets: BTreeMap::new(),
                 next_port: 40_000,
+                sockets_asked_for: 0,
+                interface_down: false,
             }),
             changed: Notify::new(),
-            clock: Arc::clone(&clock),
+            clock,
+            looks: AtomicU64::new(0),
         });
         tokio::spawn(carry(Arc::clone(&wires)));
         let rim = Rim {
-            clock: clock as Arc<dyn Clock>,
+            clock: Arc::new(CountingClock(Arc::clone(&wires))) as Arc<dyn Clock>,
             random: Arc::new(Seeded(Mutex::new(options.seed))),
             net: Arc::new(MemoryNet(Arc::clone(&wires))),
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
         };
-        let text = configuration(dir.path());
+        let text = configuration(options, dir.path());
         let loaded =
-            config::parse(&[("world.toml", &text)], &NoSurroundings).unwrap_or_else(|e| panic!("{e}"));
+            config::parse(&[("world.toml", &text)], &Secrets(options.key)).unwrap_or_else(|e| panic!("{e}"));
         let config = Arc::new(loaded.config);
         let stores = Stores::inline(&config, &rim).unwrap();
         let daemon = Daemon::start(&config, &rim, stores).unwrap();
-        Self { daemon, dir, wires }
+        Self { daemon, config, dir, wires }
     }
 
     pub(crate) async fn pass(&self, time: Duration) {
@@ -156,6 +205,129 @@ impl World {
 
     pub(crate) fn relay(&self, act: impl FnOnce(&mut Relay)) {
         self.wires.with(|state, _| act(&mut state.relay));
+    }
+
+    /// Acts on the cloud; the time is the daemon's.
+    pub(crate) fn cloud<R>(&self, act: impl FnOnce(&mut Cloud, Duration) -> R) -> R {
+        self.wires.with(|state, now| act(&mut state.cloud, now))
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.wires.now()
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.daemon.board
+    }
+
+    pub(crate) fn link(&self) -> LinkState {
+        self.daemon.board.links.get("golioth").expect("the link says how it is").value
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.daemon.stores.queue
+    }
+
+    /// Requests of the gateway that reached the cloud.
+    pub(crate) fn requests(&self) -> u64 {
+        self.cloud(|cloud, _| cloud.requests_of("gw-1").unwrap())
+    }
+
+    pub(crate) fn handshakes(&self) -> u64 {
+        self.cloud(|cloud, _| cloud.counters().handshakes)
+    }
+
+    pub(crate) fn relay_counters(&self) -> RelayCounters {
+        self.wires.with(|state, _| state.relay.counters())
+    }
+
+    /// Tells the time also after the world has ended.
+    pub(crate) fn watch(&self) -> impl Fn() -> Duration + use<> {
+        let wires = Arc::clone(&self.wires);
+        move || wires.now()
+    }
+
+    /// How often the daemon looked at the time up to now.
+    pub(crate) fn looks(&self) -> u64 {
+        self.wires.looks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sockets_asked_for(&self) -> u64 {
+        self.wires.with(|state, _| state.sockets_asked_for)
+    }
+
+    /// Takes the gateway's network interface away, or gives it back.
+    pub(crate) fn interface_down(&self, down: bool) {
+        self.wires.with(|state, _| state.interface_down = down);
+    }
+
+    /// Lets a datagram that the cloud never sent arrive at every socket of the gateway.
+    pub(crate) fn forge(&self, datagram: &[u8]) {
+        self.wires.with(|state, _| {
+            for socket in state.sockets.values() {
+                let _ = socket.try_send(datagram.to_vec());
+            }
+        });
+    }
+
+    /// Somebody vouches for the wall clock from now on.
+    pub(crate) fn trust_the_clock(&self) {
+        let elapsed = i64::try_from(self.wires.now().as_millis()).unwrap();
+        let wall = Wall { unix_ms: UNIX_MS + elapsed, uncertainty_ms: 50, trusted: true };
+        self.wires.clock.step_wall(wall);
+    }
+
+    /// Has the store accept one reading of the stream with this alias, captured now.
+    pub(crate) async fn take(&self, alias: &str, value: Value) -> Accepted {
+        self.take_all(alias, [value]).await.pop().unwrap()
+    }
+
+    /// The same, several within one commit.
+    pub(crate) async fn take_all(
+        &self,
+        alias: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Vec<Accepted> {
+        let mut answers = Vec::new();
+        for value in values {
+            answers.push(self.queue().offer(self.capture(alias, value)).await.unwrap());
+        }
+        let mut accepted = Vec::new();
+        for answer in answers {
+            accepted.push(answer.await.unwrap().unwrap());
+        }
+        accepted
+    }
+
+    /// Has the store accept one reading if it can.
+    pub(crate) async fn offer(&self, alias: &str, value: Value) -> Option<Accepted> {
+        self.queue().accept(self.capture(alias, value)).await.ok()
+    }
+
+    fn capture(&self, alias: &str, value: Value) -> Capture {
+        let specs = stores::streams(&self.config);
+        let index = specs.iter().position(|s| s.alias == alias).expect("a configured alias");
+        let (stream, group) = self.queue().streams()[index];
+        let at = fieldgate::clock::Mono::from(self.wires.now());
+        let samples = vec![Sample { stream, value, quality: Quality::Good }];
+        Capture { group, at, samples, missing: Vec::new() }
+    }
+
+    /// Overwrites the middle of the queue's file and its log, as a dying flash does.
+    pub(crate) fn damage_the_queue(&self) {
+        for suffix in ["", "-wal"] {
+            let mut name = self.queue().path().as_os_str().to_owned();
+            name.push(suffix);
+            let Ok(file) = std::fs::OpenOptions::new().write(true).open(&name) else { continue };
+            let length = file.metadata().unwrap().len();
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length as usize], 0).unwrap();
+        }
+    }
+
+    /// Readings that wait for Golioth.
+    pub(crate) fn queued(&self) -> u64 {
+        let golioth = self.queue().destinations()[0].0;
+        self.queue().status().borrow().destination(golioth).queued
     }
 
     pub(crate) fn fall_silent(&self) {
@@ -175,7 +347,12 @@ impl World {
     }
 
     /// Stops the daemon and reads both sides.
-    pub(crate) async fn finish(self) -> (String, Outcome) {
+    pub(crate) async fn finish(self) -> Outcome {
+        self.finish_traced().await.1
+    }
+
+    /// Stops the daemon and reads both sides; also the digest of every byte on every wire.
+    pub(crate) async fn finish_traced(self) -> (String, Outcome) {
         let path = self.daemon.stores.queue.path().to_owned();
         self.daemon.stop().await;
         let verified = fieldgate::store::queue::verify::verify(&path).unwrap();
@@ -189,6 +366,8 @@ impl World {
                 produced: ledger.produced(),
                 accepted: verified.intake.accepted,
                 acknowledged: account.acknowledged,
+                set_aside: account.set_aside,
+                queued: account.queued,
                 cloud_unique: counts.unique,
                 cloud_duplicates: counts.duplicates,
                 lost,
@@ -223,7 +402,9 @@ fn compare(ledger: &fieldgate_sim::bus::Ledger, cloud: &Cloud) -> (u64, u64) {
     (lost, corrupted)
 }
 
-fn configuration(state_dir: &std::path::Path) -> String {
+fn configuration(options: &WorldOptions, state_dir: &std::path::Path) -> String {
+    let (port, points) = if options.bus { ("bus", POINTS) } else { ("quiet", QUIET_POINTS) };
+    let WorldOptions { identity, golioth, tables, .. } = options;
     format!(
         r#"
 [gateway]
@@ -234,214 +415,37 @@ state_dir = "{}"
 listen = "off"
 [golioth]
 endpoint = "cloud.invalid:5684"
-psk_id = "gw-1@p"
+psk_id = "{identity}"
 psk_credential = "psk"
+{golioth}
 [modem]
 port = "/virtual/modem"
 [[bus]]
 name = "field"
 kind = "modbus-rtu"
-port = "/virtual/bus"
-{POINTS}
+port = "/virtual/{port}"
+{points}
+{tables}
 "#,
         state_dir.display()
     )
 }
 
-struct NoSurroundings;
+struct Secrets(&'static str);
 
-impl config::Surroundings for NoSurroundings {
+impl config::Surroundings for Secrets {
     fn host_name(&self) -> &str {
         "virtual"
     }
 
     fn secret(&self, _: &config::SecretSource) -> Result<config::Secret, config::SecretRefused> {
-        Ok(config::Secret::new(b"a-shared-key".to_vec()))
+        Ok(config::Secret::new(self.0.as_bytes().to_vec()))
     }
 }
 
-#[derive(Debug)]
-struct Seeded(Mutex<u64>);
-
-impl Entropy for Seeded {
-    fn fill(&self, bytes: &mut [u8]) {
-        let mut state = self.0.lock().unwrap();
-        for chunk in bytes.chunks_mut(8) {
-            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let digest = Sha256::digest(state.to_le_bytes());
-            chunk.copy_from_slice(&digest[..chunk.len()]);
-        }
-    }
-}
-
-/// Moves datagrams between the gateway's sockets, the relay and the cloud, when their time has come.
-async fn carry(wires: Arc<Wires>) {
-    loop {
-        let now = wires.now();
-        // Not through `with`: it would wake this very loop.
-        let wake = step(&mut wires.state.lock().unwrap(), now);
-        tokio::select! {
-            biased;
-            () = wires.changed.notified() => {}
-            () = tokio::time::sleep(wake.saturating_sub(now)) => {}
-        }
-    }
-}
-
-/// One look at everything; returns when to look again.
-fn step(state: &mut State, now: Duration) -> Duration {
-    let gateway_port: u16 = state.next_port;
-    let address = SocketAddr::from(([10, 0, 0, 2], gateway_port));
-    loop {
-        let mut quiet = true;
-        while let Some(delivery) = state.relay.poll_deliver(now) {
-            quiet = false;
-            match delivery.direction {
-                Direction::Up => {
-                    state.trace(now, "cloud<", &delivery.bytes);
-                    state.cloud.handle_datagram(now, address, &delivery.bytes);
-                }
-                Direction::Down => {
-                    state.trace(now, "gateway<", &delivery.bytes);
-                    if let Some(socket) = state.sockets.get(&address) {
-                        let _ = socket.try_send(delivery.bytes);
-                    }
-                }
-            }
-        }
-        state.cloud.handle_timeout(now);
-        while let Some((_, datagram)) = state.cloud.poll_transmit() {
-            quiet = false;
-            state.trace(now, "cloud>", &datagram);
-            state.relay.handle(now, Direction::Down, &datagram);
-        }
-        if quiet {
-            break;
-        }
-    }
-    let far = now + Duration::from_secs(3600);
-    state.relay.poll_timeout().unwrap_or(far).min(state.cloud.poll_timeout().unwrap_or(far))
-}
-
-#[derive(Debug)]
-struct MemoryNet(Arc<Wires>);
-
-#[async_trait]
-impl Net for MemoryNet {
-    async fn udp(&self, _: &UdpTarget) -> io::Result<Box<dyn Datagrams>> {
-        let (sender, receiver) = mpsc::channel(64);
-        self.0.with(|state, _| {
-            state.next_port += 1;
-            let address = SocketAddr::from(([10, 0, 0, 2], state.next_port));
-            state.sockets.insert(address, sender);
-        });
-        let receiver = tokio::sync::Mutex::new(receiver);
-        Ok(Box::new(MemorySocket { wires: Arc::clone(&self.0), receiver }))
-    }
-}
-
-#[derive(Debug)]
-struct MemorySocket {
-    wires: Arc<Wires>,
-    receiver: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
-}
-
-#[async_trait]
-impl Datagrams for MemorySocket {
-    fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.wires.with(|state, now| {
-            state.trace(now, "gateway>", datagram);
-            state.relay.handle(now, Direction::Up, datagram);
-        });
-        Ok(())
-    }
-
-    async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let datagram = self.receiver.lock().await.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-        let len = datagram.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&datagram[..len]);
-        Ok(len)
-    }
-}
-
-#[derive(Debug)]
-struct MemoryPorts {
-    wires: Arc<Wires>,
-    seed: u64,
-}
-
-impl Ports for MemoryPorts {
-    fn open(&self, settings: &PortSettings) -> io::Result<Box<dyn SerialStream>> {
-        let (ours, theirs) = tokio::io::duplex(4096);
-        let wires = Arc::clone(&self.wires);
-        if settings.path.ends_with("bus") {
-            tokio::spawn(bus(wires, theirs));
-        } else {
-            let mut modem =
-                SimModem::new(ModemProfile::serial_modem(), self.seed, UNIX_MS.unsigned_abs() / 1000);
-            modem.power_on(wires.now());
-            tokio::spawn(modem_line(wires, modem, theirs));
-        }
-        Ok(Box::new(ours))
-    }
-}
-
-async fn bus(wires: Arc<Wires>, mut line: tokio::io::DuplexStream) {
-    let mut buffer = [0; 512];
-    loop {
-        let (out, wake) = wires.with(|state, now| {
-            state.bus.handle_timeout(now);
-            let mut out = Vec::new();
-            while let Some(bytes) = state.bus.poll_transmit() {
-                out.extend(bytes);
-            }
-            if !out.is_empty() {
-                state.trace(now, "bus>", &out);
-            }
-            (out, state.bus.poll_timeout())
-        });
-        if line.write_all(&out).await.is_err() {
-            return;
-        }
-        let sleep = wake.map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
-        tokio::select! {
-            biased;
-            read = line.read(&mut buffer) => match read {
-                Ok(n) if n > 0 => wires.with(|state, now| {
-                    state.trace(now, "bus<", &buffer[..n]);
-                    state.bus.handle_bytes(now, &buffer[..n]);
-                }),
-                _ => return,
-            },
-            () = tokio::time::sleep(sleep) => {}
-        }
-    }
-}
-
-async fn modem_line(wires: Arc<Wires>, mut modem: SimModem, mut line: tokio::io::DuplexStream) {
-    let mut buffer = [0; 512];
-    loop {
-        let now = wires.now();
-        modem.handle_timeout(now);
-        while let Some(bytes) = modem.poll_transmit() {
-            wires.with(|state, now| state.trace(now, "modem>", &bytes));
-            if line.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-        let sleep =
-            modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
-        tokio::select! {
-            biased;
-            read = line.read(&mut buffer) => match read {
-                Ok(n) if n > 0 => {
-                    let now = wires.now();
-                    wires.with(|state, now| state.trace(now, "modem<", &buffer[..n]));
-                    modem.handle_bytes(now, &buffer[..n]);
-                }
-                _ => return,
-            },
-            () = tokio::time::sleep(sleep) => {}
-        }
-    }
+/// Runs on one thread in virtual time: sleeping costs nothing and hours pass in an instant.
+pub(crate) fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run)
 }

@@ -112,3 +112,41 @@ pub(crate) const COUNTED_POINTS: [(u8, &str, &str); 11] = [
     (19, "pressure", "l"),
     (19, "gusts", "n"),
 ];
+
+/// Streams that no device feeds: an alarm, and telemetry.
+pub(crate) const QUIET_POINTS: &str = r#"
+[[bus.slave]]
+name = "door"
+unit = 1
+period = "24h"
+[[bus.slave.point]]
+stream = "open"
+alias = "al"
+table = "discrete"
+register = 0
+class = "alarm"
+[[bus.slave.point]]
+stream = "q0"
+alias = "q0"
+table = "input"
+register = 0
+type = "int16"
+[[bus.slave.point]]
+stream = "q1"
+alias = "q1"
+table = "input"
+register = 1
+type = "int16"
+[[bus.slave.point]]
+stream = "q2"
+alias = "q2"
+table = "input"
+register = 2
+type = "int16"
+[[bus.slave.point]]
+stream = "q3"
+alias = "q3"
+table = "input"
+register = 3
+type = "int16"
+"#;

@@ -22,13 +22,38 @@ pub(super) enum Request {
     Report { report: Report, reply: oneshot::Sender<Outcome> },
 }
 
+/// The lane's end of what it is asked. Alarms and events have a way of their own, past whatever else waits.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    urgent: mpsc::Receiver<Request>,
+    ordinary: mpsc::Receiver<Request>,
+}
+
+impl Incoming {
+    /// The next request, urgent ones first; others only if `ordinary`. `None` when nobody can ask any more.
+    pub(super) async fn next(&mut self, ordinary: bool) -> Option<Request> {
+        tokio::select! {
+            biased;
+            request = self.urgent.recv() => request,
+            request = self.ordinary.recv(), if ordinary => request,
+        }
+    }
+
+    /// The same, without waiting.
+    pub(super) fn try_next(&mut self, ordinary: bool) -> Option<Request> {
+        let urgent = self.urgent.try_recv().ok();
+        if urgent.is_some() || !ordinary { urgent } else { self.ordinary.try_recv().ok() }
+    }
+}
+
 /// See the module head.
 #[derive(Debug)]
 pub struct GoliothLink {
     name: String,
     path: String,
     max_in_flight: usize,
-    requests: mpsc::Sender<Request>,
+    urgent: mpsc::Sender<Request>,
+    ordinary: mpsc::Sender<Request>,
     up: watch::Receiver<bool>,
     manifests: std::sync::Mutex<Option<mpsc::Receiver<Manifest>>>,
 }
@@ -36,25 +61,28 @@ pub struct GoliothLink {
 /// The lane's ends of the handle. They outlive any one life of the lane.
 #[derive(Debug)]
 pub(super) struct Ends {
-    pub(super) requests: Mutex<mpsc::Receiver<Request>>,
+    pub(super) incoming: Mutex<Incoming>,
     pub(super) up: watch::Sender<bool>,
     pub(super) manifests: mpsc::Sender<Manifest>,
 }
 
 impl GoliothLink {
     pub(super) fn new(name: &str, stream_path: &str, max_in_flight: usize) -> (Arc<Self>, Arc<Ends>) {
-        let (requests, receive_requests) = mpsc::channel(max_in_flight.max(1) * 2);
+        let (urgent, receive_urgent) = mpsc::channel(max_in_flight.max(1) * 2);
+        let (ordinary, receive_ordinary) = mpsc::channel(max_in_flight.max(1) * 2);
         let (manifests, receive_manifests) = mpsc::channel(4);
         let up = watch::Sender::new(false);
         let link = Self {
             name: name.to_owned(),
             path: stream_path.to_owned(),
             max_in_flight,
-            requests,
+            urgent,
+            ordinary,
             up: up.subscribe(),
             manifests: std::sync::Mutex::new(Some(receive_manifests)),
         };
-        let ends = Ends { requests: Mutex::new(receive_requests), up, manifests };
+        let incoming = Incoming { urgent: receive_urgent, ordinary: receive_ordinary };
+        let ends = Ends { incoming: Mutex::new(incoming), up, manifests };
         (Arc::new(link), Arc::new(ends))
     }
 }
@@ -78,7 +106,8 @@ impl Link for GoliothLink {
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         let request = Request::Send { message: message.clone(), deadline, reply };
-        if self.requests.send(request).await.is_err() {
+        let way = if message.class.waits_for_window() { &self.ordinary } else { &self.urgent };
+        if way.send(request).await.is_err() {
             return Outcome::Unknown;
         }
         outcome.await.unwrap_or(Outcome::Unknown)
@@ -86,7 +115,7 @@ impl Link for GoliothLink {
 
     async fn report(&self, report: Report) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        if self.requests.send(Request::Report { report, reply }).await.is_err() {
+        if self.ordinary.send(Request::Report { report, reply }).await.is_err() {
             return Outcome::Unknown;
         }
         outcome.await.unwrap_or(Outcome::Unknown)

@@ -24,11 +24,40 @@ pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<String,
         file = %kept.display(), detail,
         "queue.db is damaged and was moved aside; readings it still held are lost to the cloud unless salvaged from it"
     );
+    forget_oldest(path);
     let file = kept.file_name().map(|n| n.to_string_lossy().into_owned());
     Ok(serde_json::json!({
         "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
     })
     .to_string())
+}
+
+/// So many damaged files are kept. A flash that fails for good must not fill itself with its own remains.
+const KEPT: usize = 4;
+
+fn forget_oldest(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return;
+    };
+    let prefix = format!("{name}.damaged-");
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut kept: Vec<_> = entries
+        .flatten()
+        .filter(|e| {
+            let name = e.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")
+        })
+        .map(|e| (e.metadata().and_then(|m| m.modified()).ok(), e.path()))
+        .collect();
+    kept.sort();
+    for (_, oldest) in kept.iter().take(kept.len().saturating_sub(KEPT)) {
+        tracing::warn!(file = %oldest.display(), "too many damaged files are kept; the oldest is deleted");
+        for suffix in ["-wal", "-shm", ""] {
+            // What cannot be deleted now is tried again with the next.
+            let _ = std::fs::remove_file(sqlite::suffixed(oldest, suffix));
+        }
+    }
 }
 
 /// What the loss of a log means for the file it belonged to, as JSON for a statement; `None` when nothing is amiss.

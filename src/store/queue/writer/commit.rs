@@ -13,8 +13,21 @@ use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, offset_ms, w
 use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
 
+/// As many readings are kept set aside; a drain that is refused more than a hundred an hour stops by itself.
+const MAX_SET_ASIDE: i64 = if cfg!(test) { 8 } else { 8192 };
+
+/// What a transaction takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Everything that waits.
+    All,
+    /// Answers and records; readings go on waiting.
+    Books,
+}
+
 /// What a successful transaction changes in memory.
 pub(super) struct Done {
+    scope: Scope,
     changes: Changes,
     cursors: BTreeMap<(DestinationId, Class), Cursor>,
     next_segment: BTreeMap<Class, Position>,
@@ -30,11 +43,11 @@ impl Writer {
             (self.pending.since, self.pending.settlements_since) = (None, None);
             self.recover(now);
         } else if self.recover(now) {
-            let mut done = self.transact(now);
+            let mut done = self.transact(now, Scope::All);
             if let Err(error) = &done
                 && self.cure(now, error)
             {
-                done = self.transact(now);
+                done = self.transact(now, Scope::All);
             }
             match done {
                 Ok(done) => self.succeed(now, done),
@@ -54,10 +67,10 @@ impl Writer {
             && self.gaps.is_clean()
     }
 
-    pub(super) fn transact(&mut self, now: Mono) -> rusqlite::Result<Done> {
+    pub(super) fn transact(&mut self, now: Mono, scope: Scope) -> rusqlite::Result<Done> {
         let mut connection = self.disk.take()?;
         let result = connection.transaction().and_then(|tx| {
-            let done = self.write(&tx, now)?;
+            let done = self.write(&tx, now, scope)?;
             tx.commit()?;
             Ok(done)
         });
@@ -65,7 +78,7 @@ impl Writer {
         result
     }
 
-    fn write(&mut self, tx: &Transaction<'_>, now: Mono) -> rusqlite::Result<Done> {
+    fn write(&mut self, tx: &Transaction<'_>, now: Mono, scope: Scope) -> rusqlite::Result<Done> {
         let mut changes = Changes::default();
         // First what frees room: in a file at its limit the rest needs it.
         let mut cursors = BTreeMap::new();
@@ -82,6 +95,27 @@ impl Writer {
         }
         self.write_cursors(tx, &cursors)?;
         let mut next_segment = self.next_segment.clone();
+        if scope == Scope::All {
+            self.write_readings(tx, &mut next_segment, &mut changes)?;
+        }
+        let gap_rows = self.gaps.write(tx, &self.books, &mut changes)?;
+        if let Some((at, wall)) = self.pending.wall {
+            let offset = offset_ms(at, wall);
+            tx.execute(
+                "UPDATE epochs SET wall_offset_ms = ?1, wall_uncertainty_ms = ?2 WHERE boot_id = ?3",
+                (offset, wall.uncertainty_ms, self.options.boot.0),
+            )?;
+        }
+        changes.write(tx)?;
+        Ok(Done { scope, changes, cursors, next_segment, gap_rows, announced })
+    }
+
+    fn write_readings(
+        &mut self,
+        tx: &Transaction<'_>,
+        next_segment: &mut BTreeMap<Class, Position>,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<()> {
         for ((class, routes), builder) in &mut self.pending.segments {
             // Without routes nobody is to be sent them: accepted and done.
             if builder.rows() == 0 || *routes == 0 {
@@ -111,16 +145,7 @@ impl Writer {
             intake.epoch = self.epoch_number;
             intake.last_sequence = *newest;
         }
-        let gap_rows = self.gaps.write(tx, &self.books, &mut changes)?;
-        if let Some((at, wall)) = self.pending.wall {
-            let offset = offset_ms(at, wall);
-            tx.execute(
-                "UPDATE epochs SET wall_offset_ms = ?1, wall_uncertainty_ms = ?2 WHERE boot_id = ?3",
-                (offset, wall.uncertainty_ms, self.options.boot.0),
-            )?;
-        }
-        changes.write(tx)?;
-        Ok(Done { changes, cursors, next_segment, gap_rows, announced })
+        Ok(())
     }
 
     fn write_settlement(
@@ -163,6 +188,30 @@ impl Writer {
             for row in fresh {
                 self.write_set_aside(tx, settlement.destination, row, reason, now)?;
             }
+            self.keep_set_aside(tx, changes, now)?;
+        }
+        Ok(())
+    }
+
+    /// What is set aside for people is kept to a number: beyond it the oldest is given up, on record.
+    fn keep_set_aside(&self, tx: &Transaction<'_>, changes: &mut Changes, now: Mono) -> rusqlite::Result<()> {
+        let count: i64 = tx.query_row("SELECT count(*) FROM set_aside", [], |r| r.get(0))?;
+        let mut oldest = tx.prepare_cached(
+            "DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside ORDER BY id LIMIT ?1)
+             RETURNING destination, stream",
+        )?;
+        let oldest = oldest.query_map([(count - MAX_SET_ASIDE).max(0)], |r| {
+            Ok((DestinationId(r.get(0)?), StreamId(r.get(1)?)))
+        })?;
+        let mut counts: BTreeMap<(DestinationId, StreamId), u64> = BTreeMap::new();
+        for row in oldest {
+            *counts.entry(row?).or_default() += 1;
+        }
+        for ((destination, stream), count) in counts {
+            let account = changes.account(&self.books, destination, stream);
+            account.set_aside = account.set_aside.saturating_sub(count);
+            account.dropped += count;
+            write_drop(tx, destination, stream, "set_aside_limit", count, self.epoch_number, now)?;
         }
         Ok(())
     }
@@ -271,11 +320,6 @@ impl Writer {
 
     pub(super) fn succeed(&mut self, now: Mono, done: Done) {
         self.tally.apply(&self.books, &done.changes, &self.destinations);
-        for (group, (count, newest)) in self.group_places.iter().zip(&self.pending.intake) {
-            if *count > 0 {
-                self.tally.accepted(*group, *newest);
-            }
-        }
         done.changes.apply(&mut self.books);
         self.cursors.extend(done.cursors);
         self.next_segment = done.next_segment;
@@ -286,10 +330,27 @@ impl Writer {
         if let Some((at, wall)) = self.pending.wall.take() {
             self.wall_offset = Some((offset_ms(at, wall), wall.uncertainty_ms));
         }
-        self.last_commit = self.pending.since.map_or(self.last_commit, |since| now.since(since));
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
         self.pending.settlements_since = None;
+        if done.scope == Scope::All {
+            self.accepted(now);
+        }
+        self.unmeasured += 1;
+        if freed || self.unmeasured >= MEASURE_EVERY || self.is_over_quota() {
+            self.measure();
+        }
+        self.keep_quota(now);
+    }
+
+    /// What waited is on disk: everyone is told, and the store is well.
+    fn accepted(&mut self, now: Mono) {
+        for (group, (count, newest)) in self.group_places.iter().zip(&self.pending.intake) {
+            if *count > 0 {
+                self.tally.accepted(*group, *newest);
+            }
+        }
+        self.last_commit = self.pending.since.map_or(self.last_commit, |since| now.since(since));
         self.health = Health::Good;
         self.pending.retry_at = None;
         for waiting in self.pending.captures.drain(..) {
@@ -302,13 +363,7 @@ impl Writer {
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.
             let _ = waiting.reply.send(Ok(accepted));
         }
-        let written = self.clear_waiting();
-        self.used_bytes += written;
-        self.unmeasured += 1;
-        if freed || self.unmeasured >= MEASURE_EVERY || self.is_over_quota() {
-            self.measure();
-        }
-        self.keep_quota(now);
+        self.used_bytes += self.clear_waiting();
     }
 
     /// Empties what waited to be accepted, keeping every allocation. Returns how many bytes it was.

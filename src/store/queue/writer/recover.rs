@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 
 use super::super::ballast::Ballast;
 use super::super::damage;
-use super::super::open::{self, Kept, Opened};
+use super::super::open::{self, Kept, OpenOptions, Opened};
 use super::super::schema;
+use super::commit::Scope;
 use super::disk::{self, Disk};
 use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
 use crate::clock::{Mono, Wall};
@@ -94,12 +95,8 @@ impl Writer {
 
     /// Books answers and gaps while nothing is accepted.
     fn settle_without_accepting(&mut self, now: Mono) {
-        match self.transact(now) {
-            Ok(done) => {
-                let (health, retry_at) = (self.health.clone(), self.pending.retry_at);
-                self.succeed(now, done);
-                (self.health, self.pending.retry_at) = (health, retry_at);
-            }
+        match self.transact(now, Scope::Books) {
+            Ok(done) => self.succeed(now, done),
             Err(error) => tracing::warn!(%error, "no room even to settle; waiting"),
         }
     }
@@ -254,7 +251,7 @@ impl Writer {
         let kept = Kept { streams: &self.streams, destinations: &self.destinations };
         let (connection, opened) = open::begin_again(&options, &kept, now, wall, statement)?;
         self.previous_epoch = Some((self.options.epoch, self.last_sequences()));
-        self.options = options;
+        self.options = OpenOptions { epoch: opened.epoch, ..options };
         self.disk = Disk::Open(connection);
         self.take_over(opened);
         Ok(())
@@ -355,7 +352,7 @@ mod tests {
     use rusqlite::ffi;
     use tokio::sync::oneshot;
 
-    use super::super::super::open::{DestinationSpec, OpenOptions, StreamSpec, open};
+    use super::super::super::open::{DestinationSpec, StreamSpec, open};
     use super::super::super::{Epoch, verify};
     use super::*;
     use crate::clock::BootId;
@@ -412,7 +409,7 @@ mod tests {
         assert!(first.try_recv().unwrap().is_ok());
 
         let mut second = offer(&mut writer, 3000);
-        drop(writer.transact(Mono(4000)).unwrap());
+        drop(writer.transact(Mono(4000), Scope::All).unwrap());
         let unsynced = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
         writer.fail(Mono(4000), &unsynced);
         assert!(matches!(second.try_recv().unwrap(), Err(Refused::Faulty(_))));
@@ -430,5 +427,41 @@ mod tests {
         assert_eq!(status.newest_sequences["bus"], 3);
         let verified = verify::verify(&path).unwrap();
         assert_eq!((verified.problems, verified.rows), (Vec::<String>::new(), 3));
+    }
+    #[test]
+    fn readings_set_aside_are_kept_to_a_number_and_the_oldest_become_drops_on_record() {
+        use super::super::super::{Outcome, SettledRow, Settlement};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let mut writer = writer(path.clone());
+        let (a, group) = (writer.streams[0].id, writer.stream_ids()[0].1);
+        let destination = writer.destinations[0].0;
+        for n in 0..20 {
+            let (reply, _answer) = oneshot::channel();
+            let sample = Sample { stream: a, value: Value::Steps(n), quality: Quality::Good };
+            let capture = Capture { group, at: Mono(1000), samples: vec![sample], missing: vec![] };
+            let from = writer.next_segment[&Class::Telemetry];
+            writer.accept(Mono(1000), &capture, reply);
+            writer.commit(Mono(1000));
+            writer.settle(
+                Mono(1000),
+                Settlement {
+                    generation: 0,
+                    destination,
+                    class: Class::Telemetry,
+                    from,
+                    to: from.next_segment(),
+                    rows: vec![SettledRow { position: from, stream: a }],
+                    outcome: Outcome::SetAside("4.00".into()),
+                    announces_epoch: false,
+                },
+            );
+        }
+        writer.commit(Mono(2000));
+        let verified = verify::verify(&path).unwrap();
+        assert_eq!(verified.problems, Vec::<String>::new());
+        let totals = verified.destinations["golioth"];
+        assert_eq!((totals.accepted, totals.set_aside, totals.dropped), (20, 8, 12));
+        assert_eq!(writer.subscribe().borrow().destination(destination), totals);
     }
 }

@@ -1,0 +1,151 @@
+//! When to register for the manifest again: the link's sign of life, and the only way a lost observation is found. Pure.
+//!
+//! After a silence of one keepalive; while other traffic shows that the path is open, only every fourth; soon after the
+//! path was in doubt, because what the cloud said meanwhile may be lost; ever more seldom while the cloud refuses.
+
+use std::time::Duration;
+
+use crate::uplink::policy;
+
+/// With traffic the registration is renewed once in so many keepalives.
+const WITH_TRAFFIC: u32 = 4;
+/// After a registration without an answer, or once a doubtful path is heard of again.
+const SOON: Duration = Duration::from_secs(30);
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// A registration is taken for lost after this, whatever the protocol says of it.
+const LOST: Duration = Duration::from_secs(150);
+/// Pauses after refusals: the first is below this, the last below the other.
+const FIRST_REFUSED: Duration = Duration::from_secs(120);
+const LAST_REFUSED: Duration = Duration::from_secs(3600);
+
+/// See the module head.
+#[derive(Debug)]
+pub(super) struct Refresh {
+    keepalive: Duration,
+    heard: Duration,
+    registered: Duration,
+    asked: Option<Duration>,
+    soon: Option<Duration>,
+    refusals: u32,
+}
+
+impl Refresh {
+    /// Of a session that begins now, with a registration to be made at once.
+    pub(super) fn new(now: Duration, keepalive: Duration) -> Self {
+        Self { keepalive, heard: now, registered: now, asked: None, soon: Some(now), refusals: 0 }
+    }
+
+    /// When to register.
+    pub(super) fn due(&self) -> Duration {
+        if let Some(asked) = self.asked {
+            return asked + LOST;
+        }
+        let silence = self.heard.max(self.registered) + self.keepalive;
+        self.soon.unwrap_or(silence.min(self.registered + self.keepalive * WITH_TRAFFIC))
+    }
+
+    /// A registration has left.
+    pub(super) fn asked(&mut self, now: Duration) {
+        self.asked = Some(now);
+        self.soon = None;
+    }
+
+    /// The peer said something, whatever it was.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.heard = now;
+    }
+
+    /// The registration, or a notification, came.
+    pub(super) fn answered(&mut self, now: Duration) {
+        self.asked = None;
+        self.registered = now;
+        self.refusals = 0;
+    }
+
+    /// The cloud refuses the registration. `random` is any 64 random bits.
+    pub(super) fn refused(&mut self, now: Duration, random: u64) {
+        self.asked = None;
+        self.soon = Some(now + policy::backoff(self.refusals, FIRST_REFUSED, LAST_REFUSED, random));
+        self.refusals = self.refusals.saturating_add(1);
+    }
+
+    /// The registration, or another request, got no answer.
+    pub(super) fn unanswered(&mut self, now: Duration) {
+        self.asked = None;
+        self.sooner(now + SOON);
+    }
+
+    /// The path was silent although an answer was due, and is not any more.
+    pub(super) fn path_is_back(&mut self, now: Duration) {
+        self.sooner(now + AT_ONCE);
+    }
+
+    fn sooner(&mut self, at: Duration) {
+        // A refusal's pause is not shortened by a bad path.
+        if self.refusals == 0 {
+            self.soon = Some(self.soon.map_or(at, |soon| soon.min(at)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn registered() -> Refresh {
+        let mut refresh = Refresh::new(Duration::ZERO, 15 * MINUTE);
+        assert_eq!(refresh.due(), Duration::ZERO);
+        refresh.asked(Duration::ZERO);
+        refresh.answered(Duration::ZERO);
+        refresh
+    }
+
+    #[test]
+    fn silence_is_broken_once_a_keepalive() {
+        assert_eq!(registered().due(), 15 * MINUTE);
+    }
+
+    #[test]
+    fn traffic_puts_it_off_but_not_for_ever() {
+        let mut refresh = registered();
+        for minute in 0..59 {
+            refresh.heard(minute * MINUTE);
+            assert!(refresh.due() > minute * MINUTE, "{minute}");
+        }
+        assert_eq!(refresh.due(), 60 * MINUTE);
+    }
+
+    #[test]
+    fn a_path_that_was_in_doubt_is_asked_soon() {
+        let mut refresh = registered();
+        refresh.unanswered(MINUTE);
+        assert_eq!(refresh.due(), MINUTE + SOON);
+        refresh.path_is_back(MINUTE + AT_ONCE);
+        assert_eq!(refresh.due(), MINUTE + 2 * AT_ONCE);
+    }
+
+    #[test]
+    fn refusals_make_it_seldom_and_doubt_does_not_change_that() {
+        let mut refresh = registered();
+        let mut now = Duration::ZERO;
+        let mut asked = 0;
+        while now < 24 * 60 * MINUTE {
+            now = refresh.due();
+            refresh.asked(now);
+            refresh.refused(now, u64::MAX / 2);
+            refresh.unanswered(now);
+            refresh.path_is_back(now);
+            asked += 1;
+        }
+        assert!(asked < 60, "{asked} a day");
+    }
+
+    #[test]
+    fn a_registration_whose_end_nobody_reports_is_repeated() {
+        let mut refresh = registered();
+        refresh.asked(MINUTE);
+        assert_eq!(refresh.due(), MINUTE + LOST);
+    }
+}

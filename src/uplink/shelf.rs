@@ -1,0 +1,194 @@
+//! What of one class's queue is in memory: readings at hand, and parcels that are to be sent again.
+//!
+//! Pure. Invariant: parcels wait in the order of acceptance, so that whatever happens to messages in flight the oldest goes
+//! first, and what is settled stays one stretch with at most a window's worth of islands beyond it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::link::Message;
+use crate::store::queue::{Position, QueuedRow};
+
+/// The readings of one class that are at hand.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) rows: VecDeque<QueuedRow>,
+    /// Everything before this is settled or in a parcel.
+    pub(super) from: Position,
+    /// Where the next pick begins.
+    pub(super) read_to: Position,
+    /// When the oldest row came into view.
+    pub(super) since: Duration,
+    pub(super) paused_until: Option<Duration>,
+    /// How often in a row the destination asked this class to wait.
+    pub(super) laters: u32,
+    /// Messages without an answer and parts of refused ones, to be sent before anything newer.
+    again: VecDeque<Parcel>,
+}
+
+/// Readings that travel together, and the range they settle.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel {
+    pub(super) rows: Vec<QueuedRow>,
+    pub(super) from: Position,
+    pub(super) to: Position,
+    /// Already packed: to be sent again byte for byte.
+    pub(super) message: Option<Message>,
+    /// The message carries the epoch's opening statement.
+    pub(super) announces_epoch: bool,
+}
+
+impl Shelf {
+    pub(super) fn new(start: Position, now: Duration) -> Self {
+        Self {
+            rows: VecDeque::new(),
+            from: start,
+            read_to: start,
+            since: now,
+            paused_until: None,
+            laters: 0,
+            again: VecDeque::new(),
+        }
+    }
+
+    /// Puts a parcel back, in its place among the others.
+    pub(super) fn again(&mut self, parcel: Parcel) {
+        let place = self.again.partition_point(|other| other.from < parcel.from);
+        self.again.insert(place, parcel);
+    }
+
+    /// The oldest parcel that is to be sent again.
+    pub(super) fn take_again(&mut self) -> Option<Parcel> {
+        self.again.pop_front()
+    }
+
+    /// Whether a parcel is to be sent again.
+    pub(super) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Readings here, packed or not.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() + self.again.iter().map(|parcel| parcel.rows.len()).sum::<usize>()
+    }
+
+    /// Takes the first `count` rows at hand, and the range they settle.
+    pub(super) fn take(&mut self, count: usize) -> Parcel {
+        let from = self.from;
+        let rows: Vec<QueuedRow> = self.rows.drain(..count.min(self.rows.len())).collect();
+        let to = self.rows.front().map_or(self.read_to, |row| row.position);
+        self.from = to;
+        Parcel { rows, from, to, message: None, announces_epoch: false }
+    }
+
+    /// Lays the rows at hand back: the next pick reads them again, with what has become known of them.
+    pub(super) fn lay_back(&mut self) {
+        self.rows.clear();
+        self.read_to = self.from;
+    }
+
+    /// Lets nothing of this class go before `until`; an earlier promise to wait longer holds.
+    pub(super) fn pause(&mut self, until: Duration) {
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+    }
+}
+
+impl Parcel {
+    /// The first `count` rows, and the rest. Both are packed anew; neither carries the statement.
+    pub(super) fn split(mut self, count: usize) -> (Self, Self) {
+        let tail = self.rows.split_off(count.min(self.rows.len()));
+        let middle = tail.first().map_or(self.to, |row| row.position);
+        let rest = Self { rows: tail, from: middle, to: self.to, message: None, announces_epoch: false };
+        (Self { rows: self.rows, from: self.from, to: middle, message: None, announces_epoch: false }, rest)
+    }
+
+    /// The same readings, to be packed anew.
+    pub(super) fn unpacked(self) -> Self {
+        Self { message: None, announces_epoch: false, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{BootId, Mono};
+    use crate::reading::{Class, Quality, Sample, StreamId, Value};
+    use crate::store::queue::Epoch;
+    use crate::store::queue::reader::{EpochInfo, StreamInfo};
+
+    fn at(row: u32) -> Position {
+        Position { segment: 1, row }
+    }
+
+    fn row(n: u32) -> QueuedRow {
+        QueuedRow {
+            position: at(n),
+            epoch: EpochInfo { number: 1, epoch: Epoch(1), boot: BootId([1; 16]), wall_offset_ms: None },
+            sequence: u64::from(n),
+            at: Mono(0),
+            sample: Sample { stream: StreamId(1), value: Value::Steps(i64::from(n)), quality: Quality::Good },
+            stream: Arc::new(StreamInfo {
+                name: "s".into(),
+                group: "g".into(),
+                device: "d".into(),
+                class: Class::Telemetry,
+                unit: String::new(),
+                resolution: None,
+                alias: "a".into(),
+            }),
+        }
+    }
+
+    fn shelf(rows: u32) -> Shelf {
+        let mut shelf = Shelf::new(at(0), Duration::ZERO);
+        shelf.rows.extend((0..rows).map(row));
+        shelf.read_to = at(rows + 5);
+        shelf
+    }
+
+    #[test]
+    fn what_comes_back_in_any_order_goes_out_in_the_order_of_acceptance() {
+        let mut shelf = shelf(9);
+        let (a, b, c) = (shelf.take(3), shelf.take(3), shelf.take(3));
+        let (b, b_rest) = b.split(1);
+        for parcel in [c, a, b_rest, b] {
+            shelf.again(parcel);
+        }
+        let mut rows = Vec::new();
+        while let Some(parcel) = shelf.take_again() {
+            rows.extend(parcel.rows.iter().map(|r| r.position.row));
+        }
+        assert_eq!(rows, (0..9).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn parcels_and_their_parts_cover_the_range_without_gap_or_overlap() {
+        let mut shelf = shelf(5);
+        let first = shelf.take(2);
+        let last = shelf.take(9);
+        assert_eq!((first.from, first.to), (at(0), at(2)));
+        assert_eq!((last.from, last.to), (at(2), at(10)), "what the reader passed over belongs to the last");
+        let (head, tail) = last.split(1);
+        assert_eq!((head.from, head.to, tail.from, tail.to), (at(2), at(3), at(3), at(10)));
+        assert_eq!(shelf.from, shelf.read_to);
+    }
+
+    #[test]
+    fn rows_laid_back_are_picked_again_and_parcels_stay() {
+        let mut shelf = shelf(5);
+        let parcel = shelf.take(2);
+        shelf.again(parcel);
+        shelf.lay_back();
+        assert_eq!((shelf.read_to, shelf.len()), (at(2), 2));
+    }
+
+    #[test]
+    fn the_longer_pause_holds() {
+        let mut shelf = shelf(1);
+        shelf.pause(Duration::from_secs(9));
+        shelf.pause(Duration::from_secs(3));
+        assert_eq!(shelf.paused_until, Some(Duration::from_secs(9)));
+    }
+}

@@ -1,0 +1,126 @@
+//! What the queue file must say, kept in memory beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fieldgate::clock::Mono;
+use fieldgate::reading::{Class, GroupId, Sample, StreamId};
+use fieldgate::store::queue::{DestinationId, Outcome, Position, StreamSpec};
+
+/// A reading that was accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) epoch: u64,
+    pub(crate) sequence: u64,
+    pub(crate) at: Mono,
+    pub(crate) sample: Sample,
+    pub(crate) class: Class,
+    pub(crate) spec: StreamSpec,
+    /// The destinations it is for, as the file numbers them: within one commit, what goes to the same ones stands together.
+    pub(crate) routes: i64,
+    /// For whom it waits.
+    pub(crate) open: BTreeSet<&'static str>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Account {
+    pub(crate) accepted: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) dropped: u64,
+    pub(crate) set_aside: u64,
+}
+
+/// What the file must say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) accounts: BTreeMap<(&'static str, StreamId), Account>,
+    pub(crate) accepted: BTreeMap<StreamId, u64>,
+    /// By stream, kind, reason.
+    pub(crate) gaps: BTreeMap<(StreamId, &'static str, &'static str), u64>,
+    pub(crate) unclean_stops: u64,
+    /// Destinations of the newest start.
+    pub(crate) destinations: BTreeSet<&'static str>,
+    /// Ids by everything that defines a stream.
+    pub(crate) ids: BTreeMap<String, StreamId>,
+}
+
+impl Model {
+    pub(crate) fn opened(
+        &mut self,
+        streams: &[StreamSpec],
+        destinations: &[&'static str],
+        ids: &[(StreamId, GroupId)],
+    ) {
+        for (spec, (id, _)) in streams.iter().zip(ids) {
+            let definition = format!("{:?}", StreamSpec { routes: Vec::new(), ..spec.clone() });
+            let known = *self.ids.entry(definition.clone()).or_insert(*id);
+            assert_eq!(known, *id, "the same definition has the same number: {definition}");
+        }
+        let numbers: BTreeSet<StreamId> = self.ids.values().copied().collect();
+        assert_eq!(numbers.len(), self.ids.len(), "another definition has another number");
+        let now: BTreeSet<&'static str> = destinations.iter().copied().collect();
+        for gone in self.destinations.difference(&now) {
+            for row in &mut self.rows {
+                if row.open.remove(gone) {
+                    self.accounts.get_mut(&(*gone, row.sample.stream)).unwrap().dropped += 1;
+                }
+            }
+        }
+        self.destinations = now;
+    }
+
+    pub(crate) fn accept(&mut self, row: Row) {
+        *self.accepted.entry(row.sample.stream).or_default() += 1;
+        for destination in &row.open {
+            self.accounts.entry((*destination, row.sample.stream)).or_default().accepted += 1;
+        }
+        self.rows.push(row);
+    }
+
+    pub(crate) fn settle(
+        &mut self,
+        destination: &'static str,
+        rows: &[(u64, u64, StreamId)],
+        outcome: &Outcome,
+    ) {
+        for (epoch, sequence, stream) in rows {
+            let row = self
+                .rows
+                .iter_mut()
+                .find(|r| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream))
+                .unwrap();
+            if row.open.remove(destination) {
+                let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
+                match outcome {
+                    Outcome::Acknowledged => account.acknowledged += 1,
+                    Outcome::Dropped(_) => account.dropped += 1,
+                    Outcome::SetAside(_) => account.set_aside += 1,
+                }
+            }
+        }
+    }
+}
+
+/// A segment leaves the file when the last destination it is for has passed it.
+pub(crate) fn check_nothing_is_kept_for_nobody(
+    c: &rusqlite::Connection,
+    names: &BTreeMap<DestinationId, &'static str>,
+) {
+    let mut cursors = c.prepare("SELECT destination, class, segment FROM cursors").unwrap();
+    let cursors: Vec<(u8, i64, i64)> = cursors
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+        .unwrap()
+        .map(|row| row.unwrap())
+        .collect();
+    let mut segments = c.prepare("SELECT id, routes FROM segments").unwrap();
+    let segments = segments.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))).unwrap();
+    for segment in segments {
+        let (id, routes) = segment.unwrap();
+        let class = Position { segment: id, row: 0 }.class().unwrap() as i64;
+        let awaited = cursors.iter().any(|(d, of, at)| {
+            let d = DestinationId(*d);
+            names.contains_key(&d) && routes & d.bit() != 0 && *of == class && *at <= id
+        });
+        assert!(awaited, "segment {id:#x} is kept for nobody");
+    }
+}

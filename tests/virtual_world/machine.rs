@@ -1,0 +1,261 @@
+//! The machine the daemon runs on: its randomness, its sockets, its ports; and what carries bytes between them and the cores.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
+use fieldgate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, SerialStream, UdpTarget};
+use fieldgate_sim::device::SerialDevice;
+use fieldgate_sim::modem::{ModemProfile, SimModem};
+use fieldgate_sim::relay::{Direction, FlowId};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::{State, UNIX_MS, Wires};
+
+#[derive(Debug)]
+pub(super) struct Seeded(pub(super) Mutex<u64>);
+
+impl Entropy for Seeded {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut state = self.0.lock().unwrap();
+        for chunk in bytes.chunks_mut(8) {
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let digest = Sha256::digest(state.to_le_bytes());
+            chunk.copy_from_slice(&digest[..chunk.len()]);
+        }
+    }
+}
+
+/// Counts how often the daemon looks at the time: what never sleeps looks very often.
+#[derive(Debug)]
+pub(super) struct CountingClock(pub(super) Arc<Wires>);
+
+impl Clock for CountingClock {
+    fn mono(&self) -> Mono {
+        self.0.looks.fetch_add(1, Ordering::Relaxed);
+        self.0.clock.mono()
+    }
+
+    fn wall(&self) -> Wall {
+        self.0.clock.wall()
+    }
+
+    fn boot_id(&self) -> BootId {
+        VirtualClock::boot_id(&self.0.clock)
+    }
+}
+
+/// Moves datagrams between the gateway's sockets, the relay and the cloud, when their time has come.
+pub(super) async fn carry(wires: Arc<Wires>) {
+    loop {
+        let now = wires.now();
+        // Not through `with`: it would wake this very loop.
+        let wake = step(&mut wires.state.lock().unwrap(), now);
+        tokio::select! {
+            biased;
+            () = wires.changed.notified() => {}
+            () = tokio::time::sleep(wake.saturating_sub(now)) => {}
+        }
+    }
+}
+
+/// One look at everything; returns when to look again.
+fn step(state: &mut State, now: Duration) -> Duration {
+    loop {
+        let mut quiet = true;
+        while let Some(delivery) = state.relay.poll_deliver(now) {
+            quiet = false;
+            match delivery.direction {
+                Direction::Up => {
+                    state.trace(now, "cloud<", &delivery.bytes);
+                    let from = state.public_address(delivery.flow);
+                    state.cloud.handle_datagram(now, from, &delivery.bytes);
+                }
+                Direction::Down => {
+                    state.trace(now, "gateway<", &delivery.bytes);
+                    if let Some(socket) = state.sockets.get(&delivery.flow) {
+                        let _ = socket.try_send(delivery.bytes);
+                    }
+                }
+            }
+        }
+        state.cloud.handle_timeout(now);
+        while let Some((to, datagram)) = state.cloud.poll_transmit() {
+            quiet = false;
+            state.trace(now, "cloud>", &datagram);
+            let flow = FlowId(u32::from(to.port()));
+            // What is sent to an address that was given up finds nobody.
+            if state.public_address(flow) == to {
+                state.relay.handle_flow(now, Direction::Down, flow, &datagram);
+            }
+        }
+        if quiet {
+            break;
+        }
+    }
+    let far = now + Duration::from_secs(3600);
+    state.relay.poll_timeout().unwrap_or(far).min(state.cloud.poll_timeout().unwrap_or(far))
+}
+
+impl State {
+    /// What the cloud sees of a socket of the gateway: the address translation keeps the port and changes its own address
+    /// each time it forgets.
+    fn public_address(&self, flow: FlowId) -> SocketAddr {
+        let rebinds = u8::try_from(self.relay.counters().rebinds % 250).unwrap_or(0);
+        SocketAddr::from(([203, 0, 113, 1 + rebinds], u16::try_from(flow.0).unwrap_or(0)))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct MemoryNet(pub(super) Arc<Wires>);
+
+#[async_trait]
+impl Net for MemoryNet {
+    async fn udp(&self, _: &UdpTarget) -> io::Result<Box<dyn Datagrams>> {
+        let (sender, receiver) = mpsc::channel(64);
+        let flow = self.0.with(|state, _| {
+            state.sockets_asked_for += 1;
+            if state.interface_down {
+                return Err(io::Error::from(io::ErrorKind::NetworkUnreachable));
+            }
+            state.next_port += 1;
+            let flow = FlowId(u32::from(state.next_port));
+            state.sockets.insert(flow, sender);
+            Ok(flow)
+        })?;
+        let receiver = tokio::sync::Mutex::new(receiver);
+        Ok(Box::new(MemorySocket { wires: Arc::clone(&self.0), flow, receiver }))
+    }
+}
+
+#[derive(Debug)]
+struct MemorySocket {
+    wires: Arc<Wires>,
+    flow: FlowId,
+    receiver: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
+}
+
+#[async_trait]
+impl Datagrams for MemorySocket {
+    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.wires.with(|state, now| {
+            state.trace(now, "gateway>", datagram);
+            if state.interface_down {
+                return Err(io::Error::from(io::ErrorKind::NetworkUnreachable));
+            }
+            state.relay.handle_flow(now, Direction::Up, self.flow, datagram);
+            Ok(())
+        })
+    }
+
+    async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let datagram = self.receiver.lock().await.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+        let len = datagram.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&datagram[..len]);
+        Ok(len)
+    }
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.wires.state.lock() {
+            state.sockets.remove(&self.flow);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct MemoryPorts {
+    pub(super) wires: Arc<Wires>,
+    pub(super) seed: u64,
+}
+
+impl Ports for MemoryPorts {
+    fn open(&self, settings: &PortSettings) -> io::Result<Box<dyn SerialStream>> {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let wires = Arc::clone(&self.wires);
+        if settings.path.ends_with("bus") {
+            tokio::spawn(bus(wires, theirs));
+        } else if settings.path.ends_with("quiet") {
+            tokio::spawn(quiet(theirs));
+        } else {
+            let mut modem =
+                SimModem::new(ModemProfile::serial_modem(), self.seed, UNIX_MS.unsigned_abs() / 1000);
+            modem.power_on(wires.now());
+            tokio::spawn(modem_line(wires, modem, theirs));
+        }
+        Ok(Box::new(ours))
+    }
+}
+
+async fn bus(wires: Arc<Wires>, mut line: tokio::io::DuplexStream) {
+    let mut buffer = [0; 512];
+    loop {
+        let (out, wake) = wires.with(|state, now| {
+            state.bus.handle_timeout(now);
+            let mut out = Vec::new();
+            while let Some(bytes) = state.bus.poll_transmit() {
+                out.extend(bytes);
+            }
+            if !out.is_empty() {
+                state.trace(now, "bus>", &out);
+            }
+            (out, state.bus.poll_timeout())
+        });
+        if line.write_all(&out).await.is_err() {
+            return;
+        }
+        let sleep = wake.map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
+        tokio::select! {
+            biased;
+            read = line.read(&mut buffer) => match read {
+                Ok(n) if n > 0 => wires.with(|state, now| {
+                    state.trace(now, "bus<", &buffer[..n]);
+                    state.bus.handle_bytes(now, &buffer[..n]);
+                }),
+                _ => return,
+            },
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+async fn modem_line(wires: Arc<Wires>, mut modem: SimModem, mut line: tokio::io::DuplexStream) {
+    let mut buffer = [0; 512];
+    loop {
+        let now = wires.now();
+        modem.handle_timeout(now);
+        while let Some(bytes) = modem.poll_transmit() {
+            wires.with(|state, now| state.trace(now, "modem>", &bytes));
+            if line.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        let sleep =
+            modem.poll_timeout().map_or(Duration::from_secs(3600), |at| at.saturating_sub(wires.now()));
+        tokio::select! {
+            biased;
+            read = line.read(&mut buffer) => match read {
+                Ok(n) if n > 0 => {
+                    let now = wires.now();
+                    wires.with(|state, now| state.trace(now, "modem<", &buffer[..n]));
+                    modem.handle_bytes(now, &buffer[..n]);
+                }
+                _ => return,
+            },
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// A line on which nobody answers.
+async fn quiet(mut line: tokio::io::DuplexStream) {
+    let mut buffer = [0; 512];
+    while line.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+}
