@@ -51,8 +51,10 @@ impl Writer {
             let early = std::mem::replace(&mut waiting.reply, reply);
             let (accepted, refused) = (waiting.accepted, waiting.refused);
             let _ = early.send(Ok(Accepted { epoch: self.options.epoch, sequence, accepted, refused }));
-            self.tally.accepted(capture.group.0 as usize, sequence);
-            self.publish();
+            if accepted > 0 {
+                self.tally.accepted(capture.group.0 as usize, sequence);
+                self.publish();
+            }
         }
         self.pending.captures.push(waiting);
         if at_once {
