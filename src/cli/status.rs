@@ -27,10 +27,18 @@ pub(super) fn status(config: &Config, json: bool) -> ExitCode {
             }
             Err(error) => fail(&format!("the daemon's answer is not JSON ({error})")),
         },
-        Err(error) => fail(&format!(
-            "no daemon answers at {}: {error}. Is it running? Try: systemctl status fieldgate",
-            http.listen
-        )),
+        Err(error) => match &http.interface {
+            // The kernel hands what the box says to itself to no socket bound to an interface.
+            Some(interface) => fail(&format!(
+                "{} serves only who comes in by {interface}, not this box itself ({error}). Open the page from that \
+                 network, or use: fieldgate queue ls",
+                http.listen
+            )),
+            None => fail(&format!(
+                "no daemon answers at {}: {error}. Is it running? Try: systemctl status fieldgate",
+                http.listen
+            )),
+        },
     }
 }
 
