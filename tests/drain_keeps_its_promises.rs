@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
-mod virtual_world;
-
 use std::time::Duration;
 
 use fieldgate::reading::Value;
@@ -14,14 +12,18 @@ use fieldgate::store::queue::Accepted;
 use fieldgate_coap::Code;
 use fieldgate_golioth_proto::rows::{Element, RowTime, decode_rows};
 use fieldgate_sim::cloud::{Fault, FaultKind};
-use virtual_world::{World, WorldOptions, in_virtual_time};
+use fieldgate_sim::world::{self, World, WorldOptions};
+
+fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
+    world::in_virtual_time(run).unwrap()
+}
 
 const S: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn quiet_world(options: WorldOptions) -> World {
-    let world = World::start(&WorldOptions { bus: false, ..options }).await;
+    let world = World::start(&WorldOptions { bus: false, ..options }).await.unwrap();
     world.pass(20 * S).await;
     world
 }
@@ -51,7 +53,7 @@ fn an_alarm_is_acknowledged_within_seconds_while_a_backlog_drains() {
         let world = quiet_world(WorldOptions::default()).await;
         world.relay(|relay| relay.cut());
         for _ in 0..30 {
-            world.take_all("q0", (0..1000).map(Value::Steps)).await;
+            world.take_all("q0", (0..1000).map(Value::Steps)).await.unwrap();
         }
         world.relay(|relay| relay.heal());
         let mut slowest = Duration::ZERO;
@@ -59,7 +61,7 @@ fn an_alarm_is_acknowledged_within_seconds_while_a_backlog_drains() {
         while world.queued() > 2000 {
             world.pass(500 * S / 1000).await;
             let draining = world.queued() < 29_000;
-            let alarm = world.take("al", Value::Bool(true)).await;
+            let alarm = world.take("al", Value::Bool(true)).await.unwrap();
             let taken = world.now();
             while !arrived(&world, "al", &alarm) {
                 world.pass(S / 20).await;
@@ -80,14 +82,14 @@ fn without_trusted_time_readings_wait_as_long_as_configured_and_then_go_with_boo
     in_virtual_time(async {
         let options = WorldOptions {
             trusted: false,
-            tables: "[time]\nhold_untrusted = \"4m\"",
+            tables: "[time]\nhold_untrusted = \"4m\"".into(),
             ..WorldOptions::default()
         };
         let world = quiet_world(options).await;
-        world.take("q0", Value::Steps(1)).await;
+        world.take("q0", Value::Steps(1)).await.unwrap();
         world.pass(3 * MINUTE).await;
         assert_eq!(world.queued(), 1, "the time may still come");
-        world.drained(2 * MINUTE).await;
+        world.drained(2 * MINUTE).await.unwrap();
         assert!(matches!(times(&world, "q0")[..], [RowTime::Boot { .. }]), "{:?}", times(&world, "q0"));
     });
 }
@@ -96,8 +98,8 @@ fn without_trusted_time_readings_wait_as_long_as_configured_and_then_go_with_boo
 fn an_alarm_does_not_wait_for_the_time() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions { trusted: false, ..WorldOptions::default() }).await;
-        world.take("q0", Value::Steps(1)).await;
-        let alarm = world.take("al", Value::Bool(true)).await;
+        world.take("q0", Value::Steps(1)).await.unwrap();
+        let alarm = world.take("al", Value::Bool(true)).await.unwrap();
         world.pass(3 * S).await;
         assert!(arrived(&world, "al", &alarm));
         assert!(matches!(times(&world, "al")[..], [RowTime::Boot { .. }]));
@@ -109,12 +111,12 @@ fn an_alarm_does_not_wait_for_the_time() {
 fn readings_that_waited_go_with_wall_time_once_it_is_known() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions { trusted: false, ..WorldOptions::default() }).await;
-        world.take_all("q0", (0..200).map(Value::Steps)).await;
+        world.take_all("q0", (0..200).map(Value::Steps)).await.unwrap();
         let taken = world.now();
         world.pass(2 * MINUTE).await;
         assert_eq!(world.queued(), 200);
         world.trust_the_clock();
-        world.drained(30 * S).await;
+        world.drained(30 * S).await.unwrap();
         let times = times(&world, "q0");
         let captured = i64::try_from(taken.as_millis()).unwrap() + 1_795_132_800_000;
         assert_eq!(times.len(), 200);
@@ -130,25 +132,25 @@ fn readings_before_and_after_the_time_was_known_block_each_other_never() {
     in_virtual_time(async {
         let options = WorldOptions {
             trusted: false,
-            tables: "[time]\nhold_untrusted = \"1m\"",
+            tables: "[time]\nhold_untrusted = \"1m\"".into(),
             ..WorldOptions::default()
         };
         let world = quiet_world(options).await;
-        world.take_all("q0", (0..100).map(Value::Steps)).await;
+        world.take_all("q0", (0..100).map(Value::Steps)).await.unwrap();
         world.pass(90 * S).await;
         assert_eq!(world.queued(), 0, "held for a minute");
         world.relay(|relay| relay.cut());
-        world.take_all("q0", (100..200).map(Value::Steps)).await;
+        world.take_all("q0", (100..200).map(Value::Steps)).await.unwrap();
         world.pass(20 * S).await;
         world.trust_the_clock();
         world.pass(20 * S).await;
-        world.take_all("q0", (200..300).map(Value::Steps)).await;
+        world.take_all("q0", (200..300).map(Value::Steps)).await.unwrap();
         world.relay(|relay| relay.heal());
-        world.drained(5 * MINUTE).await;
+        world.drained(5 * MINUTE).await.unwrap();
         let times = times(&world, "q0");
         let dated = times.iter().filter(|time| matches!(time, RowTime::Wall { .. })).count();
         assert!((100..=200).contains(&dated), "{dated} of {}", times.len());
-        let outcome = world.finish().await;
+        let outcome = world.finish().await.unwrap();
         assert_eq!((outcome.acknowledged, outcome.corrupted), (300, 0), "{outcome:?}");
     });
 }
@@ -157,19 +159,19 @@ fn readings_before_and_after_the_time_was_known_block_each_other_never() {
 fn a_queue_file_that_is_damaged_at_runtime_is_left_behind_and_the_new_one_drains() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions::default()).await;
-        world.take_all("q0", (0..50).map(Value::Steps)).await;
-        world.drained(MINUTE).await;
+        world.take_all("q0", (0..50).map(Value::Steps)).await.unwrap();
+        world.drained(MINUTE).await.unwrap();
         let generation = world.queue().status().borrow().generation;
         world.relay(|relay| relay.cut());
-        world.take_all("q0", (50..100).map(Value::Steps)).await;
-        world.damage_the_queue();
+        world.take_all("q0", (50..100).map(Value::Steps)).await.unwrap();
+        world.damage_the_queue().unwrap();
         world.relay(|relay| relay.heal());
         let mut replaced = world.queue().status();
         let noticed = replaced.wait_for(|status| status.generation != generation);
         let noticed = tokio::time::timeout(10 * MINUTE, poke(&world, noticed)).await;
         drop(noticed.expect("the file was replaced").unwrap());
-        let after = world.take_all("q0", (1000..1100).map(Value::Steps)).await;
-        world.drained(10 * MINUTE).await;
+        let after = world.take_all("q0", (1000..1100).map(Value::Steps)).await.unwrap();
+        world.drained(10 * MINUTE).await.unwrap();
         for reading in &after {
             assert!(arrived(&world, "q0", reading), "{reading:?}");
         }
@@ -184,7 +186,7 @@ fn a_queue_file_that_is_damaged_at_runtime_is_left_behind_and_the_new_one_drains
 async fn poke<R>(world: &World, waited_for: impl Future<Output = R>) -> R {
     let readings = async {
         loop {
-            let _ = world.offer("q0", Value::Steps(7)).await;
+            let _ = world.take("q0", Value::Steps(7)).await;
             world.pass(5 * S).await;
         }
     };
@@ -201,7 +203,7 @@ fn a_link_that_is_down_or_refuses_for_hours_is_waited_for_without_looking_at_the
         let world = quiet_world(WorldOptions::default()).await;
         let idle = looks_an_hour(&world).await;
         world.relay(|relay| relay.cut());
-        world.take_all("q0", (0..5000).map(Value::Steps)).await;
+        world.take_all("q0", (0..5000).map(Value::Steps)).await.unwrap();
         world.pass(10 * MINUTE).await;
         let cut = looks_an_hour(&world).await;
         world.relay(|relay| relay.heal());
@@ -232,7 +234,7 @@ async fn looks_an_hour(world: &World) -> u64 {
 fn no_lane_is_taken_for_silent_while_it_waits_for_what_it_named() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions::default()).await;
-        world.take_all("q0", (0..2000).map(Value::Steps)).await;
+        world.take_all("q0", (0..2000).map(Value::Steps)).await.unwrap();
         world.cloud(|cloud, _| cloud.set_fault(Fault::new(FaultKind::LoseAnswer).path(".s/")));
         world.pass(HOUR).await;
         world.cloud(|cloud, _| cloud.silence(None));
@@ -249,6 +251,6 @@ fn no_lane_is_taken_for_silent_while_it_waits_for_what_it_named() {
             assert_eq!(state.restarts, 0, "{lane}: {state:?}");
         }
         world.cloud(|cloud, _| cloud.clear_faults());
-        world.drained(2 * HOUR).await;
+        world.drained(2 * HOUR).await.unwrap();
     });
 }

@@ -5,15 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
-mod virtual_world;
-
 use std::time::Duration;
 
 use fieldgate::board::LinkPhase;
 use fieldgate::reading::Value;
 use fieldgate_coap::Code;
 use fieldgate_sim::cloud::{Fault, FaultKind};
-use virtual_world::{World, WorldOptions, in_virtual_time};
+use fieldgate_sim::world::{self, World, WorldOptions};
+
+fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
+    world::in_virtual_time(run).unwrap()
+}
 
 const S: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -24,16 +26,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 const FORGED_ALERT: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 49];
 
 async fn quiet_world(options: WorldOptions) -> World {
-    let world = World::start(&WorldOptions { bus: false, ..options }).await;
+    let world = World::start(&WorldOptions { bus: false, ..options }).await.unwrap();
     world.pass(30 * S).await;
-    assert_eq!(world.link().phase, LinkPhase::Up, "{:?}", world.link());
+    assert_eq!(world.link().unwrap().phase, LinkPhase::Up, "{:?}", world.link());
     world
 }
 
 /// A reading every ten seconds.
 async fn readings(world: &World, count: i64) {
     for n in 0..count {
-        world.take("q1", Value::Steps(n)).await;
+        world.take("q1", Value::Steps(n)).await.unwrap();
         world.pass(9 * S).await;
     }
 }
@@ -46,8 +48,8 @@ fn a_server_that_is_silent_for_a_while_costs_no_handshake_and_for_long_one() {
             world.cloud(|cloud, now| cloud.silence(Some(now + silence)));
             readings(&world, i64::try_from(silence.as_secs() / 10).unwrap()).await;
             world.pass(silence / 10).await;
-            world.drained(8 * MINUTE).await;
-            let outcome = world.finish().await;
+            world.drained(8 * MINUTE).await.unwrap();
+            let outcome = world.finish().await.unwrap();
             assert!(outcome.handshakes <= 1 + at_most, "silence of {silence:?}: {outcome:?}");
             assert_eq!((outcome.acknowledged, outcome.corrupted), (outcome.accepted, 0), "{outcome:?}");
             assert_eq!(outcome.problems, Vec::<String>::new());
@@ -59,13 +61,14 @@ fn a_server_that_is_silent_for_a_while_costs_no_handshake_and_for_long_one() {
 fn a_session_the_cloud_forgot_without_a_word_is_found_dead_even_when_idle() {
     in_virtual_time(async {
         let world =
-            quiet_world(WorldOptions { golioth: "keepalive = \"5m\"", ..WorldOptions::default() }).await;
+            quiet_world(WorldOptions { golioth: "keepalive = \"5m\"".into(), ..WorldOptions::default() })
+                .await;
         world.cloud(|cloud, _| cloud.silence(None));
         world.pass(20 * MINUTE).await;
-        assert_ne!(world.link().phase, LinkPhase::Up, "{:?}", world.link());
+        assert_ne!(world.link().unwrap().phase, LinkPhase::Up, "{:?}", world.link());
         world.cloud(|cloud, _| cloud.speak());
         world.pass(10 * MINUTE).await;
-        assert_eq!(world.link().phase, LinkPhase::Up, "{:?}", world.link());
+        assert_eq!(world.link().unwrap().phase, LinkPhase::Up, "{:?}", world.link());
         assert_eq!(world.handshakes(), 2);
     });
 }
@@ -78,7 +81,7 @@ fn a_cloud_that_restarts_is_connected_to_again_within_seconds_of_the_next_readin
             world.cloud(|cloud, _| cloud.restart());
             let taken = world.now();
             readings(&world, 1).await;
-            world.drained(20 * S).await;
+            world.drained(20 * S).await.unwrap();
             assert!(world.now() - taken < 20 * S);
             world.pass(2 * MINUTE).await;
         }
@@ -93,11 +96,16 @@ fn an_authenticated_alert_is_a_refusal_that_is_said_and_tried_again_ever_more_se
         let world = quiet_world(WorldOptions::default()).await;
         world.cloud(|cloud, now| cloud.alert(now, "gw-1", 49).unwrap());
         world.pass(S).await;
-        let link = world.link();
+        let link = world.link().unwrap();
         assert_eq!(link.phase, LinkPhase::Sick, "{link:?}");
         assert!(link.words.contains("enabled") && link.words.contains("trying again"), "{link:?}");
         world.pass(30 * S).await;
-        assert_eq!(world.link().phase, LinkPhase::Up, "once is no verdict: {:?}", world.link());
+        assert_eq!(
+            world.link().unwrap().phase,
+            LinkPhase::Up,
+            "once is no verdict: {:?}",
+            world.link().unwrap()
+        );
         for _ in 0..24 * 60 * 6 {
             world.cloud(|cloud, now| cloud.alert(now, "gw-1", 49).unwrap());
             world.pass(10 * S).await;
@@ -119,7 +127,7 @@ fn a_forged_alert_earns_one_probe_a_minute_and_the_session_survives() {
         let probes = world.requests() - before;
         assert!((5..=10).contains(&probes), "{probes} probes in ten minutes");
         assert_eq!(world.handshakes(), 1);
-        assert_eq!(world.link().phase, LinkPhase::Up);
+        assert_eq!(world.link().unwrap().phase, LinkPhase::Up);
     });
 }
 
@@ -132,9 +140,9 @@ fn a_flood_of_noise_keeps_no_reading_from_leaving() {
             for _ in 0..64 {
                 world.forge(&noise);
             }
-            world.take("q1", Value::Steps(n)).await;
+            world.take("q1", Value::Steps(n)).await.unwrap();
         }
-        world.drained(10 * S).await;
+        world.drained(10 * S).await.unwrap();
         assert_eq!(world.handshakes(), 1);
     });
 }
@@ -146,7 +154,7 @@ fn another_source_address_costs_no_handshake_with_a_connection_id() {
         for _ in 0..5 {
             world.relay(|relay| relay.rebind());
             readings(&world, 2).await;
-            world.drained(10 * S).await;
+            world.drained(10 * S).await.unwrap();
         }
         assert_eq!(world.handshakes(), 1);
         assert_eq!(world.cloud(|cloud, _| cloud.counters().address_moves), 5);
@@ -160,8 +168,8 @@ fn another_source_address_without_connection_id_costs_one_handshake_and_nothing_
         let world = quiet_world(options).await;
         world.relay(|relay| relay.rebind());
         readings(&world, 6).await;
-        world.drained(5 * MINUTE).await;
-        let outcome = world.finish().await;
+        world.drained(5 * MINUTE).await.unwrap();
+        let outcome = world.finish().await.unwrap();
         assert_eq!(outcome.handshakes, 2, "{outcome:?}");
         assert_eq!((outcome.acknowledged, outcome.queued), (6, 0), "{outcome:?}");
     });
@@ -174,7 +182,7 @@ fn an_interface_that_goes_away_is_said_and_waited_for_without_losing_the_session
         let (looks, sockets) = (world.looks(), world.sockets_asked_for());
         world.interface_down(true);
         readings(&world, 12).await;
-        let link = world.link();
+        let link = world.link().unwrap();
         assert_eq!(link.phase, LinkPhase::Waiting, "{link:?}");
         assert!(link.words.contains("interface"), "{link:?}");
         let (looks, sockets) = (world.looks() - looks, world.sockets_asked_for() - sockets);
@@ -183,9 +191,9 @@ fn an_interface_that_goes_away_is_said_and_waited_for_without_losing_the_session
             "in two minutes: {sockets} sockets, {looks} looks at the clock"
         );
         world.interface_down(false);
-        world.drained(2 * MINUTE).await;
-        assert_eq!(world.link().phase, LinkPhase::Up, "{:?}", world.link());
-        let outcome = world.finish().await;
+        world.drained(2 * MINUTE).await.unwrap();
+        assert_eq!(world.link().unwrap().phase, LinkPhase::Up, "{:?}", world.link());
+        let outcome = world.finish().await.unwrap();
         assert_eq!((outcome.handshakes, outcome.acknowledged), (1, 12), "{outcome:?}");
     });
 }
@@ -203,7 +211,7 @@ fn an_interface_that_is_away_for_hours_is_asked_for_seldom() {
         assert!(sockets < 150, "{sockets} sockets in four hours");
         assert!(looks < 100_000, "{looks} looks at the clock in four hours");
         world.interface_down(false);
-        world.drained(10 * MINUTE).await;
+        world.drained(10 * MINUTE).await.unwrap();
     });
 }
 
@@ -212,12 +220,12 @@ fn a_wrong_key_or_identity_has_a_name_on_the_board_and_is_not_hammered() {
     for (identity, key) in [("gw-1@p", "another-key"), ("gw-7@p", "a-shared-key")] {
         in_virtual_time(async {
             let options = WorldOptions { bus: false, identity, key, ..WorldOptions::default() };
-            let world = World::start(&options).await;
+            let world = World::start(&options).await.unwrap();
             world.pass(10 * MINUTE).await;
             let (mut words, mut sick) = (Vec::new(), 0);
             for _ in 0..24 * 60 {
                 world.pass(MINUTE).await;
-                let link = world.link();
+                let link = world.link().unwrap();
                 sick += u32::from(link.phase == LinkPhase::Sick);
                 if !words.contains(&link.words) {
                     words.push(link.words);
@@ -241,12 +249,12 @@ fn a_bad_path_delays_and_repeats_but_loses_nothing() {
     for (loss, reorder, duplicate) in [(0.4, 0.0, 0.0), (0.0, 0.3, 0.3), (0.2, 0.2, 0.2)] {
         in_virtual_time(async {
             let options = WorldOptions { loss, reorder, duplicate, ..WorldOptions::default() };
-            let world = World::start(&options).await;
+            let world = World::start(&options).await.unwrap();
             world.pass(10 * MINUTE).await;
             world.fall_silent();
-            world.drained(30 * MINUTE).await;
+            world.drained(30 * MINUTE).await.unwrap();
             let limited = world.cloud(|cloud, _| cloud.counters().too_many_requests);
-            let outcome = world.finish().await;
+            let outcome = world.finish().await.unwrap();
             assert_eq!((outcome.lost, outcome.corrupted, limited), (0, 0, 0), "{outcome:?}");
             assert_eq!(outcome.acknowledged, outcome.accepted, "{outcome:?}");
             assert_eq!(outcome.problems, Vec::<String>::new());
@@ -257,7 +265,7 @@ fn a_bad_path_delays_and_repeats_but_loses_nothing() {
 #[test]
 fn a_backlog_drains_at_the_clouds_limit_and_never_beyond() {
     in_virtual_time(async {
-        let world = World::start(&WorldOptions::default()).await;
+        let world = World::start(&WorldOptions::default()).await.unwrap();
         world.pass(5 * S).await;
         world.relay(|relay| relay.cut());
         while world.queued() < 20_000 {
@@ -265,18 +273,18 @@ fn a_backlog_drains_at_the_clouds_limit_and_never_beyond() {
         }
         world.relay(|relay| relay.heal());
         // The link notices within its own pauses.
-        while world.link().phase != LinkPhase::Up {
+        while world.link().unwrap().phase != LinkPhase::Up {
             world.pass(S).await;
         }
         world.fall_silent();
         let (began, requests, queued) = (world.now(), world.requests(), world.queued());
-        world.drained(10 * MINUTE).await;
+        world.drained(10 * MINUTE).await.unwrap();
         let (took, requests) = (world.now() - began, world.requests() - requests);
         let ideal = Duration::from_secs(requests / 20);
         println!("{queued} readings in {requests} messages, {took:?}; the limit allows {ideal:?}");
         assert!(took < ideal * 3 / 2 + 5 * S, "{took:?} for {requests} messages");
         assert_eq!(world.cloud(|cloud, _| cloud.counters().too_many_requests), 0);
-        let outcome = world.finish().await;
+        let outcome = world.finish().await.unwrap();
         assert_eq!((outcome.lost, outcome.corrupted, outcome.cloud_duplicates), (0, 0, 0), "{outcome:?}");
     });
 }
@@ -303,7 +311,7 @@ fn an_idle_day_costs_one_sign_of_life_a_keepalive() {
 #[test]
 fn the_keepalive_is_the_configured_one() {
     in_virtual_time(async {
-        let options = WorldOptions { golioth: "keepalive = \"2m\"", ..WorldOptions::default() };
+        let options = WorldOptions { golioth: "keepalive = \"2m\"".into(), ..WorldOptions::default() };
         let world = quiet_world(options).await;
         let before = world.requests();
         world.pass(HOUR).await;
@@ -353,11 +361,11 @@ fn a_deployment_made_while_the_cloud_would_not_show_it_is_noticed_within_the_hou
 #[test]
 fn a_stop_during_the_handshake_is_prompt() {
     in_virtual_time(async {
-        let world = World::start(&WorldOptions { bus: false, ..WorldOptions::default() }).await;
+        let world = World::start(&WorldOptions { bus: false, ..WorldOptions::default() }).await.unwrap();
         world.cloud(|cloud, _| cloud.silence(None));
         world.pass(20 * S).await;
         let (watch, began) = (world.watch(), world.now());
-        let outcome = world.finish().await;
+        let outcome = world.finish().await.unwrap();
         assert!(watch() - began < 2 * S, "{:?}", watch() - began);
         assert_eq!(outcome.handshakes, 0);
     });

@@ -6,24 +6,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
-mod virtual_world;
-
 use std::time::Duration;
 
-use virtual_world::{Outcome, World, WorldOptions, in_virtual_time};
+use fieldgate_sim::world::{self, Outcome, World, WorldOptions};
+
+fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
+    world::in_virtual_time(run).unwrap()
+}
 
 /// Four virtual minutes with an outage in the middle, in one process and one thread.
 fn run(seed: u64) -> (String, Outcome) {
     in_virtual_time(async {
-        let world = World::start(&WorldOptions { seed, loss: 0.05, ..WorldOptions::default() }).await;
+        let world =
+            World::start(&WorldOptions { seed, loss: 0.05, ..WorldOptions::default() }).await.unwrap();
         world.pass(Duration::from_secs(60)).await;
         world.relay(|relay| relay.cut());
         world.pass(Duration::from_secs(45)).await;
         world.relay(|relay| relay.heal());
         world.pass(Duration::from_secs(90)).await;
         world.fall_silent();
-        world.drained(Duration::from_secs(120)).await;
-        world.finish_traced().await
+        world.drained(Duration::from_secs(120)).await.unwrap();
+        world.finish_traced().await.unwrap()
     })
 }
 

@@ -1,4 +1,6 @@
 //! Simulated surroundings of a gateway.
+//!
+//! Everything here meets the daemon from outside, except [`world`], in which a whole daemon runs in this process.
 
 pub mod bench;
 pub mod bus;
@@ -13,3 +15,4 @@ pub mod modem;
 pub mod prove;
 pub mod pty;
 pub mod relay;
+pub mod world;

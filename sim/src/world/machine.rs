@@ -1,29 +1,29 @@
-//! The machine the daemon runs on: its randomness, its sockets, its ports; and what carries bytes between them and the cores.
+//! The machine the daemon runs on: its randomness, its sockets, its ports.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, SerialStream, UdpTarget};
-use fieldgate_sim::device::SerialDevice;
-use fieldgate_sim::modem::{ModemProfile, SimModem};
-use fieldgate_sim::relay::{Direction, FlowId};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{State, UNIX_MS, Wires};
+use super::UNIX_MS;
+use super::wires::Wires;
+use crate::device::SerialDevice;
+use crate::modem::{ModemProfile, SimModem};
+use crate::relay::{Direction, FlowId};
 
 #[derive(Debug)]
 pub(super) struct Seeded(pub(super) Mutex<u64>);
 
 impl Entropy for Seeded {
     fn fill(&self, bytes: &mut [u8]) {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in bytes.chunks_mut(8) {
             *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let digest = Sha256::digest(state.to_le_bytes());
@@ -48,67 +48,6 @@ impl Clock for CountingClock {
 
     fn boot_id(&self) -> BootId {
         VirtualClock::boot_id(&self.0.clock)
-    }
-}
-
-/// Moves datagrams between the gateway's sockets, the relay and the cloud, when their time has come.
-pub(super) async fn carry(wires: Arc<Wires>) {
-    loop {
-        let now = wires.now();
-        // Not through `with`: it would wake this very loop.
-        let wake = step(&mut wires.state.lock().unwrap(), now);
-        tokio::select! {
-            biased;
-            () = wires.changed.notified() => {}
-            () = tokio::time::sleep(wake.saturating_sub(now)) => {}
-        }
-    }
-}
-
-/// One look at everything; returns when to look again.
-fn step(state: &mut State, now: Duration) -> Duration {
-    loop {
-        let mut quiet = true;
-        while let Some(delivery) = state.relay.poll_deliver(now) {
-            quiet = false;
-            match delivery.direction {
-                Direction::Up => {
-                    state.trace(now, "cloud<", &delivery.bytes);
-                    let from = state.public_address(delivery.flow);
-                    state.cloud.handle_datagram(now, from, &delivery.bytes);
-                }
-                Direction::Down => {
-                    state.trace(now, "gateway<", &delivery.bytes);
-                    if let Some(socket) = state.sockets.get(&delivery.flow) {
-                        let _ = socket.try_send(delivery.bytes);
-                    }
-                }
-            }
-        }
-        state.cloud.handle_timeout(now);
-        while let Some((to, datagram)) = state.cloud.poll_transmit() {
-            quiet = false;
-            state.trace(now, "cloud>", &datagram);
-            let flow = FlowId(u32::from(to.port()));
-            // What is sent to an address that was given up finds nobody.
-            if state.public_address(flow) == to {
-                state.relay.handle_flow(now, Direction::Down, flow, &datagram);
-            }
-        }
-        if quiet {
-            break;
-        }
-    }
-    let far = now + Duration::from_secs(3600);
-    state.relay.poll_timeout().unwrap_or(far).min(state.cloud.poll_timeout().unwrap_or(far))
-}
-
-impl State {
-    /// What the cloud sees of a socket of the gateway: the address translation keeps the port and changes its own address
-    /// each time it forgets.
-    fn public_address(&self, flow: FlowId) -> SocketAddr {
-        let rebinds = u8::try_from(self.relay.counters().rebinds % 250).unwrap_or(0);
-        SocketAddr::from(([203, 0, 113, 1 + rebinds], u16::try_from(flow.0).unwrap_or(0)))
     }
 }
 
@@ -164,9 +103,7 @@ impl Datagrams for MemorySocket {
 
 impl Drop for MemorySocket {
     fn drop(&mut self) {
-        if let Ok(mut state) = self.wires.state.lock() {
-            state.sockets.remove(&self.flow);
-        }
+        self.wires.with(|state, _| state.sockets.remove(&self.flow));
     }
 }
 

@@ -1,0 +1,380 @@
+//! A machine that does not exist: virtual clock, seeded randomness, in-memory wires; on them the simulator's cores and the
+//! whole daemon, in this process and on this thread.
+//!
+//! Nothing here touches a socket, a port, a thread or a real clock; only the two database files are real, in a folder of
+//! their own. Every byte on every wire goes into the trace with its virtual time, so that two runs of one seed can be compared.
+//!
+//! - [`WorldOptions`]: what a world is like, and the daemon's configuration.
+//! - `machine`: what the daemon takes from its machine; `wires`: what is beyond it, under one lock.
+//! - [`Outcome`]: both sides of a run, compared.
+//!
+//! This is the one part of the simulator that uses the daemon's own code, because the daemon runs in it. What stands at the
+//! far ends of the wires stays the simulator's own.
+
+mod error;
+mod machine;
+mod options;
+mod outcome;
+mod wires;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fieldgate::board::{Board, LinkState};
+use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
+use fieldgate::config::{self, Config};
+use fieldgate::daemon::Daemon;
+use fieldgate::daemon::rim::Rim;
+use fieldgate::daemon::stores::{self, Stores};
+use fieldgate::reading::{Capture, Quality, Sample, Value};
+use fieldgate::store::queue::verify::{Verified, verify};
+use fieldgate::store::queue::{Accepted, DestinationId, Queue, Refused, Totals};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+pub use error::WorldError;
+pub use options::WorldOptions;
+pub use outcome::Outcome;
+
+use crate::bus::{SimBus, three_slaves};
+use crate::cloud::{Cloud, CloudConfig, DeviceConfig};
+use crate::relay::{PathProfile, Relay, RelayCounters, RelayProfile};
+use machine::{CountingClock, MemoryNet, MemoryPorts, Seeded};
+use options::Secrets;
+use wires::{State, Wires, carry};
+
+/// Wall time at the start: a working clock, 2026-11-20.
+pub const UNIX_MS: i64 = 1_795_132_800_000;
+/// The gateway's name at the cloud.
+pub const DEVICE: &str = "gw-1";
+/// The destination that every world has.
+pub const GOLIOTH: &str = "golioth";
+
+/// Speed of the simulated bus.
+const BAUD: u32 = 19_200;
+/// How long a datagram that is overtaken is held.
+const REORDER_HOLD: Duration = Duration::from_millis(400);
+
+/// A running daemon and its surroundings.
+#[derive(Debug)]
+pub struct World {
+    daemon: Daemon,
+    config: Arc<Config>,
+    dir: tempfile::TempDir,
+    wires: Arc<Wires>,
+}
+
+impl World {
+    /// Makes the surroundings and starts the daemon in them. Must run [`in_virtual_time`].
+    ///
+    /// # Errors
+    /// [`WorldError`], when the options make no world.
+    pub async fn start(options: &WorldOptions) -> Result<Self, WorldError> {
+        let dir = tempfile::Builder::new().prefix("fieldgate-world-").tempdir()?;
+        let wires = Arc::new(wires(options)?);
+        tokio::spawn(carry(Arc::clone(&wires)));
+        let rim = Rim {
+            clock: Arc::new(CountingClock(Arc::clone(&wires))) as Arc<dyn Clock>,
+            random: Arc::new(Seeded(Mutex::new(options.seed))),
+            net: Arc::new(MemoryNet(Arc::clone(&wires))),
+            ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
+        };
+        let text = options.configuration(dir.path());
+        let config = Arc::new(config::parse(&[("world.toml", &text)], &Secrets(options.key))?.config);
+        let stores = Stores::inline(&config, &rim)?;
+        let daemon = Daemon::start(&config, &rim, stores).map_err(WorldError::Daemon)?;
+        Ok(Self { daemon, config, dir, wires })
+    }
+
+    /// Lets virtual time pass.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Acts on the network.
+    pub fn relay(&self, act: impl FnOnce(&mut Relay)) {
+        self.wires.with(|state, _| act(&mut state.relay));
+    }
+
+    /// Acts on the cloud; the time is the daemon's.
+    pub fn cloud<R>(&self, act: impl FnOnce(&mut Cloud, Duration) -> R) -> R {
+        self.wires.with(|state, now| act(&mut state.cloud, now))
+    }
+
+    /// Virtual time since the start.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.wires.now()
+    }
+
+    /// What the daemon knows.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.daemon.board
+    }
+
+    /// How the link to Golioth is, once it has said so.
+    #[must_use]
+    pub fn link(&self) -> Option<LinkState> {
+        self.daemon.board.links.get(GOLIOTH).map(|stamped| stamped.value)
+    }
+
+    /// The daemon's queue.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.daemon.stores.queue
+    }
+
+    /// Requests of the gateway that reached the cloud.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.cloud(|cloud, _| cloud.requests_of(DEVICE)).unwrap_or(0)
+    }
+
+    /// DTLS handshakes at the cloud.
+    #[must_use]
+    pub fn handshakes(&self) -> u64 {
+        self.cloud(|cloud, _| cloud.counters().handshakes)
+    }
+
+    /// What the network saw.
+    #[must_use]
+    pub fn relay_counters(&self) -> RelayCounters {
+        self.wires.with(|state, _| state.relay.counters())
+    }
+
+    /// Tells the time also after the world has ended.
+    pub fn watch(&self) -> impl Fn() -> Duration + use<> {
+        let wires = Arc::clone(&self.wires);
+        move || wires.now()
+    }
+
+    /// How often the daemon looked at the time up to now: what never sleeps looks very often.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.wires.looks.load(Ordering::Relaxed)
+    }
+
+    /// How often the daemon asked for a socket.
+    #[must_use]
+    pub fn sockets_asked_for(&self) -> u64 {
+        self.wires.with(|state, _| state.sockets_asked_for)
+    }
+
+    /// Takes the gateway's network interface away, or gives it back.
+    pub fn interface_down(&self, down: bool) {
+        self.wires.with(|state, _| state.interface_down = down);
+    }
+
+    /// Lets a datagram that the cloud never sent arrive at every socket of the gateway.
+    pub fn forge(&self, datagram: &[u8]) {
+        self.wires.with(|state, _| {
+            for socket in state.sockets.values() {
+                let _ = socket.try_send(datagram.to_vec());
+            }
+        });
+    }
+
+    /// No slave of the bus answers any more.
+    pub fn fall_silent(&self) {
+        self.wires.with(|state, _| state.bus.fall_silent());
+    }
+
+    /// Somebody vouches for the wall clock from now on.
+    pub fn trust_the_clock(&self) {
+        let elapsed = i64::try_from(self.wires.now().as_millis()).unwrap_or(i64::MAX - UNIX_MS);
+        let wall = Wall { unix_ms: UNIX_MS + elapsed, uncertainty_ms: 50, trusted: true };
+        self.wires.clock.step_wall(wall);
+    }
+
+    /// Has the store accept one reading of the stream with this alias, captured now.
+    ///
+    /// # Errors
+    /// [`WorldError::NoStream`], [`WorldError::Refused`].
+    pub async fn take(&self, alias: &str, value: Value) -> Result<Accepted, WorldError> {
+        Ok(self.queue().accept(self.capture(alias, value)?).await?)
+    }
+
+    /// The same, several within one commit.
+    ///
+    /// # Errors
+    /// As [`World::take`]; with the first that is refused.
+    pub async fn take_all(
+        &self,
+        alias: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Accepted>, WorldError> {
+        let mut answers = Vec::new();
+        for value in values {
+            answers.push(self.queue().offer(self.capture(alias, value)?).await?);
+        }
+        let mut accepted = Vec::new();
+        for answer in answers {
+            accepted.push(answer.await.unwrap_or(Err(Refused::Stopped))?);
+        }
+        Ok(accepted)
+    }
+
+    fn capture(&self, alias: &str, value: Value) -> Result<Capture, WorldError> {
+        let specs = stores::streams(&self.config);
+        let index = specs.iter().position(|s| s.alias == alias);
+        let known = index.and_then(|index| self.queue().streams().get(index));
+        let (stream, group) = *known.ok_or_else(|| WorldError::NoStream(alias.to_owned()))?;
+        let samples = vec![Sample { stream, value, quality: Quality::Good }];
+        Ok(Capture { group, at: Mono::from(self.wires.now()), samples, missing: Vec::new() })
+    }
+
+    /// Overwrites the queue's file and its log where they stand, as a dying flash does.
+    ///
+    /// # Errors
+    /// [`WorldError::System`].
+    pub fn damage_the_queue(&self) -> Result<(), WorldError> {
+        for suffix in ["", "-wal"] {
+            let mut name = self.queue().path().as_os_str().to_owned();
+            name.push(suffix);
+            let Ok(file) = std::fs::OpenOptions::new().write(true).open(&name) else { continue };
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+            file.write_all_at(&vec![0x5a; length], 0)?;
+        }
+        Ok(())
+    }
+
+    /// A destination's number in the queue.
+    ///
+    /// # Errors
+    /// [`WorldError::NoDestination`].
+    pub fn destination(&self, name: &str) -> Result<DestinationId, WorldError> {
+        let found = self.queue().destinations().iter().find(|(_, known)| known == name);
+        found.map(|(id, _)| *id).ok_or_else(|| WorldError::NoDestination(name.to_owned()))
+    }
+
+    /// A destination's account, as the daemon shows it; nothing for one that is not configured.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Totals {
+        let Ok(id) = self.destination(name) else { return Totals::default() };
+        self.queue().status().borrow().destination(id)
+    }
+
+    /// Readings that wait for Golioth.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.account(GOLIOTH).queued
+    }
+
+    /// Waits until nothing is queued for Golioth.
+    ///
+    /// # Errors
+    /// [`WorldError::NotDrained`] after `at_most`.
+    pub async fn drained(&self, at_most: Duration) -> Result<(), WorldError> {
+        let mut status = self.queue().status();
+        let golioth = self.destination(GOLIOTH)?;
+        let empty = async {
+            while status.borrow_and_update().destination(golioth).queued > 0 {
+                if status.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        };
+        tokio::time::timeout(at_most, empty).await.map_err(|_| WorldError::NotDrained {
+            destination: GOLIOTH.to_owned(),
+            queued: self.queued(),
+            within: at_most,
+        })
+    }
+
+    /// Stops the daemon and reads both sides.
+    ///
+    /// # Errors
+    /// [`WorldError::Store`] when the queue's file does not read.
+    pub async fn finish(self) -> Result<Outcome, WorldError> {
+        Ok(self.finish_traced().await?.1)
+    }
+
+    /// Stops the daemon and reads both sides; also the digest of every byte on every wire.
+    ///
+    /// # Errors
+    /// As [`World::finish`].
+    pub async fn finish_traced(self) -> Result<(String, Outcome), WorldError> {
+        let wires = Arc::clone(&self.wires);
+        let verified = self.stop().await?;
+        let account = verified.destinations.get(GOLIOTH).copied().unwrap_or_default();
+        let outcome = wires.with(|state, _| {
+            let ledger = state.bus.ledger();
+            let counts = state.cloud.intake().counts();
+            let (lost, corrupted) = outcome::compare(&ledger, &state.cloud);
+            Outcome {
+                trace_events: state.trace_events,
+                produced: ledger.produced(),
+                accepted: verified.intake.accepted,
+                acknowledged: account.acknowledged,
+                dropped: account.dropped,
+                set_aside: account.set_aside,
+                queued: account.queued,
+                cloud_unique: counts.unique,
+                cloud_duplicates: counts.duplicates,
+                lost,
+                corrupted: corrupted + counts.conflicts,
+                handshakes: state.cloud.counters().handshakes,
+                problems: verified.problems,
+            }
+        });
+        let trace = wires.with(|state, _| format!("{:x}", state.trace.clone().finalize()));
+        Ok((trace, outcome))
+    }
+
+    /// Stops the daemon and recounts its queue.
+    ///
+    /// # Errors
+    /// [`WorldError::Store`] when the file does not read.
+    pub async fn stop(self) -> Result<Verified, WorldError> {
+        let path = self.queue().path().to_owned();
+        self.daemon.stop().await;
+        let verified = verify(&path)?;
+        drop(self.dir);
+        Ok(verified)
+    }
+}
+
+fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
+    let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: options.trusted };
+    let boot = BootId([options.seed.to_le_bytes()[0]; 16]);
+    let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
+    cloud.connection_id = options.connection_id;
+    let path = PathProfile {
+        delay: options.delay,
+        loss: options.loss,
+        reorder: options.reorder,
+        reorder_hold: REORDER_HOLD,
+        duplicate: options.duplicate,
+        rate: options.rate,
+        ..PathProfile::default()
+    };
+    Ok(Wires {
+        state: Mutex::new(State {
+            cloud: Cloud::new(cloud, options.seed, UNIX_MS)?,
+            relay: Relay::new(RelayProfile::symmetric(path), options.seed),
+            bus: SimBus::new(three_slaves(), BAUD, options.seed)?,
+            trace: Sha256::new(),
+            trace_events: 0,
+            sockets: BTreeMap::new(),
+            next_port: 40_000,
+            sockets_asked_for: 0,
+            interface_down: false,
+        }),
+        changed: Notify::new(),
+        clock: Arc::new(VirtualClock::starting_at(boot, wall)),
+        looks: AtomicU64::new(0),
+    })
+}
+
+/// Runs on one thread in virtual time: sleeping costs nothing and hours pass in an instant.
+///
+/// # Errors
+/// When the system gives no event queue.
+pub fn in_virtual_time<R>(run: impl Future<Output = R>) -> std::io::Result<R> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    Ok(runtime.block_on(run))
+}

@@ -1,0 +1,132 @@
+//! Everything outside the daemon, under one lock, and what moves datagrams through it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fieldgate::clock::{Clock, VirtualClock};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, mpsc};
+
+use crate::bus::SimBus;
+use crate::cloud::Cloud;
+use crate::relay::{Direction, FlowId, Relay};
+
+/// The outside. Whoever acts on it wakes [`carry`].
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Notify,
+    pub(super) clock: Arc<VirtualClock>,
+    /// How often the daemon looked at the time.
+    pub(super) looks: AtomicU64,
+}
+
+pub(super) struct State {
+    pub(super) cloud: Cloud,
+    pub(super) relay: Relay,
+    pub(super) bus: SimBus,
+    pub(super) trace: Sha256,
+    pub(super) trace_events: u64,
+    /// The gateway's open sockets.
+    pub(super) sockets: BTreeMap<FlowId, mpsc::Sender<Vec<u8>>>,
+    pub(super) next_port: u16,
+    pub(super) sockets_asked_for: u64,
+    /// The interface is gone: sockets give errors.
+    pub(super) interface_down: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("State")
+    }
+}
+
+impl Wires {
+    pub(super) fn now(&self) -> Duration {
+        self.clock.mono().since_boot()
+    }
+
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut State, Duration) -> R) -> R {
+        let now = self.now();
+        let result = act(&mut self.lock(), now);
+        self.changed.notify_one();
+        result
+    }
+
+    /// One thread: the lock is never contended, and poisoned only when a panic is under way already.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn trace(&mut self, now: Duration, wire: &str, bytes: &[u8]) {
+        self.trace.update(now.as_nanos().to_le_bytes());
+        self.trace.update(wire.as_bytes());
+        self.trace.update((bytes.len() as u64).to_le_bytes());
+        self.trace.update(bytes);
+        self.trace_events += 1;
+    }
+
+    /// What the cloud sees of a socket of the gateway: the address translation keeps the port and changes its own address
+    /// each time it forgets.
+    fn public_address(&self, flow: FlowId) -> SocketAddr {
+        let rebinds = u8::try_from(self.relay.counters().rebinds % 250).unwrap_or(0);
+        SocketAddr::from(([203, 0, 113, 1 + rebinds], u16::try_from(flow.0).unwrap_or(0)))
+    }
+}
+
+/// Moves datagrams between the gateway's sockets, the relay and the cloud, when their time has come.
+pub(super) async fn carry(wires: Arc<Wires>) {
+    loop {
+        let now = wires.now();
+        // Not through `with`: it would wake this very loop.
+        let wake = step(&mut wires.lock(), now);
+        tokio::select! {
+            biased;
+            () = wires.changed.notified() => {}
+            () = tokio::time::sleep(wake.saturating_sub(now)) => {}
+        }
+    }
+}
+
+/// One look at everything; returns when to look again.
+fn step(state: &mut State, now: Duration) -> Duration {
+    loop {
+        let mut quiet = true;
+        while let Some(delivery) = state.relay.poll_deliver(now) {
+            quiet = false;
+            match delivery.direction {
+                Direction::Up => {
+                    state.trace(now, "cloud<", &delivery.bytes);
+                    let from = state.public_address(delivery.flow);
+                    state.cloud.handle_datagram(now, from, &delivery.bytes);
+                }
+                Direction::Down => {
+                    state.trace(now, "gateway<", &delivery.bytes);
+                    if let Some(socket) = state.sockets.get(&delivery.flow) {
+                        let _ = socket.try_send(delivery.bytes);
+                    }
+                }
+            }
+        }
+        state.cloud.handle_timeout(now);
+        while let Some((to, datagram)) = state.cloud.poll_transmit() {
+            quiet = false;
+            state.trace(now, "cloud>", &datagram);
+            let flow = FlowId(u32::from(to.port()));
+            // What is sent to an address that was given up finds nobody.
+            if state.public_address(flow) == to {
+                state.relay.handle_flow(now, Direction::Down, flow, &datagram);
+            }
+        }
+        if quiet {
+            break;
+        }
+    }
+    let far = now + Duration::from_secs(3600);
+    state.relay.poll_timeout().unwrap_or(far).min(state.cloud.poll_timeout().unwrap_or(far))
+}
