@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::gateway::books::{Account, Books};
 use crate::gateway::child::Memory;
 use crate::gateway::config::{self, GOLIOTH};
-use crate::gateway::reckon::Reckoning;
+use crate::gateway::reckon::{AtRisk, Reckoning};
 use crate::gateway::status::Status;
 use crate::gateway::surroundings::Surroundings;
 use crate::gateway::{Trouble, machine};
@@ -81,7 +81,8 @@ impl Report {
         firmware_history: Vec<serde_json::Value>,
         drain: Duration,
     ) -> Self {
-        let sum = around.reckon(books);
+        // Nobody was killed.
+        let sum = around.reckon(books, &AtRisk::new());
         let ledger = around.ledger();
         let wire = around.network.counters();
         let cloud = around.cloud.read(crate::cloud::Cloud::counters);

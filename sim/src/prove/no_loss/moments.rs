@@ -38,17 +38,20 @@ pub(super) enum Moment {
     Answered(u64),
     /// With messages under way into a link that was cut, so long after the cut.
     InCut(Duration),
+    /// When so many of its messages have come to the cloud: most of them are settled by then, and must not come again.
+    AtWork(usize),
     /// So long after exec; the link is cut from, and back, at these times.
     AnyTime(Duration, Option<(Duration, Duration)>),
 }
 
 impl Moment {
-    /// The death number `kill`. The first four are one of each kind, so that a short proof has them all.
+    /// The death number `kill`. The first five are one of each kind, so that a short proof has them all.
     pub(super) fn of(kill: u32, dice: &mut Dice) -> Self {
-        match kill % 4 {
+        match kill % 5 {
             0 => Self::StartUp(dice.ms(0, 300)),
             1 => Self::Answered(dice.ms(1, 12).as_millis().try_into().unwrap_or(1)),
             2 => Self::InCut(dice.ms(600, 1400)),
+            3 => Self::AtWork(dice.ms(12, 18).as_millis().try_into().unwrap_or(12)),
             _ => {
                 let after = dice.ms(300, 3000);
                 let cut = dice.one_in(3).then(|| {
@@ -77,9 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn four_kills_have_one_of_each_kind() {
+    fn five_kills_have_one_of_each_kind() {
         let mut dice = Dice::new(3);
-        let kinds = [0, 1, 2, 3].map(|kill| std::mem::discriminant(&Moment::of(kill, &mut dice)));
-        assert!((0..4).all(|a| (0..a).all(|b| kinds[a] != kinds[b])));
+        let kinds = [0, 1, 2, 3, 4].map(|kill| std::mem::discriminant(&Moment::of(kill, &mut dice)));
+        assert!((0..5).all(|a| (0..a).all(|b| kinds[a] != kinds[b])));
     }
 }
