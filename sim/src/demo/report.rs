@@ -22,7 +22,6 @@ pub(super) struct Shown {
     pub(super) memory: Memory,
     pub(super) seed: u64,
     pub(super) lasted: Duration,
-    pub(super) outage: Duration,
     pub(super) version: String,
     pub(super) program: PathBuf,
 }
@@ -104,7 +103,7 @@ impl Report {
             lost_identities: sum.lost.names.clone(),
             corrupted: sum.corrupted.count,
             corrupted_values: sum.corrupted.names.clone(),
-            outage_s: seconds(shown.outage),
+            outage_s: seconds(around.network.cut_for()),
             handshakes: cloud.handshakes,
             wire_bytes_up: wire.up.wire_bytes,
             wire_bytes_down: wire.down.delivered_wire_bytes,

@@ -6,6 +6,7 @@
 
 mod core;
 mod dice;
+mod outage;
 mod udp;
 
 #[cfg(test)]
