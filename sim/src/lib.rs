@@ -12,4 +12,5 @@ pub mod gateway;
 pub mod modem;
 pub mod prove;
 pub mod pty;
+pub mod random;
 pub mod relay;

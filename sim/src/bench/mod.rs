@@ -263,7 +263,10 @@ mod tests {
             judge_answers(&Answers { ms: vec![ms], readings_per_second }, &mut proof);
             proof.violated.len()
         };
-        assert_eq!((judged(5.0, 99.0), judged(25.0, 99.0), judged(5.0, 94.0), judged(25.0, 0.0)), (0, 1, 1, 2));
+        assert_eq!(
+            (judged(5.0, 99.0), judged(25.0, 99.0), judged(5.0, 94.0), judged(25.0, 0.0)),
+            (0, 1, 1, 2)
+        );
     }
 
     #[test]

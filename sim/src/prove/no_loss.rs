@@ -19,14 +19,15 @@ use super::{Common, Proof, Subject};
 use crate::bus::SimBus;
 use crate::gateway::books::{self, Books};
 use crate::gateway::child::Start;
-use crate::gateway::config::GOLIOTH;
+use crate::gateway::config::{BUS_TIMEOUT, GOLIOTH};
 use crate::gateway::reckon::Reckoning;
 use crate::gateway::status;
 use crate::gateway::surroundings::{Surroundings, Wanted};
 use crate::gateway::{Trouble, eventually, machine};
+use crate::random::{Dice, STEP};
 use crate::relay::{PathProfile, RelayProfile};
 use life::Lives;
-use moments::{Dice, Moment};
+use moments::Moment;
 use repeats::{InHand, Repeated};
 
 /// Messages in flight.
@@ -79,7 +80,7 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     let (kills, count) = (args.kills(), args.gateways());
     let share = |n: u32| kills / count + u32::from(n < kills % count);
     let gateways = (0..count).map(|n| {
-        let seed = args.seed.wrapping_add(u64::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = args.seed.wrapping_add(u64::from(n).wrapping_mul(STEP));
         one(&subject, args, seed, share(n))
     });
     let ends = futures_util::future::try_join_all(gateways).await?;
@@ -145,7 +146,7 @@ async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<En
         sabotage: subject.sabotage.clone(),
         clock: around.clock,
     };
-    let mut lives = Lives::new(COMMIT + COMMIT_TAKES);
+    let mut lives = Lives::new(COMMIT + COMMIT_TAKES, BUS_TIMEOUT);
     let mut dice = Dice::new(seed);
     for kill in 0..kills {
         let moment = Moment::of(kill, &mut dice);

@@ -6,8 +6,8 @@
 //! `offered + duplicated = delivered + dropped + in flight`. Each datagram draws the same number of dice whatever the
 //! profile, so that changing one figure does not change what befalls the others.
 
-use super::dice::Dice;
 use super::outage::Outage;
+use crate::random::Dice;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;

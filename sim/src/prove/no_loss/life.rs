@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::PATIENCE;
-use super::moments::{Dice, Moment};
+use super::moments::{Moment, ms};
 use super::risk::{Risk, Said};
 use super::witness::Witness;
 use crate::gateway::Trouble;
@@ -11,6 +11,7 @@ use crate::gateway::child::{Daemon, Start};
 use crate::gateway::config::GOLIOTH;
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::Surroundings;
+use crate::random::Dice;
 
 /// Between two questions that were not answered.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -25,8 +26,8 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new(accepted_within: Duration) -> Self {
-        Self { witness: Witness::default(), risk: Risk::new(accepted_within), deaths: Vec::new() }
+    pub(super) fn new(accepted_within: Duration, timeout: Duration) -> Self {
+        Self { witness: Witness::default(), risk: Risk::new(accepted_within, timeout), deaths: Vec::new() }
     }
 
     /// Another life begins.
@@ -75,7 +76,8 @@ pub(super) async fn until_killed(
             watch_until(around, cut + after, lives).await;
         }
         Moment::AtWork(messages) => {
-            let come = |around: &Surroundings| around.cloud.read(|cloud| cloud.intake().arrivals().len());
+            let come =
+                |around: &Surroundings| around.cloud.read(|cloud| cloud.intake().arrivals().len() as u64);
             let enough = come(around) + messages;
             watch_for(around, &daemon, "enough messages", lives, |_, _| come(around) >= enough).await?;
         }
@@ -94,7 +96,7 @@ pub(super) async fn until_killed(
     lives.deaths.push(around.clock.now());
     around.replug_bus()?;
     if around.network.with(|relay| relay.is_cut()) {
-        let (network, after) = (around.network.clone(), dice.ms(0, 1000));
+        let (network, after) = (around.network.clone(), ms(dice, 0, 1000));
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             network.heal();
