@@ -31,7 +31,7 @@ impl Moment {
             0 => Self::StartUp(ms(dice, 0, 300)),
             1 => Self::Answered(dice.between(1, 11)),
             2 => Self::InCut(ms(dice, 600, 1400)),
-            3 => Self::AtWork(dice.between(12, 17)),
+            3 => Self::AtWork(dice.between(14, 18)),
             _ => {
                 let after = ms(dice, 300, 3000);
                 let cut = (dice.between(0, 2) == 0).then(|| {

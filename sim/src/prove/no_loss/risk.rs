@@ -113,16 +113,16 @@ mod tests {
             (0..silence).step_by(10).for_each(|at| risk.look(MS(at), || said(6 + u64::from(at >= 500))));
             risk.dies(MS(silence));
             risk.begins(&said(7));
-            risk.at_risk()["tank.level"].clone()
+            risk.at_risk()["tank.level"].last().cloned()
         };
-        assert_eq!((killed_after(3400), killed_after(3600)), (vec![7..9], vec![8..9]));
+        assert_eq!((killed_after(3400), killed_after(3600)), (Some(7..9), Some(8..9)));
     }
 
     #[test]
     fn of_a_life_shorter_than_that_everything_is_at_risk() {
         let mut risk = Risk::new(MS(1000), MS(2000));
         life(&mut risk, 0, 300);
-        assert_eq!(risk.at_risk()["tank.level"], [1..5]);
+        assert_eq!(risk.at_risk()["tank.level"].first(), Some(&(1..5)));
     }
 
     #[test]
