@@ -5,18 +5,20 @@
 //! the newest sequence of each group that the status API called accepted. At the end, both sides are compared
 //! identity by identity and value by value (`gateway::reckon`). [`moments`] decides when it dies. What came twice is
 //! traced to what was in the daemon's hand when it died ([`repeats`]), and what never was accepted to what was said in its
-//! last moments ([`risk`]).
+//! last moments ([`risk`]), with what the machine held up in both ([`stalls`]).
 
 mod life;
 mod moments;
 mod repeats;
 mod risk;
+mod stalls;
 mod witness;
 
 use std::time::Duration;
 
 use super::{Common, Proof, Subject};
 use crate::bus::SimBus;
+use crate::clock::Clock;
 use crate::gateway::books::{self, Books};
 use crate::gateway::child::Start;
 use crate::gateway::config::{BUS_TIMEOUT, GOLIOTH};
@@ -29,6 +31,7 @@ use crate::relay::{PathProfile, RelayProfile};
 use life::Lives;
 use moments::Moment;
 use repeats::{InHand, Repeated};
+use stalls::Stalls;
 
 /// Messages in flight.
 const WINDOW: u8 = 8;
@@ -80,19 +83,26 @@ impl Args {
 
 pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Trouble> {
     let (kills, count) = (args.kills(), args.gateways());
+    let stalls = Stalls::watch(Clock::start())?;
     let share = |n: u32| kills / count + u32::from(n < kills % count);
     let gateways = (0..count).map(|n| {
         let seed = args.seed.wrapping_add(u64::from(n).wrapping_mul(STEP));
-        one(&subject, args, seed, share(n))
+        one(&subject, args, seed, share(n), &stalls)
     });
-    let ends = futures_util::future::try_join_all(gateways).await?;
+    let mut ends = futures_util::future::try_join_all(gateways).await?;
     let mut proof = Proof::default();
     let mut sums = Sums::default();
-    for end in &ends {
+    for end in &mut ends {
+        let before = proof.violated.len();
         judge(end, &mut proof, &mut sums);
+        // What was not expected is looked into.
+        if proof.violated.len() > before && subject.sabotage.is_none() {
+            end.folder.disable_cleanup(true);
+            eprintln!("kept for whoever looks into it: {}", end.folder.path().display());
+        }
     }
     proof.figures = serde_json::json!({
-        "kills": kills, "gateways": count, "loss": args.loss, "seed": args.seed,
+        "kills": kills, "longest_stall_ms": longest_stall(&ends).as_millis(), "gateways": count, "loss": args.loss, "seed": args.seed,
         "window_messages": WINDOW, "commit_window_ms": COMMIT.as_millis(),
         "lives_ready": sums.ready, "unclean_stops": sums.unclean, "handshakes": sums.handshakes,
         "produced": sums.produced, "accepted": sums.accepted, "testified": sums.testified,
@@ -110,6 +120,11 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     Ok(proof)
 }
 
+/// The longest that the machine held things up before a kill.
+fn longest_stall(ends: &[End]) -> Duration {
+    ends.iter().flat_map(|end| &end.lives.deaths).map(|death| death.stalled).max().unwrap_or_default()
+}
+
 /// How one gateway ended.
 struct End {
     around: Surroundings,
@@ -117,10 +132,10 @@ struct End {
     sum: Reckoning,
     lives: Lives,
     drained: bool,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
-async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<End, Trouble> {
+async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32, stalls: &Stalls) -> Result<End, Trouble> {
     let folder = tempfile::Builder::new()
         .prefix("fieldgate-prove-")
         .tempdir()
@@ -153,12 +168,12 @@ async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<En
     let mut dice = Dice::new(seed);
     for kill in 0..kills {
         let moment = Moment::of(kill, &mut dice);
-        life::until_killed(&mut around, &start, moment, &mut dice, &mut lives).await?;
+        life::until_killed(&mut around, &start, moment, &mut dice, &mut lives, stalls).await?;
     }
     let drained = last_life(&around, &start, &mut lives).await?;
     let books = books::read(&start.program, &start.config).await?;
     let sum = around.reckon(&books, lives.risk.at_risk());
-    Ok(End { around, books, sum, lives, drained, _folder: folder })
+    Ok(End { around, books, sum, lives, drained, folder })
 }
 
 /// A life that nobody ends: everything still owed is paid, and the daemon stops in order.

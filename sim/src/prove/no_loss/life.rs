@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::PATIENCE;
 use super::moments::{Moment, ms};
+use super::repeats::Death;
 use super::risk::{Risk, Said};
+use super::stalls::Stalls;
 use super::witness::Witness;
 use crate::gateway::Trouble;
 use crate::gateway::child::{Daemon, Start};
@@ -21,8 +23,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Lives {
     pub(super) witness: Witness,
     pub(super) risk: Risk,
-    /// When each was killed.
-    pub(super) deaths: Vec<Duration>,
+    pub(super) deaths: Vec<Death>,
 }
 
 impl Lives {
@@ -54,6 +55,7 @@ pub(super) async fn until_killed(
     moment: Moment,
     dice: &mut Dice,
     lives: &mut Lives,
+    stalls: &Stalls,
 ) -> Result<(), Trouble> {
     let begun = around.clock.now();
     lives.begin(around);
@@ -91,9 +93,10 @@ pub(super) async fn until_killed(
         }
     }
     lives.witness.life_ends(daemon.is_ready());
-    lives.risk.dies(around.clock.now());
+    let stalled = stalls.lately();
+    lives.risk.dies(around.clock.now(), stalled);
     daemon.kill().await?;
-    lives.deaths.push(around.clock.now());
+    lives.deaths.push(Death { at: around.clock.now(), stalled });
     around.replug_bus()?;
     if around.network.with(|relay| relay.is_cut()) {
         let (network, after) = (around.network.clone(), ms(dice, 0, 1000));

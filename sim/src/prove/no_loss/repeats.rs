@@ -29,6 +29,15 @@ pub(super) struct Repeated {
     pub(super) first_beyond: Option<String>,
 }
 
+/// A kill.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Death {
+    /// When the daemon was dead.
+    pub(super) at: Duration,
+    /// The machine held things up for so long lately.
+    pub(super) stalled: Duration,
+}
+
 /// What a daemon may have in hand when it is interrupted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InHand {
@@ -40,7 +49,7 @@ pub(super) struct InHand {
 
 impl Repeated {
     /// Judges what one cloud heard of one gateway that was killed at `deaths`, in order.
-    pub(super) fn of(intake: &Intake, deaths: &[Duration], in_hand: InHand) -> Self {
+    pub(super) fn of(intake: &Intake, deaths: &[Death], in_hand: InHand) -> Self {
         let mut judged = Self::default();
         // Of each interruption: the messages that came again, and their readings.
         let mut stale: BTreeMap<Interruption, BTreeMap<usize, u64>> = BTreeMap::new();
@@ -52,7 +61,9 @@ impl Repeated {
             let life = life_of(earlier, deaths);
             let kill = deaths.get(life).filter(|_| life_of(later, deaths) != life);
             // A message under way at the kill comes after it.
-            if kill.is_some_and(|kill| kill.saturating_sub(earlier.at) <= in_hand.settled_within) {
+            let unsettled =
+                |kill: &Death| kill.at.saturating_sub(earlier.at) <= in_hand.settled_within + kill.stalled;
+            if kill.is_some_and(unsettled) {
                 judged.unsettled += repeat.readings;
                 continue;
             }
@@ -103,8 +114,8 @@ impl Repeated {
 }
 
 /// In which life a message was sent: that of its session, however late it came.
-fn life_of(arrival: Arrival, deaths: &[Duration]) -> usize {
-    deaths.partition_point(|death| *death < arrival.session_since)
+fn life_of(arrival: Arrival, deaths: &[Death]) -> usize {
+    deaths.partition_point(|death| death.at < arrival.session_since)
 }
 
 #[cfg(test)]
@@ -113,6 +124,7 @@ mod tests {
     use crate::cloud::Repeat;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
+    const KILL: Death = Death { at: Duration::from_secs(100), stalled: Duration::ZERO };
     const IN_HAND: InHand = InHand { messages: 8, settled_within: Duration::from_secs(1) };
 
     /// Killed at 100 s; sessions at 1 s, at 50 s and, in the next life, at 101 s. One message a second, each with ten readings.
@@ -133,12 +145,26 @@ mod tests {
             later: later as usize,
             readings: 10,
         });
-        Repeated::of(&Intake::heard(arrivals, repeats), &[S(100)], IN_HAND)
+        Repeated::of(&Intake::heard(arrivals, repeats), &[KILL], IN_HAND)
     }
 
     #[test]
     fn what_was_answered_a_moment_before_the_kill_may_come_again() {
         assert_eq!(heard([(99, 102), (100, 102)]), Repeated { unsettled: 20, ..Repeated::default() });
+    }
+
+    #[test]
+    fn an_answer_that_the_machine_held_up_may_be_unsettled_for_longer() {
+        let slow = Death { stalled: S(15), ..KILL };
+        let arrivals =
+            (0..102).map(|at| Arrival { at: S(at), session_since: S(if at > 100 { 101 } else { 1 }) });
+        let repeats = (84..95).map(|earlier| Repeat { earlier, later: 101, readings: 10 });
+        let heard = Intake::heard(arrivals.collect(), repeats);
+        assert_eq!(
+            Repeated::of(&heard, &[slow], IN_HAND),
+            Repeated { unsettled: 110, ..Repeated::default() }
+        );
+        assert_eq!(Repeated::of(&heard, &[KILL], IN_HAND).beyond, 30);
     }
 
     #[test]
@@ -164,8 +190,8 @@ mod tests {
     fn a_message_is_of_the_life_that_sent_it_however_late_it_comes() {
         // Session of the killed life, arrival after the kill.
         let late = Arrival { at: S(100) + Duration::from_millis(60), session_since: S(50) };
-        assert_eq!(life_of(late, &[S(100)]), 0);
-        assert_eq!(life_of(Arrival { session_since: S(101), ..late }, &[S(100)]), 1);
+        assert_eq!(life_of(late, &[KILL]), 0);
+        assert_eq!(life_of(Arrival { session_since: S(101), ..late }, &[KILL]), 1);
     }
 
     #[test]

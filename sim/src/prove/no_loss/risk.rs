@@ -2,16 +2,18 @@
 //!
 //! A value waits for the commit window and for the commit; one that was said earlier must be on disk. The one exception is an
 //! answer that the daemon did not understand (it came into a line that was just opened, say): the poll then waits
-//! until its timeout, nothing else is asked meanwhile, and only then there is a record. [`Risk`] follows the devices'
+//! until its timeout, nothing else is asked meanwhile, and only then there is a record. And what the machine held up
+//! ([`stalls`]) the daemon could not hurry. [`Risk`] follows the devices'
 //! counters while a life lasts, so that for each kill and each stream it is known which values these are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::stalls;
 use crate::gateway::reckon::AtRisk;
 
 /// Between two looks at the counters.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How many values each stream's device has said.
 pub(super) type Said = BTreeMap<String, u64>;
@@ -40,19 +42,19 @@ impl Risk {
             return;
         }
         self.looks.push_back((now, said()));
-        let matters = now.saturating_sub(self.accepted_within + self.timeout);
+        let matters = now.saturating_sub(self.accepted_within + stalls::LONGEST + self.timeout);
         while self.looks.get(1).is_some_and(|(at, _)| *at <= matters) {
             self.looks.pop_front();
         }
     }
 
-    /// The daemon is killed now.
-    pub(super) fn dies(&mut self, now: Duration) {
+    /// The daemon is killed now, on a machine that held things up for so long lately.
+    pub(super) fn dies(&mut self, now: Duration, stalled: Duration) {
         let said_by = |at: Duration| {
             let look = self.looks.iter().rev().find(|(look, _)| *look <= at);
             look.map(|(_, said)| said.clone()).unwrap_or_default()
         };
-        let due = now.saturating_sub(self.accepted_within);
+        let due = now.saturating_sub(self.accepted_within + stalled);
         let (mut on_disk, told) = (said_by(due), said_by(due.saturating_sub(self.timeout)));
         for (stream, newest) in &mut on_disk {
             // The last answer before may have been one that is still waited for.
@@ -92,7 +94,7 @@ mod tests {
         for at in (from..=to).step_by(10) {
             risk.look(MS(at), || said(at / 100));
         }
-        risk.dies(MS(to));
+        risk.dies(MS(to), Duration::ZERO);
         risk.begins(&said(to / 100));
     }
 
@@ -106,12 +108,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_machine_held_up_is_at_risk_too() {
+        let mut risk = Risk::new(MS(1000), MS(2000));
+        (0..=5000).step_by(50).for_each(|at| risk.look(MS(at), || said(at / 100)));
+        risk.dies(MS(5000), MS(1500));
+        risk.begins(&said(50));
+        assert_eq!(risk.at_risk()["tank.level"].first(), Some(&(25..52)));
+    }
+
+    #[test]
     fn an_answer_is_not_waited_for_longer_than_the_timeout() {
         let killed_after = |silence: u64| {
             let mut risk = Risk::new(MS(1000), MS(2000));
             // The seventh, and last, after half a second.
             (0..silence).step_by(10).for_each(|at| risk.look(MS(at), || said(6 + u64::from(at >= 500))));
-            risk.dies(MS(silence));
+            risk.dies(MS(silence), Duration::ZERO);
             risk.begins(&said(7));
             risk.at_risk()["tank.level"].last().cloned()
         };
@@ -129,6 +140,6 @@ mod tests {
     fn no_more_looks_are_kept_than_matter() {
         let mut risk = Risk::new(MS(1000), MS(2000));
         (0..100_000).for_each(|at| risk.look(MS(at), || said(0)));
-        assert!(risk.looks.len() <= 152, "{}", risk.looks.len());
+        assert!(risk.looks.len() <= 262, "{}", risk.looks.len());
     }
 }
