@@ -100,11 +100,18 @@ async fn ids_that_are_none_and_things_that_are_not_there_are_refused_in_the_real
         (format!("{P}/devices/{}", "0".repeat(24)), "device not found"),
         (format!("{OP}/cohorts/{}", "0".repeat(24)), "cohort not found"),
         (format!("{OP}/packages/main"), "package not found"),
+        ("/v1/projects/another".to_owned(), "project not found"),
         ("/v1/projects/another/devices".to_owned(), "project not found"),
+        ("/v1/projects/another/logs".to_owned(), "project not found"),
+        ("/v1/organizations/acme/projects/another/cohorts".to_owned(), "project not found"),
     ] {
         let (status, error) = live.get(&path).await;
         assert_eq!((status, &error["code"], &error["message"]), (404, &json!(5), &json!(what)));
     }
+    let device = Some(json!({"name": "stray"}));
+    assert_eq!(live.request("POST", "/v1/projects/another/devices", device).await.0, 404);
+    let (_, devices) = live.get(&format!("{P}/devices?deviceName=stray")).await;
+    assert_eq!(devices["total"], 0, "what another project was told is done in none");
     let (status, error) = live.get(&format!("{P}/blueprints")).await;
     assert_eq!((status, &error["code"]), (501, &json!(12)), "a real route that is not built");
     assert_eq!(live.request("PUT", &format!("{P}/logs"), None).await.0, 501);

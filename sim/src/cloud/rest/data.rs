@@ -1,8 +1,7 @@
 //! LightDB State by path, and calls.
 
 use super::answer::{Answer, ApiError, needed, nothing, object, one};
-use super::devices::of_path;
-use super::the_device;
+use super::{device_by_id, the_device};
 use crate::cloud::calls::CallOutcome;
 use crate::cloud::{CloudHandle, document};
 use axum::Json;
@@ -21,7 +20,7 @@ pub(super) fn routes() -> MethodRouter<CloudHandle> {
 
 async fn read(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     handle.read(|cloud| {
-        let device = the_device(cloud, of_path(cloud, part(&at, "project"), part(&at, "device"))?)?;
+        let device = the_device(cloud, device_by_id(cloud, part(&at, "device"))?)?;
         one(document::get(&device.state, &below(&at)).cloned().unwrap_or(Value::Null))
     })
 }
@@ -36,7 +35,7 @@ async fn replace(handle: State<CloudHandle>, at: At, body: Bytes) -> Answer {
 
 async fn remove(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     handle.with(|cloud, now| {
-        let key = of_path(cloud, part(&at, "project"), part(&at, "device"))?;
+        let key = device_by_id(cloud, part(&at, "device"))?;
         cloud.plane.delete_state(key, below(&at));
         cloud.pump(now);
         nothing()
@@ -47,7 +46,7 @@ fn write(handle: &CloudHandle, at: &BTreeMap<String, String>, body: &[u8], repla
     let value: Value =
         serde_json::from_slice(body).map_err(|error| ApiError::invalid(&format!("invalid JSON: {error}")))?;
     handle.with(|cloud, now| {
-        let key = of_path(cloud, part(at, "project"), part(at, "device"))?;
+        let key = device_by_id(cloud, part(at, "device"))?;
         let path = below(at);
         cloud.plane.set_state(key, path.clone(), value, replace);
         cloud.pump(now);
@@ -59,12 +58,12 @@ fn write(handle: &CloudHandle, at: &BTreeMap<String, String>, body: &[u8], repla
 /// Calls a method and waits for the device: 200 for whatever it answers.
 pub(super) async fn call(
     State(handle): State<CloudHandle>,
-    Path((project, device)): Path<(String, String)>,
+    Path((_, device)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
     let id = handle.with(|cloud, now| {
-        let key = of_path(cloud, &project, &device)?;
+        let key = device_by_id(cloud, &device)?;
         let params = match body.get("params") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(params)) => params.clone(),

@@ -1,10 +1,10 @@
 //! Devices and their credentials.
 
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text, texts};
-use super::{device_by_id, in_project, the_device};
+use super::{device_by_id, the_device};
 use crate::cloud::CloudHandle;
 use crate::cloud::core::Cloud;
-use crate::cloud::device::{Credential, Device, DeviceKey, OtaEvent};
+use crate::cloud::device::{Credential, Device, OtaEvent};
 use crate::cloud::document;
 use crate::cloud::wall::rfc3339;
 use axum::body::Bytes;
@@ -14,13 +14,8 @@ use zeroize::Zeroizing;
 
 type OfDevice = Path<(String, String)>;
 
-pub(super) async fn list(
-    State(handle): State<CloudHandle>,
-    Path(project): Path<String>,
-    params: Params,
-) -> Answer {
+pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let fits = |device: &Device| {
             let has_id = |wanted: &str| device.hardware_ids.iter().any(|id| id == wanted);
             let mentions = |term: &str| {
@@ -39,22 +34,16 @@ pub(super) async fn list(
     })
 }
 
-pub(super) async fn read(State(handle): State<CloudHandle>, Path((project, id)): OfDevice) -> Answer {
+pub(super) async fn read(State(handle): State<CloudHandle>, Path((_, id)): OfDevice) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let device = the_device(cloud, device_by_id(cloud, &id)?)?;
         one(device_json(cloud, device, None))
     })
 }
 
-pub(super) async fn create(
-    State(handle): State<CloudHandle>,
-    Path(project): Path<String>,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn create(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let hardware_ids = texts(&body, "hardwareIds");
         let key = cloud.plane.add_bare_device(now, needed(&body, "name")?, hardware_ids)?;
         if let Some(device) = cloud.plane.devices.get_mut(&key) {
@@ -69,12 +58,11 @@ pub(super) async fn create(
 
 pub(super) async fn update(
     State(handle): State<CloudHandle>,
-    Path((project, id)): OfDevice,
+    Path((_, id)): OfDevice,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let key = device_by_id(cloud, &id)?;
         if let Some(name) = text(&body, "name")
             && cloud.plane.key_of(name).is_some_and(|other| other != key)
@@ -98,9 +86,8 @@ pub(super) async fn update(
     })
 }
 
-pub(super) async fn remove(State(handle): State<CloudHandle>, Path((project, id)): OfDevice) -> Answer {
+pub(super) async fn remove(State(handle): State<CloudHandle>, Path((_, id)): OfDevice) -> Answer {
     handle.with(|cloud, _| {
-        in_project(cloud, &project)?;
         let key = device_by_id(cloud, &id)?;
         cloud.plane.remove_device(key);
         nothing()
@@ -109,11 +96,10 @@ pub(super) async fn remove(State(handle): State<CloudHandle>, Path((project, id)
 
 pub(super) async fn credentials(
     State(handle): State<CloudHandle>,
-    Path((project, id)): OfDevice,
+    Path((_, id)): OfDevice,
     params: Params,
 ) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let device = the_device(cloud, device_by_id(cloud, &id)?)?;
         listed(device.credentials.iter().map(credential_json).collect(), &params, ONE_PAGE)
     })
@@ -122,7 +108,7 @@ pub(super) async fn credentials(
 /// The identity gets the project's suffix, whether or not it came with it.
 pub(super) async fn add_credential(
     State(handle): State<CloudHandle>,
-    Path((project, id)): OfDevice,
+    Path((_, id)): OfDevice,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
@@ -130,7 +116,6 @@ pub(super) async fn add_credential(
         return Err(ApiError::new(12, "the simulated cloud only knows credentials of type PRE_SHARED_KEY"));
     }
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let key = device_by_id(cloud, &id)?;
         let suffix = format!("@{}", cloud.plane.project);
         let name = needed(&body, "identity")?;
@@ -142,10 +127,9 @@ pub(super) async fn add_credential(
 
 pub(super) async fn remove_credential(
     State(handle): State<CloudHandle>,
-    Path((project, id, credential)): Path<(String, String, String)>,
+    Path((_, id, credential)): Path<(String, String, String)>,
 ) -> Answer {
     handle.with(|cloud, _| {
-        in_project(cloud, &project)?;
         let key = device_by_id(cloud, &id)?;
         if cloud.plane.remove_credential(key, &credential) {
             nothing()
@@ -280,10 +264,4 @@ fn credential_json(credential: &Credential) -> Value {
         "preSharedKey": *credential.key,
         "createdAt": rfc3339(credential.created_ns),
     })
-}
-
-/// For other files: a device of a path, in its project.
-pub(super) fn of_path(cloud: &Cloud, project: &str, id: &str) -> Result<DeviceKey, ApiError> {
-    in_project(cloud, project)?;
-    device_by_id(cloud, id)
 }

@@ -20,7 +20,8 @@ use super::CloudHandle;
 use super::core::Cloud;
 use super::device::{Device, DeviceKey};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{DefaultBodyLimit, RawPathParams, Request, State};
 use axum::http::Uri;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -81,6 +82,7 @@ pub(super) fn router(handle: CloudHandle) -> Router {
         .fold(Router::new(), |router, (path, methods)| router.route(&path, methods.fallback(not_built)));
     router
         .fallback(not_found)
+        .layer(from_fn_with_state(handle.clone(), in_the_project))
         .layer(from_fn_with_state(handle.clone(), authorized))
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(handle)
@@ -98,15 +100,27 @@ async fn authorized(State(handle): State<CloudHandle>, request: Request, next: N
     }
 }
 
+/// Refuses a path through another project than the one there is, so that no handler has to.
+async fn in_the_project(
+    State(handle): State<CloudHandle>,
+    path: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // A path without parameters is none of a project.
+    let named = path.iter().flatten().find(|(name, _)| *name == "project");
+    match named.map_or(Ok(()), |(_, project)| handle.read(|cloud| in_project(cloud, project))) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 async fn projects(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| listed(vec![project_json(cloud)], &params, ONE_PAGE))
 }
 
-async fn project_by_id(State(handle): State<CloudHandle>, Path(project): Path<String>) -> Answer {
-    handle.read(|cloud| {
-        in_project(cloud, &project)?;
-        one(project_json(cloud))
-    })
+async fn project_by_id(State(handle): State<CloudHandle>) -> Answer {
+    handle.read(|cloud| one(project_json(cloud)))
 }
 
 async fn not_built(uri: Uri) -> ApiError {

@@ -12,7 +12,6 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-type OfOrganization = Path<(String, String)>;
 type OfOrganizationAnd = Path<(String, String, String)>;
 
 /// The names of the four states of a component.
@@ -39,13 +38,8 @@ pub(super) async fn create_artifact(State(handle): State<CloudHandle>, body: Byt
     })
 }
 
-pub(super) async fn artifacts(
-    State(handle): State<CloudHandle>,
-    Path(project): Path<String>,
-    params: Params,
-) -> Answer {
+pub(super) async fn artifacts(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let fits = |artifact: &&Artifact| {
             params.get("version").is_none_or(|version| version == artifact.version)
                 && params.get("package").is_none_or(|package| package == artifact.package)
@@ -58,10 +52,9 @@ pub(super) async fn artifacts(
 
 pub(super) async fn artifact(
     State(handle): State<CloudHandle>,
-    Path((project, id)): Path<(String, String)>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let artifact = cloud.plane.releases.artifact(&id);
         one(artifact_json(artifact.ok_or_else(|| ApiError::new(5, "artifact not found"))?))
     })
@@ -70,10 +63,9 @@ pub(super) async fn artifact(
 /// One that is deployed stays.
 pub(super) async fn remove_artifact(
     State(handle): State<CloudHandle>,
-    Path((project, id)): Path<(String, String)>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Answer {
     handle.with(|cloud, _| {
-        in_project(cloud, &project)?;
         let releases = &mut cloud.plane.releases;
         if releases.artifact(&id).is_none() {
             return Err(ApiError::new(5, "artifact not found"));
@@ -89,13 +81,8 @@ pub(super) async fn remove_artifact(
     })
 }
 
-pub(super) async fn packages(
-    State(handle): State<CloudHandle>,
-    Path((_, project)): OfOrganization,
-    params: Params,
-) -> Answer {
+pub(super) async fn packages(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let all = cloud.plane.releases.packages.iter();
         listed(all.map(|(name, package)| package_json(name, package)).collect(), &params, ONE_PAGE)
     })
@@ -103,23 +90,17 @@ pub(super) async fn packages(
 
 pub(super) async fn package(
     State(handle): State<CloudHandle>,
-    Path((_, project, name)): OfOrganizationAnd,
+    Path((_, _, name)): OfOrganizationAnd,
 ) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let package = cloud.plane.releases.packages.get(&name);
         one(package_json(&name, package.ok_or_else(|| ApiError::new(5, "package not found"))?))
     })
 }
 
-pub(super) async fn create_package(
-    State(handle): State<CloudHandle>,
-    Path((_, project)): OfOrganization,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn create_package(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let name = needed(&body, "packageId")?;
         let package = Package {
             description: text(&body, "description").unwrap_or_default().to_owned(),
@@ -131,36 +112,20 @@ pub(super) async fn create_package(
     })
 }
 
-pub(super) async fn cohorts(
-    State(handle): State<CloudHandle>,
-    Path((_, project)): OfOrganization,
-    params: Params,
-) -> Answer {
+pub(super) async fn cohorts(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let all = cloud.plane.releases.cohorts.iter();
         listed(all.map(|cohort| cohort_json(cloud, cohort)).collect(), &params, ONE_PAGE)
     })
 }
 
-pub(super) async fn cohort(
-    State(handle): State<CloudHandle>,
-    Path((_, project, id)): OfOrganizationAnd,
-) -> Answer {
-    handle.read(|cloud| {
-        in_project(cloud, &project)?;
-        one(cohort_json(cloud, the_cohort(cloud, &id)?))
-    })
+pub(super) async fn cohort(State(handle): State<CloudHandle>, Path((_, _, id)): OfOrganizationAnd) -> Answer {
+    handle.read(|cloud| one(cohort_json(cloud, the_cohort(cloud, &id)?)))
 }
 
-pub(super) async fn create_cohort(
-    State(handle): State<CloudHandle>,
-    Path((_, project)): OfOrganization,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn create_cohort(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let unix_ns = cloud.plane.wall.unix_ns(now);
         let id = cloud.plane.ids.next(unix_ns);
         cloud.plane.releases.add_cohort(id.clone(), needed(&body, "name")?, unix_ns)?;
@@ -170,11 +135,10 @@ pub(super) async fn create_cohort(
 
 pub(super) async fn deployments(
     State(handle): State<CloudHandle>,
-    Path((_, project, id)): OfOrganizationAnd,
+    Path((_, _, id)): OfOrganizationAnd,
     params: Params,
 ) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let all = the_cohort(cloud, &id)?.deployments.iter().rev();
         listed(all.map(deployment_json).collect(), &params, ONE_PAGE)
     })
@@ -182,10 +146,9 @@ pub(super) async fn deployments(
 
 pub(super) async fn deployment(
     State(handle): State<CloudHandle>,
-    Path((_, project, cohort, id)): Path<(String, String, String, String)>,
+    Path((_, _, cohort, id)): Path<(String, String, String, String)>,
 ) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let found = the_cohort(cloud, &cohort)?.deployments.iter().find(|deployment| deployment.id == id);
         one(deployment_json(found.ok_or_else(|| ApiError::new(5, "deployment not found"))?))
     })
@@ -194,12 +157,11 @@ pub(super) async fn deployment(
 /// Becomes the cohort's active deployment; its devices are told at once.
 pub(super) async fn deploy(
     State(handle): State<CloudHandle>,
-    Path((_, project, cohort)): OfOrganizationAnd,
+    Path((_, _, cohort)): OfOrganizationAnd,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         the_cohort(cloud, &cohort)?;
         let artifacts = texts(&body, "artifactIds");
         if artifacts.is_empty() {
@@ -213,13 +175,8 @@ pub(super) async fn deploy(
 }
 
 /// Newest first, `limit` at a time from `pageToken`.
-pub(super) async fn events(
-    State(handle): State<CloudHandle>,
-    Path((_, project)): OfOrganization,
-    params: Params,
-) -> Answer {
+pub(super) async fn events(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let time = |name: &str, open| match params.get(name) {
             None => Ok(open),
             Some(text) => parse_rfc3339(text)

@@ -1,8 +1,7 @@
 //! Settings of the project and of devices.
 
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text};
-use super::devices::of_path;
-use super::{device_by_id, id_of, in_project, the_device};
+use super::{device_by_id, id_of, the_device};
 use crate::cloud::CloudHandle;
 use crate::cloud::core::Cloud;
 use crate::cloud::settings::{DataType, Setting};
@@ -12,13 +11,8 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 /// All, or those of the device named by `deviceId`.
-pub(super) async fn list(
-    State(handle): State<CloudHandle>,
-    Path(project): Path<String>,
-    params: Params,
-) -> Answer {
+pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        in_project(cloud, &project)?;
         let of = |setting: &&Setting| match params.get("deviceId") {
             None => true,
             Some(id) => setting.device.as_deref().is_some_and(|name| id_of(cloud, name) == id),
@@ -31,24 +25,19 @@ pub(super) async fn list(
 /// What holds for one device, overrides with its id.
 pub(super) async fn of_device(
     State(handle): State<CloudHandle>,
-    Path((project, id)): Path<(String, String)>,
+    Path((_, id)): Path<(String, String)>,
     params: Params,
 ) -> Answer {
     handle.read(|cloud| {
-        let device = the_device(cloud, of_path(cloud, &project, &id)?)?;
+        let device = the_device(cloud, device_by_id(cloud, &id)?)?;
         let effective = cloud.plane.settings.effective(&device.name);
         listed(effective.values().map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
     })
 }
 
-pub(super) async fn create(
-    State(handle): State<CloudHandle>,
-    Path(project): Path<String>,
-    body: Bytes,
-) -> Answer {
+pub(super) async fn create(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let data_type = match text(&body, "dataType") {
             None => None,
             Some(name) => Some(
@@ -78,12 +67,11 @@ pub(super) async fn create(
 /// A new value; key and type stay.
 pub(super) async fn update(
     State(handle): State<CloudHandle>,
-    Path((project, id)): Path<(String, String)>,
+    Path((_, id)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         let known = cloud.plane.settings.all.iter().find(|setting| setting.id == id).cloned();
         let known = known.ok_or_else(|| ApiError::new(5, "setting not found"))?;
         let value = body.get("value").cloned().ok_or_else(|| ApiError::invalid("value is required"))?;
@@ -95,10 +83,9 @@ pub(super) async fn update(
 
 pub(super) async fn remove(
     State(handle): State<CloudHandle>,
-    Path((project, id)): Path<(String, String)>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Answer {
     handle.with(|cloud, now| {
-        in_project(cloud, &project)?;
         if !cloud.plane.delete_setting(now, &id) {
             return Err(ApiError::new(5, "setting not found"));
         }
