@@ -5,7 +5,7 @@
 //! ```
 //!
 //! First what one sync costs on that disk, readings a second, accepted one batch a commit, and beside it one row a transaction
-//! in plain SQLite with the same settings, in turns; then `write_bytes` of `/proc/self/io` by reading, for the commits that a window of 1 s
+//! in plain SQLite with the same settings, in turns, of both how long a commit takes, p50 and p99; then `write_bytes` of `/proc/self/io` by reading, for the commits that a window of 1 s
 //! and of 5 s makes of 20 streams at 100 readings a second. Nothing is drained meanwhile: acceptance alone is measured.
 
 use std::error::Error;
@@ -66,18 +66,20 @@ fn bench(folder: &Path) -> Result<Json> {
     }
     let by_batch: Vec<Json> = BATCHES
         .iter()
-        .zip(&rates.accepted)
-        .map(|(batch, accepted)| {
+        .zip(rates.accepted.iter().zip(&rates.accepted_us))
+        .map(|(batch, (accepted, took))| {
             let times: Vec<f64> = accepted.iter().zip(&rates.plain).map(|(a, plain)| a / plain).collect();
             json!({
                 "batch": batch, "readings_per_second": median(accepted).round(),
                 "times_one_row_a_transaction": tenths(median(&times)),
+                "commit_us": percentiles(took),
             })
         })
         .collect();
     Ok(json!({
         "sync_us": median(&rates.sync_us).round(),
         "one_row_a_transaction_per_second": tenths(median(&rates.plain)),
+        "one_row_a_transaction_commit_us": percentiles(&rates.plain_us),
         "rates": by_batch,
         "flash": flash,
         "streams": STREAMS,
@@ -86,13 +88,16 @@ fn bench(folder: &Path) -> Result<Json> {
     }))
 }
 
-/// Round by round.
+/// Round by round; of what takes microseconds, each one.
 #[derive(Default)]
 struct Rates {
     sync_us: Vec<f64>,
     plain: Vec<f64>,
+    plain_us: Vec<f64>,
     /// By batch size.
     accepted: [Vec<f64>; BATCHES.len()],
+    /// From handing the batch in to the answer that it is on disk.
+    accepted_us: [Vec<f64>; BATCHES.len()],
 }
 
 /// A disk is not the same from one second to the next: each round measures everything, and rounds are compared with themselves.
@@ -106,17 +111,22 @@ async fn rates(folder: &Path, clock: &Arc<dyn Clock>) -> Result<Rates> {
         let begun = clock.mono();
         let before = rows;
         while clock.mono().since(begun) < TURN {
+            let one = clock.mono();
             plain
                 .prepare_cached("INSERT INTO readings (stream, at, value) VALUES ('pump.flow', ?1, 21.5)")?
                 .execute([rows])?;
+            rates.plain_us.push(clock.mono().since(one).as_secs_f64() * 1e6);
             rows += 1;
         }
         rates.plain.push(f64::from(rows - before) / clock.mono().since(begun).as_secs_f64());
-        for (batch, rates) in BATCHES.into_iter().zip(&mut rates.accepted) {
+        let by_batch = rates.accepted.iter_mut().zip(&mut rates.accepted_us);
+        for (batch, (rates, took)) in BATCHES.into_iter().zip(by_batch) {
             let begun = clock.mono();
             let mut readings = 0;
             while clock.mono().since(begun) < TURN {
-                readings += commit(&queue, clock.mono(), batch, &mut round).await?;
+                let one = clock.mono();
+                readings += commit(&queue, one, batch, &mut round).await?;
+                took.push(clock.mono().since(one).as_secs_f64() * 1e6);
             }
             rates.push(f64::from(readings) / clock.mono().since(begun).as_secs_f64());
         }
@@ -235,9 +245,19 @@ fn sample(queue: &Queue, stream: usize, round: u64) -> Sample {
 }
 
 fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+fn percentiles(values: &[f64]) -> Json {
+    json!({ "p50": percentile(values, 50).round(), "p99": percentile(values, 99).round(), "of": values.len() })
+}
+
+/// The value that `percent` of all do not exceed.
+fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut ordered = values.to_vec();
     ordered.sort_by(f64::total_cmp);
-    ordered.get(ordered.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = (ordered.len() * percent).div_ceil(100).saturating_sub(1);
+    ordered.get(at).copied().unwrap_or(f64::NAN)
 }
 
 fn tenths(value: f64) -> f64 {

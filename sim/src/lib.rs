@@ -14,5 +14,6 @@ pub mod gateway;
 pub mod modem;
 pub mod prove;
 pub mod pty;
+pub mod random;
 pub mod relay;
 pub mod world;

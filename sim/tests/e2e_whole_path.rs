@@ -41,7 +41,9 @@ fn a_reading_on_the_wire_reaches_the_cloud_once_over_a_link_that_is_cut_and_both
     assert!(n("accepted") * 1000 >= n("produced") * 999);
     assert_eq!((n("queued"), n("set_aside"), n("dropped")), (0, 0, 0));
     assert_eq!(n("cloud_unique"), n("acknowledged"), "the cloud has what it acknowledged");
-    assert!((3.0..=5.0).contains(&report["outage_s"].as_f64().unwrap()));
+    // As it was, not as it was planned: to the millisecond nobody keeps to a plan.
+    let outage = report["outage_s"].as_f64().unwrap();
+    assert!((3.0..=6.0).contains(&outage) && outage != 4.0, "{outage}");
     assert!(n("handshakes") >= 1 && n("wire_bytes_up") > 0 && n("wire_bytes_down") > 0);
     assert!(n("pss_bytes") > 0 && n("peak_rss_bytes") >= n("pss_bytes") && n("binary_bytes") > 0);
     assert!(report["ready_ms"].as_f64().unwrap() > 0.0);

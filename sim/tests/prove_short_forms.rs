@@ -83,6 +83,10 @@ fn wrong_usage_is_told_from_a_broken_promise() {
     ] {
         assert_eq!(prove(wrong).status.code(), Some(2), "{wrong:?}");
     }
-    let nowhere = prove(&["no-loss", "--short", "--fieldgate", "/nowhere/fieldgate"]);
-    assert_eq!(nowhere.status.code(), Some(1), "{}", said(&nowhere));
+    // Understood, so that what is missing is the program.
+    for right in [&["--short"][..], &["--kills", "1000", "--loss", "0.1", "--parallel"], &["--parallel", "3"]]
+    {
+        let nowhere = prove(&[&["no-loss", "--fieldgate", "/nowhere/fieldgate"], right].concat());
+        assert_eq!(nowhere.status.code(), Some(1), "{}", said(&nowhere));
+    }
 }

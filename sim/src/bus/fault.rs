@@ -1,7 +1,7 @@
 //! What can go wrong with a slave's answer, and when.
 
 use super::codec::ExceptionCode;
-use super::value::mix;
+use crate::random::mix;
 use std::time::Duration;
 
 /// A disturbance of one slave's answers.

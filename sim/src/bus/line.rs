@@ -10,8 +10,8 @@ use super::codec::{self, ExceptionCode, Length, LineTimes, Request};
 use super::fault::{Damage, Fault, Faults, When, bounded_noise, noise};
 use super::ledger::{Ledger, LineLedger, SlaveLedger};
 use super::slave::{Answer, Slave, SlaveSpec};
-use super::value::mix;
 use crate::device::SerialDevice;
+use crate::random::mix;
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -5,6 +5,8 @@
 //! alone ([`PointFunction::wire_counter`]), so that two values of one point are never mistaken for each other within
 //! a [`PointFunction::period`]. All values are whole numbers an `f64` holds exactly, except constants.
 
+use crate::random::mix;
+
 /// How a number lies in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -223,15 +225,6 @@ impl PointFunction {
         let between = (from * (u128::from(STEPS) - along) + to * along) / u128::from(STEPS);
         u64::try_from(between).unwrap_or(0)
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): every bit of the
-/// input moves every bit of the output.
-pub(super) fn mix(n: u64) -> u64 {
-    let n = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let n = (n ^ n >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let n = (n ^ n >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    n ^ n >> 31
 }
 
 #[cfg(test)]

@@ -229,6 +229,7 @@ impl Cloud {
                 };
                 if let Some(owner) = self.plane.devices.get_mut(&device) {
                     owner.last_online_ns = Some(self.plane.wall.unix_ns(now));
+                    owner.session_since = now;
                 }
                 let number = self.plane.ids.number();
                 let [a, b, ..] = number.to_be_bytes();

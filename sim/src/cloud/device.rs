@@ -26,6 +26,8 @@ pub(super) struct Device {
     pub(super) updated_ns: i128,
     pub(super) last_report_ns: Option<i128>,
     pub(super) last_online_ns: Option<i128>,
+    /// When its latest session was established, on the cloud's time line.
+    pub(super) session_since: Duration,
     pub(super) credentials: Vec<Credential>,
     pub(super) state: Value,
     pub(super) messages: VecDeque<StreamMessage>,

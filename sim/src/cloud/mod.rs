@@ -41,7 +41,8 @@ pub use driver::{CloudServer, CloudServerError};
 pub use fault::{Fault, FaultId, FaultKind};
 pub use handle::CloudHandle;
 pub use intake::{
-    BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Seen, SeenValue,
+    Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
+    Seen, SeenValue,
 };
 pub use pipelines::{Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

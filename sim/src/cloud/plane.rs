@@ -136,6 +136,7 @@ impl Plane {
             updated_ns: unix_ns,
             last_report_ns: None,
             last_online_ns: None,
+            session_since: now,
             credentials: Vec::new(),
             state: Value::Null,
             messages: VecDeque::new(),

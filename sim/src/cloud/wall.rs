@@ -1,5 +1,6 @@
 //! Wall time and ids of the cloud: data, made from `now` and the seed alone.
 
+use crate::random::Dice;
 use std::time::Duration;
 
 /// Unix nanoseconds of the time line's origin.
@@ -36,12 +37,12 @@ pub(super) fn ms(unix_ns: i128) -> i64 {
 /// Ids of 24 hexadecimal digits: seconds, then numbers that follow from the seed.
 #[derive(Debug)]
 pub(super) struct Ids {
-    state: u64,
+    dice: Dice,
 }
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self { dice: Dice::new(seed) }
     }
 
     pub(super) fn next(&mut self, unix_ns: i128) -> String {
@@ -49,13 +50,8 @@ impl Ids {
         format!("{seconds:08x}{:016x}", self.number())
     }
 
-    /// SplitMix64 (Steele, Lea, Flood).
     pub(super) fn number(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let n = self.state;
-        let n = (n ^ n >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let n = (n ^ n >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        n ^ n >> 31
+        self.dice.number()
     }
 }
 

@@ -13,14 +13,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::duration;
 use crate::gateway::child::{Daemon, Memory, Start};
 use crate::gateway::config::GOLIOTH;
+use crate::gateway::signals::Signals;
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::{Surroundings, Wanted};
-use crate::gateway::{Trouble, child, program, run_alone};
+use crate::gateway::{Trouble, child, program, run_with_signals};
 use crate::modem::{SimModem, SimSignal};
 use crate::relay::{PathProfile, RelayProfile};
 use live::{Screen, View};
@@ -78,7 +77,7 @@ pub fn installation(seed: u64) -> Wanted {
 /// Runs it. 0 if the account closes, 1 if not, or if it cannot be shown.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    match run_alone(show(args)) {
+    match run_with_signals(async |signals| show(args, signals).await) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(trouble) => {
@@ -88,7 +87,9 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn show(args: &Args) -> Result<bool, Trouble> {
+/// A signal ends the show itself with its account. Before there is anything to account for, and once it is being made,
+/// a signal ends everything at once.
+async fn show(args: &Args, mut signals: Signals) -> Result<bool, Trouble> {
     let program = program(args.fieldgate.as_deref())?;
     let version = child::version(&program).await?;
     let folder = tempfile::Builder::new()
@@ -112,19 +113,18 @@ async fn show(args: &Args) -> Result<bool, Trouble> {
         clock: around.clock,
     };
     let mut daemon = start.start()?;
-    let ready = daemon.ready(READY).await?;
-    let played = play(args, &mut around, &mut daemon).await?;
+    let ready = signals.or(daemon.ready(READY)).await?;
+    let played = play(args, &mut around, &mut daemon, &mut signals).await?;
     let shown = report::Shown {
         ready,
         memory: played.memory,
         seed: args.seed,
         lasted: played.lasted,
-        outage: played.outage,
         version,
         program,
     };
     println!("\nThe devices fall silent; what is queued still goes out.");
-    let report = closing::close(&around, daemon, &start, shown).await?;
+    let report = signals.or(closing::close(&around, daemon, &start, shown)).await?;
     print!("{}", report.in_words());
     if let Some(file) = &args.report {
         report.write(file)?;
@@ -136,15 +136,16 @@ async fn show(args: &Args) -> Result<bool, Trouble> {
 
 struct Played {
     lasted: Duration,
-    outage: Duration,
     memory: Memory,
 }
 
 /// The show itself: until its time is over or a signal ends it.
-async fn play(args: &Args, around: &mut Surroundings, daemon: &mut Daemon) -> Result<Played, Trouble> {
-    let refused = |source| Trouble::System { what: "listen for signals".into(), source };
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+async fn play(
+    args: &Args,
+    around: &mut Surroundings,
+    daemon: &mut Daemon,
+    signals: &mut Signals,
+) -> Result<Played, Trouble> {
     let clock = around.clock;
     let begun = clock.now();
     let timeline = Timeline::new(args.run_for, args.outage);
@@ -174,8 +175,7 @@ async fn play(args: &Args, around: &mut Surroundings, daemon: &mut Daemon) -> Re
         }
         tokio::select! {
             biased;
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = signals.next() => break,
             trouble = daemon.dies() => return Err(trouble),
             () = tokio::time::sleep(LOOK) => {}
         }
@@ -185,7 +185,7 @@ async fn play(args: &Args, around: &mut Surroundings, daemon: &mut Daemon) -> Re
     if memory.pss == 0 {
         memory = daemon.memory();
     }
-    Ok(Played { lasted, outage: timeline.cut_until(lasted), memory })
+    Ok(Played { lasted, memory })
 }
 
 fn view(args: &Args, around: &Surroundings, status: &Status, at: Duration, timeline: &Timeline) -> View {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::gateway::books::{Account, Books};
 use crate::gateway::child::Memory;
 use crate::gateway::config::{self, GOLIOTH};
-use crate::gateway::reckon::Reckoning;
+use crate::gateway::reckon::{AtRisk, Reckoning};
 use crate::gateway::status::Status;
 use crate::gateway::surroundings::Surroundings;
 use crate::gateway::{Trouble, machine};
@@ -22,7 +22,6 @@ pub(super) struct Shown {
     pub(super) memory: Memory,
     pub(super) seed: u64,
     pub(super) lasted: Duration,
-    pub(super) outage: Duration,
     pub(super) version: String,
     pub(super) program: PathBuf,
 }
@@ -81,7 +80,8 @@ impl Report {
         firmware_history: Vec<serde_json::Value>,
         drain: Duration,
     ) -> Self {
-        let sum = around.reckon(books);
+        // Nobody was killed.
+        let sum = around.reckon(books, &AtRisk::new());
         let ledger = around.ledger();
         let wire = around.network.counters();
         let cloud = around.cloud.read(crate::cloud::Cloud::counters);
@@ -103,7 +103,7 @@ impl Report {
             lost_identities: sum.lost.names.clone(),
             corrupted: sum.corrupted.count,
             corrupted_values: sum.corrupted.names.clone(),
-            outage_s: seconds(shown.outage),
+            outage_s: seconds(around.network.cut_for()),
             handshakes: cloud.handshakes,
             wire_bytes_up: wire.up.wire_bytes,
             wire_bytes_down: wire.down.delivered_wire_bytes,

@@ -38,18 +38,6 @@ impl Timeline {
             }
         }
     }
-
-    /// How long the link was cut, all cuts together, in a run that lasted until `at`.
-    pub(super) fn cut_until(&self, at: Duration) -> Duration {
-        match self.lasts {
-            Some(lasts) => at.saturating_sub((lasts - self.outage) / 2).min(self.outage),
-            None => {
-                let rounds = u32::try_from(at.as_millis() / EVERY.as_millis()).unwrap_or(u32::MAX);
-                let rest = at.saturating_sub(EVERY.saturating_mul(rounds));
-                self.outage.saturating_mul(rounds) + rest.saturating_sub(EVERY - self.outage)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -64,10 +52,6 @@ mod tests {
         let cut: Vec<u64> = (0..60).filter(|s| timeline.is_cut(S(*s))).collect();
         assert_eq!(cut, (20..40).collect::<Vec<u64>>());
         assert!(!timeline.is_over(S(59)) && timeline.is_over(S(60)));
-        assert_eq!(
-            (timeline.cut_until(S(10)), timeline.cut_until(S(25)), timeline.cut_until(S(60))),
-            (S(0), S(5), S(20))
-        );
     }
 
     #[test]
@@ -76,10 +60,6 @@ mod tests {
         let cut = (0..360).filter(|s| timeline.is_cut(S(*s))).count();
         assert_eq!((cut, timeline.is_cut(S(99)), timeline.is_cut(S(100))), (60, false, true));
         assert!(!timeline.is_over(S(1_000_000)));
-        assert_eq!(
-            (timeline.cut_until(S(99)), timeline.cut_until(S(110)), timeline.cut_until(S(250))),
-            (S(0), S(10), S(40))
-        );
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The daemon as a child process: started, watched through systemd's notification socket, measured, ended.
 //!
-//! [`Daemon`] owns the process; dropping it kills it. It runs in a process group of its own, so that Ctrl-C reaches the
-//! demonstration alone, which then ends the daemon in order.
+//! [`Daemon`] owns the process; dropping it kills it, and waits until it is dead. It runs in a process group of its own, so that
+//! Ctrl-C reaches this program alone, which then ends the daemon: the demonstration in order, a proof at once.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
@@ -95,6 +96,8 @@ impl Start {
         let Some(pid) = pid else {
             return Err(Trouble::Ended { how: "at once".into(), log: end_of(&log) });
         };
+        // So that whoever finds one left behind knows whose it was.
+        eprintln!("fieldgate runs as process {pid}, its log is {}", log.display());
         let (said, ready) = watch::channel(None);
         let listener = tokio::spawn(listen(heard, said, self.clock));
         Ok(Daemon { child, pid, started, clock: self.clock, log, ready, listener })
@@ -182,6 +185,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.listener.abort();
+        // The id is not given out again before the process was waited for.
+        if self.child.id().is_some() && kill(self.pid, Signal::SIGKILL).is_ok() {
+            // Nothing survives SIGKILL; left to be collected by its owner, the child handle.
+            let _dead = waitid(Id::Pid(self.pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub const PROJECT: &str = "field-demo";
 pub const PSK: &str = "a-demonstration-key";
 /// The management key there.
 pub const API_KEY: &str = "demo-management-key";
+/// How long a slave may take to answer.
+pub const BUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The Golioth destination, as routes and the API name it.
 pub const GOLIOTH: &str = "golioth";
 
@@ -89,7 +91,7 @@ impl Installation {
              [[firmware.component]]\npackage = \"main\"\n\n\
              {cell}\
              [[firmware.component]]\npackage = \"sensor-board\"\nversion_from = \"fixed\"\nversion = \"1.2.3\"\n\n\
-             [[bus]]\nname = \"{bus}\"\nkind = \"modbus-rtu\"\nport = \"{bus_port}\"\nbaud = {baud}\ntimeout = \"2s\"\n{slaves}",
+             [[bus]]\nname = \"{bus}\"\nkind = \"modbus-rtu\"\nport = \"{bus_port}\"\nbaud = {baud}\ntimeout = \"{timeout}ms\"\n{slaves}",
             state = self.state_dir.display(),
             commit = self.commit_window.as_millis(),
             linger = self.linger.as_millis(),
@@ -100,6 +102,7 @@ impl Installation {
             bus = points::BUS,
             bus_port = self.bus_port.display(),
             baud = self.baud,
+            timeout = BUS_TIMEOUT.as_millis(),
             slaves = points::slave_tables(self.period),
         )
     }

@@ -9,12 +9,18 @@ pub fn words() -> serde_json::Value {
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     serde_json::json!({
-        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "cores": cores(),
         "cpu": model.trim_start_matches([' ', '\t', ':']),
         "architecture": std::env::consts::ARCH,
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "load": read("/proc/loadavg").split_whitespace().next(),
     })
+}
+
+/// How many cores this program may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A file's size in bytes; 0 when it is not there.

@@ -13,6 +13,7 @@ pub mod http;
 pub mod machine;
 pub mod points;
 pub mod reckon;
+pub mod signals;
 pub mod status;
 pub mod surroundings;
 
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use signals::Signals;
 
 /// What keeps a demonstration or a proof from being made. None of it says anything about the promise itself.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,12 @@ pub enum Trouble {
         /// What is wrong.
         detail: String,
     },
+    /// Somebody ended it before its end.
+    #[error("ended by {signal}; the gateway and everything around it are ended too")]
+    Interrupted {
+        /// Which signal.
+        signal: &'static str,
+    },
     /// The measurement needs another build.
     #[error("{0}")]
     WrongBuild(String),
@@ -93,13 +101,20 @@ impl Trouble {
     }
 }
 
-/// Runs one show, proof or measurement on this thread.
+/// Runs one proof or measurement on this thread. A signal ends it, with every process it started.
 pub(crate) fn run_alone<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    run_with_signals(async |mut signals| signals.or(work).await)
+}
+
+/// Runs on this thread what deals with signals itself.
+pub(crate) fn run_with_signals<T>(
+    work: impl AsyncFnOnce(Signals) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Trouble::system("make an event queue"))?
-        .block_on(work)
+        .block_on(async { work(Signals::listen()?).await })
 }
 
 /// The program `fieldgate`: the one named, or the one beside this program.

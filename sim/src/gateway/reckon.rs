@@ -7,9 +7,11 @@
 //! - *Values.* Each value that a counted point put on the wire carries a counter. Walking a stream in the order of its sequences,
 //!   the counters must rise; one that was jumped over must find an explained sequence in the place where it is missing, or
 //!   the end of a life that was not a clean stop. What is left over was produced and vanished without a trace: lost too.
+//!   Such an end explains only the values said shortly before it ([`AtRisk`]): an older one should have been accepted.
 //!   A value at the cloud that no counter explains is corrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::books::{Account, Books, GapRecord, Intake, StreamBooks, prefix};
 use crate::bus::PointFunction;
@@ -39,11 +41,16 @@ pub struct FarValue {
     pub copies: u64,
 }
 
+/// By stream, the counters that some kill may have taken before they could be accepted.
+pub type AtRisk = BTreeMap<String, Vec<Range<u64>>>;
+
 /// Everything that is compared.
 #[derive(Debug)]
 pub struct Sides<'a> {
     /// Counted points by stream name.
     pub produced: &'a BTreeMap<String, Produced>,
+    /// What kills may have taken.
+    pub at_risk: &'a AtRisk,
     /// The daemon's books, after it has stopped.
     pub books: &'a Books,
     /// What the cloud has, by alias.
@@ -63,6 +70,8 @@ pub struct Reckoning {
     pub missed: u64,
     /// Values on the wire that the end of a killed life took before they were accepted.
     pub unaccepted_at_kill: u64,
+    /// Those among them that were said too long before the kill.
+    pub overdue: Named,
     /// Gap records without a value on the wire: nobody was asked, or nobody answered.
     pub silent: u64,
     /// The consuming side by the books.
@@ -138,7 +147,8 @@ pub fn reckon(sides: &Sides<'_>) -> Reckoning {
         let history = History::of(stream, account, sides, &mut result);
         if let Some(counted) = counted {
             result.produced += counted.produced;
-            history.walk(stream, *counted, &mut result);
+            let at_risk = sides.at_risk.get(&stream.name).map_or(&[][..], Vec::as_slice);
+            history.walk(&stream.name, *counted, at_risk, &mut result);
         }
     }
     for (name, counted) in sides.produced {
@@ -254,28 +264,30 @@ impl History {
     }
 
     /// Follows the counters.
-    fn walk(&self, stream: &StreamBooks, point: Produced, result: &mut Reckoning) {
+    fn walk(&self, stream: &str, point: Produced, at_risk: &[Range<u64>], result: &mut Reckoning) {
         let mut last = 0;
         let mut behind = "the beginning".to_owned();
         let mut passed = Passed::default();
+        let at_risk =
+            |passed: &Range<u64>| passed.clone().filter(|n| at_risk.iter().any(|r| r.contains(n))).count();
         for instant in &self.0 {
             match *instant {
                 Instant::Absent(absence) => passed.add(absence),
                 Instant::Killed => passed.killed = true,
                 Instant::There(epoch, sequence, value) => match counter_after(point, last, value) {
                     Some(counter) => {
-                        passed.account_for(last + 1..counter, &stream.name, &behind, result);
+                        passed.account_for(last + 1..counter, at_risk, stream, &behind, result);
                         passed = Passed::default();
                         last = counter;
                         behind = format!("epoch {epoch} #{sequence}");
                     }
-                    None => result.corrupted.add(|| {
-                        format!("{} #{sequence}: {value:?} is no value after counter {last}", stream.name)
-                    }),
+                    None => result
+                        .corrupted
+                        .add(|| format!("{stream} #{sequence}: {value:?} is no value after counter {last}")),
                 },
             }
         }
-        passed.account_for(last + 1..point.produced + 1, &stream.name, &behind, result);
+        passed.account_for(last + 1..point.produced + 1, at_risk, stream, &behind, result);
     }
 }
 
@@ -312,7 +324,8 @@ impl Passed {
     /// Finds a reason for each counter that was jumped over. Those that were lost as identities are counted there already.
     fn account_for(
         &self,
-        counters: std::ops::Range<u64>,
+        counters: Range<u64>,
+        at_risk: impl Fn(&Range<u64>) -> usize,
         stream: &str,
         behind: &str,
         result: &mut Reckoning,
@@ -327,6 +340,15 @@ impl Passed {
         jumped -= missed;
         if self.killed {
             result.unaccepted_at_kill += jumped;
+            for _ in at_risk(&counters) as u64..jumped {
+                result.overdue.add(|| {
+                    format!(
+                        "{stream}, one of the values {} to {}, said after {behind}",
+                        counters.start,
+                        counters.end - 1
+                    )
+                });
+            }
             return;
         }
         for n in 0..jumped {

@@ -13,7 +13,7 @@ use super::Trouble;
 use super::books::Books;
 use super::config::{API_KEY, GOLIOTH, Installation, PROJECT, PSK, SERIAL, free_address};
 use super::points::POINTS;
-use super::reckon::{FarValue, MOST_NAMED, Produced, Reckoning, Sides, reckon};
+use super::reckon::{AtRisk, FarValue, MOST_NAMED, Produced, Reckoning, Sides, reckon};
 use crate::bus::{Ledger, SimBus, three_slaves};
 use crate::clock::Clock;
 use crate::cloud::{Cloud, CloudConfig, CloudHandle, CloudServer, DeviceConfig};
@@ -164,12 +164,12 @@ impl Surroundings {
         })
     }
 
-    /// Compares both sides, once the daemon has stopped and `books` are its last word. What the cloud itself noticed is
-    /// among the corrupted: one identity with two values, a message that is broken.
+    /// Compares both sides, once the daemon has stopped and `books` are its last word; kills may have taken what is
+    /// `at_risk`. What the cloud itself noticed is among the corrupted: one identity with two values, a message that is broken.
     #[must_use]
-    pub fn reckon(&self, books: &Books) -> Reckoning {
+    pub fn reckon(&self, books: &Books, at_risk: &AtRisk) -> Reckoning {
         let (produced, far) = (self.produced(), self.far());
-        let sides = Sides { produced: &produced, books, far: &far, destination: GOLIOTH };
+        let sides = Sides { produced: &produced, at_risk, books, far: &far, destination: GOLIOTH };
         let mut result = reckon(&sides);
         self.cloud.read(|cloud| {
             let (intake, counts) = (cloud.intake(), cloud.intake().counts());

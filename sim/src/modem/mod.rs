@@ -14,7 +14,6 @@ mod input;
 mod profile;
 mod radio;
 mod report;
-mod rng;
 mod run;
 mod schedule;
 mod serial_device;
@@ -29,8 +28,9 @@ use commands::{End, Reply, Settings};
 use fault::Faults;
 use input::{Reader, Typed};
 use radio::{Radio, Registration};
-use rng::Rng;
 use schedule::Schedule;
+
+use crate::random::Dice;
 
 pub use fault::Fault;
 pub use profile::{CommandEnd, ModemProfile, SimApplication, SimNetwork};
@@ -44,7 +44,7 @@ const WAITING_MAX: usize = 16;
 pub struct SimModem {
     profile: ModemProfile,
     unix_at_origin: u64,
-    rng: Rng,
+    rng: Dice,
     power: Power,
     reader: Reader,
     waiting: VecDeque<String>,
@@ -115,7 +115,7 @@ impl SimModem {
         Self {
             profile,
             unix_at_origin,
-            rng: Rng::new(seed),
+            rng: Dice::new(seed),
             power: Power::Off,
             reader,
             waiting: VecDeque::new(),

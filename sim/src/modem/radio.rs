@@ -1,7 +1,7 @@
 //! The simulated radio: registration, signal, timers granted. Its steps are scheduled by the modem.
 
 use super::profile::SimNetwork;
-use super::rng::Rng;
+use crate::random::Dice;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Registration {
@@ -73,11 +73,11 @@ impl Radio {
     }
 
     /// One step of the signal; the first one lands near the recorded values.
-    pub(super) fn drift(&mut self, rng: &mut Rng) {
+    pub(super) fn drift(&mut self, rng: &mut Dice) {
         let signal = self.signal.get_or_insert(SignalIndices { rsrp: 53, rsrq: 17, snr: 30 });
-        signal.rsrp = rng.walk(signal.rsrp, 3, 12, 78);
-        signal.rsrq = rng.walk(signal.rsrq, 2, 4, 30);
-        signal.snr = rng.walk(signal.snr, 2, 16, 42);
+        signal.rsrp = walk(rng, signal.rsrp, 3, 12, 78);
+        signal.rsrq = walk(rng, signal.rsrq, 2, 4, 30);
+        signal.snr = walk(rng, signal.snr, 2, 16, 42);
     }
 
     pub(super) fn show(&self, network: &SimNetwork) -> SimSignal {
@@ -89,4 +89,11 @@ impl Radio {
             snr_db: signal.map(|signal| i16::from(signal.snr) - 24),
         }
     }
+}
+
+/// One step of a random walk of at most `step`, kept within `low` and `high`.
+fn walk(rng: &mut Dice, value: u8, step: u8, low: u8, high: u8) -> u8 {
+    let up = rng.between(0, 2 * u64::from(step));
+    let moved = (u64::from(value) + up).saturating_sub(u64::from(step));
+    u8::try_from(moved).unwrap_or(high).clamp(low, high)
 }

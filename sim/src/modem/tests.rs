@@ -287,7 +287,7 @@ fn the_same_seed_says_the_same() {
 
 #[test]
 fn any_bytes_are_survived_in_bounded_memory() {
-    let mut rng = Rng::new(99);
+    let mut rng = Dice::new(99);
     for profile in [ModemProfile::serial_modem(), ModemProfile::serial_lte_modem(), ModemProfile::plain_at()]
     {
         let mut bench = Bench::started(profile);
@@ -295,7 +295,7 @@ fn any_bytes_are_survived_in_bounded_memory() {
             let bytes: Vec<u8> = (0..rng.between(1, 60))
                 .map(|_| match rng.between(0, 3) {
                     0 => b"AT+CFUN=1\r\n?\"%#"[rng.between(0, 14) as usize],
-                    _ => rng.next() as u8,
+                    _ => rng.number() as u8,
                 })
                 .collect();
             bench.modem.handle_bytes(bench.now, &bytes);

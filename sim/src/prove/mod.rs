@@ -17,10 +17,12 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 4] = [
+pub const SABOTAGES: [(&str, &str); 6] = [
     ("footprint", "slow-start"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
+    ("no-loss", "forget-settlements"),
+    ("no-loss", "late-commit"),
     ("no-loss", "reuse-sequence"),
 ];
 

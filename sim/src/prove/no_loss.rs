@@ -3,10 +3,14 @@
 //! A daemon under load, over a link that loses datagrams and is cut now and then, is ended by SIGKILL again and again and started
 //! on the same state. What it said of itself until the very end stands as testimony: [`Witness`] keeps, for every life,
 //! the newest sequence of each group that the status API called accepted. At the end, both sides are compared
-//! identity by identity and value by value (`gateway::reckon`). [`moments`] decides when it dies.
+//! identity by identity and value by value (`gateway::reckon`). [`moments`] decides when it dies. What came twice is
+//! traced to what was in the daemon's hand when it died ([`repeats`]), and what never was accepted to what was said in its
+//! last moments ([`risk`]).
 
 mod life;
 mod moments;
+mod repeats;
+mod risk;
 mod witness;
 
 use std::time::Duration;
@@ -15,19 +19,24 @@ use super::{Common, Proof, Subject};
 use crate::bus::SimBus;
 use crate::gateway::books::{self, Books};
 use crate::gateway::child::Start;
-use crate::gateway::config::GOLIOTH;
+use crate::gateway::config::{BUS_TIMEOUT, GOLIOTH};
 use crate::gateway::reckon::Reckoning;
 use crate::gateway::status;
 use crate::gateway::surroundings::{Surroundings, Wanted};
-use crate::gateway::{Trouble, eventually};
+use crate::gateway::{Trouble, eventually, machine};
+use crate::random::{Dice, STEP};
 use crate::relay::{PathProfile, RelayProfile};
-use moments::{Dice, Moment};
-use witness::Witness;
+use life::Lives;
+use moments::Moment;
+use repeats::{InHand, Repeated};
 
-/// Readings that one message can hold at most: 1024 bytes, of which each takes more than eight.
-const MOST_ROWS: u64 = 128;
 /// Messages in flight.
 const WINDOW: u8 = 8;
+/// The daemon's commit window, which is also the longest that an answer waits to be settled.
+const COMMIT: Duration = Duration::from_millis(200);
+/// What comes on top of it: the way to and from the gateway (60 ms at most), the commit itself, and a machine that does other
+/// things too.
+const COMMIT_TAKES: Duration = Duration::from_millis(800);
 /// How long the queue may take to drain at the end.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How long anything else may take on a machine that does other things too.
@@ -47,22 +56,31 @@ pub struct Args {
     /// Chance begins here.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// So many gateways side by side share the kills.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    parallel: u32,
+    /// So many gateways side by side share the kills; without a number, four for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    parallel: Option<Option<u32>>,
 }
 
 impl Args {
     fn kills(&self) -> u32 {
         self.kills.unwrap_or(if self.common.short { 4 } else { 50 })
     }
+
+    fn gateways(&self) -> u32 {
+        match self.parallel {
+            None => 1,
+            Some(Some(gateways)) => gateways,
+            // A life is mostly waiting.
+            Some(None) => u32::try_from(machine::cores() * 4).unwrap_or(64).min(64),
+        }
+    }
 }
 
 pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Trouble> {
-    let kills = args.kills();
-    let share = |n: u32| kills / args.parallel + u32::from(n < kills % args.parallel);
-    let gateways = (0..args.parallel).map(|n| {
-        let seed = args.seed.wrapping_add(u64::from(n).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let (kills, count) = (args.kills(), args.gateways());
+    let share = |n: u32| kills / count + u32::from(n < kills % count);
+    let gateways = (0..count).map(|n| {
+        let seed = args.seed.wrapping_add(u64::from(n).wrapping_mul(STEP));
         one(&subject, args, seed, share(n))
     });
     let ends = futures_util::future::try_join_all(gateways).await?;
@@ -72,28 +90,29 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
         judge(end, &mut proof, &mut sums);
     }
     proof.figures = serde_json::json!({
-        "kills": kills, "gateways": args.parallel, "loss": args.loss, "seed": args.seed,
+        "kills": kills, "gateways": count, "loss": args.loss, "seed": args.seed,
         "window_messages": WINDOW, "commit_window_ms": COMMIT.as_millis(),
         "lives_ready": sums.ready, "unclean_stops": sums.unclean, "handshakes": sums.handshakes,
         "produced": sums.produced, "accepted": sums.accepted, "testified": sums.testified,
         "acknowledged": sums.acknowledged, "unaccepted_at_kill": sums.unaccepted, "missed": sums.missed,
-        "cloud_unique": sums.unique, "cloud_duplicates": sums.duplicates,
-        "duplicates_allowed": sums.duplicates_allowed, "lost": sums.lost, "corrupted": sums.corrupted,
+        "overdue": sums.overdue, "on_disk_within_ms": (COMMIT + COMMIT_TAKES).as_millis(),
+        "cloud_unique": sums.unique, "cloud_duplicates": sums.duplicates, "duplicates_by_cause": {
+            "unsettled_at_kill": sums.repeated.unsettled, "in_flight_at_kill": sums.repeated.in_flight_at_kill,
+            "given_up": sums.repeated.given_up, "beyond": sums.repeated.beyond,
+        },
+        "lost": sums.lost, "corrupted": sums.corrupted,
         "link_cuts": sums.cuts, "gaps": ends.iter().map(|end| end.books.gaps()).collect::<Vec<_>>(),
         "lost_named": ends.iter().flat_map(|end| end.sum.lost.names.iter().take(20)).collect::<Vec<_>>(),
     });
     Ok(proof)
 }
 
-const COMMIT: Duration = Duration::from_millis(200);
-
 /// How one gateway ended.
 struct End {
     around: Surroundings,
     books: Books,
     sum: Reckoning,
-    witness: Witness,
-    kills: u32,
+    lives: Lives,
     drained: bool,
     _folder: tempfile::TempDir,
 }
@@ -127,21 +146,22 @@ async fn one(subject: &Subject, args: &Args, seed: u64, kills: u32) -> Result<En
         sabotage: subject.sabotage.clone(),
         clock: around.clock,
     };
-    let mut witness = Witness::default();
+    let mut lives = Lives::new(COMMIT + COMMIT_TAKES, BUS_TIMEOUT);
     let mut dice = Dice::new(seed);
     for kill in 0..kills {
         let moment = Moment::of(kill, &mut dice);
-        life::until_killed(&mut around, &start, moment, &mut dice, &mut witness).await?;
+        life::until_killed(&mut around, &start, moment, &mut dice, &mut lives).await?;
     }
-    let drained = last_life(&around, &start, &mut witness).await?;
+    let drained = last_life(&around, &start, &mut lives).await?;
     let books = books::read(&start.program, &start.config).await?;
-    let sum = around.reckon(&books);
-    Ok(End { around, books, sum, witness, kills, drained, _folder: folder })
+    let sum = around.reckon(&books, lives.risk.at_risk());
+    Ok(End { around, books, sum, lives, drained, _folder: folder })
 }
 
 /// A life that nobody ends: everything still owed is paid, and the daemon stops in order.
-async fn last_life(around: &Surroundings, start: &Start, witness: &mut Witness) -> Result<bool, Trouble> {
+async fn last_life(around: &Surroundings, start: &Start, lives: &mut Lives) -> Result<bool, Trouble> {
     around.network.heal();
+    lives.begin(around);
     let mut daemon = start.start()?;
     daemon.ready(PATIENCE).await?;
     let (page, look) = (around.page, Duration::from_millis(50));
@@ -153,18 +173,18 @@ async fn last_life(around: &Surroundings, start: &Start, witness: &mut Witness) 
         return Err(daemon.late("the link's return after the last kill", PATIENCE));
     }
     around.bus.with(|bus, _| SimBus::fall_silent(bus));
-    let drained = drain(around, witness).await;
+    let drained = drain(around, lives).await;
     daemon.stop(Duration::from_secs(20)).await?;
     Ok(drained)
 }
 
 /// Waits until nothing waits, and nothing new comes any more.
-async fn drain(around: &Surroundings, witness: &mut Witness) -> bool {
+async fn drain(around: &Surroundings, lives: &mut Lives) -> bool {
     let end = around.clock.now() + DRAIN;
     let mut before = None;
     while around.clock.now() < end {
         if let Some(status) = status::ask(around.page).await {
-            witness.testify(&status);
+            lives.testify(around, &status);
             let newest = Some(status.queue.newest_sequences);
             if status.queue.queued == 0 && newest == before {
                 return true;
@@ -189,14 +209,16 @@ struct Sums {
     missed: u64,
     unique: u64,
     duplicates: u64,
-    duplicates_allowed: u64,
+    repeated: Repeated,
+    overdue: u64,
     lost: u64,
     corrupted: u64,
     cuts: u64,
 }
 
 fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
-    let End { around, books, sum, witness, kills, drained, .. } = end;
+    let End { around, books, sum, lives, drained, .. } = end;
+    let witness = &lives.witness;
     let broken = witness.broken_by(books, &around.far());
     let first = |names: &[String]| names.first().cloned().unwrap_or_default();
     let lost = sum.lost.count + broken.count;
@@ -234,10 +256,22 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
     proof.demand(*drained, || format!("the queue drains within {DRAIN:?} once the link is back"));
     let cloud = around.cloud.read(crate::cloud::Cloud::counters);
     let cuts = around.network.counters().cuts;
-    // After each kill, and each time a session was given up, what was in flight may come again.
-    let allowed = (u64::from(*kills) + cuts + cloud.handshakes) * u64::from(WINDOW) * MOST_ROWS;
-    proof.demand(sum.duplicates <= allowed, || {
-        format!("duplicates stay within what was in flight ({}, allowed {allowed})", sum.duplicates)
+    let in_hand = InHand { messages: WINDOW.into(), settled_within: COMMIT + COMMIT_TAKES };
+    let repeated = around.cloud.read(|cloud| Repeated::of(cloud.intake(), &lives.deaths, in_hand));
+    proof.demand(repeated.beyond == 0, || {
+        let name = repeated.first_beyond.clone().unwrap_or_default();
+        format!(
+            "duplicates stay in flight ({} readings came again without having been: {name})",
+            repeated.beyond
+        )
+    });
+    proof.demand(sum.overdue.count == 0, || {
+        format!(
+            "a value is accepted within {:?} or the daemon is dead ({} were not, the first: {})",
+            COMMIT + COMMIT_TAKES,
+            sum.overdue.count,
+            first(&sum.overdue.names)
+        )
     });
     sums.ready += witness.lives_ready;
     sums.unclean += unclean.len() as u64;
@@ -250,7 +284,8 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
     sums.missed += sum.missed;
     sums.unique += sum.unique;
     sums.duplicates += sum.duplicates;
-    sums.duplicates_allowed += allowed;
+    sums.repeated.add(&repeated);
+    sums.overdue += sum.overdue.count;
     sums.lost += lost;
     sums.corrupted += sum.corrupted.count;
     sums.cuts += cuts;

@@ -6,7 +6,8 @@
 //! `offered + duplicated = delivered + dropped + in flight`. Each datagram draws the same number of dice whatever the
 //! profile, so that changing one figure does not change what befalls the others.
 
-use super::dice::Dice;
+use super::outage::Outage;
+use crate::random::Dice;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -155,6 +156,8 @@ pub struct Relay {
     down: Path,
     cut: bool,
     cuts: u64,
+    /// Kept by the driver, which knows when.
+    pub(super) outage: Outage,
     rebinds: u64,
     dice: Dice,
     /// By arrival, then by order of sending.
@@ -191,6 +194,7 @@ impl Relay {
             down: Path::new(profile.down),
             cut: false,
             cuts: 0,
+            outage: Outage::default(),
             rebinds: 0,
             dice: Dice::new(seed),
             in_flight: BTreeMap::new(),

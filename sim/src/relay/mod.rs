@@ -5,7 +5,7 @@
 //! owns every datagram under way and every count; the driver owns sockets only.
 
 mod core;
-mod dice;
+mod outage;
 mod udp;
 
 #[cfg(test)]

@@ -404,8 +404,11 @@ async fn a_cut_and_a_heal_reach_the_running_relay() {
     while running.handle.counters().up.dropped.cut == 0 {
         tokio::task::yield_now().await;
     }
+    assert!(running.handle.cut_for() > Duration::ZERO, "a cut that lasts is counted");
     running.handle.heal();
+    let cut_for = running.handle.cut_for();
     running.up(&gateway, b"after").await;
+    assert_eq!(running.handle.cut_for(), cut_for, "nothing is added once it is healed");
     running.handle.set_loss(1.0);
     gateway.send_to(b"lost", running.local).await.unwrap();
     while running.handle.counters().up.dropped.loss == 0 {

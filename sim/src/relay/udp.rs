@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -276,12 +277,24 @@ pub struct RelayHandle {
 impl RelayHandle {
     /// Cuts the link both ways; what is under way is lost.
     pub fn cut(&self) {
-        self.with(Relay::cut);
+        self.relay.with(|relay, now| {
+            relay.cut();
+            relay.outage.begins(now);
+        });
     }
 
     /// Joins the link again.
     pub fn heal(&self) {
-        self.with(Relay::heal);
+        self.relay.with(|relay, now| {
+            relay.heal();
+            relay.outage.ends(now);
+        });
+    }
+
+    /// How long the link was cut up to now, all cuts by this hand together.
+    #[must_use]
+    pub fn cut_for(&self) -> Duration {
+        self.relay.read(|relay| relay.outage.until(self.relay.clock().now()))
     }
 
     /// From now on the cloud sees another source port.

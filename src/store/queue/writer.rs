@@ -355,7 +355,8 @@ impl Writer {
     }
 
     fn due(&self) -> Option<Mono> {
-        let accept = self.pending.since.map(|at| at.plus(self.options.commit_window));
+        let late = if crate::sabotage::on("late-commit") { 16 } else { 1 };
+        let accept = self.pending.since.map(|at| at.plus(self.options.commit_window * late));
         let settle = self.pending.settlements_since.map(|at| {
             at.plus(SETTLEMENT_WINDOW.min(self.options.commit_window.max(Duration::from_millis(50))))
         });

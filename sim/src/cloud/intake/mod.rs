@@ -3,7 +3,8 @@
 //! The ledger owns one small cell an identity (device, epoch prefix, alias, sequence): its value, its quality and how often
 //! it came. About 20 bytes each, so that a million identities stay below 32 MiB. Invariants: an identity is counted
 //! unique once; every further copy is a duplicate if it says the same and a conflict if it does not; the first value
-//! stays. Only messages a pipeline took are entered: the rest is lost at the cloud.
+//! stays. Only messages a pipeline took are entered: the rest is lost at the cloud. Of each message it keeps when it came, and of
+//! each pair of messages how many identities the later one said again, so that a duplicate can be traced to its cause.
 
 mod page;
 mod rows;
@@ -12,6 +13,7 @@ use page::{Cell, Page};
 use rows::{Element, NotRows, Scalar};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Identities kept; more are counted as `overflowed` and not kept.
 const MOST_IDENTITIES: u64 = 20_000_000;
@@ -19,6 +21,8 @@ const MOST_IDENTITIES: u64 = 20_000_000;
 const MOST_NOTES: usize = 1_000;
 /// Epochs kept in full.
 const MOST_EPOCHS: usize = 100_000;
+/// Messages whose arrival is kept, and pairs of messages of which one repeats the other.
+const MOST_ARRIVALS: usize = 200_000;
 
 /// Everything the gateway's batches said.
 #[derive(Debug, Default)]
@@ -32,7 +36,30 @@ pub struct Intake {
     faults: VecDeque<BatchFault>,
     epochs: BTreeMap<(String, [u8; 4]), Epoch>,
     clocks: VecDeque<ClockStatement>,
+    arrivals: Vec<Arrival>,
+    /// By earlier and later message, how many identities.
+    repeats: BTreeMap<(u32, u32), u64>,
     counts: IntakeCounts,
+}
+
+/// When a message came, on the cloud's time line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// This message.
+    pub at: Duration,
+    /// The session it came in, by when that was established.
+    pub session_since: Duration,
+}
+
+/// A message that said again what another had said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// The one before, by its place among [`Intake::arrivals`].
+    pub earlier: usize,
+    /// The one that repeats.
+    pub later: usize,
+    /// How many readings.
+    pub readings: u64,
 }
 
 /// One stream of one device in one epoch.
@@ -244,8 +271,24 @@ impl Intake {
         &self.clocks
     }
 
+    /// The first 200 000 messages, in the order they came.
+    #[must_use]
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
+    }
+
+    /// Which message repeated which, each copy traced to the one before it. Complete as long as their readings are
+    /// [`IntakeCounts::duplicates`] in sum.
+    pub fn repeats(&self) -> impl Iterator<Item = Repeat> {
+        self.repeats.iter().map(|((earlier, later), readings)| Repeat {
+            earlier: *earlier as usize,
+            later: *later as usize,
+            readings: *readings,
+        })
+    }
+
     /// Enters a CBOR body that a pipeline took.
-    pub(super) fn enter(&mut self, device: &str, body: &[u8]) {
+    pub(super) fn enter(&mut self, device: &str, came: Arrival, body: &[u8]) {
         let elements = match rows::decode(body) {
             Ok(elements) => elements,
             Err(NotRows::Foreign) => {
@@ -260,14 +303,16 @@ impl Intake {
             }
         };
         self.counts.messages += 1;
+        let message = self.note_arrival(came);
         let number = self.device_number(device);
         for element in elements {
             match element {
                 Element::Row { epoch, sequence, values } => {
                     self.counts.rows += 1;
                     for value in values {
-                        let quality = value.quality;
-                        self.enter_value(number, epoch, &value.alias, sequence, &value.value, quality);
+                        let (kind, bits) = self.code(&value.value);
+                        let cell = Cell { bits, kind, quality: value.quality, copies: 1, message };
+                        self.enter_value(number, epoch, &value.alias, sequence, cell);
                     }
                 }
                 Element::Epoch { prefix, epoch, previous } => {
@@ -286,28 +331,38 @@ impl Intake {
         }
     }
 
-    fn enter_value(
-        &mut self,
-        device: usize,
-        epoch: [u8; 4],
-        alias: &str,
-        sequence: u64,
-        value: &Scalar<'_>,
-        quality: u8,
-    ) {
+    /// The message's place among the arrivals; `u32::MAX` when there is no room to keep it.
+    fn note_arrival(&mut self, came: Arrival) -> u32 {
+        if self.arrivals.len() >= MOST_ARRIVALS {
+            return u32::MAX;
+        }
+        self.arrivals.push(came);
+        u32::try_from(self.arrivals.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn note_repeat(&mut self, earlier: u32, later: u32) {
+        let key = (earlier, later);
+        let known = earlier.max(later) != u32::MAX;
+        if known && (self.repeats.len() < MOST_ARRIVALS || self.repeats.contains_key(&key)) {
+            *self.repeats.entry(key).or_default() += 1;
+        }
+    }
+
+    fn enter_value(&mut self, device: usize, epoch: [u8; 4], alias: &str, sequence: u64, new: Cell) {
         self.counts.values += 1;
-        let (kind, bits) = self.code(value);
         let number = self.track_number(device, epoch, alias);
         let full = self.counts.unique >= MOST_IDENTITIES;
         let Some(track) = self.tracks.get_mut(number) else { return };
         let (page, slot) = place(sequence);
         if let Some(cell) = track.pages.get_mut(&page).and_then(|page| page.get_mut(slot)) {
+            let earlier = std::mem::replace(&mut cell.message, new.message);
             cell.copies = cell.copies.saturating_add(1);
-            if (cell.kind, cell.bits, cell.quality) == (kind, bits, quality) {
+            if (cell.kind, cell.bits, cell.quality) == (new.kind, new.bits, new.quality) {
                 self.counts.duplicates += 1;
+                self.note_repeat(earlier, new.message);
             } else {
                 let first = *cell;
-                self.note_conflict(number, sequence, first, Cell { bits, kind, quality, copies: 1 });
+                self.note_conflict(number, sequence, first, new);
             }
             return;
         }
@@ -315,9 +370,9 @@ impl Intake {
             self.counts.overflowed += 1;
             return;
         }
-        track.pages.entry(page).or_default().insert(slot, Cell { bits, kind, quality, copies: 1 });
+        track.pages.entry(page).or_default().insert(slot, new);
         self.counts.unique += 1;
-        self.counts.missing += u64::from(kind == MISSING);
+        self.counts.missing += u64::from(new.kind == MISSING);
     }
 
     fn enter_epoch(&mut self, device: &str, prefix: [u8; 4], stated: Epoch) {
@@ -433,6 +488,24 @@ impl Intake {
             _ => SeenValue::Missing,
         };
         Seen { value, quality: cell.quality, copies: cell.copies }
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    /// One that has heard this.
+    pub(crate) fn heard(arrivals: Vec<Arrival>, repeats: impl IntoIterator<Item = Repeat>) -> Self {
+        let mut intake = Self { arrivals, ..Self::default() };
+        for Repeat { earlier, later, readings } in repeats {
+            intake.repeats.insert((earlier as u32, later as u32), readings);
+            intake.counts.duplicates += readings;
+        }
+        intake
+    }
+
+    /// So many copies more, of which there is no record.
+    pub(crate) fn heard_again(&mut self, readings: u64) {
+        self.counts.duplicates += readings;
     }
 }
 

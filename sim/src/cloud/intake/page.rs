@@ -7,6 +7,8 @@ pub(super) struct Cell {
     pub(super) kind: u8,
     pub(super) quality: u8,
     pub(super) copies: u16,
+    /// The message that brought it last, by its place among the arrivals.
+    pub(super) message: u32,
 }
 
 /// Invariant: `cells` has one entry for every bit of `present`, in their order.

@@ -39,7 +39,7 @@ fn a_batch_in_either_length_style_is_entered_identity_by_identity() {
     );
     for body in [definite, indefinite] {
         let mut intake = Intake::default();
-        intake.enter("gw", &body);
+        intake.enter("gw", Arrival::default(), &body);
         let counts = intake.counts();
         assert_eq!((counts.messages, counts.rows, counts.unique), (1, 1, 3), "{:?}", intake.faults());
         let temp = intake.get("gw", EPOCH, "temp", 7).unwrap();
@@ -60,9 +60,9 @@ fn a_batch_in_either_length_style_is_entered_identity_by_identity() {
 #[test]
 fn a_copy_is_a_duplicate_and_a_different_copy_is_a_conflict_that_changes_nothing() {
     let mut intake = Intake::default();
-    intake.enter("gw", &batch(&[(1, &[("a", 10), ("x", 20)])]));
-    intake.enter("gw", &batch(&[(1, &[("a", 10)])]));
-    intake.enter("gw", &batch(&[(1, &[("a", 11)])]));
+    intake.enter("gw", Arrival::default(), &batch(&[(1, &[("a", 10), ("x", 20)])]));
+    intake.enter("gw", Arrival::default(), &batch(&[(1, &[("a", 10)])]));
+    intake.enter("gw", Arrival::default(), &batch(&[(1, &[("a", 11)])]));
     let counts = intake.counts();
     assert_eq!((counts.unique, counts.duplicates, counts.conflicts, counts.values), (2, 1, 1, 4));
     assert_eq!(
@@ -77,18 +77,22 @@ fn a_copy_is_a_duplicate_and_a_different_copy_is_a_conflict_that_changes_nothing
 #[test]
 fn a_copy_with_another_quality_is_a_conflict() {
     let mut intake = Intake::default();
-    intake.enter("gw", &batch(&[(1, &[("a", 10)])]));
+    intake.enter("gw", Arrival::default(), &batch(&[(1, &[("a", 10)])]));
     // [{e, s: 1, t: 1000, a: 10, q: {a: 1}}]
-    intake.enter("gw", &hex("81 a5 6165 44abcdef01 6173 01 6174 1903e8 6161 0a 6171 a1 6161 01"));
+    intake.enter(
+        "gw",
+        Arrival::default(),
+        &hex("81 a5 6165 44abcdef01 6173 01 6174 1903e8 6161 0a 6171 a1 6161 01"),
+    );
     assert_eq!((intake.counts().unique, intake.counts().conflicts), (1, 1), "{:?}", intake.faults());
 }
 
 #[test]
 fn a_whole_float_and_the_integer_are_the_same_value() {
     let mut intake = Intake::default();
-    intake.enter("gw", &batch(&[(1, &[("a", 10)])]));
+    intake.enter("gw", Arrival::default(), &batch(&[(1, &[("a", 10)])]));
     // a: 10.0 in half precision
-    intake.enter("gw", &hex("81 a4 6165 44abcdef01 6173 01 6174 1903e8 6161 f94900"));
+    intake.enter("gw", Arrival::default(), &hex("81 a4 6165 44abcdef01 6173 01 6174 1903e8 6161 f94900"));
     assert_eq!((intake.counts().unique, intake.counts().duplicates, intake.counts().conflicts), (1, 1, 0));
 }
 
@@ -103,9 +107,9 @@ fn epoch_and_clock_statements_are_kept_and_parts_are_joined() {
     let second = hex(
         "81 a4 6165 44abcdef01 626570 48abcdef0102030405 627065 481111111111111111 626c73 a1 636d6f64 04",
     );
-    intake.enter("gw", &first);
-    intake.enter("gw", &first);
-    intake.enter("gw", &second);
+    intake.enter("gw", Arrival::default(), &first);
+    intake.enter("gw", Arrival::default(), &first);
+    intake.enter("gw", Arrival::default(), &second);
     assert_eq!((intake.counts().epochs, intake.counts().clocks, intake.counts().unique), (3, 2, 0));
     let epoch = &intake.epochs()[&("gw".to_owned(), EPOCH)];
     assert_eq!(epoch.epoch, [0xAB, 0xCD, 0xEF, 1, 2, 3, 4, 5]);
@@ -120,7 +124,7 @@ fn what_is_not_a_batch_is_told_apart_from_a_broken_batch() {
     let foreign = ["a1 6161 01", "80", "81 01", "81 a1 6161 01", "01", "81 a1 6165 43abcdef"];
     for body in foreign {
         let mut intake = Intake::default();
-        intake.enter("gw", &hex(body));
+        intake.enter("gw", Arrival::default(), &hex(body));
         assert_eq!((intake.counts().foreign, intake.counts().broken), (1, 0), "{body}");
     }
     let head = "6165 44abcdef01";
@@ -137,7 +141,7 @@ fn what_is_not_a_batch_is_told_apart_from_a_broken_batch() {
     ];
     for body in &broken {
         let mut intake = Intake::default();
-        intake.enter("gw", &hex(body));
+        intake.enter("gw", Arrival::default(), &hex(body));
         assert_eq!((intake.counts().foreign, intake.counts().broken), (0, 1), "{body}");
         assert_eq!((intake.counts().unique, intake.faults().len()), (0, 1), "{body}");
     }
@@ -147,7 +151,7 @@ fn what_is_not_a_batch_is_told_apart_from_a_broken_batch() {
 fn a_broken_element_keeps_its_whole_batch_out() {
     let mut intake = Intake::default();
     let whole = batch(&[(1, &[("a", 1)]), (2, &[("a", 2)])]);
-    intake.enter("gw", &whole[..whole.len() - 1]);
+    intake.enter("gw", Arrival::default(), &whole[..whole.len() - 1]);
     assert_eq!((intake.counts().unique, intake.counts().broken), (0, 1));
 }
 
@@ -164,7 +168,8 @@ fn an_identity_takes_less_than_32_bytes_so_that_a_million_stay_below_32_mebibyte
     let mut intake = Intake::default();
     for sequence in 0..10_000 {
         for alias in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-            intake.enter_value(0, EPOCH, alias, sequence, &Scalar::Integer(1), 0);
+            let cell = Cell { bits: 1, kind: INTEGER, quality: 0, copies: 1, message: 0 };
+            intake.enter_value(0, EPOCH, alias, sequence, cell);
         }
     }
     assert_eq!(intake.counts().unique, 80_000);
@@ -182,7 +187,7 @@ proptest! {
         let (mut duplicates, mut conflicts) = (0, 0);
         for (sequence, alias, value) in copies {
             let alias = ALIASES[alias];
-            intake.enter("gw", &batch(&[(sequence, &[(alias, value)])]));
+            intake.enter("gw", Arrival::default(), &batch(&[(sequence, &[(alias, value)])]));
             match model.get_mut(&(alias, sequence)) {
                 None => { model.insert((alias, sequence), (value, 1)); }
                 Some((first, seen)) => {
@@ -207,8 +212,21 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut intake = Intake::default();
-        intake.enter("gw", &body);
+        intake.enter("gw", Arrival::default(), &body);
         let counts = intake.counts();
         prop_assert_eq!(counts.messages + counts.foreign + counts.broken, 1);
     }
+}
+
+#[test]
+fn a_copy_is_traced_to_the_message_that_said_it_last() {
+    let came = |ms| Arrival { at: Duration::from_millis(ms), session_since: Duration::ZERO };
+    let mut intake = Intake::default();
+    intake.enter("gw", came(10), &batch(&[(1, &[("a", 1), ("x", 2)]), (2, &[("a", 3)])]));
+    intake.enter("gw", came(20), &batch(&[(1, &[("a", 1), ("x", 2)])]));
+    intake.enter("gw", came(30), &batch(&[(1, &[("a", 1)]), (2, &[("a", 3)])]));
+    assert_eq!(intake.arrivals(), [came(10), came(20), came(30)]);
+    let repeats: Vec<_> = intake.repeats().map(|r| (r.earlier, r.later, r.readings)).collect();
+    assert_eq!(repeats, [(0, 1, 2), (0, 2, 1), (1, 2, 1)]);
+    assert_eq!(intake.counts().duplicates, 4);
 }

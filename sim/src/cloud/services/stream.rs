@@ -2,6 +2,7 @@
 
 use super::{Reaction, body, posts};
 use crate::cloud::device::{DeviceKey, StreamMessage};
+use crate::cloud::intake::Arrival;
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub(super) fn serve(
         return Code::CHANGED.into();
     }
     if content_format == Some(format::CBOR) {
-        plane.intake.enter(&owner.name, &request.payload);
+        let came = Arrival { at: now, session_since: owner.session_since };
+        plane.intake.enter(&owner.name, came, &request.payload);
     }
     if keep > 0 {
         while owner.messages.len() >= keep {

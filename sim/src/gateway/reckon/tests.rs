@@ -14,6 +14,7 @@ struct Lab {
     produced: BTreeMap<String, Produced>,
     books: Books,
     far: BTreeMap<String, Vec<FarValue>>,
+    at_risk: AtRisk,
 }
 
 impl Lab {
@@ -36,6 +37,7 @@ impl Lab {
             produced: [("tank.level".to_owned(), Produced { function: function(), produced: n })].into(),
             books: Books { streams: vec![stream], epochs: vec![epoch], ..Books::default() },
             far: [("l".to_owned(), (1..=n).map(value).collect())].into(),
+            at_risk: AtRisk::new(),
         }
     }
 
@@ -69,6 +71,7 @@ impl Lab {
     fn reckon(&self) -> Reckoning {
         reckon(&Sides {
             produced: &self.produced,
+            at_risk: &self.at_risk,
             books: &self.books,
             far: &self.far,
             destination: "golioth",
@@ -212,8 +215,15 @@ fn what_a_kill_took_before_acceptance_is_not_lost_but_is_told() {
         ..GapRecord::default()
     });
     lab.produced.get_mut("tank.level").unwrap().produced = 53;
+    lab.at_risk.insert("tank.level".into(), vec![40..52, 48..54]);
+    let result = lab.reckon();
+    assert_eq!((result.lost.count, result.unaccepted_at_kill, result.overdue.count), (0, 3, 0));
+    assert!(result.producing_side_closes());
+    // Of these, one was said long before the kill and should have been accepted.
+    lab.at_risk.insert("tank.level".into(), vec![52..54]);
     let result = lab.reckon();
     assert_eq!((result.lost.count, result.unaccepted_at_kill), (0, 3));
+    assert_eq!(result.overdue.names, ["tank.level, one of the values 51 to 53, said after epoch 0 #50"]);
     // Only at the end of that life.
     lab.take_away(20);
     assert_eq!(lab.reckon().lost.count, 1);

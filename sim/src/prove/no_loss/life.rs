@@ -3,16 +3,49 @@
 use std::time::Duration;
 
 use super::PATIENCE;
-use super::moments::{Dice, Moment};
+use super::moments::{Moment, ms};
+use super::risk::{Risk, Said};
 use super::witness::Witness;
 use crate::gateway::Trouble;
 use crate::gateway::child::{Daemon, Start};
 use crate::gateway::config::GOLIOTH;
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::Surroundings;
+use crate::random::Dice;
 
 /// Between two questions that were not answered.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// What is kept of all lives.
+#[derive(Debug)]
+pub(super) struct Lives {
+    pub(super) witness: Witness,
+    pub(super) risk: Risk,
+    /// When each was killed.
+    pub(super) deaths: Vec<Duration>,
+}
+
+impl Lives {
+    pub(super) fn new(accepted_within: Duration, timeout: Duration) -> Self {
+        Self { witness: Witness::default(), risk: Risk::new(accepted_within, timeout), deaths: Vec::new() }
+    }
+
+    /// Another life begins.
+    pub(super) fn begin(&mut self, around: &Surroundings) {
+        self.risk.begins(&said(around));
+        self.witness.life_begins();
+    }
+
+    /// Takes what the daemon answered, and what the devices have said by then; tells whether the answer had something new in it.
+    pub(super) fn testify(&mut self, around: &Surroundings, status: &Status) -> bool {
+        self.risk.look(around.clock.now(), || said(around));
+        self.witness.testify(status)
+    }
+}
+
+fn said(around: &Surroundings) -> Said {
+    around.produced().into_iter().map(|(stream, point)| (stream, point.produced)).collect()
+}
 
 /// Starts it, watches it, kills it. The link may stay cut into the next life.
 pub(super) async fn until_killed(
@@ -20,43 +53,50 @@ pub(super) async fn until_killed(
     start: &Start,
     moment: Moment,
     dice: &mut Dice,
-    witness: &mut Witness,
+    lives: &mut Lives,
 ) -> Result<(), Trouble> {
     let begun = around.clock.now();
+    lives.begin(around);
     let daemon = start.start()?;
-    witness.life_begins();
     match moment {
-        Moment::StartUp(after) => watch_until(around, begun + after, witness).await,
+        Moment::StartUp(after) => watch_until(around, begun + after, lives).await,
         Moment::Answered(times) => {
             let mut news = 0;
-            watch_for(around, &daemon, "newly accepted readings", witness, |_, fresh| {
+            watch_for(around, &daemon, "newly accepted readings", lives, |_, fresh| {
                 news += u64::from(fresh);
                 news >= times
             })
             .await?;
         }
         Moment::InCut(after) => {
-            watch_for(around, &daemon, "the link", witness, |s, _| s.phase(GOLIOTH) == "up").await?;
+            watch_for(around, &daemon, "the link", lives, |s, _| s.phase(GOLIOTH) == "up").await?;
             around.network.cut();
             let cut = around.clock.now();
-            watch_for(around, &daemon, "a message under way", witness, |s, _| s.in_flight(GOLIOTH) > 0)
-                .await?;
-            watch_until(around, cut + after, witness).await;
+            watch_for(around, &daemon, "a message under way", lives, |s, _| s.in_flight(GOLIOTH) > 0).await?;
+            watch_until(around, cut + after, lives).await;
         }
-        Moment::AnyTime(after, None) => watch_until(around, begun + after, witness).await,
+        Moment::AtWork(messages) => {
+            let come =
+                |around: &Surroundings| around.cloud.read(|cloud| cloud.intake().arrivals().len() as u64);
+            let enough = come(around) + messages;
+            watch_for(around, &daemon, "enough messages", lives, |_, _| come(around) >= enough).await?;
+        }
+        Moment::AnyTime(after, None) => watch_until(around, begun + after, lives).await,
         Moment::AnyTime(after, Some((from, to))) => {
-            watch_until(around, begun + from.min(after), witness).await;
+            watch_until(around, begun + from.min(after), lives).await;
             around.network.cut();
-            watch_until(around, begun + to.min(after), witness).await;
+            watch_until(around, begun + to.min(after), lives).await;
             around.network.heal();
-            watch_until(around, begun + after, witness).await;
+            watch_until(around, begun + after, lives).await;
         }
     }
-    witness.life_ends(daemon.is_ready());
+    lives.witness.life_ends(daemon.is_ready());
+    lives.risk.dies(around.clock.now());
     daemon.kill().await?;
+    lives.deaths.push(around.clock.now());
     around.replug_bus()?;
     if around.network.with(|relay| relay.is_cut()) {
-        let (network, after) = (around.network.clone(), dice.ms(0, 1000));
+        let (network, after) = (around.network.clone(), ms(dice, 0, 1000));
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             network.heal();
@@ -66,7 +106,7 @@ pub(super) async fn until_killed(
 }
 
 /// Asks and asks again until `end`, to the millisecond, whatever the daemon is doing.
-async fn watch_until(around: &Surroundings, end: Duration, witness: &mut Witness) {
+async fn watch_until(around: &Surroundings, end: Duration, lives: &mut Lives) {
     let over = tokio::time::sleep_until(around.clock.instant(end));
     tokio::pin!(over);
     loop {
@@ -74,7 +114,7 @@ async fn watch_until(around: &Surroundings, end: Duration, witness: &mut Witness
             biased;
             () = &mut over => return,
             status = ask(around) => {
-                witness.testify(&status);
+                lives.testify(around, &status);
             }
         }
     }
@@ -85,13 +125,13 @@ async fn watch_for(
     around: &Surroundings,
     daemon: &Daemon,
     what: &str,
-    witness: &mut Witness,
+    lives: &mut Lives,
     mut met: impl FnMut(&Status, bool) -> bool,
 ) -> Result<(), Trouble> {
     let watch = async {
         loop {
             let status = ask(around).await;
-            let fresh = witness.testify(&status);
+            let fresh = lives.testify(around, &status);
             if met(&status, fresh) {
                 return;
             }

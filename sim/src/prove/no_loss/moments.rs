@@ -2,31 +2,11 @@
 
 use std::time::Duration;
 
-/// Seeded chance: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-#[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+use crate::random::Dice;
 
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let n = self.0;
-        let n = (n ^ n >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let n = (n ^ n >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        n ^ n >> 31
-    }
-
-    /// A duration between the two, in milliseconds.
-    pub(super) fn ms(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.next() % (to - from).max(1))
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
-    }
+/// A duration from `from` up to, not including, `to`, in milliseconds.
+pub(super) fn ms(dice: &mut Dice, from: u64, to: u64) -> Duration {
+    Duration::from_millis(dice.between(from, to - 1))
 }
 
 /// One death.
@@ -38,22 +18,25 @@ pub(super) enum Moment {
     Answered(u64),
     /// With messages under way into a link that was cut, so long after the cut.
     InCut(Duration),
+    /// When so many of its messages have come to the cloud: most of them are settled by then, and must not come again.
+    AtWork(u64),
     /// So long after exec; the link is cut from, and back, at these times.
     AnyTime(Duration, Option<(Duration, Duration)>),
 }
 
 impl Moment {
-    /// The death number `kill`. The first four are one of each kind, so that a short proof has them all.
+    /// The death number `kill`. The first five are one of each kind, so that a short proof has them all.
     pub(super) fn of(kill: u32, dice: &mut Dice) -> Self {
-        match kill % 4 {
-            0 => Self::StartUp(dice.ms(0, 300)),
-            1 => Self::Answered(dice.ms(1, 12).as_millis().try_into().unwrap_or(1)),
-            2 => Self::InCut(dice.ms(600, 1400)),
+        match kill % 5 {
+            0 => Self::StartUp(ms(dice, 0, 300)),
+            1 => Self::Answered(dice.between(1, 11)),
+            2 => Self::InCut(ms(dice, 600, 1400)),
+            3 => Self::AtWork(dice.between(12, 17)),
             _ => {
-                let after = dice.ms(300, 3000);
-                let cut = dice.one_in(3).then(|| {
-                    let from = dice.ms(0, 1500);
-                    (from, from + dice.ms(200, 2000))
+                let after = ms(dice, 300, 3000);
+                let cut = (dice.between(0, 2) == 0).then(|| {
+                    let from = ms(dice, 0, 1500);
+                    (from, from + ms(dice, 200, 2000))
                 });
                 Self::AnyTime(after, cut)
             }
@@ -77,9 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn four_kills_have_one_of_each_kind() {
+    fn five_kills_have_one_of_each_kind() {
         let mut dice = Dice::new(3);
-        let kinds = [0, 1, 2, 3].map(|kill| std::mem::discriminant(&Moment::of(kill, &mut dice)));
-        assert!((0..4).all(|a| (0..a).all(|b| kinds[a] != kinds[b])));
+        let kinds = [0, 1, 2, 3, 4].map(|kill| std::mem::discriminant(&Moment::of(kill, &mut dice)));
+        assert!((0..5).all(|a| (0..a).all(|b| kinds[a] != kinds[b])));
     }
 }
