@@ -40,6 +40,8 @@ needs() {
     need mosquitto          "have mosquitto"            "MQTT broker the tests start for themselves"
     need openssl            "have openssl"              "certificates the tests make for themselves"
     need socat              "have socat"                "pairs of pseudo terminals, as serial lines"
+    need qemu-utils         "have qemu-storage-daemon" "records what a disk is told, for power cuts"
+    need e2fsprogs          "have mkfs.ext4 e2fsck"     "file systems of the tests' own"
     need chromium           "have chromium"             "shows the technician's page"
     need systemd            "have systemd-analyze systemd-sysusers systemd-tmpfiles" "checks the unit files"
     need python3-venv       "have_peers || find_python" "environment of the Python peers"

@@ -20,6 +20,9 @@ fn said(output: &Output) -> String {
 fn holds(claim: &str) {
     support::fieldgate();
     let output = prove(&[claim, "--short"]);
+    if is_left_out(claim, &output) {
+        return;
+    }
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&result["proved"], &result["conditions"]["claim"]), (&true.into(), &claim.into()));
@@ -29,6 +32,9 @@ fn sees(claim: &str, defect: &str) {
     let version = Command::new(support::fieldgate()).arg("--version").output().unwrap();
     let is_sabotaged = said(&version).contains("(sabotage build");
     let output = prove(&[claim, "--short", "--sabotage", defect]);
+    if is_left_out(claim, &output) {
+        return;
+    }
     if !is_sabotaged {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(said(&output).contains("not a sabotage build"), "{}", said(&output));
@@ -58,12 +64,32 @@ fn the_proof_of_the_footprint_sees_a_slow_start() {
     sees("footprint", "slow-start");
 }
 
+/// A proof that this machine cannot make is listed as left out; where everything must be there it is a failure.
+fn is_left_out(claim: &str, output: &Output) -> bool {
+    let left_out = output.status.code() == Some(1) && said(output).contains("left out: ");
+    if left_out {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{claim}: {}", said(output));
+        println!("{claim}: {}", said(output));
+    }
+    left_out
+}
+
+#[test]
+fn nothing_accepted_is_lost_when_the_power_goes() {
+    holds("power-cut");
+}
+
+#[test]
+fn the_proof_of_the_power_cut_sees_syncs_that_are_left_out() {
+    sees("power-cut", "sync-normal");
+}
+
 #[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["no-loss", "footprint"] {
+    for claim in ["no-loss", "footprint", "power-cut"] {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

@@ -310,7 +310,13 @@ pub fn log_of(path: &Path) -> Log {
 
 /// What the promise of an accepted reading rests on.
 fn synchronous() -> (&'static str, &'static str) {
-    if crate::sabotage::on("sync-off") { ("OFF", "0") } else { ("FULL", "2") }
+    if crate::sabotage::on("sync-off") {
+        ("OFF", "0")
+    } else if crate::sabotage::on("sync-normal") {
+        ("NORMAL", "1")
+    } else {
+        ("FULL", "2")
+    }
 }
 
 /// Opens for reading beside a live writer. Transactions on it must stay under a second, or the log cannot be reset.

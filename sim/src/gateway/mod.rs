@@ -88,6 +88,9 @@ pub enum Trouble {
         /// Which signal.
         signal: &'static str,
     },
+    /// This machine lacks what the proof is made with.
+    #[error("left out: {0}")]
+    LeftOut(String),
     /// The measurement needs another build.
     #[error("{0}")]
     WrongBuild(String),
@@ -136,6 +139,14 @@ pub fn program(named: Option<&Path>) -> Result<PathBuf, Trouble> {
 pub fn helper(name: &str) -> Result<PathBuf, Trouble> {
     let path = beside("examples")?.join(name);
     if path.is_file() { Ok(path) } else { Err(Trouble::NoProgram { path }) }
+}
+
+/// A folder of a proof's own, gone with it.
+pub(crate) fn temporary_folder() -> Result<tempfile::TempDir, Trouble> {
+    tempfile::Builder::new()
+        .prefix("fieldgate-prove-")
+        .tempdir()
+        .map_err(Trouble::system("make a temporary folder"))
 }
 
 fn beside(name: &str) -> Result<PathBuf, Trouble> {

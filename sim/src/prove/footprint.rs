@@ -12,7 +12,7 @@ use crate::demo;
 use crate::gateway::child::{Memory, Start};
 use crate::gateway::config::GOLIOTH;
 use crate::gateway::surroundings::Surroundings;
-use crate::gateway::{Trouble, eventually, helper, machine, status};
+use crate::gateway::{Trouble, eventually, helper, machine, status, temporary_folder};
 
 /// Exec to `READY=1`, milliseconds.
 const READY_MS: f64 = 300.0;
@@ -85,7 +85,7 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
 async fn ready(subject: &Subject, starts: u32, queued: u64) -> Result<Vec<f64>, Trouble> {
     let mut times = Vec::new();
     for _ in 0..starts {
-        let folder = folder()?;
+        let folder = temporary_folder()?;
         let around = Surroundings::make(&demo::installation(1), folder.path()).await?;
         // Not connected: the link is of no use from the beginning.
         around.network.cut();
@@ -103,7 +103,7 @@ async fn ready(subject: &Subject, starts: u32, queued: u64) -> Result<Vec<f64>, 
 
 /// Memory while readings come, are stored and are acknowledged.
 async fn at_work(subject: &Subject, work: Duration) -> Result<Memory, Trouble> {
-    let folder = folder()?;
+    let folder = temporary_folder()?;
     let around = Surroundings::make(&demo::installation(1), folder.path()).await?;
     let mut daemon = start(subject, &around, folder.path()).start()?;
     daemon.ready(PATIENCE).await?;
@@ -147,11 +147,4 @@ fn start(subject: &Subject, around: &Surroundings, folder: &Path) -> Start {
         sabotage: subject.sabotage.clone(),
         clock: around.clock,
     }
-}
-
-fn folder() -> Result<tempfile::TempDir, Trouble> {
-    tempfile::Builder::new()
-        .prefix("fieldgate-prove-")
-        .tempdir()
-        .map_err(Trouble::system("make a temporary folder"))
 }

@@ -5,6 +5,7 @@
 
 mod footprint;
 mod no_loss;
+mod power_cut;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,13 +18,15 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 6] = [
+pub const SABOTAGES: [(&str, &str); 8] = [
     ("footprint", "slow-start"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "forget-settlements"),
     ("no-loss", "late-commit"),
     ("no-loss", "reuse-sequence"),
+    ("power-cut", "sync-normal"),
+    ("power-cut", "sync-off"),
 ];
 
 /// What `prove` is told.
@@ -45,6 +48,8 @@ pub enum Claim {
     NoLoss(no_loss::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
+    /// Nothing that was accepted is lost when the power goes, on a real file system.
+    PowerCut(power_cut::Args),
 }
 
 /// What every claim is told.
@@ -107,6 +112,9 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
+        }
+        Some(Claim::PowerCut(args)) => {
+            prove("power-cut", &args.common, |subject| power_cut::prove(args, subject))
         }
     }
 }
