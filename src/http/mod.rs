@@ -118,6 +118,7 @@ async fn run(
         listener,
         Box::new(move || {
             if let Some(progress) = &progress {
+                progress.advanced();
                 progress.waiting("waiting for a request", door::TURN);
             }
             if let Ok(mut samples) = samples.lock() {

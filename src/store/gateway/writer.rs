@@ -14,8 +14,9 @@ use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
-    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice,
-    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
+    HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion, OpenOptions, Recorded,
+    RemoteDevice, Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, restarts,
+    snapshot, verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -63,6 +64,17 @@ pub enum GatewayHealth {
     Faulty(String),
 }
 
+impl GatewayHealth {
+    /// One word for pages and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Faulty(_) => "faulty",
+        }
+    }
+}
+
 type Reply<T> = oneshot::Sender<Result<T, GatewayError>>;
 
 /// What the writer can be asked. The wall time beside a command is that of the asking.
@@ -85,6 +97,8 @@ pub(super) enum Command {
     LogPage { after: Option<String>, limit: u32, reply: Reply<LogPage> },
     Acknowledge { puller: String, cursor: String, wall: Wall, reply: Reply<()> },
     Acknowledged { puller: String, reply: Reply<Option<String>> },
+    RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
+    Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
     Snapshot { reply: Reply<()> },
 }
@@ -396,6 +410,11 @@ impl Machine for Writer {
                 }
                 let _ = reply.send(done);
             }
+            Command::RememberRestart { lanes, wall, reply } => {
+                let done =
+                    self.run(now, wall, |tx, _, at| Ok(restarts::record(tx, (now, wall), at, &lanes)?));
+                let _ = reply.send(done);
+            }
             Command::Snapshot { reply } => {
                 let made = self.snapshot(now);
                 let failed = || GatewayError::Faulty("no snapshot could be made".into());
@@ -467,6 +486,10 @@ impl Writer {
             Command::Acknowledged { puller, reply } => {
                 let position = self.read(now, |tx, context| log::acknowledged(tx, context, &puller));
                 let _ = reply.send(position);
+            }
+            Command::Restarts { wall, reply } => {
+                let restarts = self.read(now, |tx, context| Ok(restarts::list(tx, context, now, wall)?));
+                let _ = reply.send(restarts);
             }
             Command::TimeFloor { reply } => {
                 let _ = reply.send(self.read(now, |tx, _| Ok(boots::floor(tx)?)));

@@ -1,12 +1,16 @@
 //! Devices, components, manifests, boots: what is kept and what counts as news.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::super::{
-    GatewayError, LocalDevice, NewVersion, Origin, Recorded, RemoteDevice, Source, Upserted, time_floor,
+    GatewayError, LaneRestart, LocalDevice, NewVersion, Origin, Recorded, RemoteDevice, Source, Upserted,
+    time_floor,
 };
 use super::*;
-use crate::clock::Mono;
+use crate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 
 fn remote(serial: &str, external_id: &str) -> RemoteDevice {
     RemoteDevice {
@@ -197,4 +201,54 @@ async fn the_time_floor_only_rises_and_only_on_trusted_time() {
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(WALL.unix_ms + 1));
     gateway.stop();
     assert_eq!(time_floor(dir.path()), Some(WALL.unix_ms + 1));
+}
+
+/// A gateway in the `boot`th boot, whose clock already shows `running` when the file is opened.
+async fn after(dir: &std::path::Path, boot: u8, running: Duration, wall: Wall) -> (Gateway, Arc<dyn Clock>) {
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([boot; 16]), wall));
+    tokio::time::sleep(running).await;
+    (open_with(dir, &clock, boot), clock)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const UNTRUSTED: Wall = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+
+#[tokio::test(start_paused = true)]
+async fn how_long_ago_a_restart_was_is_told_from_running_time_where_no_clock_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let lanes = || vec!["bus field".to_owned(), "modem".to_owned()];
+    let (gateway, _) = after(dir.path(), 1, 2 * HOUR, UNTRUSTED).await;
+    assert_eq!(gateway.restarts().await.unwrap(), []);
+    gateway.remember_restart(lanes()).await.unwrap();
+    tokio::time::sleep(3 * HOUR).await;
+    let told =
+        |ago: Duration| lanes().into_iter().rev().map(|lane| LaneRestart { lane, ago }).collect::<Vec<_>>();
+    assert_eq!(gateway.restarts().await.unwrap(), told(3 * HOUR));
+    gateway.stop();
+    // Another boot: what this one has run is added; how long it was off, nobody knows.
+    let (gateway, _) = after(dir.path(), 2, HOUR, UNTRUSTED).await;
+    assert_eq!(gateway.restarts().await.unwrap(), told(4 * HOUR));
+    gateway.stop();
+    let (gateway, _) = after(dir.path(), 3, HOUR, WALL).await;
+    assert_eq!(
+        gateway.restarts().await.unwrap(),
+        told(5 * HOUR),
+        "it was not dated, so the clock adds nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_dated_by_a_trusted_clock_counts_the_time_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, _) = after(dir.path(), 1, HOUR, WALL).await;
+    gateway.remember_restart(vec!["modem".into()]).await.unwrap();
+    gateway.stop();
+    let next_week = Wall { unix_ms: WALL.unix_ms + 7 * 86_400_000, ..WALL };
+    let (gateway, _) = after(dir.path(), 2, Duration::ZERO, next_week).await;
+    assert_eq!(gateway.restarts().await.unwrap()[0].ago, 7 * 24 * HOUR - HOUR);
+    gateway.stop();
+    // A clock that went back takes nothing away.
+    let earlier = Wall { unix_ms: WALL.unix_ms - 86_400_000, ..WALL };
+    let (gateway, _) = after(dir.path(), 3, 2 * HOUR, earlier).await;
+    assert_eq!(gateway.restarts().await.unwrap()[0].ago, 2 * HOUR);
 }
