@@ -328,11 +328,12 @@ async fn the_lane_tells_where_it_listens_keeps_that_address_and_ends_with_the_st
     let gateway = Gateway::fine();
     let stop = CancellationToken::new();
     let machine = rim::machine::rim(std::sync::Arc::new(http_gateway::FixedClock { trusted: true }));
+    let net = std::sync::Arc::clone(&machine.net);
     let supervisor = Supervisor::new(machine, std::sync::Arc::clone(&gateway.board), stop.clone());
     let config = gateway.config.clone();
     let (_status, queue) = tokio::sync::watch::channel(gateway.status.clone());
     let sources = gateway.sources(queue);
-    let (lane, mut address) = fieldgate::http::lane(&config, Door::Bind, sources.clone(), stop.clone());
+    let (lane, mut address) = fieldgate::http::lane(&config, Door::Bind, net, sources.clone(), stop.clone());
     supervisor.spawn(lane);
     let address = address.wait_for(Option::is_some).await.unwrap().unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -352,11 +353,12 @@ async fn an_inherited_socket_is_served() {
     let inherited = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let machine = rim::machine::rim(std::sync::Arc::new(http_gateway::FixedClock { trusted: true }));
+    let net = std::sync::Arc::clone(&machine.net);
     let supervisor = Supervisor::new(machine, std::sync::Arc::clone(&gateway.board), stop.clone());
     let config = gateway.config.clone();
     let (_status, queue) = tokio::sync::watch::channel(gateway.status.clone());
     let (lane, mut address) =
-        fieldgate::http::lane(&config, Door::Inherited(listener), gateway.sources(queue), stop.clone());
+        fieldgate::http::lane(&config, Door::Inherited(listener), net, gateway.sources(queue), stop.clone());
     supervisor.spawn(lane);
     assert_eq!(*address.wait_for(Option::is_some).await.unwrap(), Some(inherited));
     let mut stream = tokio::net::TcpStream::connect(inherited).await.unwrap();

@@ -151,7 +151,7 @@ impl Daemon {
             silent_lanes: Arc::new(move || supervisor.silent()),
             gateway_db: Arc::new(move || gateway_db.borrow().health.clone()),
         };
-        let (lane, address) = http::lane(http, door, sources, self.stop.clone());
+        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
         self.lane(lane);
         Some(address)
     }
