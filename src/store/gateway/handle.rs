@@ -143,7 +143,7 @@ impl Gateway {
     }
 
     /// Tells what the wall clock said at `at`: extends this boot, dates it and raises the time floor once something vouches
-    /// for the clock. Written at most once a minute, however often it is told.
+    /// for the clock. Written every quarter of an hour, and within a minute when the clock turns out to have been wrong.
     pub async fn note_time(&self, at: Mono, wall: Wall) {
         // A stopped writer means the daemon is ending; the next start notes the time again.
         let _ = self.worker.send(Command::NoteTime { at, wall }).await;

@@ -190,17 +190,51 @@ async fn the_time_floor_only_rises_and_only_on_trusted_time() {
     let gateway = open(dir.path(), 1, 1);
     let floor = WALL.unix_ms - i64::from(WALL.uncertainty_ms);
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(floor));
-    let minute = |n: u64| Mono(n * 61_000_000_000);
     let at = |unix_ms, trusted| Wall { unix_ms, uncertainty_ms: 0, trusted };
     gateway.note_time(minute(1), at(WALL.unix_ms - 9999, true)).await;
     gateway.note_time(minute(2), at(i64::MAX, false)).await;
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(floor));
-    gateway.note_time(minute(3), at(WALL.unix_ms + 1, true)).await;
-    // Told again within the minute: not written.
-    gateway.note_time(minute(3).plus(std::time::Duration::from_secs(1)), at(WALL.unix_ms + 2, true)).await;
+    gateway.note_time(minute(4), at(WALL.unix_ms + 1, true)).await;
+    // Set right again within the minute: not written.
+    gateway.note_time(minute(4).plus(Duration::from_secs(1)), at(WALL.unix_ms + 9999, true)).await;
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(WALL.unix_ms + 1));
     gateway.stop();
     assert_eq!(time_floor(dir.path()), Some(WALL.unix_ms + 1));
+}
+
+/// Somewhat more than `n` minutes after the start.
+fn minute(n: u64) -> Mono {
+    Mono(n * 61_000_000_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_only_passes_is_written_every_quarter_of_an_hour_and_a_corrected_clock_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    let wall = |n: u64, wrong_by_ms: i64| Wall {
+        unix_ms: WALL.unix_ms + i64::try_from(minute(n).ms()).unwrap() + wrong_by_ms,
+        uncertainty_ms: 0,
+        trusted: true,
+    };
+    let (mut floors, mut last) = (Vec::new(), None);
+    for n in 1..=46 {
+        // From the 40th minute on the clock is an hour ahead of what was thought.
+        let wrong_by_ms = if n < 40 { 400 } else { 3_600_000 };
+        gateway.note_time(minute(n), wall(n, wrong_by_ms)).await;
+        let floor = gateway.time_floor_unix_ms().await.unwrap();
+        if floor != last {
+            floors.push((n, floor.unwrap() - WALL.unix_ms));
+            last = floor;
+        }
+    }
+    let written: Vec<u64> = floors.iter().map(|(n, _)| *n).collect();
+    // The first is the floor of the start.
+    assert_eq!(written, [1, 15, 30, 40]);
+    assert_eq!(floors[3].1, wall(40, 3_600_000).unix_ms - WALL.unix_ms);
+    // What matters of a boot that ends without a stop is bounded by it.
+    let connection = rusqlite::Connection::open(gateway.path()).unwrap();
+    let lasted: i64 = connection.query_row("SELECT last_mono_ms FROM boots", [], |r| r.get(0)).unwrap();
+    assert_eq!(lasted.cast_unsigned(), minute(40).ms());
 }
 
 /// A gateway in the `boot`th boot, whose clock already shows `running` when the file is opened.
