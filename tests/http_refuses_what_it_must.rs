@@ -7,6 +7,8 @@ mod http_gateway;
 
 use std::time::Duration;
 
+use fieldgate::board::{WriterPhase, WriterState};
+use fieldgate::store::gateway::GatewayHealth;
 use fieldgate::store::queue::Health;
 use http_gateway::{CELL, Gateway, ICCID, IMEI, IMSI, TOKEN, read, seconds_ago};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -370,4 +372,37 @@ async fn health_is_refused_with_the_reason() {
     gateway.status.send_modify(|status| status.health = Health::ReadOnly);
     let answer = gateway.get("/healthz").await;
     assert_eq!((answer.status, answer.body.as_str()), (503, "the store is not good: read_only\n"));
+
+    let mut gateway = Gateway::fine();
+    gateway.gateway_db = GatewayHealth::Faulty("the disk is full".into());
+    let stuck = WriterState { phase: WriterPhase::Stuck, words: "in one write for 10 min".into() };
+    gateway.board.writers.set("queue.db", seconds_ago(1), stuck);
+    let mut lane = gateway.board.lanes.get("modem").unwrap().value;
+    lane.excused = true;
+    gateway.board.lanes.set("modem", seconds_ago(1), lane);
+    let answer = gateway.serve().get("/healthz").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.body,
+        "gateway.db takes no writes: the disk is full\n\
+         the writer of queue.db is stuck: in one write for 10 min\n\
+         the lane modem hangs and no restart helped\n"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_disk_is_no_illness() {
+    let gateway = Gateway::fine();
+    let slow = WriterState { phase: WriterPhase::SlowFsync, words: "one write has taken 12 s so far".into() };
+    gateway.board.writers.set("queue.db", seconds_ago(1), slow);
+    let gateway = gateway.serve();
+    assert_eq!(gateway.get("/healthz").await.body, "ok\n");
+    let status = gateway.get("/api/gateway/status").await.json();
+    assert_eq!(status["writers"][1]["phase"], "slow_fsync");
+    assert!(gateway.get("/").await.body.contains("slow_fsync"));
+    let metrics = gateway.get("/metrics").await.body;
+    assert!(
+        metrics.contains("fieldgate_writer_state{writer=\"queue.db\",state=\"slow_fsync\"} 1"),
+        "{metrics}"
+    );
 }

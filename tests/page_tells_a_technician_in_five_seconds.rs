@@ -96,8 +96,13 @@ async fn a_gateway_with_endless_lists_and_names_still_has_a_small_page() {
         let quality = if n == 4000 { Quality::OutOfRange } else { Quality::Good };
         gateway.board.latest.set(&format!("{evil}{n}"), seconds_ago(1), latest(1.5, &evil, quality));
         gateway.board.slaves.set(&format!("{evil}{n}"), seconds_ago(1), slave_state(n % 2 == 0));
-        let lane =
-            LaneState { words: evil.clone(), fine: n % 2 == 0, restarts: 1, last_progress: seconds_ago(1) };
+        let lane = LaneState {
+            words: evil.clone(),
+            fine: n % 2 == 0,
+            excused: false,
+            restarts: 1,
+            last_progress: seconds_ago(1),
+        };
         gateway.board.lanes.set(&format!("{evil}{n}"), seconds_ago(1), lane);
     }
     for n in 0..8 {
@@ -323,11 +328,12 @@ async fn the_lane_tells_where_it_listens_keeps_that_address_and_ends_with_the_st
     let gateway = Gateway::fine();
     let stop = CancellationToken::new();
     let machine = rim::machine::rim(std::sync::Arc::new(http_gateway::FixedClock { trusted: true }));
+    let net = std::sync::Arc::clone(&machine.net);
     let supervisor = Supervisor::new(machine, std::sync::Arc::clone(&gateway.board), stop.clone());
     let config = gateway.config.clone();
     let (_status, queue) = tokio::sync::watch::channel(gateway.status.clone());
     let sources = gateway.sources(queue);
-    let (lane, mut address) = fieldgate::http::lane(&config, Door::Bind, sources.clone(), stop.clone());
+    let (lane, mut address) = fieldgate::http::lane(&config, Door::Bind, net, sources.clone(), stop.clone());
     supervisor.spawn(lane);
     let address = address.wait_for(Option::is_some).await.unwrap().unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -347,11 +353,12 @@ async fn an_inherited_socket_is_served() {
     let inherited = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let machine = rim::machine::rim(std::sync::Arc::new(http_gateway::FixedClock { trusted: true }));
+    let net = std::sync::Arc::clone(&machine.net);
     let supervisor = Supervisor::new(machine, std::sync::Arc::clone(&gateway.board), stop.clone());
     let config = gateway.config.clone();
     let (_status, queue) = tokio::sync::watch::channel(gateway.status.clone());
     let (lane, mut address) =
-        fieldgate::http::lane(&config, Door::Inherited(listener), gateway.sources(queue), stop.clone());
+        fieldgate::http::lane(&config, Door::Inherited(listener), net, gateway.sources(queue), stop.clone());
     supervisor.spawn(lane);
     assert_eq!(*address.wait_for(Option::is_some).await.unwrap(), Some(inherited));
     let mut stream = tokio::net::TcpStream::connect(inherited).await.unwrap();
@@ -556,7 +563,7 @@ const GATEWAY_KEYS: &str = "
     destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
     destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.trusted
     gateway.clock.uncertaintyMilliseconds gateway.clock.unixMilliseconds gateway.name gateway.serial
-    gateway.uptimeSeconds gateway.version lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name
+    gateway.uptimeSeconds gateway.version gatewayDb.detail gatewayDb.health lanes[].excused lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name
     lanes[].restarts lanes[].silent lanes[].words queue.accepted queue.coalesced
     queue.commitWindowMilliseconds queue.detail queue.epoch queue.health queue.lastCommitMilliseconds
     queue.limitBytes queue.missed queue.newestSequences.* queue.queued queue.refused queue.usedBytes radio.access radio.band
@@ -569,6 +576,7 @@ const GATEWAY_KEYS: &str = "
     sensors.slaves[].words sensors.streams[].ageSeconds sensors.streams[].device sensors.streams[].name
     sensors.streams[].quality sensors.streams[].unit sensors.streams[].value verdict.headline
     verdict.level verdict.reasons[].meaning verdict.reasons[].nextStep verdict.reasons[].what
+    writers[].name writers[].phase writers[].words
 ";
 const DEVICE_KEYS: &str = "
     connection.lastSeenOffline connection.lastSeenOnline connection.uptime device.id device.name

@@ -2,15 +2,18 @@
 //! its work; the user, the directories and the port rules parse and say what the unit relies on.
 //!
 //! Judged by systemd's own tools, which must be present: a missing `systemd-analyze` is a failure, not a skip. Nothing here
-//! starts a service or touches the host: every file is a copy in a temporary directory, read offline.
+//! starts a service or touches the host: every file is a copy in a temporary directory, read offline. One daemon is started
+//! as the socket unit would start it, on a port that was free.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test fail the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// Highest exposure, on systemd's scale of 0 to 10, that a release may have.
 const EXPOSURE_FLOOR: f64 = 2.0;
@@ -29,6 +32,83 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     // An unknown key is only a warning there, and the directive it was meant to be is then silently off.
     let about_us: Vec<&str> = said.lines().filter(|line| line.contains("fieldgate")).collect();
     assert!(about_us.is_empty(), "systemd-analyze verify warned:\n{}", about_us.join("\n"));
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_socket_unit_and_it_is_the_pages_port() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &with_built_binary(&shipped_unit()));
+    let socket = write_as(dir.path(), "fieldgate.socket", &repo_file("systemd/fieldgate.socket"));
+
+    // Verified with the service beside it, which its name implies.
+    let verdict = tool("systemd-analyze", &["verify", path(&socket)]);
+
+    let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
+    assert!(verdict.status.success(), "systemd-analyze verify refused the socket unit:\n{said}");
+    let about_us: Vec<&str> = said.lines().filter(|line| line.contains("fieldgate")).collect();
+    assert!(about_us.is_empty(), "systemd-analyze verify warned:\n{}", about_us.join("\n"));
+    let unit = Unit::parse(&repo_file("systemd/fieldgate.socket"));
+    // What the configuration says unless told otherwise: `fieldgate status` asks there.
+    assert_eq!(unit.all("Socket", "ListenStream"), ["127.0.0.1:8080"]);
+    assert!(unit.all("Socket", "Accept").is_empty(), "one daemon takes every connection");
+    assert!(Unit::shipped().all("Unit", "Requires").is_empty(), "the socket unit is optional");
+}
+
+#[test]
+fn a_daemon_started_by_its_socket_answers_whoever_woke_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let config = write_as(
+        dir.path(),
+        "fieldgate.toml",
+        &format!(
+            "[gateway]\nserial = \"gw\"\nstate_dir = \"{}\"\n[store]\nballast = \"1MiB\"\n\
+             [http]\nlisten = \"127.0.0.1:1\"\n",
+            path(&state)
+        ),
+    );
+    let (mut daemon, mut stream) = woken(&config);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(b"GET /api/gateway/status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\"serial\":\"gw\""), "{answer}");
+    let pid = nix::unistd::Pid::from_raw(daemon.0.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(daemon.0.wait().unwrap().code(), Some(0));
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the daemon as the socket unit would, and connects to it: the connection starts it, and waits for it.
+fn woken(config: &Path) -> (Ended, TcpStream) {
+    // The tool takes no port 0. Another program may take the one that was free a moment ago: then another one is tried.
+    for _ in 0..10 {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let arguments =
+            ["--listen", &free.to_string(), env!("CARGO_BIN_EXE_fieldgate"), "--config", path(config), "run"];
+        let starter = Command::new("systemd-socket-activate").args(arguments).stderr(Stdio::null()).spawn();
+        let mut daemon =
+            Ended(starter.expect("systemd-socket-activate comes with the Debian package systemd"));
+        while daemon.0.try_wait().unwrap().is_none() {
+            if let Ok(stream) = TcpStream::connect(free) {
+                return (daemon, stream);
+            }
+            std::thread::yield_now();
+        }
+    }
+    panic!("no port could be had");
 }
 
 #[test]
@@ -219,10 +299,13 @@ struct Unit(BTreeMap<(String, String), Vec<String>>);
 
 impl Unit {
     fn shipped() -> Self {
-        let text = shipped_unit();
+        Self::parse(&shipped_unit())
+    }
+
+    fn parse(text: &str) -> Self {
         let mut section = String::new();
         let mut assignments: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for line in settings(&text) {
+        for line in settings(text) {
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 section = name.to_owned();
                 continue;
@@ -361,7 +444,11 @@ fn path(path: &Path) -> &str {
 
 /// Puts a unit where systemd's tools take its name from the file's.
 fn write(dir: &Path, unit: &str) -> PathBuf {
-    let path = dir.join("fieldgate.service");
+    write_as(dir, "fieldgate.service", unit)
+}
+
+fn write_as(dir: &Path, name: &str, unit: &str) -> PathBuf {
+    let path = dir.join(name);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
     file.write_all(unit.as_bytes()).unwrap();
     path

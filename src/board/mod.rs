@@ -291,10 +291,47 @@ pub struct LaneState {
     pub words: String,
     /// Advanced or waits for a named reason.
     pub fine: bool,
+    /// It hangs, no restart helped, and it is tried again once an hour only.
+    pub excused: bool,
     /// Restarts since the daemon started.
     pub restarts: u32,
     /// When it last advanced.
     pub last_progress: Mono,
+}
+
+/// How the writer of one of the two files does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterState {
+    /// In one word.
+    pub phase: WriterPhase,
+    /// In words.
+    pub words: String,
+}
+
+/// How a writer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriterPhase {
+    /// It writes, or has nothing to write.
+    Working,
+    /// One write takes long, or did a moment ago: the disk is slow, and a restart would not make it faster.
+    SlowFsync,
+    /// One write takes so long that it is not expected to end.
+    Stuck,
+}
+
+impl WriterPhase {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::Working, Self::SlowFsync, Self::Stuck];
+
+    /// One word for pages and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::SlowFsync => "slow_fsync",
+            Self::Stuck => "stuck",
+        }
+    }
 }
 
 /// A firmware component as people and the cloud see it (requirement D10).
@@ -339,6 +376,8 @@ pub struct Board {
     pub latest: Cells<Latest>,
     /// Lanes by name.
     pub lanes: Cells<LaneState>,
+    /// Writers by file name.
+    pub writers: Cells<WriterState>,
     /// Components by package name.
     pub components: Cells<ComponentState>,
 }

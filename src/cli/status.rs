@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::http::own_address;
 
 /// The longest answer that is read.
 const ANSWER: u64 = 1 << 20;
@@ -15,7 +16,8 @@ pub(super) fn status(config: &Config, json: bool) -> ExitCode {
         eprintln!("http.listen is \"off\", so the daemon cannot be asked. Turn it on, or read its log");
         return ExitCode::FAILURE;
     };
-    match ask(http.listen) {
+    let address = own_address(http);
+    match ask(address) {
         Ok(body) if json => {
             println!("{body}");
             ExitCode::SUCCESS
@@ -27,18 +29,9 @@ pub(super) fn status(config: &Config, json: bool) -> ExitCode {
             }
             Err(error) => fail(&format!("the daemon's answer is not JSON ({error})")),
         },
-        Err(error) => match &http.interface {
-            // The kernel hands what the box says to itself to no socket bound to an interface.
-            Some(interface) => fail(&format!(
-                "{} serves only who comes in by {interface}, not this box itself ({error}). Open the page from that \
-                 network, or use: fieldgate queue ls",
-                http.listen
-            )),
-            None => fail(&format!(
-                "no daemon answers at {}: {error}. Is it running? Try: systemctl status fieldgate",
-                http.listen
-            )),
-        },
+        Err(error) => fail(&format!(
+            "no daemon answers at {address}: {error}. Is it running? Try: systemctl status fieldgate"
+        )),
     }
 }
 

@@ -13,6 +13,7 @@ use super::stores::{SharedConfig, Stores};
 use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
 use super::views::{DeviceView, LogView};
+use super::watch::Watch;
 use crate::board::Board;
 use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
@@ -128,7 +129,7 @@ impl Daemon {
         door: Door,
     ) -> Option<watch::Receiver<Option<SocketAddr>>> {
         let http = config.http.as_ref()?;
-        let supervisor = Arc::clone(&self.supervisor);
+        let (supervisor, gateway_db) = (Arc::clone(&self.supervisor), self.stores.gateway.status());
         let sources = Sources {
             board: Arc::clone(&self.board),
             queue: self.stores.queue.status(),
@@ -148,8 +149,9 @@ impl Daemon {
                 own_serial: config.gateway.serial.clone(),
             }),
             silent_lanes: Arc::new(move || supervisor.silent()),
+            gateway_db: Arc::new(move || gateway_db.borrow().health.clone()),
         };
-        let (lane, address) = http::lane(http, door, sources, self.stop.clone());
+        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
         self.lane(lane);
         Some(address)
     }
@@ -189,6 +191,12 @@ impl Daemon {
         };
         let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
         self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
+    }
+
+    /// What watches over this daemon.
+    #[must_use]
+    pub fn watch(&self, rim: &Rim) -> Watch {
+        Watch::new(&self.stores, &self.supervisor, &self.board, rim)
     }
 
     /// The lanes' keeper.

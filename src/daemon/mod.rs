@@ -1,12 +1,14 @@
 //! The composition root: builds the lanes from the configuration, supervises them, answers systemd.
 //!
 //! - [`rim`] is the only maker of sockets, ports, timers and randomness.
-//! - [`supervisor`] keeps lanes running and knows which of them are making progress.
+//! - [`supervisor`] keeps lanes running and knows which of them are making progress ([`mod@progress`]).
+//! - [`watchdog`] judges when only another process helps; [`watch`] looks, asks it, and feeds systemd's watchdog.
 //! - [`stores`] opens the two files; [`build`] wires every room to every other and is the one place that knows them all.
-//! - [`service`] is the life of the process around it: lock, readiness, watchdog, signals, clean stop.
+//! - [`service`] is the life of the process around it: lock, readiness, signals, clean stop.
 
 pub mod build;
 mod inherited;
+pub mod progress;
 mod reporter;
 pub mod rim;
 pub mod service;
@@ -14,6 +16,8 @@ pub mod stores;
 pub mod supervisor;
 mod timekeeper;
 mod views;
+pub mod watch;
+pub mod watchdog;
 
 pub use build::Daemon;
 pub use service::run;

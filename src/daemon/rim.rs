@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,13 @@ pub struct UdpTarget {
 pub trait Net: Send + Sync + fmt::Debug {
     /// A UDP socket connected to the target. Name resolution is part of it.
     async fn udp(&self, target: &UdpTarget) -> io::Result<Box<dyn Datagrams>>;
+
+    /// A TCP socket that listens at the address, on this interface only if one is named (`SO_BINDTODEVICE`). Wires in
+    /// memory carry datagrams only: there, nobody listens.
+    fn listen(&self, at: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
+        let _ = (at, interface);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A connected UDP socket.
@@ -130,7 +138,12 @@ pub trait Ports: Send + Sync + fmt::Debug {
 
 /// The machine itself.
 pub mod machine {
-    use super::{Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, UdpTarget, async_trait, io};
+    use tokio::net::TcpSocket;
+
+    use super::{
+        Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, SocketAddr, TcpListener, UdpTarget, async_trait,
+        io,
+    };
 
     /// The rim of a daemon that runs for real.
     #[must_use]
@@ -179,7 +192,18 @@ pub mod machine {
             }
             Err(last)
         }
+
+        fn listen(&self, at: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
+            let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind_device(interface.map(str::as_bytes))?;
+            socket.bind(at)?;
+            socket.listen(BACKLOG)?.into_std()
+        }
     }
+
+    /// The kernel's queue of connections not yet taken.
+    const BACKLOG: u32 = 64;
 
     #[derive(Debug)]
     struct OsDatagrams(tokio::net::UdpSocket);

@@ -1,5 +1,5 @@
 //! The life of the process: one daemon a state folder, readiness when readings can be accepted, a watchdog that is fed
-//! only while the parts that must move do move, and a clean stop.
+//! only while the parts that must move do move (see [`super::watchdog`]), and a clean stop.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,17 +10,12 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Daemon;
-use super::rim::{self, Rim};
+use super::rim;
 use super::stores::Stores;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::Door;
 use crate::sabotage;
-
-/// A sync slower than this is said; the watchdog goes on being fed, because a slow disk is not mended by a restart.
-const SLOW_SYNC: Duration = Duration::from_secs(5);
-/// A writer inside one call for this long is not slow any more.
-const STUCK_WRITER: Duration = Duration::from_secs(600);
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -37,7 +32,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
     // A terminal that closes must not cost a clean stop.
     let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
-    let mut failed = false;
+    let mut failed = None;
     let config = Arc::new(config);
     let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
     let daemon = Daemon::start(&config, &rim, stores)?;
@@ -49,18 +44,21 @@ pub async fn run(config: Config) -> Result<(), String> {
         rim.sleep(Duration::from_secs(1)).await;
     }
     say_ready(&config);
-    let watchdog = watchdog(&daemon, &rim);
+    let watch = daemon.watch(&rim).keep(sd_notify::watchdog_enabled(), || notify(&[NotifyState::Watchdog]));
     tokio::select! {
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         _ = hangup.recv() => {}
-        () = watchdog => failed = true,
+        why = watch => failed = Some(why),
     }
     tracing::info!("stopping");
     notify(&[NotifyState::Stopping]);
     daemon.stop().await;
-    if failed { Err("a store's writer has failed; starting over is the only way on".into()) } else { Ok(()) }
+    match failed {
+        Some(why) => Err(format!("{why}; starting over is the only way on")),
+        None => Ok(()),
+    }
 }
 
 fn say_ready(config: &Config) {
@@ -71,33 +69,6 @@ fn say_ready(config: &Config) {
         "ready; nothing that was accepted can be lost, what was captured within the commit window can"
     );
     notify(&[NotifyState::Ready, NotifyState::Status("accepting readings")]);
-}
-
-/// Feeds the watchdog while this task runs and neither writer is stuck. Returns when a writer is gone for good.
-async fn watchdog(daemon: &Daemon, rim: &Rim) {
-    let every = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |limit| limit / 3);
-    let writers = [("queue", daemon.stores.queue.busy()), ("gateway", daemon.stores.gateway.busy())];
-    loop {
-        let mut stuck = false;
-        for (name, writer) in &writers {
-            if writer.is_gone() {
-                tracing::error!(writer = name, "a store's writer has ended by itself");
-                return;
-            }
-            let busy = writer.since().map_or(Duration::ZERO, |since| rim.clock.mono().since(since));
-            let seconds = busy.as_secs();
-            if busy > STUCK_WRITER {
-                stuck = true;
-                tracing::error!(writer = name, seconds, "the writer is stuck; the watchdog is no longer fed");
-            } else if busy > SLOW_SYNC {
-                tracing::warn!(writer = name, seconds, "slow_fsync: the disk takes long to sync");
-            }
-        }
-        if !stuck {
-            notify(&[NotifyState::Watchdog]);
-        }
-        rim.sleep(every).await;
-    }
 }
 
 fn notify(state: &[NotifyState<'_>]) {

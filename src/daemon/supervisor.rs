@@ -1,19 +1,25 @@
 //! Lanes: long-running tasks with a name, a restart policy and a report of progress.
 //!
-//! A lane either advances or waits for a named reason with a deadline, and says which. One that fails, panics or falls
-//! silent is restarted after a capped, jittered pause; none takes another with it. The watchdog is not theirs:
-//! it looks at the runtime and at the writers (see [`super::service`]); a silent lane is mended here.
+//! A lane either advances or waits for a named reason with a deadline, and says which ([`Progress`]). One that fails, panics
+//! or falls silent is restarted after a capped, jittered pause; none takes another with it. One whose restart did not help
+//! is for the watchdog to judge ([`super::watchdog`]); excused by it, the lane is tried again once an hour.
+//!
+//! Each lane has a keeper, and one sweep looks for silent lanes and rings for their keepers. Invariant: the sweep's turn is
+//! on record only while every keeper answers, so that whoever watches the turn watches them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::progress::{Failure, STABLE};
+pub use super::progress::{Progress, SILENCE};
 use super::rim::Rim;
-use crate::board::{Board, LaneState, in_words};
+use crate::board::Board;
 use crate::clock::Mono;
 
 /// Why a lane ended. It will be restarted.
@@ -56,78 +62,14 @@ impl Lane {
     }
 }
 
-/// By which a lane says that it advances, or what it waits for and until when.
-#[derive(Clone, Debug)]
-pub struct Progress(Arc<Report>);
-
-#[derive(Debug)]
-struct Report {
-    name: String,
-    rim: Rim,
-    board: Arc<Board>,
-    state: Mutex<Reported>,
-}
-
-#[derive(Debug, Clone)]
-struct Reported {
-    last_progress: Mono,
-    /// Silence is fine until then.
-    patient_until: Mono,
-    restarts: u32,
-}
-
-/// A lane that says nothing for this long beyond what it announced is silent.
-pub const SILENCE: Duration = Duration::from_secs(60);
-
-impl Progress {
-    fn new(name: &str, rim: &Rim, board: &Arc<Board>) -> Self {
-        let now = rim.clock.mono();
-        let state = Reported { last_progress: now, patient_until: now.plus(SILENCE), restarts: 0 };
-        Self(Arc::new(Report {
-            name: name.to_owned(),
-            rim: rim.clone(),
-            board: Arc::clone(board),
-            state: Mutex::new(state),
-        }))
-    }
-
-    /// Something was done.
-    pub fn advanced(&self) {
-        let now = self.0.rim.clock.mono();
-        self.say("advancing", true, |state| {
-            state.last_progress = now;
-            state.patient_until = now.plus(SILENCE);
-        });
-    }
-
-    /// Nothing can be done before `reason` ends, or `at_most` has passed.
-    pub fn waiting(&self, reason: &str, at_most: Duration) {
-        let now = self.0.rim.clock.mono();
-        self.say(reason, true, |state| state.patient_until = now.plus(at_most).plus(SILENCE));
-    }
-
-    fn say(&self, words: &str, fine: bool, change: impl FnOnce(&mut Reported)) {
-        let Ok(mut state) = self.0.state.lock() else { return };
-        change(&mut state);
-        let now = self.0.rim.clock.mono();
-        let lane = LaneState {
-            words: words.to_owned(),
-            fine,
-            restarts: state.restarts,
-            last_progress: state.last_progress,
-        };
-        self.0.board.lanes.set(&self.0.name, now, lane);
-    }
-
-    fn silent_since(&self, now: Mono) -> Option<Mono> {
-        self.0.state.lock().ok().filter(|s| s.patient_until < now).map(|s| s.last_progress)
-    }
-}
-
 /// Restarts after 1 s, doubling to this.
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
-/// A lane that lived this long starts over with the shortest pause.
-const STABLE: Duration = Duration::from_secs(300);
+/// An excused lane is tried again after this.
+const EXCUSED_PAUSE: Duration = Duration::from_secs(3600);
+/// How often silent lanes are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+
+type Lanes = Arc<Mutex<BTreeMap<String, Progress>>>;
 
 /// Keeps lanes running.
 #[derive(Debug)]
@@ -135,7 +77,9 @@ pub struct Supervisor {
     rim: Rim,
     board: Arc<Board>,
     stop: CancellationToken,
-    lanes: Mutex<BTreeMap<String, Progress>>,
+    lanes: Lanes,
+    turned: Arc<AtomicU64>,
+    sweeping: Once,
     tasks: tokio_util::task::TaskTracker,
 }
 
@@ -143,11 +87,14 @@ impl Supervisor {
     /// A supervisor without lanes.
     #[must_use]
     pub fn new(rim: Rim, board: Arc<Board>, stop: CancellationToken) -> Self {
+        let turned = Arc::new(AtomicU64::new(rim.clock.mono().0));
         Self {
             rim,
             board,
             stop,
-            lanes: Mutex::new(BTreeMap::new()),
+            lanes: Lanes::default(),
+            turned,
+            sweeping: Once::new(),
             tasks: tokio_util::task::TaskTracker::new(),
         }
     }
@@ -159,6 +106,10 @@ impl Supervisor {
             lanes.insert(lane.name.clone(), progress.clone());
         }
         self.tasks.spawn(keep(lane, progress, self.rim.clone(), self.stop.clone()));
+        self.sweeping.call_once(|| {
+            let (lanes, turned) = (Arc::clone(&self.lanes), Arc::clone(&self.turned));
+            self.tasks.spawn(sweep(lanes, turned, self.rim.clone(), self.stop.clone()));
+        });
     }
 
     /// Waits until every lane has ended after the stop, or `at_most` has passed. Lanes are dropped then.
@@ -180,15 +131,53 @@ impl Supervisor {
         let Ok(lanes) = self.lanes.lock() else { return Vec::new() };
         lanes.iter().filter_map(|(name, p)| p.silent_since(now).map(|since| (name.clone(), since))).collect()
     }
+
+    /// The lanes whose restart did not help: silent a second time, and the life between got nowhere.
+    #[must_use]
+    pub fn helpless(&self) -> BTreeSet<String> {
+        let Ok(lanes) = self.lanes.lock() else { return BTreeSet::new() };
+        lanes.iter().filter(|(_, p)| p.is_helpless()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Makes exactly these lanes the excused ones: red on the board, and tried again once an hour.
+    pub fn excuse(&self, excused: &BTreeSet<String>) {
+        let Ok(lanes) = self.lanes.lock() else { return };
+        for (name, progress) in &*lanes {
+            progress.excuse(excused.contains(name));
+        }
+    }
+
+    /// When the supervisor last found itself and every keeper at work.
+    #[must_use]
+    pub fn turned(&self) -> Mono {
+        Mono(self.turned.load(Ordering::Relaxed))
+    }
+}
+
+/// Looks for silent lanes and rings for their keepers.
+async fn sweep(lanes: Lanes, turned: Arc<AtomicU64>, rim: Rim, stop: CancellationToken) {
+    loop {
+        let now = rim.clock.mono();
+        // Every bell is rung, also behind a keeper that does not come.
+        let deaf = lanes.lock().map_or(1, |lanes| lanes.values().filter(|p| !p.ring(now)).count());
+        if deaf == 0 {
+            turned.store(now.0, Ordering::Relaxed);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = rim.sleep(SWEEP) => {}
+        }
+    }
 }
 
 async fn keep(mut lane: Lane, progress: Progress, rim: Rim, stop: CancellationToken) {
     let mut pause = Duration::from_secs(1);
     loop {
         let born = rim.clock.mono();
-        progress.say("starting", true, |s| s.patient_until = born.plus(SILENCE));
+        progress.begins();
         let mut life = tokio::spawn((lane.build)(progress.clone()));
-        let ended = tokio::select! {
+        let why = tokio::select! {
             biased;
             () = stop.cancelled() => {
                 // The lane hears the same stop; it gets a moment to end by itself.
@@ -197,42 +186,29 @@ async fn keep(mut lane: Lane, progress: Progress, rim: Rim, stop: CancellationTo
                 }
                 return;
             }
-            ended = &mut life => ended,
-            since = silence(&progress, &rim) => {
+            ended = &mut life => match ended {
+                Ok(Ok(())) => return progress.ended(),
+                Ok(Err(error)) => Failure::Error(error.to_string()),
+                Err(join) => Failure::Panic(panic_words(join)),
+            },
+            since = progress.silence() => {
                 life.abort();
-                let silent = in_words(rim.clock.mono().since(since));
-                Ok(Err(LaneError(format!("it said nothing for {silent}"))))
+                Failure::Silent(rim.clock.mono().since(since))
             }
-        };
-        let why = match ended {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(join) => format!("it panicked: {}", panic_words(join)),
         };
         if rim.clock.mono().since(born) > STABLE {
             pause = Duration::from_secs(1);
         }
-        let wait = pause / 2 + rim.random.below(pause / 2);
-        tracing::warn!(lane = lane.name, why, restart_in_ms = wait.as_millis(), "lane ended");
-        progress.say(&format!("failed: {why}; restarts in {}", in_words(wait)), false, |s| {
-            s.restarts = s.restarts.saturating_add(1);
-            s.patient_until = rim.clock.mono().plus(wait).plus(SILENCE);
+        let wait = progress.failed(&why, |excused| {
+            if excused { EXCUSED_PAUSE } else { pause / 2 + rim.random.below(pause / 2) }
         });
+        tracing::warn!(lane = lane.name, %why, restart_in_ms = wait.as_millis(), "lane ended");
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = rim.sleep(wait) => {}
         }
         pause = (pause * 2).min(BACKOFF_CAP);
-    }
-}
-
-async fn silence(progress: &Progress, rim: &Rim) -> Mono {
-    loop {
-        if let Some(since) = progress.silent_since(rim.clock.mono()) {
-            return since;
-        }
-        rim.sleep(Duration::from_secs(5)).await;
     }
 }
 

@@ -35,6 +35,7 @@ async fn keep(
             stores.queue.wall_known(at, wall).await;
             told = Some((generation, offset_ms(at, wall)));
         }
+        progress.advanced();
         progress.waiting("watching the clock", EVERY);
         tokio::select! {
             biased;

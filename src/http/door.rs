@@ -1,4 +1,4 @@
-//! The door: a listening socket that takes few connections, each for one request and a short while.
+//! The door: one or two listening sockets that take few connections, each for one request and a short while.
 //!
 //! A connection owns one of [`SLOTS`] places. Until its answer begins it may send [`REQUEST_BYTES`] within
 //! [`REQUEST_TIME`]; then the answer must be taken within [`ANSWER_TIME`]. Whoever is slower or longer is told so and
@@ -14,11 +14,9 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
-
-use crate::config::Http;
 
 /// Connections served at once; more wait in the kernel's queue.
 pub(super) const SLOTS: usize = 32;
@@ -31,42 +29,56 @@ pub(super) const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the peer gets to take note of the end, and how much it may still send meanwhile.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: usize = 256 * 1024;
-/// The kernel's queue of connections not yet taken.
-const BACKLOG: u32 = 64;
 /// The door turns at least this often, with or without a connection.
 pub(super) const TURN: Duration = Duration::from_secs(30);
 
-/// Opens the configured address, on the configured interface only if one is named (`SO_BINDTODEVICE`). Needs a runtime.
-pub(super) fn bind(config: &Http, listen: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    if let Some(interface) = &config.interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
-    }
-    socket.bind(listen)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
 /// See the module head.
 pub(super) struct Door {
-    listener: TcpListener,
+    main: TcpListener,
+    /// For who is on this box, where the main one is bound to an interface.
+    loopback: Option<TcpListener>,
     slots: Arc<Semaphore>,
     turn: Turn,
+}
+
+/// What a door listens on.
+pub(super) struct Listeners {
+    /// Where the configuration says.
+    pub(super) main: std::net::TcpListener,
+    /// See [`Door`].
+    pub(super) loopback: Option<std::net::TcpListener>,
 }
 
 /// Called before each wait for a connection, and so at least every [`TURN`].
 pub(super) type Turn = Box<dyn Fn() + Send>;
 
 impl Door {
-    pub(super) fn new(listener: std::net::TcpListener, turn: Turn) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        Ok(Self { listener, slots: Arc::new(Semaphore::new(SLOTS)), turn })
+    pub(super) fn new(listeners: Listeners, turn: Turn) -> io::Result<Self> {
+        let listening = |listener: std::net::TcpListener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let loopback = listeners.loopback.map(listening).transpose()?;
+        Ok(Self { main: listening(listeners.main)?, loopback, slots: Arc::new(Semaphore::new(SLOTS)), turn })
     }
 
-    async fn next(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<Guarded> {
+    async fn next(
+        main: &TcpListener,
+        loopback: Option<&TcpListener>,
+        slots: &Arc<Semaphore>,
+    ) -> io::Result<Guarded> {
         let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = listener.accept().await?;
+        let local = async {
+            match loopback {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (stream, peer) = tokio::select! {
+            biased;
+            taken = local => taken?,
+            taken = main.accept() => taken?,
+        };
         stream.set_nodelay(true)?;
         Ok(Guarded {
             local: stream.local_addr()?,
@@ -87,7 +99,9 @@ impl axum::serve::Listener for Door {
     async fn accept(&mut self) -> (Guarded, SocketAddr) {
         loop {
             (self.turn)();
-            match tokio::time::timeout(TURN, Self::next(&self.listener, &self.slots)).await {
+            match tokio::time::timeout(TURN, Self::next(&self.main, self.loopback.as_ref(), &self.slots))
+                .await
+            {
                 Err(_) => {}
                 Ok(Ok(guarded)) => {
                     let peer = guarded.peer;
@@ -103,7 +117,7 @@ impl axum::serve::Listener for Door {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.main.local_addr()
     }
 }
 

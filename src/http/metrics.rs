@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use super::snapshot::Snapshot;
 use super::verdict::verdict;
-use crate::board::{LinkPhase, ModemPhase};
+use crate::board::{LinkPhase, ModemPhase, WriterPhase};
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::Health;
 
 /// All metrics of a snapshot.
@@ -98,6 +99,15 @@ fn queue(s: &Snapshot, text: &mut Exposition) {
     for state in [Health::Good, Health::DiskFull, Health::ReadOnly, Health::Faulty(String::new())] {
         text.sample(&[("state", state.name())], flag(state.name() == s.queue.health.name()));
     }
+    text.family("fieldgate_gateway_db_good", "gauge", "1 when gateway.db takes writes.");
+    text.sample(&[], flag(s.gateway_db == GatewayHealth::Good));
+    text.family("fieldgate_writer_state", "gauge", "1 for the state a file's writer is in.");
+    for (writer, state) in &s.writers {
+        for phase in WriterPhase::ALL {
+            let labels = [("writer", writer.as_str()), ("state", phase.word())];
+            text.sample(&labels, flag(phase == state.value.phase));
+        }
+    }
 }
 
 fn links(s: &Snapshot, text: &mut Exposition) {
@@ -185,6 +195,10 @@ fn lanes(s: &Snapshot, text: &mut Exposition) {
     for (lane, state) in &s.lanes {
         let silent = s.silent_lanes.iter().any(|(name, _)| name == lane);
         text.sample(&[("lane", lane)], flag(state.value.fine && !silent));
+    }
+    text.family("fieldgate_lane_excused", "gauge", "1 when no restart helped the lane: it is tried hourly.");
+    for (lane, state) in &s.lanes {
+        text.sample(&[("lane", lane)], flag(state.value.excused));
     }
     text.family("fieldgate_lane_restarts_total", "counter", "Restarts since the daemon started.");
     for (lane, state) in &s.lanes {

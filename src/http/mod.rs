@@ -33,18 +33,20 @@ mod words;
 
 use std::future::IntoFuture;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::door::Listeners;
 use self::recent::Recorder;
 pub use self::snapshot::Snapshot;
 pub use self::sources::Sources;
 pub use self::verdict::{Level, Reason, Verdict, verdict};
 use crate::config::Http;
+use crate::daemon::rim::Net;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 
 /// Where the listening socket comes from.
@@ -57,33 +59,39 @@ pub enum Door {
 }
 
 /// The lane `http`, and a watch that tells the address once it listens (port 0 takes any; later lives keep it).
+///
+/// A page on a named interface is served on the loopback address too, with the same port: the kernel hands what the box
+/// says to itself to no socket bound to an interface, and `fieldgate status` asks from there ([`own_address`]).
 #[must_use]
 pub fn lane(
     config: &Http,
     door: Door,
+    net: Arc<dyn Net>,
     sources: Sources,
     stop: CancellationToken,
 ) -> (Lane, watch::Receiver<Option<SocketAddr>>) {
     let (tell, address) = watch::channel(None);
-    let shared = Arc::new((door, config.clone(), tell));
+    let shared = Arc::new((door, config.clone(), net, tell));
     let recorder = Arc::new(Mutex::new(Recorder::default()));
     let lane = Lane::new("http", move |progress| {
         let (shared, recorder) = (Arc::clone(&shared), Arc::clone(&recorder));
         let (sources, stop) = (sources.clone(), stop.clone());
         async move {
-            let (door, config, tell) = &*shared;
-            let listener = open(door, config, *tell.borrow()).map_err(|error| {
+            let (door, config, net, tell) = &*shared;
+            let main = open(door, config, &**net, *tell.borrow()).map_err(|error| {
                 LaneError::new(format!(
                     "the page cannot listen on {}: {error}. Is another program using that port, and is the \
                      interface there?",
                     config.listen
                 ))
             })?;
-            let address = listener.local_addr().map_err(LaneError::new)?;
+            let address = main.local_addr().map_err(LaneError::new)?;
+            let loopback = loopback(config, &**net, address);
             if tell.send_replace(Some(address)) != Some(address) {
                 tracing::info!(%address, "the page is at http://{address}/");
             }
-            run(listener, config, sources, recorder, Some(progress), stop).await.map_err(LaneError::new)
+            let listeners = Listeners { main, loopback };
+            run(listeners, config, sources, recorder, Some(progress), stop).await.map_err(LaneError::new)
         }
     });
     (lane, address)
@@ -99,14 +107,15 @@ pub async fn serve(
     sources: Sources,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    run(listener, config, sources, Arc::default(), None, stop).await
+    let listeners = Listeners { main: listener, loopback: None };
+    run(listeners, config, sources, Arc::default(), None, stop).await
 }
 
 /// Answers under way at the stop get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 async fn run(
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     config: &Http,
     sources: Sources,
     recorder: Arc<Mutex<Recorder>>,
@@ -115,9 +124,10 @@ async fn run(
 ) -> io::Result<()> {
     let (clock, queue, samples) = (Arc::clone(&sources.clock), sources.queue.clone(), Arc::clone(&recorder));
     let door = door::Door::new(
-        listener,
+        listeners,
         Box::new(move || {
             if let Some(progress) = &progress {
+                progress.advanced();
                 progress.waiting("waiting for a request", door::TURN);
             }
             if let Ok(mut samples) = samples.lock() {
@@ -140,9 +150,48 @@ async fn run(
     }
 }
 
-fn open(door: &Door, config: &Http, earlier: Option<SocketAddr>) -> io::Result<std::net::TcpListener> {
+/// The interface of the loopback addresses.
+const LOOPBACK: &str = "lo";
+
+fn open(
+    door: &Door,
+    config: &Http,
+    net: &dyn Net,
+    earlier: Option<SocketAddr>,
+) -> io::Result<std::net::TcpListener> {
     match door {
         Door::Inherited(listener) => listener.try_clone(),
-        Door::Bind => door::bind(config, earlier.unwrap_or(config.listen)),
+        Door::Bind => net.listen(earlier.unwrap_or(config.listen), config.interface.as_deref()),
+    }
+}
+
+/// A second socket for who is on this box, if the first, at `main`, cannot be reached from it.
+fn loopback(config: &Http, net: &dyn Net, main: SocketAddr) -> Option<std::net::TcpListener> {
+    let interface = config.interface.as_deref().filter(|interface| *interface != LOOPBACK)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, main.port()));
+    // Bound to its interface as the first is to its own: otherwise the two would be in each other's way.
+    match net.listen(address, Some(LOOPBACK)) {
+        Ok(listener) => {
+            tracing::info!("the page of {interface} is also at http://{address}/ for this box itself");
+            Some(listener)
+        }
+        Err(error) => {
+            tracing::warn!(
+                "{address} is not to be had ({error}): `fieldgate status` on this box does not reach the page, which \
+                 serves {interface} as it should. Is another program using that port?"
+            );
+            None
+        }
+    }
+}
+
+/// Where a program on this box reaches the page: at its own address, or beside the interface it is bound to.
+#[must_use]
+pub fn own_address(config: &Http) -> SocketAddr {
+    match config.interface.as_deref() {
+        Some(interface) if interface != LOOPBACK => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port()))
+        }
+        Some(_) | None => config.listen,
     }
 }

@@ -16,8 +16,9 @@ use super::recent::{Recent, Recorder};
 use super::snapshot::Snapshot;
 use super::sources::{Sources, Unavailable};
 use super::{api, metrics, page};
-use crate::board::in_words;
+use crate::board::{WriterPhase, in_words};
 use crate::config::Http;
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::Health;
 
 /// What `gateway.db` is given to answer in.
@@ -136,6 +137,19 @@ async fn healthz(State(app): State<Arc<App>>) -> Response {
     let health = app.sources.queue.borrow().health.clone();
     if health != Health::Good {
         ill.push(format!("the store is not good: {}", health.name()));
+    }
+    if let GatewayHealth::Faulty(detail) = (app.sources.gateway_db)() {
+        ill.push(format!("gateway.db takes no writes: {detail}"));
+    }
+    for (name, writer) in app.sources.board.writers.all() {
+        if writer.value.phase == WriterPhase::Stuck {
+            ill.push(format!("the writer of {name} is stuck: {}", writer.value.words));
+        }
+    }
+    for (lane, state) in app.sources.board.lanes.all() {
+        if state.value.excused {
+            ill.push(format!("the lane {lane} hangs and no restart helped"));
+        }
     }
     let now = app.sources.clock.mono();
     for (lane, since) in (app.sources.silent_lanes)() {

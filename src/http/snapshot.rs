@@ -8,10 +8,11 @@ use super::recent::Recent;
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
     ComponentState, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
-    SlaveState, Stamped,
+    SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::{QueueStatus, Totals};
 
 /// What the gateway is at one moment.
@@ -49,6 +50,10 @@ pub struct Snapshot {
     pub lanes: BTreeMap<String, Stamped<LaneState>>,
     /// Lanes that neither advance nor wait, and since when.
     pub silent_lanes: Vec<(String, Mono)>,
+    /// The two files' writers, by file name, once they have been looked at.
+    pub writers: BTreeMap<String, Stamped<WriterState>>,
+    /// Whether `gateway.db` takes writes.
+    pub gateway_db: GatewayHealth,
     /// Firmware components by package.
     pub components: BTreeMap<String, Stamped<ComponentState>>,
 }
@@ -103,6 +108,8 @@ impl Snapshot {
             latest: board.latest.all(),
             lanes: board.lanes.all(),
             silent_lanes: (sources.silent_lanes)(),
+            writers: board.writers.all(),
+            gateway_db: (sources.gateway_db)(),
             components: board.components.all(),
         }
     }

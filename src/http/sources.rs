@@ -14,10 +14,14 @@ use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::clock::{Clock, Mono};
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::{DestinationId, QueueStatus};
 
 /// Tells the lanes that are silent, and since when: the supervisor's word.
 pub type SilentLanes = Arc<dyn Fn() -> Vec<(String, Mono)> + Send + Sync>;
+
+/// Tells whether `gateway.db` takes writes.
+pub type GatewayDb = Arc<dyn Fn() -> GatewayHealth + Send + Sync>;
 
 /// Everything a request may look at. Clones share it.
 #[derive(Clone)]
@@ -38,6 +42,8 @@ pub struct Sources {
     pub devices: Arc<dyn Devices>,
     /// Lanes that neither advance nor wait.
     pub silent_lanes: SilentLanes,
+    /// Whether `gateway.db` takes writes.
+    pub gateway_db: GatewayDb,
 }
 
 impl fmt::Debug for Sources {

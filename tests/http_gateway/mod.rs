@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fieldgate::board::{
     Board, ComponentState, Hidden, LaneState, Latest, LinkPhase, LinkState, ModemIdentity, ModemPhase,
-    ModemState, Registration, Signal, SignalGrade, SlaveState,
+    ModemState, Registration, Signal, SignalGrade, SlaveState, WriterPhase, WriterState,
 };
 use fieldgate::clock::{BootId, Clock, Mono, Wall};
 use fieldgate::config::{Http, Secret};
@@ -20,6 +20,7 @@ use fieldgate::http::sources::{
     TelemetryValue, Trouble, Unavailable,
 };
 use fieldgate::reading::{Class, Quality, Value};
+use fieldgate::store::gateway::GatewayHealth;
 use fieldgate::store::queue::{DestinationId, Epoch, Health, QueueStatus, Totals};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -154,6 +155,7 @@ pub struct Gateway {
     pub clock: FixedClock,
     pub log: Arc<FakeLog>,
     pub silent: Vec<(String, Mono)>,
+    pub gateway_db: GatewayHealth,
     pub config: Http,
 }
 
@@ -181,10 +183,16 @@ impl Gateway {
             let state = LaneState {
                 words: "advancing".into(),
                 fine: true,
+                excused: false,
                 restarts: 0,
                 last_progress: seconds_ago(1),
             };
             board.lanes.set(lane, seconds_ago(1), state);
+        }
+        for writer in ["gateway.db", "queue.db"] {
+            let state =
+                WriterState { phase: WriterPhase::Working, words: "writes take less than 5 s".into() };
+            board.writers.set(writer, seconds_ago(1), state);
         }
         for (package, version) in
             [("main", "0.1.0"), ("cell", "mfw_nrf91x1_2.0.4"), ("sensor-board", "1.2.3")]
@@ -227,6 +235,7 @@ impl Gateway {
             clock: FixedClock { trusted: true },
             log: Arc::default(),
             silent: Vec::new(),
+            gateway_db: GatewayHealth::Good,
             config: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 interface: None,
@@ -280,6 +289,7 @@ impl Gateway {
             words: "failed: /dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10-if00-port0: no such port; restarts in 31 s"
                 .into(),
             fine: false,
+            excused: false,
             restarts: 14,
             last_progress: seconds_ago(700),
         };
@@ -303,7 +313,7 @@ impl Gateway {
     }
 
     pub fn sources(self, queue: watch::Receiver<QueueStatus>) -> Sources {
-        let silent = self.silent;
+        let (silent, gateway_db) = (self.silent, self.gateway_db);
         Sources {
             board: self.board,
             queue,
@@ -313,6 +323,7 @@ impl Gateway {
             firmware_log: self.log,
             devices: Arc::new(FakeDevices),
             silent_lanes: Arc::new(move || silent.clone()),
+            gateway_db: Arc::new(move || gateway_db.clone()),
         }
     }
 }

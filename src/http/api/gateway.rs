@@ -10,6 +10,7 @@ use crate::board::{Hidden, Stamped};
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
 use crate::http::words::{grade_word, modem_word, phase_word};
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::{Health, Totals};
 
 /// `/api/gateway/status`.
@@ -21,6 +22,8 @@ pub(in crate::http) struct GatewayStatus {
     destinations: Vec<DestinationStatus>,
     radio: Option<Radio>,
     queue: Queue,
+    gateway_db: GatewayDb,
+    writers: Vec<Writer>,
     sensors: Sensors,
     components: Vec<Component>,
     lanes: Vec<Lane>,
@@ -137,6 +140,22 @@ struct Queue {
     last_commit_milliseconds: f64,
 }
 
+/// The file of devices, firmware history and journal.
+#[derive(Debug, Serialize)]
+struct GatewayDb {
+    health: &'static str,
+    detail: Option<String>,
+}
+
+/// The writer of one of the two files.
+#[derive(Debug, Serialize)]
+struct Writer {
+    name: String,
+    /// `working`, `slow_fsync` or `stuck`.
+    phase: &'static str,
+    words: String,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Sensors {
@@ -184,6 +203,7 @@ struct Lane {
     name: String,
     fine: bool,
     silent: bool,
+    excused: bool,
     words: String,
     restarts: u32,
     last_progress_age_seconds: f64,
@@ -207,6 +227,22 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
         destinations: s.destinations.iter().map(|d| destination(s, d)).collect(),
         radio: radio(s),
         queue: queue(s),
+        gateway_db: GatewayDb {
+            health: s.gateway_db.name(),
+            detail: match &s.gateway_db {
+                GatewayHealth::Good => None,
+                GatewayHealth::Faulty(detail) => Some(detail.clone()),
+            },
+        },
+        writers: s
+            .writers
+            .iter()
+            .map(|(name, Stamped { value, .. })| Writer {
+                name: name.clone(),
+                phase: value.phase.word(),
+                words: value.words.clone(),
+            })
+            .collect(),
         sensors: sensors(s),
         components: s
             .components
@@ -226,6 +262,7 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
             .map(|(name, lane)| Lane {
                 name: name.clone(),
                 fine: lane.value.fine,
+                excused: lane.value.excused,
                 silent: s.silent_lanes.iter().any(|(silent, _)| silent == name),
                 words: lane.value.words.clone(),
                 restarts: lane.value.restarts,

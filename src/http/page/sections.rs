@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{Bounds, Mark, Row, Stream};
-use crate::board::{Hidden, LinkPhase, SignalGrade, Stamped, ago, in_words};
+use crate::board::{Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words};
 use crate::http::recent;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
     bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
 };
 use crate::reading::Quality;
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::Health;
 
 pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
@@ -206,9 +207,21 @@ pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         bounds.row("fieldgate", &s.gateway.version, &up, Mark::Plain),
         bounds.row("Clock", clock.0, &clock.1, clock.2),
     ];
+    if let GatewayHealth::Faulty(detail) = &s.gateway_db {
+        rows.push(bounds.row("gateway.db", "Takes no writes", detail, Mark::Bad));
+    }
+    for (name, Stamped { value, .. }) in &s.writers {
+        let mark = match value.phase {
+            WriterPhase::Working => Mark::Fine,
+            WriterPhase::SlowFsync => Mark::Look,
+            WriterPhase::Stuck => Mark::Bad,
+        };
+        rows.push(bounds.row(&format!("Writer of {name}"), value.phase.word(), &value.words, mark));
+    }
     for (name, Stamped { value, .. }) in &s.lanes {
         let silent = s.silent_lanes.iter().find(|(silent, _)| silent == name);
         let (word, mark) = match (silent, value.fine) {
+            _ if value.excused => ("Hangs; tried hourly", Mark::Bad),
             (Some(_), _) => ("Hangs", Mark::Bad),
             (None, false) => ("Fails", Mark::Bad),
             (None, true) => ("Works", Mark::Fine),

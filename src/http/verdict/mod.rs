@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::snapshot::{Destination, Snapshot};
 use super::words::{count, grouped, within};
-use crate::board::{LinkPhase, LinkState, in_words};
+use crate::board::{LinkPhase, LinkState, WriterPhase, in_words};
 use crate::reading::Quality;
+use crate::store::gateway::GatewayHealth;
 use crate::store::queue::Health;
 
 mod radio;
@@ -79,6 +80,8 @@ const NAMED: usize = 4;
 pub fn verdict(snapshot: &Snapshot) -> Verdict {
     let mut found = Findings(Vec::new());
     store(snapshot, &mut found);
+    gateway_db(snapshot, &mut found);
+    writers(snapshot, &mut found);
     radio::judge(snapshot, &mut found);
     for destination in &snapshot.destinations {
         link(snapshot, destination, &mut found);
@@ -163,6 +166,42 @@ fn store(snapshot: &Snapshot, found: &mut Findings) {
             "When it is full, the least important readings are given up first.",
             "Bring the connection back, so that the queue drains.",
         );
+    }
+}
+
+fn gateway_db(snapshot: &Snapshot, found: &mut Findings) {
+    if let GatewayHealth::Faulty(detail) = &snapshot.gateway_db {
+        found.add(
+            Level::Broken,
+            "gateway.db takes no writes",
+            format!(
+                "Firmware versions, devices and the time are not recorded until it does; readings have a file of their \
+                 own. {}",
+                sentence(detail)
+            ),
+            "Make room on the disk, then restart the gateway once. If this comes back, its storage is damaged: replace it.",
+        );
+    }
+}
+
+fn writers(snapshot: &Snapshot, found: &mut Findings) {
+    for (name, writer) in &snapshot.writers {
+        let words = format!("{name}: {}.", writer.value.words);
+        match writer.value.phase {
+            WriterPhase::Working => {}
+            WriterPhase::SlowFsync => found.add(
+                Level::Attention,
+                "The disk is slow (slow_fsync)",
+                format!("{words} What comes in meanwhile waits in memory."),
+                "Wait. If this comes back often, the storage is worn: replace it.",
+            ),
+            WriterPhase::Stuck => found.add(
+                Level::Broken,
+                "The disk hangs",
+                format!("{words} What was accepted is safe; nothing new is."),
+                "The daemon is restarted by itself. If this comes back, the storage is damaged: replace it.",
+            ),
+        }
     }
 }
 
@@ -273,7 +312,14 @@ fn sensors(snapshot: &Snapshot, found: &mut Findings) {
 
 fn lanes(snapshot: &Snapshot, found: &mut Findings) {
     for (name, lane) in &snapshot.lanes {
-        if !lane.value.fine {
+        if lane.value.excused {
+            found.add(
+                Level::Broken,
+                format!("A part of the daemon hangs: {name}"),
+                "Restarting it did not help, so it is tried once an hour. The other parts work on.",
+                "Check what it works with (a port, a cable, power), then: systemctl restart fieldgate",
+            );
+        } else if !lane.value.fine {
             let restarts = count(u64::from(lane.value.restarts), "restart", "restarts");
             found.add(
                 Level::Attention,
@@ -283,7 +329,8 @@ fn lanes(snapshot: &Snapshot, found: &mut Findings) {
             );
         }
     }
-    for (name, since) in &snapshot.silent_lanes {
+    let excused = |name| snapshot.lanes.get(name).is_some_and(|lane| lane.value.excused);
+    for (name, since) in snapshot.silent_lanes.iter().filter(|(name, _)| !excused(name)) {
         found.add(
             Level::Broken,
             format!("A part of the daemon hangs: {name}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::board::{
     LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveState, Stamped,
+    WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::http::recent::Recent;
@@ -84,6 +85,8 @@ fn fine() -> Snapshot {
         latest: BTreeMap::new(),
         lanes: BTreeMap::from([("modem".to_owned(), stamped(lane(true, "advancing")))]),
         silent_lanes: Vec::new(),
+        writers: BTreeMap::new(),
+        gateway_db: GatewayHealth::Good,
         components: BTreeMap::new(),
     }
 }
@@ -101,7 +104,11 @@ fn registration(registered: bool, words: &str) -> Registration {
 }
 
 fn lane(fine: bool, words: &str) -> LaneState {
-    LaneState { words: words.into(), fine, restarts: 3, last_progress: seconds_ago(1) }
+    LaneState { words: words.into(), fine, excused: false, restarts: 3, last_progress: seconds_ago(1) }
+}
+
+fn writer(s: &mut Snapshot, phase: WriterPhase, words: &str) {
+    s.writers.insert("queue.db".into(), stamped(WriterState { phase, words: words.into() }));
 }
 
 fn modem(s: &mut Snapshot, phase: ModemPhase, words: &str, fine: bool) {
@@ -347,6 +354,39 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             Broken,
             "A part of the daemon hangs: bus field",
             "systemctl restart",
+        ),
+        (
+            "a lane that no restart helps",
+            |s| {
+                let excused = LaneState { excused: true, ..lane(false, "failed; restarts in 1 h 0 min") };
+                s.lanes.insert("modem".into(), stamped(excused));
+                // Found silent as well while it is tried again: one reason, not two.
+                s.silent_lanes.push(("modem".into(), seconds_ago(90)));
+            },
+            Broken,
+            "A part of the daemon hangs: modem",
+            "Check what it works with",
+        ),
+        (
+            "a slow disk",
+            |s| writer(s, WriterPhase::SlowFsync, "one write has taken 12 s so far"),
+            Attention,
+            "The disk is slow (slow_fsync)",
+            "worn",
+        ),
+        (
+            "a disk that hangs",
+            |s| writer(s, WriterPhase::Stuck, "in one write for 10 min"),
+            Broken,
+            "The disk hangs",
+            "damaged",
+        ),
+        (
+            "a gateway.db that takes no writes",
+            |s| s.gateway_db = GatewayHealth::Faulty("the disk is full".into()),
+            Broken,
+            "gateway.db takes no writes",
+            "Make room",
         ),
         (
             "a growing queue",

@@ -130,14 +130,14 @@ async fn a_restart_adds_nothing_to_the_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lane_notes_the_time_every_minute_and_is_never_silent() {
+async fn the_lane_keeps_the_noted_time_within_a_quarter_of_an_hour_and_is_never_silent() {
     let dir = tempfile::tempdir().unwrap();
     let house = house(dir.path(), &clock(1));
     house.run();
     let before = house.parts.gateway.time_floor_unix_ms().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let after = house.parts.gateway.time_floor_unix_ms().await.unwrap().unwrap();
-    assert!(after - before >= 3_400_000, "{}", after - before);
+    assert!(after - before >= 2_700_000, "{}", after - before);
     assert!(house.supervisor.every_lane_speaks());
     assert_eq!(house.parts.board.lanes.get("registry").unwrap().value.restarts, 0);
     house.end().await;

@@ -8,8 +8,8 @@ use tokio::sync::{oneshot, watch};
 use super::writer::{Command, GatewayHealth, Writer};
 use super::{
     Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry, HistoryQuery,
-    Identity, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice, Source,
-    Upserted, Verified,
+    Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice,
+    Source, Upserted, Verified,
 };
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
@@ -143,7 +143,7 @@ impl Gateway {
     }
 
     /// Tells what the wall clock said at `at`: extends this boot, dates it and raises the time floor once something vouches
-    /// for the clock. Written at most once a minute, however often it is told.
+    /// for the clock. Written every quarter of an hour, and within a minute when the clock turns out to have been wrong.
     pub async fn note_time(&self, at: Mono, wall: Wall) {
         // A stopped writer means the daemon is ending; the next start notes the time again.
         let _ = self.worker.send(Command::NoteTime { at, wall }).await;
@@ -340,6 +340,24 @@ impl Gateway {
     pub async fn acknowledged(&self, puller: &str) -> Result<Option<String>, GatewayError> {
         let puller = puller.to_owned();
         self.ask(|reply| Command::Acknowledged { puller, reply }).await
+    }
+
+    /// Puts on record that the process is given up for these lanes.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn remember_restart(&self, lanes: Vec<String>) -> Result<(), GatewayError> {
+        let wall = self.clock.wall();
+        self.ask(|reply| Command::RememberRestart { lanes, wall, reply }).await
+    }
+
+    /// For which lanes processes were given up, and how long ago at least; newest first.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn restarts(&self) -> Result<Vec<LaneRestart>, GatewayError> {
+        let wall = self.clock.wall();
+        self.ask(|reply| Command::Restarts { wall, reply }).await
     }
 
     /// Makes a snapshot now.

@@ -10,8 +10,8 @@
 //! How it is kept:
 //! - [`schema`] is the tables; [`open`] and [`snapshot`] bring the file from whatever state it was left in to a writer.
 //! - `writer` is a state machine and the only owner of the write connection: one command, one transaction, one sync.
-//! - [`boots`], [`devices`], [`components`], [`history`], [`journal`] and [`log`] are the table families; [`cursor`] is a
-//!   position in the firmware log as a puller holds it, [`tokens`] how a puller shows that it may.
+//! - [`boots`], [`devices`], [`components`], [`history`], [`journal`], [`restarts`] and [`log`] are the table families;
+//!   [`cursor`] is a position in the firmware log as a puller holds it, [`tokens`] how a puller shows that it may.
 //! - [`reader`] reads the file beside a daemon or without one.
 //! - [`Gateway`] is what the rest of the daemon holds.
 
@@ -28,6 +28,7 @@ pub mod journal;
 pub mod log;
 pub mod open;
 pub mod reader;
+pub mod restarts;
 pub mod schema;
 pub mod snapshot;
 mod text;
@@ -45,6 +46,7 @@ pub use history::{HistoryEntry, HistoryQuery, NewVersion, Origin, Recorded, Sour
 pub use journal::JournalEntry;
 pub use log::{LogBody, LogEntry, LogPage};
 pub use open::OpenOptions;
+pub use restarts::LaneRestart;
 pub use verify::Verified;
 pub use writer::GatewayHealth;
 

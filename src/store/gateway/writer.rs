@@ -14,8 +14,9 @@ use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
-    HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice,
-    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
+    HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion, OpenOptions, Recorded,
+    RemoteDevice, Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, restarts,
+    snapshot, verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -23,8 +24,13 @@ use crate::store::worker::Machine;
 
 /// A change waits this long for company before it is copied.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Time is noted no more often than this, unless it is learned for the first time.
-const NOTE_EVERY: Duration = Duration::from_secs(60);
+/// Time that only passes is noted this often: each note is a commit, and what it bounds (how long a boot lasted that
+/// ended without a stop, how far the time floor lags) may be a quarter of an hour wrong.
+const NOTE_EVERY: Duration = Duration::from_secs(900);
+/// A wall clock that is learned, or found to have been wrong, is noted no more often than this.
+const NEWS_EVERY: Duration = Duration::from_secs(60);
+/// A smaller change is no news: clocks are disciplined all the time.
+const NEWS_MS: u64 = 500;
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,17 @@ pub enum GatewayHealth {
     Faulty(String),
 }
 
+impl GatewayHealth {
+    /// One word for pages and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Faulty(_) => "faulty",
+        }
+    }
+}
+
 type Reply<T> = oneshot::Sender<Result<T, GatewayError>>;
 
 /// What the writer can be asked. The wall time beside a command is that of the asking.
@@ -85,6 +102,8 @@ pub(super) enum Command {
     LogPage { after: Option<String>, limit: u32, reply: Reply<LogPage> },
     Acknowledge { puller: String, cursor: String, wall: Wall, reply: Reply<()> },
     Acknowledged { puller: String, reply: Reply<Option<String>> },
+    RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
+    Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
     Snapshot { reply: Reply<()> },
 }
@@ -103,7 +122,8 @@ pub(super) struct Writer {
     revision: u64,
     health: GatewayHealth,
     noted_at: Option<Mono>,
-    noted_trusted: bool,
+    /// Wall time at monotonic zero as last noted, in unix milliseconds, once something vouched for it.
+    noted_offset: Option<i64>,
     snapshot_due: Option<Mono>,
     last_snapshot: Option<Mono>,
     status: watch::Sender<GatewayStatus>,
@@ -133,7 +153,7 @@ impl Writer {
             revision: 0,
             health: GatewayHealth::Good,
             noted_at: Some(now),
-            noted_trusted: wall.trusted,
+            noted_offset: offset(now, wall),
             snapshot_due: None,
             last_snapshot: None,
             status: watch::Sender::new(GatewayStatus::unopened(opened.identity)),
@@ -279,13 +299,19 @@ impl Writer {
     }
 
     fn note_time(&mut self, at: Mono, wall: Wall) {
-        let recently = self.noted_at.is_some_and(|noted| at.since(noted) < NOTE_EVERY);
-        if recently && (self.noted_trusted || !wall.trusted) {
+        let offset = offset(at, wall);
+        let is_news = offset.is_some_and(|now| {
+            let slack = NEWS_MS.max(u64::from(wall.uncertainty_ms));
+            self.noted_offset.is_none_or(|noted| now.abs_diff(noted) > slack)
+        });
+        let first = is_news && self.noted_offset.is_none();
+        let every = if is_news { NEWS_EVERY } else { NOTE_EVERY };
+        if !first && self.noted_at.is_some_and(|noted| at.since(noted) < every) {
             return;
         }
         let noted = self.run(at, wall, |tx, context, _| Ok(boots::note(tx, context.boot, at, wall)?));
         match noted {
-            Ok(()) => self.noted_trusted |= wall.trusted,
+            Ok(()) => self.noted_offset = offset.or(self.noted_offset),
             Err(error) => tracing::warn!(%error, "the time could not be noted in gateway.db"),
         }
         self.noted_at = Some(at);
@@ -309,6 +335,11 @@ impl Writer {
             revision: self.revision,
         });
     }
+}
+
+/// Wall time at monotonic zero, if something vouches for the clock.
+fn offset(at: Mono, wall: Wall) -> Option<i64> {
+    wall.trusted.then(|| wall.unix_ms.saturating_sub(at.ms().cast_signed()))
 }
 
 /// The ids of the `n`th file that had to be made from one seed.
@@ -396,6 +427,11 @@ impl Machine for Writer {
                 }
                 let _ = reply.send(done);
             }
+            Command::RememberRestart { lanes, wall, reply } => {
+                let done =
+                    self.run(now, wall, |tx, _, at| Ok(restarts::record(tx, (now, wall), at, &lanes)?));
+                let _ = reply.send(done);
+            }
             Command::Snapshot { reply } => {
                 let made = self.snapshot(now);
                 let failed = || GatewayError::Faulty("no snapshot could be made".into());
@@ -467,6 +503,10 @@ impl Writer {
             Command::Acknowledged { puller, reply } => {
                 let position = self.read(now, |tx, context| log::acknowledged(tx, context, &puller));
                 let _ = reply.send(position);
+            }
+            Command::Restarts { wall, reply } => {
+                let restarts = self.read(now, |tx, context| Ok(restarts::list(tx, context, now, wall)?));
+                let _ = reply.send(restarts);
             }
             Command::TimeFloor { reply } => {
                 let _ = reply.send(self.read(now, |tx, _| Ok(boots::floor(tx)?)));

@@ -1,12 +1,16 @@
 //! Devices, components, manifests, boots: what is kept and what counts as news.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::super::{
-    GatewayError, LocalDevice, NewVersion, Origin, Recorded, RemoteDevice, Source, Upserted, time_floor,
+    GatewayError, LaneRestart, LocalDevice, NewVersion, Origin, Recorded, RemoteDevice, Source, Upserted,
+    time_floor,
 };
 use super::*;
-use crate::clock::Mono;
+use crate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 
 fn remote(serial: &str, external_id: &str) -> RemoteDevice {
     RemoteDevice {
@@ -186,15 +190,99 @@ async fn the_time_floor_only_rises_and_only_on_trusted_time() {
     let gateway = open(dir.path(), 1, 1);
     let floor = WALL.unix_ms - i64::from(WALL.uncertainty_ms);
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(floor));
-    let minute = |n: u64| Mono(n * 61_000_000_000);
     let at = |unix_ms, trusted| Wall { unix_ms, uncertainty_ms: 0, trusted };
     gateway.note_time(minute(1), at(WALL.unix_ms - 9999, true)).await;
     gateway.note_time(minute(2), at(i64::MAX, false)).await;
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(floor));
-    gateway.note_time(minute(3), at(WALL.unix_ms + 1, true)).await;
-    // Told again within the minute: not written.
-    gateway.note_time(minute(3).plus(std::time::Duration::from_secs(1)), at(WALL.unix_ms + 2, true)).await;
+    gateway.note_time(minute(4), at(WALL.unix_ms + 1, true)).await;
+    // Set right again within the minute: not written.
+    gateway.note_time(minute(4).plus(Duration::from_secs(1)), at(WALL.unix_ms + 9999, true)).await;
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(WALL.unix_ms + 1));
     gateway.stop();
     assert_eq!(time_floor(dir.path()), Some(WALL.unix_ms + 1));
+}
+
+/// Somewhat more than `n` minutes after the start.
+fn minute(n: u64) -> Mono {
+    Mono(n * 61_000_000_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_only_passes_is_written_every_quarter_of_an_hour_and_a_corrected_clock_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    let wall = |n: u64, wrong_by_ms: i64| Wall {
+        unix_ms: WALL.unix_ms + i64::try_from(minute(n).ms()).unwrap() + wrong_by_ms,
+        uncertainty_ms: 0,
+        trusted: true,
+    };
+    let (mut floors, mut last) = (Vec::new(), None);
+    for n in 1..=46 {
+        // From the 40th minute on the clock is an hour ahead of what was thought.
+        let wrong_by_ms = if n < 40 { 400 } else { 3_600_000 };
+        gateway.note_time(minute(n), wall(n, wrong_by_ms)).await;
+        let floor = gateway.time_floor_unix_ms().await.unwrap();
+        if floor != last {
+            floors.push((n, floor.unwrap() - WALL.unix_ms));
+            last = floor;
+        }
+    }
+    let written: Vec<u64> = floors.iter().map(|(n, _)| *n).collect();
+    // The first is the floor of the start.
+    assert_eq!(written, [1, 15, 30, 40]);
+    assert_eq!(floors[3].1, wall(40, 3_600_000).unix_ms - WALL.unix_ms);
+    // What matters of a boot that ends without a stop is bounded by it.
+    let connection = rusqlite::Connection::open(gateway.path()).unwrap();
+    let lasted: i64 = connection.query_row("SELECT last_mono_ms FROM boots", [], |r| r.get(0)).unwrap();
+    assert_eq!(lasted.cast_unsigned(), minute(40).ms());
+}
+
+/// A gateway in the `boot`th boot, whose clock already shows `running` when the file is opened.
+async fn after(dir: &std::path::Path, boot: u8, running: Duration, wall: Wall) -> (Gateway, Arc<dyn Clock>) {
+    let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([boot; 16]), wall));
+    tokio::time::sleep(running).await;
+    (open_with(dir, &clock, boot), clock)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const UNTRUSTED: Wall = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+
+#[tokio::test(start_paused = true)]
+async fn how_long_ago_a_restart_was_is_told_from_running_time_where_no_clock_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let lanes = || vec!["bus field".to_owned(), "modem".to_owned()];
+    let (gateway, _) = after(dir.path(), 1, 2 * HOUR, UNTRUSTED).await;
+    assert_eq!(gateway.restarts().await.unwrap(), []);
+    gateway.remember_restart(lanes()).await.unwrap();
+    tokio::time::sleep(3 * HOUR).await;
+    let told =
+        |ago: Duration| lanes().into_iter().rev().map(|lane| LaneRestart { lane, ago }).collect::<Vec<_>>();
+    assert_eq!(gateway.restarts().await.unwrap(), told(3 * HOUR));
+    gateway.stop();
+    // Another boot: what this one has run is added; how long it was off, nobody knows.
+    let (gateway, _) = after(dir.path(), 2, HOUR, UNTRUSTED).await;
+    assert_eq!(gateway.restarts().await.unwrap(), told(4 * HOUR));
+    gateway.stop();
+    let (gateway, _) = after(dir.path(), 3, HOUR, WALL).await;
+    assert_eq!(
+        gateway.restarts().await.unwrap(),
+        told(5 * HOUR),
+        "it was not dated, so the clock adds nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_dated_by_a_trusted_clock_counts_the_time_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, _) = after(dir.path(), 1, HOUR, WALL).await;
+    gateway.remember_restart(vec!["modem".into()]).await.unwrap();
+    gateway.stop();
+    let next_week = Wall { unix_ms: WALL.unix_ms + 7 * 86_400_000, ..WALL };
+    let (gateway, _) = after(dir.path(), 2, Duration::ZERO, next_week).await;
+    assert_eq!(gateway.restarts().await.unwrap()[0].ago, 7 * 24 * HOUR - HOUR);
+    gateway.stop();
+    // A clock that went back takes nothing away.
+    let earlier = Wall { unix_ms: WALL.unix_ms - 86_400_000, ..WALL };
+    let (gateway, _) = after(dir.path(), 3, 2 * HOUR, earlier).await;
+    assert_eq!(gateway.restarts().await.unwrap()[0].ago, 2 * HOUR);
 }
