@@ -187,8 +187,8 @@ impl Daemon {
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
         };
-        let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
-        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
+        let (queue, board, stop) = (self.stores.queue.clone(), Arc::clone(&self.board), self.stop.clone());
+        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, board, stop));
     }
 
     /// The lanes' keeper.

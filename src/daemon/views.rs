@@ -130,7 +130,8 @@ impl DeviceView {
     }
 
     fn own_trouble(&self) -> Option<Trouble> {
-        let sick = self.board.links.all().into_iter().find(|(_, l)| l.value.phase == LinkPhase::Sick);
+        let links = self.board.links_with_refusals();
+        let sick = links.into_iter().find(|(_, l)| l.value.phase == LinkPhase::Sick);
         sick.map(|(name, link)| Trouble::Error(format!("{name}: {}", link.value.words)))
     }
 

@@ -231,6 +231,7 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
         queue.clone(),
         gateway.rim.clone(),
         options,
+        Arc::clone(&gateway.board),
         gateway.stop.clone(),
     ));
     let clock = Arc::clone(&gateway.rim.clock);

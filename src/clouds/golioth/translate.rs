@@ -10,10 +10,11 @@ use crate::uplink::link::{Manifest, ManifestComponent, Message, Report};
 /// A report nobody answers is given up after this; its owner offers it again.
 const REPORT_DEADLINE: Duration = Duration::from_secs(120);
 
-/// The request that posts a batch.
+/// The request that posts a batch. What does not wait for a commit window does not wait for a congestion window either.
 pub(super) fn post(message: Message) -> coap::Request {
     let path = format!(".s/{}", message.address);
-    coap::Request::post(&path).payload(ContentFormat::Cbor.number(), message.body)
+    let urgent = !message.class.waits_for_window();
+    coap::Request::post(&path).payload(ContentFormat::Cbor.number(), message.body).urgent(urgent)
 }
 
 /// The request that posts a component's state; `None` when the package's name cannot be a path or a number is none of

@@ -36,7 +36,7 @@ pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use reader::{Picked, QueuedRow, Reader};
 pub use segment::Position;
 pub use settle::{Outcome, SettledRow, Settlement};
-pub use writer::{Accepted, Health, Refused};
+pub use writer::{Accepted, Aside, AsideError, AsideMoved, Health, Refused};
 
 /// A random 64-bit id drawn at every start of the daemon and with each new queue file; part of every reading's identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
