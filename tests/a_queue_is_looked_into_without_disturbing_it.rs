@@ -28,7 +28,11 @@ struct Files(tempfile::TempDir);
 impl Files {
     fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        let config = format!("[gateway]\nserial = \"gw-1\"\nstate_dir = \"{}\"\n", files.0.path().display());
+        let config = format!(
+            "[gateway]\nserial = \"gw-1\"\nstate_dir = \"{}\"\n[golioth]\npsk_id = \"gw-1@p\"\n\
+             psk_credential = \"golioth-psk\"\n[[mqtt]]\nname = \"plant\"\nbroker = \"mqtt://127.0.0.1\"\n",
+            files.0.path().display()
+        );
         #[allow(clippy::disallowed_methods, reason = "the test plays the operator")]
         std::fs::write(files.path("fieldgate.toml"), config).unwrap();
         files
@@ -54,6 +58,12 @@ impl Files {
         command.arg("--config").arg(self.path("fieldgate.toml")).arg("queue").args(words);
         command.stdin(Stdio::null());
         command
+    }
+
+    /// As an operator on a gateway whose daemon has run and is stopped.
+    fn operate(&self, words: &[&str]) -> (i32, String, String) {
+        std::fs::File::options().write(true).create(true).truncate(false).open(self.path("lock")).unwrap();
+        self.say(words)
     }
 
     fn say(&self, words: &[&str]) -> (i32, String, String) {
@@ -390,4 +400,89 @@ fn a_stream_is_shown_with_what_waits_why_and_what_was_lost() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("tank.level number 1: 0 Cel, good; waits for golioth, plant"), "{said}");
     next.close();
+}
+
+#[test]
+fn an_operator_sends_again_or_gives_up_what_was_set_aside_and_it_is_on_record() {
+    let files = Files::new();
+    for (words, told, closing) in [
+        (&["retry", "1"][..], "1 readings are queued again", "set aside 0 + queued"),
+        (
+            &["drop", "set-aside", "1"],
+            "1 readings that were set aside are given up",
+            "dropped 1 + set aside 0",
+        ),
+        (&["retry", "--all-of", "golioth"], "1 readings are queued again", "set aside 0 + queued"),
+    ] {
+        let _ = std::fs::remove_file(files.queue());
+        filled(files.queue()).close();
+        let (code, said, trouble) = files.operate(words);
+        assert_eq!((code, trouble.as_str()), (0, ""), "{words:?}: {said}");
+        assert!(said.contains(told), "{words:?}: {said}");
+        let (code, said, _) = files.say(&["verify"]);
+        assert_eq!(code, 0, "{words:?}: {said}");
+        let line = said.lines().find(|line| line.starts_with("golioth: ")).unwrap();
+        assert!(line.contains(closing), "{words:?}: {line}");
+        assert!(!said.contains("unclean_stop"), "{words:?}: {said}");
+    }
+    let (code, said, trouble) = files.operate(&["retry", "77"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(trouble.contains("nothing is set aside under the number 77"), "{trouble}");
+}
+
+#[test]
+fn an_operator_gives_up_a_range_only_after_being_told_what_is_in_it() {
+    let files = Files::new();
+    filled(files.queue()).close();
+    let (_, said, _) = files.say(&["ls"]);
+    let (_, rest) = said.split_once("the oldest in segment ").unwrap();
+    let first: i64 = rest.split_once(' ').unwrap().0.parse().unwrap();
+    let through = (first + 3).to_string();
+    let words = ["drop", "waiting", "--destination", "plant", "--class", "telemetry", "--through", &through];
+    let (code, said, _) = files.operate(&words);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("4 readings of class telemetry wait for plant"), "{said}");
+    assert!(said.contains("Nothing was changed"), "{said}");
+    let (code, said, _) = files.operate(&[&words[..], &["--yes"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let (code, said, _) = files.say(&["verify"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("plant: accepted 10 = acknowledged 0 + dropped 4 + set aside 0 + queued 6"),
+        "{said}"
+    );
+    assert!(
+        said.contains("golioth: accepted 11 = acknowledged 0 + dropped 0 + set aside 1 + queued 10"),
+        "{said}"
+    );
+    let (_, said, _) = files.say(&["show", "stream", "tank.level"]);
+    assert!(said.contains("dropped for plant: 4, operator, last "), "{said}");
+    let (code, _, trouble) = files.operate(&[
+        "drop",
+        "waiting",
+        "--destination",
+        "plant",
+        "--class",
+        "alarm",
+        "--through",
+        &through,
+    ]);
+    assert_eq!(code, 1);
+    assert!(trouble.contains("is not of class alarm; nothing was changed"), "{trouble}");
+}
+
+#[test]
+fn nothing_is_changed_beside_a_running_daemon() {
+    let files = Files::new();
+    filled(files.queue()).close();
+    let lock =
+        std::fs::File::options().write(true).create(true).truncate(false).open(files.path("lock")).unwrap();
+    lock.lock().unwrap();
+    let before = listing(files.0.path());
+    for words in [&["retry", "1"][..], &["drop", "set-aside", "1"]] {
+        let (code, said, trouble) = files.say(words);
+        assert_eq!((code, said.as_str()), (1, ""), "{words:?}");
+        assert!(trouble.contains("Stop it first: systemctl stop fieldgate"), "{trouble}");
+    }
+    assert_eq!(listing(files.0.path()), before);
 }

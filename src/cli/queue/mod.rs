@@ -5,8 +5,11 @@
 //! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file and therefore need the
 //! daemon's lock: a file has one writer.
 
+mod change;
+mod drop;
 mod export;
 mod ls;
+mod retry;
 mod show;
 mod snapshot;
 mod verify;
@@ -53,6 +56,13 @@ pub(super) enum Command {
     },
     /// Write what waits and what is set aside as newline JSON or CSV.
     Export(export::Arguments),
+    /// With the daemon stopped: send readings that were set aside again.
+    Retry(retry::Which),
+    /// With the daemon stopped: give up readings, on record as dropped by the operator.
+    Drop {
+        #[command(subcommand)]
+        what: drop::What,
+    },
 }
 
 /// A copy instead of the configured file.
@@ -84,6 +94,7 @@ impl Command {
             Self::Show(arguments) => arguments.copy.file.is_some(),
             Self::Export(arguments) => arguments.copy.file.is_some(),
             Self::Snapshot { file, .. } => file.is_some(),
+            Self::Retry(_) | Self::Drop { .. } => false,
         }
     }
 }
@@ -133,6 +144,8 @@ pub(super) fn queue(config: Option<&Config>, command: &Command) -> ExitCode {
         Command::Export(arguments) => {
             arguments.copy.source(config).and_then(|s| export::export(&s, arguments))
         }
+        Command::Retry(which) => config.ok_or(Trouble::NoFile).and_then(|config| retry::retry(config, which)),
+        Command::Drop { what } => config.ok_or(Trouble::NoFile).and_then(|config| drop::drop(config, what)),
     };
     match done {
         Ok(true) | Err(Trouble::Unread) => ExitCode::SUCCESS,

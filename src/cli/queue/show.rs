@@ -230,7 +230,7 @@ fn set_aside(c: &Connection, source: &Source, id: i64) -> Result<String, Trouble
     let _ = writeln!(out, "  {} refuses it: {}", line.destination, line.reason.unwrap_or_default());
     let _ = writeln!(
         out,
-        "  it stays until somebody decides: fieldgate queue retry --set-aside {id}, or: fieldgate queue drop --set-aside {id}"
+        "  it stays until somebody decides: fieldgate queue retry {id}, or: fieldgate queue drop set-aside {id}"
     );
     Ok(out)
 }
