@@ -7,6 +7,7 @@
 
 pub mod build;
 mod inherited;
+mod log_push;
 mod reporter;
 pub mod rim;
 pub mod service;

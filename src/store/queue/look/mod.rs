@@ -5,6 +5,7 @@
 //! were the newest. Such a file is refused, or read with the caller's explicit word for it.
 //!
 //! - [`walk`] gives the readings one by one, in constant memory and without a long transaction.
+//! - [`pull`] gives them in pages behind a cursor, to whoever collects them beside the destinations.
 //! - [`overview`] tells from the books alone how much waits where and since when.
 //! - [`records`] gives what is on record about readings that are not there: drops, gaps, readings set aside.
 
@@ -19,6 +20,7 @@ use crate::clock::Mono;
 use crate::store::sqlite::{self, OpenError};
 
 pub mod overview;
+pub mod pull;
 pub mod records;
 pub mod walk;
 
