@@ -126,7 +126,7 @@ fn time(text: &str) -> Result<jiff::Timestamp, String> {
 
 enum Lines {
     Json(BufWriter<Box<dyn Write>>),
-    Csv(csv::Writer<Box<dyn Write>>),
+    Csv(Box<csv::Writer<Box<dyn Write>>>),
 }
 
 impl Lines {
@@ -136,7 +136,7 @@ impl Lines {
             Format::Csv => {
                 let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
                 csv.write_record(COLUMNS).map_err(io::Error::from)?;
-                Ok(Self::Csv(csv))
+                Ok(Self::Csv(Box::new(csv)))
             }
         }
     }
