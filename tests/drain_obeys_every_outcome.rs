@@ -153,6 +153,7 @@ struct Bench {
     link: Arc<Scripted>,
     supervisor: Supervisor,
     stop: CancellationToken,
+    board: Arc<Board>,
     clock: Arc<VirtualClock>,
     _folder: tempfile::TempDir,
 }
@@ -193,12 +194,22 @@ impl Bench {
         });
         let rim = Rim { random: Arc::new(Even(Mutex::new(1))), ..machine::rim(shared) };
         let stop = CancellationToken::new();
-        let supervisor = Supervisor::new(rim.clone(), Board::shared(), stop.clone());
+        let board = Board::shared();
+        let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
         let drain_options = DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
-        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
-        Self { queue, link, supervisor, stop, clock, _folder: folder }
+        let shown = Arc::clone(&board);
+        supervisor.spawn(drain::lane(
+            as_link,
+            destination,
+            queue.clone(),
+            rim,
+            drain_options,
+            shown,
+            stop.clone(),
+        ));
+        Self { queue, link, supervisor, stop, board, clock, _folder: folder }
     }
 
     async fn take(&self, stream: usize, values: impl IntoIterator<Item = u32>) {
@@ -376,6 +387,43 @@ fn refusals_of_a_whole_window_count_as_one() {
         bench.drained(90 * S).await;
         let seen = bench.finish().await;
         assert_eq!(seen.acknowledged.len(), 3000);
+    });
+}
+
+#[test]
+fn leftovers_of_a_full_message_have_gathered_since_they_came_and_not_since_it_left() {
+    in_virtual_time(async {
+        let mut asked = 0;
+        let bench = Bench::start(move |_, _| {
+            asked += 1;
+            let later = Outcome::Later { after: 5 * S };
+            (S / 10, if asked == 1 { later } else { Outcome::Acknowledged })
+        });
+        // Two messages and ten readings; the second leaves after the pause, and the ten do not gather anew from then on.
+        bench.take(0, 0..522).await;
+        tokio::time::sleep(13 * S / 2).await;
+        assert_eq!(bench.link.seen.lock().unwrap().acknowledged.len(), 522);
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_destination_that_refuses_everything_is_shown_until_it_takes_something() {
+    in_virtual_time(async {
+        let mut asked = 0;
+        let bench = Bench::start(move |values, _| {
+            asked += 1;
+            let refuses = asked < 400 && !values.is_empty();
+            (S / 10, if refuses { Outcome::Bad { why: "no".into() } } else { Outcome::Acknowledged })
+        });
+        let refuses = |bench: &Bench| bench.board.destinations.get("golioth").unwrap().value.refuses;
+        bench.take(0, 0..1000).await;
+        tokio::time::sleep(60 * S).await;
+        let words = refuses(&bench).unwrap();
+        assert!(words.contains("more than 100 readings") && words.contains("Next: "), "{words}");
+        bench.drained(100 * HOUR).await;
+        assert_eq!(refuses(&bench), None);
+        bench.finish().await;
     });
 }
 

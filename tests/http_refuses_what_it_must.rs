@@ -10,7 +10,9 @@ use std::time::Duration;
 use fieldgate::board::{WriterPhase, WriterState};
 use fieldgate::store::gateway::GatewayHealth;
 use fieldgate::store::queue::Health;
-use http_gateway::{CELL, Gateway, ICCID, IMEI, IMSI, TOKEN, read, seconds_ago};
+use http_gateway::{
+    CELL, Gateway, ICCID, IMEI, IMSI, OTHER_TOKEN, QUEUE_TOKEN, Served, TOKEN, read, seconds_ago,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -253,7 +255,7 @@ async fn the_firmware_log_opens_to_its_token_and_to_nothing_else() {
 #[tokio::test]
 async fn the_token_opens_no_route_that_the_gateway_does_not_have() {
     let mut gateway = Gateway::fine();
-    gateway.config.firmware_log_token = None;
+    gateway.config.pullers.clear();
     let gateway = gateway.serve();
     let authorization = format!("Bearer {TOKEN}");
     let answer = gateway.request("GET", "/api/firmware/log", &[("Authorization", &authorization)]).await;
@@ -281,7 +283,7 @@ async fn the_firmware_log_is_pulled_page_by_page_and_asking_is_acknowledging() {
     assert_eq!(seen, (1..=10).collect::<Vec<_>>());
     let asked = gateway.log.asked.lock().unwrap().clone();
     let expected = [(None, 4), (Some("4"), 4), (Some("8"), 4)];
-    assert_eq!(asked, expected.map(|(after, limit)| (after.map(str::to_owned), limit, "http".to_owned())));
+    assert_eq!(asked, expected.map(|(after, limit)| (after.map(str::to_owned), limit, "cloud".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,19 +297,104 @@ async fn a_bad_question_to_the_firmware_log_gets_its_own_clear_answer() {
         ("limit=-1", 400, "limit is a number from 1 to 200."),
         ("limit=ten", 400, "limit is a number from 1 to 200."),
         ("limit=99999999999999999999", 400, "limit is a number from 1 to 200."),
-        ("limit=1&limit=2", 400, "Ask with after=CURSOR and limit=N, each at most once."),
+        ("limit=1&limit=2", 400, "Ask with after=CURSOR, limit=N and wait=SECONDS, each at most once."),
+        ("wait=51", 400, "wait is a number of seconds from 0 to 50."),
+        ("wait=-1", 400, "wait is a number of seconds from 0 to 50."),
         ("after=x", 400, "That is not a cursor of this log."),
         (&long, 400, "This cursor was not given out here: it is too long."),
         ("after=foreign", 409, "That cursor is another gateway's."),
         ("after=diverged", 410, "That part of the log is gone."),
-        ("after=broken", 503, "The firmware log does not answer now. Try again with the same cursor."),
-        ("after=never", 503, "The firmware log does not answer now. Try again with the same cursor."),
+        ("after=broken", 503, "This does not answer now. Try again with the same cursor."),
+        ("after=never", 503, "This does not answer now. Try again with the same cursor."),
     ] {
         let path = format!("/api/firmware/log?{query}");
         let answer = gateway.request("GET", &path, &[("Authorization", &authorization)]).await;
         assert_eq!(answer.status, status, "{query}");
         assert_eq!(answer.json()["error"], words, "{query}");
     }
+}
+
+async fn pulled(gateway: &Served, path: &str, token: &str) -> http_gateway::Answer {
+    gateway.request("GET", path, &[("Authorization", &format!("Bearer {token}"))]).await
+}
+
+#[tokio::test]
+async fn each_puller_is_known_by_the_name_of_its_token_and_opens_what_it_may() {
+    let gateway = Gateway::fine().serve();
+    for (path, token, status) in [
+        ("/api/firmware/log?after=4", TOKEN, 200),
+        ("/api/firmware/log?after=2", OTHER_TOKEN, 200),
+        ("/api/firmware/log", QUEUE_TOKEN, 403),
+        ("/api/queue", QUEUE_TOKEN, 200),
+        ("/api/queue", TOKEN, 403),
+        ("/api/queue", "a-token-of-nobody-0123456789", 401),
+    ] {
+        let answer = pulled(&gateway, path, token).await;
+        assert_eq!(answer.status, status, "{path} {token}");
+    }
+    let asked = gateway.log.asked.lock().unwrap().clone();
+    let names: Vec<&str> = asked.iter().map(|(_, _, puller)| puller.as_str()).collect();
+    assert_eq!(names, ["cloud", "lab"], "whoever may not is not acknowledged for");
+    let mut closed = Gateway::fine();
+    closed.config.pullers.retain(|puller| !puller.queue);
+    assert_eq!(pulled(&closed.serve(), "/api/queue", TOKEN).await.status, 404);
+}
+
+#[tokio::test]
+async fn readings_are_pulled_page_by_page_and_a_bad_cursor_gets_its_own_answer() {
+    let gateway = Gateway::fine().serve();
+    let first = pulled(&gateway, "/api/queue?limit=2", QUEUE_TOKEN).await.json();
+    assert_eq!((first["readings"].as_array().unwrap().len(), &first["more"]), (2, &true.into()));
+    let rest = pulled(&gateway, "/api/queue?after=2", QUEUE_TOKEN).await.json();
+    assert_eq!((rest["readings"][0]["sequence"].as_u64(), &rest["more"]), (Some(3), &false.into()));
+    let bad = pulled(&gateway, "/api/queue?after=x", QUEUE_TOKEN).await;
+    assert_eq!(
+        (bad.status, bad.json()["error"].as_str()),
+        (400, Some("That is not a cursor of this queue."))
+    );
+    assert_eq!(pulled(&gateway, "/api/queue?wait=5", QUEUE_TOKEN).await.status, 400);
+}
+
+const WAITING: &str = "/api/firmware/log?after=10&wait=40";
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_that_waits_for_nothing_is_answered_empty_when_its_time_is_over() {
+    let gateway = Gateway::fine().serve();
+    let early = tokio::time::timeout(Duration::from_secs(39), pulled(&gateway, WAITING, TOKEN)).await;
+    assert!(early.is_err(), "it was answered early: {early:?}");
+    // Longer than any other request may take, and no offence.
+    let late = tokio::time::timeout(Duration::from_secs(45), pulled(&gateway, WAITING, TOKEN)).await.unwrap();
+    assert_eq!((late.status, late.json()["entries"].as_array().unwrap().len()), (200, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_that_waits_is_answered_at_once_when_an_entry_is_appended() {
+    let gateway = Gateway::fine().serve();
+    let appended = async {
+        // Seen at the log it waits, or is about to: what is appended now reaches it either way.
+        while gateway.log.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        gateway.log.entries.send_replace(11);
+    };
+    let both = async { tokio::join!(pulled(&gateway, WAITING, TOKEN), appended).0 };
+    let answer = tokio::time::timeout(Duration::from_secs(1), both).await.expect("it went on waiting");
+    assert_eq!(answer.json()["entries"][0]["sequence"], 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pullers_that_wait_leave_room_for_everyone_else() {
+    let gateway = Gateway::fine().serve();
+    let all = futures_util::future::join_all((0..40).map(|_| pulled(&gateway, WAITING, TOKEN)));
+    let other = async {
+        while gateway.log.asked.lock().unwrap().len() < 40 {
+            tokio::task::yield_now().await;
+        }
+        gateway.get("/healthz").await
+    };
+    let (answers, health) = tokio::join!(all, other);
+    assert_eq!(health.status, 200);
+    assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
 #[tokio::test]
@@ -317,7 +404,7 @@ async fn subscriber_numbers_the_cell_and_the_token_are_on_no_route() {
     for path in ROUTES {
         let answer = gateway.request("GET", path, &[("Authorization", &authorization)]).await;
         let everything = format!("{:?}{}", answer.headers, answer.body);
-        for secret in [IMEI, IMSI, ICCID, CELL, TOKEN] {
+        for secret in [IMEI, IMSI, ICCID, CELL, TOKEN, OTHER_TOKEN, QUEUE_TOKEN] {
             assert!(!everything.contains(secret), "{secret} stands on {path}");
             // Nor in part: at most the last four characters are shown.
             let most = secret.get(..secret.len() - 4).unwrap();

@@ -252,6 +252,13 @@ pub enum LinkPhase {
     Sick,
 }
 
+/// How a destination takes what it is sent; the way to it is [`LinkState`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DestinationState {
+    /// It refuses readings so that nothing more is sent for now: why, and what to do next.
+    pub refuses: Option<String>,
+}
+
 /// How a bus slave does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlaveState {
@@ -370,6 +377,8 @@ pub struct Board {
     pub network_time_unix_ms: Cell<i64>,
     /// Links by destination name.
     pub links: Cells<LinkState>,
+    /// Destinations by name.
+    pub destinations: Cells<DestinationState>,
     /// Slaves by name.
     pub slaves: Cells<SlaveState>,
     /// Streams by full name.
@@ -387,6 +396,21 @@ impl Board {
     #[must_use]
     pub fn shared() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// The links as people need to see them: one over which the destination refuses what it is sent is sick, however
+    /// well it is connected.
+    #[must_use]
+    pub fn links_with_refusals(&self) -> BTreeMap<String, Stamped<LinkState>> {
+        let mut links = self.links.all();
+        for (name, destination) in self.destinations.all() {
+            if let (Some(words), Some(link)) = (destination.value.refuses, links.get_mut(&name))
+                && link.value.phase == LinkPhase::Up
+            {
+                (link.value.phase, link.value.words) = (LinkPhase::Sick, words);
+            }
+        }
+        links
     }
 }
 
@@ -417,6 +441,29 @@ mod tests {
         let imsi = Hidden::new("204080813630037");
         assert_eq!(imsi.masked(), "•••••••••••0037");
         assert!(!format!("{imsi:?}").contains("20408"));
+    }
+
+    #[test]
+    fn a_connected_link_whose_destination_refuses_is_shown_sick_with_the_reason() {
+        let board = Board::default();
+        let link = LinkState {
+            phase: LinkPhase::Up,
+            words: "connected".into(),
+            handshakes: 1,
+            bytes_up: 0,
+            bytes_down: 0,
+            packets: 0,
+            in_flight: 0,
+            last_heard: None,
+        };
+        board.links.set("golioth", Mono(1), link);
+        let phase = || board.links_with_refusals().remove("golioth").map(|l| (l.value.phase, l.value.words));
+        assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
+        let refuses = Some("too many refusals. Next: look".to_owned());
+        board.destinations.set("golioth", Mono(2), DestinationState { refuses });
+        assert_eq!(phase(), Some((LinkPhase::Sick, "too many refusals. Next: look".into())));
+        board.destinations.set("golioth", Mono(3), DestinationState::default());
+        assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
     }
 
     #[tokio::test]

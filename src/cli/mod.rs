@@ -54,7 +54,7 @@ enum Command {
         #[command(subcommand)]
         command: FirmwareCommand,
     },
-    /// Look into the queue of readings.
+    /// Look into the queue of readings, copy it, export it.
     Queue {
         #[command(subcommand)]
         command: queue::Command,
@@ -89,8 +89,9 @@ pub fn main() -> ExitCode {
         Command::Firmware { command } => {
             with_config(&arguments.config, |loaded| firmware_command(&loaded.config, &command))
         }
+        Command::Queue { command } if command.names_its_file() => queue::queue(None, &command),
         Command::Queue { command } => {
-            with_config(&arguments.config, |loaded| queue::queue(&loaded.config, &command))
+            with_config(&arguments.config, |loaded| queue::queue(Some(&loaded.config), &command))
         }
     }
 }

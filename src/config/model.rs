@@ -95,8 +95,21 @@ pub struct Http {
     /// Further `Host` names to answer to, lower case, without port. Default none: the listening address, `localhost` and the
     /// gateway's name are for the server to add.
     pub hosts: Vec<String>,
-    /// `[http.firmware_log]`: the bearer token that may pull the firmware log; `None` when that route is closed.
-    pub firmware_log_token: Option<Secret>,
+    /// `[[http.puller]]`: who may pull with a bearer token. A route that nobody may pull from is closed. At most 16.
+    pub pullers: Vec<Puller>,
+}
+
+/// `[[http.puller]]`: somebody who pulls with a bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Puller {
+    /// What its acknowledgements are kept under. Required.
+    pub name: String,
+    /// Its token. Required.
+    pub token: Secret,
+    /// It may pull the firmware log. Default true.
+    pub firmware_log: bool,
+    /// It may pull the readings in the queue. Default false.
+    pub queue: bool,
 }
 
 /// `[modem]`: the cellular modem's AT port.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::log_push;
 use super::reporter;
 use super::rim::Rim;
 use super::stores::{SharedConfig, Stores};
 use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
-use super::views::{DeviceView, LogView};
+use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
 use crate::board::Board;
 use crate::clouds::golioth;
@@ -142,6 +143,10 @@ impl Daemon {
             },
             clock: Arc::clone(&rim.clock),
             firmware_log: Arc::new(LogView(self.stores.gateway.clone())),
+            readings: Arc::new(ReadingView {
+                queue: self.stores.queue.clone(),
+                gateway: self.stores.gateway.clone(),
+            }),
             devices: Arc::new(DeviceView {
                 gateway: self.stores.gateway.clone(),
                 board: Arc::clone(&self.board),
@@ -189,8 +194,10 @@ impl Daemon {
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
         };
-        let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
-        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
+        let (gateway, stop) = (self.stores.gateway.clone(), self.stop.clone());
+        self.lane(log_push::lane(Arc::clone(&link), gateway, rim.clone(), stop));
+        let (queue, board, stop) = (self.stores.queue.clone(), Arc::clone(&self.board), self.stop.clone());
+        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, board, stop));
     }
 
     /// What watches over this daemon.

@@ -8,6 +8,7 @@
 
 pub mod build;
 mod inherited;
+mod log_push;
 pub mod progress;
 mod reporter;
 pub mod rim;

@@ -32,7 +32,7 @@ impl Stores {
     pub fn on_threads(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
         // In this order: a queue file without a gateway file is evidence that the latter was lost.
         let gateway = Gateway::open(gateway_options(config), &rim.clock, &*rim.random)?;
-        let queue = Queue::open(options(config, rim), &rim.clock)?;
+        let queue = Queue::open(queue_options(config, rim), &rim.clock)?;
         Ok(Self { gateway, queue })
     }
 
@@ -43,7 +43,7 @@ impl Stores {
     pub fn inline(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
         let (gateway, pump) = Gateway::open_inline(gateway_options(config), &rim.clock, &*rim.random)?;
         tokio::spawn(pump);
-        let (queue, pump) = Queue::open_inline(options(config, rim), &rim.clock)?;
+        let (queue, pump) = Queue::open_inline(queue_options(config, rim), &rim.clock)?;
         tokio::spawn(pump);
         Ok(Self { gateway, queue })
     }
@@ -59,7 +59,9 @@ fn gateway_options(config: &Config) -> gateway::OpenOptions {
     gateway::OpenOptions::in_folder(&config.gateway.state_dir)
 }
 
-fn options(config: &Config, rim: &Rim) -> OpenOptions {
+/// How the queue of this configuration is opened, with a fresh epoch.
+#[must_use]
+pub fn queue_options(config: &Config, rim: &Rim) -> OpenOptions {
     OpenOptions {
         path: config.gateway.state_dir.join("queue.db"),
         streams: streams(config),

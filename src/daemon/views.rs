@@ -12,12 +12,15 @@ use async_trait::async_trait;
 use crate::board::{Board, LinkPhase, Stamped};
 use crate::clock::{Clock, Mono};
 use crate::http::sources::{
-    ComponentRecord, DeviceRecord, Devices, FirmwareLog, IntegrationRecord, LogError, LogPage,
-    TelemetryValue, Trouble, Unavailable,
+    ComponentRecord, DeviceRecord, Devices, FirmwareLog, IntegrationRecord, LogError, LogPage, ReadingPage,
+    Readings, TelemetryValue, Trouble, Unavailable,
 };
 use crate::reading::{Quality, Value};
 use crate::registry::{Presence, presence};
 use crate::store::gateway::{Component, CursorError, Device, Gateway, GatewayError};
+use crate::store::queue::Queue;
+use crate::store::queue::look::pull::{self, PullError};
+use crate::store::queue::look::walk::Line;
 
 /// The firmware log over the gateway's file.
 #[derive(Debug)]
@@ -42,8 +45,53 @@ impl FirmwareLog for LogView {
         };
         whole.remove("next");
         whole.remove("more");
-        Ok(LogPage { entries, next: page.next, more: page.more, proof: whole })
+        let head = page.log_head.sequence;
+        Ok(LogPage { entries, next: page.next, more: page.more, head, proof: whole })
     }
+
+    async fn moved_from(&self, head: u64) {
+        let mut status = self.0.status();
+        if status.wait_for(|status| status.log_head.sequence != head).await.is_err() {
+            // The store has stopped, and so will whoever waits.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The readings over the queue's file.
+#[derive(Debug)]
+pub(super) struct ReadingView {
+    pub(super) queue: Queue,
+    pub(super) gateway: Gateway,
+}
+
+impl Readings for ReadingView {
+    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
+        let gateway = self.gateway.identity().gateway;
+        let page = pull::page(self.queue.path(), gateway.0, after, limit).map_err(|error| match error {
+            PullError::Malformed => LogError::Malformed(error.to_string()),
+            PullError::OtherGateway | PullError::OtherFile => LogError::Foreign(error.to_string()),
+            PullError::Diverged => LogError::Diverged(error.to_string()),
+            PullError::Read(error) => LogError::Unavailable(error.to_string()),
+        })?;
+        Ok(ReadingPage {
+            gateway: gateway.to_string(),
+            file: format!("{:016x}", page.file),
+            readings: page.readings.iter().map(reading).collect(),
+            next: page.next,
+            more: page.more,
+            freed_segments: page.freed_segments,
+        })
+    }
+}
+
+/// What is true of a reading whoever it waits for.
+fn reading(line: &Line) -> serde_json::Value {
+    let mut told = serde_json::json!(line);
+    if let Some(told) = told.as_object_mut() {
+        told.retain(|name, _| !matches!(name.as_str(), "state" | "destination" | "reason" | "set_aside"));
+    }
+    told
 }
 
 fn refused(error: GatewayError) -> LogError {
@@ -130,7 +178,8 @@ impl DeviceView {
     }
 
     fn own_trouble(&self) -> Option<Trouble> {
-        let sick = self.board.links.all().into_iter().find(|(_, l)| l.value.phase == LinkPhase::Sick);
+        let links = self.board.links_with_refusals();
+        let sick = links.into_iter().find(|(_, l)| l.value.phase == LinkPhase::Sick);
         sick.map(|(name, link)| Trouble::Error(format!("{name}: {}", link.value.words)))
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ impl Door {
             peer,
             stream,
             phase: Phase::Request,
+            patience: Arc::default(),
             left: REQUEST_BYTES,
             deadline: Box::pin(tokio::time::sleep(REQUEST_TIME)),
             _slot: slot,
@@ -122,12 +124,19 @@ impl axum::serve::Listener for Door {
 }
 
 /// Where a connection came in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CameTo(pub(super) SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct CameTo(pub(super) SocketAddr, Arc<AtomicU64>);
+
+impl CameTo {
+    /// The answer will take so long and is worth waiting for: the request's time is extended by it, once.
+    pub(super) fn be_patient(&self, time: Duration) {
+        self.1.store(u64::try_from(time.as_millis()).unwrap_or(0), Ordering::Relaxed);
+    }
+}
 
 impl Connected<IncomingStream<'_, Door>> for CameTo {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self(stream.io().local)
+        Self(stream.io().local, Arc::clone(&stream.io().patience))
     }
 }
 
@@ -137,6 +146,8 @@ pub(super) struct Guarded {
     local: SocketAddr,
     peer: SocketAddr,
     phase: Phase,
+    /// More time for the request, where a route granted it: whoever waits for something new is not slow.
+    patience: Arc<AtomicU64>,
     /// Bytes it may still send in this phase.
     left: usize,
     /// When this phase ends.
@@ -156,11 +167,17 @@ enum Phase {
 impl Guarded {
     fn enter(&mut self, phase: Phase, left: usize, time: Duration) {
         self.phase = phase;
+        self.patience.store(0, Ordering::Relaxed);
         self.left = left;
         self.deadline.set(tokio::time::sleep(time));
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.deadline.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        let more = Duration::from_millis(self.patience.swap(0, Ordering::Relaxed));
+        self.deadline.set(tokio::time::sleep(more));
         self.deadline.as_mut().poll(cx).is_ready()
     }
 

@@ -14,7 +14,8 @@
 //! | `/` | the page; `/?refresh=off` does not refresh itself |
 //! | `/api/gateway/status` | the same facts as JSON |
 //! | `/api/devices`, `/api/devices/{id}/status` | the registry's devices, one shape for every provider |
-//! | `/api/firmware/log?after=CURSOR&limit=N` | the firmware log, with its bearer token; 404 where none is configured |
+//! | `/api/firmware/log?after=CURSOR&limit=N&wait=SECONDS` | the firmware log, with a bearer token; 404 where none is configured |
+//! | `/api/queue?after=CURSOR&limit=N` | the readings on disk, the same way |
 //! | `/metrics` | Prometheus text exposition format 0.0.4 |
 //! | `/healthz` | 200, or 503 and why |
 
@@ -24,6 +25,8 @@ mod firmware_log;
 mod guard;
 mod metrics;
 mod page;
+mod pullers;
+mod queue;
 pub mod recent;
 mod routes;
 pub mod snapshot;

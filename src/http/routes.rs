@@ -10,12 +10,12 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::firmware_log::{self, Token};
 use super::guard::{guard, refusal};
+use super::pullers::Pullers;
 use super::recent::{Recent, Recorder};
 use super::snapshot::Snapshot;
 use super::sources::{Sources, Unavailable};
-use super::{api, metrics, page};
+use super::{api, firmware_log, metrics, page, queue};
 use crate::board::{WriterPhase, in_words};
 use crate::config::Http;
 use crate::store::gateway::GatewayHealth;
@@ -25,6 +25,8 @@ use crate::store::queue::Health;
 pub(super) const SOURCE_TIME: Duration = Duration::from_secs(3);
 /// Devices in one listing.
 const LISTED: usize = 200;
+/// Pullers that may wait at once.
+const WAITERS: usize = 8;
 /// The longest device id or serial anybody has.
 const ID_BYTES: usize = 128;
 
@@ -35,7 +37,9 @@ pub(super) struct App {
     /// Names this gateway is called by, lower case; addresses are compared apart.
     pub(super) hosts: Vec<String>,
     pub(super) content_policy: HeaderValue,
-    pub(super) firmware_log_token: Option<Token>,
+    pub(super) pullers: Pullers,
+    /// Places for pullers that wait for something new: far fewer than the door has.
+    pub(super) waiters: tokio::sync::Semaphore,
 }
 
 impl App {
@@ -59,7 +63,8 @@ pub(super) fn router(config: &Http, sources: Sources, recorder: Arc<Mutex<Record
         recorder,
         hosts,
         content_policy: page::content_policy(),
-        firmware_log_token: config.firmware_log_token.as_ref().map(Token::new),
+        pullers: Pullers::new(&config.pullers),
+        waiters: tokio::sync::Semaphore::new(WAITERS),
     });
     Router::new()
         .route("/", get(show_page))
@@ -67,6 +72,7 @@ pub(super) fn router(config: &Http, sources: Sources, recorder: Arc<Mutex<Record
         .route("/api/devices", get(devices))
         .route("/api/devices/{id}/status", get(device_status))
         .route("/api/firmware/log", get(firmware_log::pull))
+        .route("/api/queue", get(queue::pull))
         .route("/metrics", get(show_metrics))
         .route("/healthz", get(healthz))
         .fallback(nothing_here)

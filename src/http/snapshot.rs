@@ -77,7 +77,7 @@ impl Snapshot {
     pub fn take(sources: &Sources, recent: Recent) -> Self {
         let board = &sources.board;
         let queue = sources.queue.borrow().clone();
-        let links = board.links.all();
+        let links = board.links_with_refusals();
         let destinations = sources
             .destinations
             .iter()

@@ -38,6 +38,8 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// The firmware log in `gateway.db`.
     pub firmware_log: Arc<dyn FirmwareLog>,
+    /// The readings in `queue.db`.
+    pub readings: Arc<dyn Readings>,
     /// The registry in `gateway.db`.
     pub devices: Arc<dyn Devices>,
     /// Lanes that neither advance nor wait.
@@ -76,6 +78,36 @@ pub trait FirmwareLog: Send + Sync {
     /// # Errors
     /// [`LogError`].
     async fn page(&self, after: Option<&str>, limit: usize, puller: &str) -> Result<LogPage, LogError>;
+
+    /// Completes once the newest entry is another than `head` ([`LogPage::head`]). Without polling.
+    async fn moved_from(&self, head: u64);
+}
+
+/// The readings on disk, as pages behind a cursor.
+pub trait Readings: Send + Sync {
+    /// The readings after the cursor, at most `limit` of them (1 to 200), most urgent class first. `None` begins at the
+    /// oldest kept. A short look at the file; it changes nothing.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError>;
+}
+
+/// A page of readings, as it goes on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ReadingPage {
+    /// The gateway's id, 32 hexadecimal digits.
+    pub gateway: String,
+    /// The queue file's id, 16 hexadecimal digits.
+    pub file: String,
+    /// In the order of classes and of acceptance.
+    pub readings: Vec<serde_json::Value>,
+    /// The cursor after the last reading. Opaque to the puller.
+    pub next: String,
+    /// Whether readings follow.
+    pub more: bool,
+    /// Segments that were delivered and freed between the cursor and this page.
+    pub freed_segments: u64,
 }
 
 /// A page of the firmware log, as it goes on the wire.
@@ -87,6 +119,9 @@ pub struct LogPage {
     pub next: String,
     /// Whether entries follow.
     pub more: bool,
+    /// The number of the newest entry there is.
+    #[serde(skip)]
+    pub head: u64,
     /// What lets a puller verify the pages by themselves: whose log it is, and the heads of its chains.
     #[serde(flatten)]
     pub proof: serde_json::Map<String, serde_json::Value>,
@@ -216,6 +251,10 @@ impl FirmwareLog for NoFirmwareLog {
                 Err(LogError::Foreign("There is no firmware log here. Begin without a cursor.".into()))
             }
         }
+    }
+
+    async fn moved_from(&self, _head: u64) {
+        std::future::pending().await
     }
 }
 

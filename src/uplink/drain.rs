@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{EpochStatement, Link, Outcome};
 use super::policy::{self, Choice, ClassView};
 use super::shelf::{Parcel, Shelf};
+use crate::board::{Board, DestinationState};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::reading::Class;
@@ -57,19 +58,21 @@ const SMALLEST_LIMIT: usize = 64;
 /// A learned limit is tried anew after this: the destination may have changed.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 
-/// Builds the lane that drains `destination` into `link`.
+/// Builds the lane that drains `destination` into `link`. Whether the destination refuses is told to `board`.
 pub fn lane(
     link: Arc<dyn Link>,
     destination: DestinationId,
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
+    board: Arc<Board>,
     stop: CancellationToken,
 ) -> Lane {
     Lane::new(format!("drain {}", link.name()), move |progress| {
         let (link, queue, rim, stop) = (Arc::clone(&link), queue.clone(), rim.clone(), stop.clone());
+        let board = Arc::clone(&board);
         async move {
-            let mut drain = Drain::new(&*link, destination, queue, rim, options, progress)?;
+            let mut drain = Drain::new(&*link, destination, queue, rim, options, board, progress)?;
             drain.run(stop).await
         }
     })
@@ -81,6 +84,7 @@ struct Drain<'a> {
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
+    board: Arc<Board>,
     progress: Progress,
     status: watch::Receiver<QueueStatus>,
     up: watch::Receiver<bool>,
@@ -118,6 +122,7 @@ impl<'a> Drain<'a> {
         queue: Queue,
         rim: Rim,
         options: DrainOptions,
+        board: Arc<Board>,
         progress: Progress,
     ) -> Result<Self, LaneError> {
         let status = queue.status();
@@ -125,15 +130,15 @@ impl<'a> Drain<'a> {
         let reader = queue.reader(destination).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
         let now = rim.now();
-        let shelves =
-            Class::ALL.into_iter().map(|class| (class, Shelf::new(reader.start(class), now))).collect();
+        let shelves = Class::ALL.into_iter().map(|class| (class, Shelf::new(reader.start(class)))).collect();
         let up = link.up();
-        Ok(Self {
+        let drain = Self {
             link,
             destination,
             queue,
             rim,
             options,
+            board,
             progress,
             status,
             up,
@@ -148,7 +153,9 @@ impl<'a> Drain<'a> {
             cautious: false,
             sick: None,
             sickness: 0,
-        })
+        };
+        drain.tell_refusal(None);
+        Ok(drain)
     }
 
     async fn run(&mut self, stop: CancellationToken) -> Result<(), LaneError> {
@@ -209,11 +216,7 @@ impl<'a> Drain<'a> {
                     .pick(*class, shelf.read_to, AT_HAND - shelf.rows.len())
                     .map_err(LaneError::new)?;
                 let Some(resume) = picked.resume.filter(|resume| *resume != shelf.read_to) else { break };
-                if shelf.rows.is_empty() {
-                    shelf.since = now;
-                }
-                shelf.read_to = resume;
-                shelf.rows.extend(picked.rows);
+                shelf.arrive(now, resume, picked.rows);
                 if shelf.rows.is_empty() {
                     // Nothing of ours in between: settled by looking.
                     let (from, to) = (shelf.from, resume);
@@ -299,7 +302,7 @@ impl<'a> Drain<'a> {
                     rows: shelf.len(),
                     // Eight bytes a reading is less than any encoding takes: this many never fit one message.
                     fills_a_message: shelf.has_again() || shelf.rows.len() * 8 >= limit,
-                    oldest_since: shelf.since,
+                    oldest_since: shelf.oldest_since(),
                     paused_until,
                 }
             })
@@ -318,7 +321,6 @@ impl<'a> Drain<'a> {
         let states = !self.announcing && !self.statement_suspect;
         let statement =
             (states && !status.announced.contains(&self.destination)).then(|| statement(status)).flatten();
-        let now = self.rim.now();
         let (link, limit) = (self.link, self.limit);
         let most = link.capabilities().max_message_bytes;
         let shelf = self.shelves.get_mut(&class)?;
@@ -349,7 +351,6 @@ impl<'a> Drain<'a> {
         let packed = stated.or_else(|| pack(rows));
         let count = packed.as_ref().map_or(1, |p| p.rows.max(1)).min(rows.len());
         let mut parcel = shelf.take(count);
-        shelf.since = now;
         parcel.message = packed.map(|p| p.message);
         parcel.announces_epoch = announces_epoch;
         self.announcing |= announces_epoch;
@@ -426,7 +427,9 @@ impl<'a> Drain<'a> {
             shelf.laters = 0;
         }
         if self.sick.as_ref().is_none_or(|sick| sick.until <= now) {
-            self.sick = None;
+            if self.sick.take().is_some() {
+                self.tell_refusal(None);
+            }
             self.sickness = 0;
             self.cautious = false;
         }
@@ -498,7 +501,13 @@ impl<'a> Drain<'a> {
         let wait = policy::backoff(self.sickness, Duration::from_secs(60), Duration::from_secs(3600), random);
         self.sickness = self.sickness.saturating_add(1);
         tracing::error!(destination = self.link.name(), why = words, again_in_s = wait.as_secs(), "refused");
+        self.tell_refusal(Some(words.clone()));
         self.sick = Some(Sick { until: now + wait, words });
+    }
+
+    /// For the page and the metrics: connected is not enough if what is sent is refused.
+    fn tell_refusal(&self, refuses: Option<String>) {
+        self.board.destinations.set(self.link.name(), self.rim.clock.mono(), DestinationState { refuses });
     }
 
     fn again(&mut self, class: Class, parcel: Parcel) {

@@ -121,6 +121,11 @@ pub enum Report {
         /// Golioth's reason numbering.
         reason: u8,
     },
+    /// A page of the firmware log, new to this cloud ([`crate::store::gateway::pages`]). Acknowledged, it is not sent again.
+    FirmwareLog {
+        /// JSON, at most [`Capabilities::max_message_bytes`] long.
+        page: Vec<u8>,
+    },
 }
 
 /// A cloud's device plane.

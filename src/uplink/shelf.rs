@@ -17,11 +17,11 @@ pub(super) struct Shelf {
     pub(super) from: Position,
     /// Where the next pick begins.
     pub(super) read_to: Position,
-    /// When the oldest row came into view.
-    pub(super) since: Duration,
     pub(super) paused_until: Option<Duration>,
     /// How often in a row the destination asked this class to wait.
     pub(super) laters: u32,
+    /// When the rows at hand came into view: so many, at that time. As long as it has entries, `rows` has.
+    arrivals: VecDeque<(usize, Duration)>,
     /// Messages without an answer and parts of refused ones, to be sent before anything newer.
     again: VecDeque<Parcel>,
 }
@@ -39,14 +39,14 @@ pub(super) struct Parcel {
 }
 
 impl Shelf {
-    pub(super) fn new(start: Position, now: Duration) -> Self {
+    pub(super) fn new(start: Position) -> Self {
         Self {
             rows: VecDeque::new(),
             from: start,
             read_to: start,
-            since: now,
             paused_until: None,
             laters: 0,
+            arrivals: VecDeque::new(),
             again: VecDeque::new(),
         }
     }
@@ -72,10 +72,33 @@ impl Shelf {
         self.rows.len() + self.again.iter().map(|parcel| parcel.rows.len()).sum::<usize>()
     }
 
+    /// Puts the next rows of the queue at hand, read up to `resume`.
+    pub(super) fn arrive(&mut self, now: Duration, resume: Position, rows: Vec<QueuedRow>) {
+        self.read_to = resume;
+        if !rows.is_empty() {
+            self.arrivals.push_back((rows.len(), now));
+            self.rows.extend(rows);
+        }
+    }
+
+    /// When the oldest row at hand came into view.
+    pub(super) fn oldest_since(&self) -> Duration {
+        self.arrivals.front().map_or(Duration::ZERO, |(_, at)| *at)
+    }
+
     /// Takes the first `count` rows at hand, and the range they settle.
     pub(super) fn take(&mut self, count: usize) -> Parcel {
         let from = self.from;
         let rows: Vec<QueuedRow> = self.rows.drain(..count.min(self.rows.len())).collect();
+        let mut taken = rows.len();
+        while let Some((arrived, _)) = self.arrivals.front_mut() {
+            if *arrived > taken {
+                *arrived -= taken;
+                break;
+            }
+            taken -= *arrived;
+            self.arrivals.pop_front();
+        }
         let to = self.rows.front().map_or(self.read_to, |row| row.position);
         self.from = to;
         Parcel { rows, from, to, message: None, announces_epoch: false }
@@ -84,6 +107,7 @@ impl Shelf {
     /// Lays the rows at hand back: the next pick reads them again, with what has become known of them.
     pub(super) fn lay_back(&mut self) {
         self.rows.clear();
+        self.arrivals.clear();
         self.read_to = self.from;
     }
 
@@ -142,9 +166,8 @@ mod tests {
     }
 
     fn shelf(rows: u32) -> Shelf {
-        let mut shelf = Shelf::new(at(0), Duration::ZERO);
-        shelf.rows.extend((0..rows).map(row));
-        shelf.read_to = at(rows + 5);
+        let mut shelf = Shelf::new(at(0));
+        shelf.arrive(Duration::ZERO, at(rows + 5), (0..rows).map(row).collect());
         shelf
     }
 
@@ -182,6 +205,19 @@ mod tests {
         shelf.again(parcel);
         shelf.lay_back();
         assert_eq!((shelf.read_to, shelf.len()), (at(2), 2));
+    }
+
+    #[test]
+    fn what_is_left_behind_has_waited_since_it_came_into_view() {
+        let mut shelf = shelf(3);
+        shelf.arrive(Duration::from_secs(5), at(12), (3..7).map(row).collect());
+        shelf.take(2);
+        assert_eq!(shelf.oldest_since(), Duration::ZERO, "one of the first three is left");
+        shelf.take(1);
+        assert_eq!(shelf.oldest_since(), Duration::from_secs(5));
+        shelf.take(9);
+        shelf.arrive(Duration::from_secs(8), at(13), vec![row(12)]);
+        assert_eq!(shelf.oldest_since(), Duration::from_secs(8));
     }
 
     #[test]

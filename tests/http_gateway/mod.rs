@@ -13,11 +13,11 @@ use fieldgate::board::{
     ModemState, Registration, Signal, SignalGrade, SlaveState, WriterPhase, WriterState,
 };
 use fieldgate::clock::{BootId, Clock, Mono, Wall};
-use fieldgate::config::{Http, Secret};
+use fieldgate::config::{Http, Puller, Secret};
 use fieldgate::http::Sources;
 use fieldgate::http::sources::{
     ComponentRecord, DeviceRecord, Devices, FirmwareLog, GatewayFacts, IntegrationRecord, LogError, LogPage,
-    TelemetryValue, Trouble, Unavailable,
+    ReadingPage, Readings, TelemetryValue, Trouble, Unavailable,
 };
 use fieldgate::reading::{Class, Quality, Value};
 use fieldgate::store::gateway::GatewayHealth;
@@ -32,6 +32,8 @@ pub const IMSI: &str = "204080813630037";
 pub const ICCID: &str = "8901234567012345678F";
 pub const CELL: &str = "014A7B0C";
 pub const TOKEN: &str = "a-token-of-good-length-0123456789";
+pub const OTHER_TOKEN: &str = "another-token-of-good-length-0123";
+pub const QUEUE_TOKEN: &str = "a-token-for-the-queue-0123456789";
 
 /// The gateway's age, in seconds of its clock.
 pub const NOW_S: u64 = 100_000;
@@ -59,10 +61,34 @@ impl Clock for FixedClock {
     }
 }
 
-/// Ten entries; a cursor is the number of the last one seen. Remembers what was asked.
-#[derive(Default)]
+pub fn puller(name: &str, token: &str, firmware_log: bool, queue: bool) -> Puller {
+    Puller { name: name.into(), token: Secret::new(token.as_bytes().to_vec()), firmware_log, queue }
+}
+
+/// Ten entries and more; a cursor is the number of the last one seen. Remembers what was asked.
 pub struct FakeLog {
     pub asked: Mutex<Vec<(Option<String>, usize, String)>>,
+    pub entries: watch::Sender<usize>,
+}
+
+impl Default for FakeLog {
+    fn default() -> Self {
+        Self { asked: Mutex::default(), entries: watch::Sender::new(10) }
+    }
+}
+
+/// Three readings; a cursor is the number of the last one seen.
+pub struct FakeReadings;
+
+impl Readings for FakeReadings {
+    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
+        let from: usize = after
+            .map_or(Ok(0), str::parse)
+            .map_err(|_| LogError::Malformed("That is not a cursor of this queue.".into()))?;
+        let to = (from + limit).min(3);
+        let readings = (from..to).map(|n| serde_json::json!({ "sequence": n + 1 })).collect();
+        Ok(ReadingPage { readings, next: to.to_string(), more: to < 3, ..ReadingPage::default() })
+    }
 }
 
 #[async_trait]
@@ -79,10 +105,22 @@ impl FirmwareLog for FakeLog {
         let from: usize = after
             .map_or(Ok(0), str::parse)
             .map_err(|_| LogError::Malformed("That is not a cursor of this log.".into()))?;
-        let to = (from + limit).min(10);
+        let head = *self.entries.borrow();
+        let to = (from + limit).min(head);
         let entries =
             (from..to).map(|n| serde_json::json!({ "sequence": n + 1, "kind": "version" })).collect();
-        Ok(LogPage { entries, next: to.to_string(), more: to < 10, ..LogPage::default() })
+        Ok(LogPage {
+            entries,
+            next: to.to_string(),
+            more: to < head,
+            head: head as u64,
+            ..LogPage::default()
+        })
+    }
+
+    async fn moved_from(&self, head: u64) {
+        let mut entries = self.entries.subscribe();
+        let _open = entries.wait_for(|entries| *entries as u64 != head).await;
     }
 }
 
@@ -240,7 +278,11 @@ impl Gateway {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 interface: None,
                 hosts: vec!["gateway.example".into()],
-                firmware_log_token: Some(Secret::new(TOKEN.as_bytes().to_vec())),
+                pullers: vec![
+                    puller("cloud", TOKEN, true, false),
+                    puller("lab", OTHER_TOKEN, true, false),
+                    puller("historian", QUEUE_TOKEN, false, true),
+                ],
             },
         }
     }
@@ -321,6 +363,7 @@ impl Gateway {
             gateway: self.facts,
             clock: Arc::new(self.clock),
             firmware_log: self.log,
+            readings: Arc::new(FakeReadings),
             devices: Arc::new(FakeDevices),
             silent_lanes: Arc::new(move || silent.clone()),
             gateway_db: Arc::new(move || gateway_db.clone()),

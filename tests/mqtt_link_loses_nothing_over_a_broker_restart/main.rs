@@ -231,6 +231,7 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
         queue.clone(),
         gateway.rim.clone(),
         options,
+        Arc::clone(&gateway.board),
         gateway.stop.clone(),
     ));
     let clock = Arc::clone(&gateway.rim.clock);
@@ -372,6 +373,26 @@ async fn a_components_newest_state_stays_at_the_broker() {
     assert_eq!((messages[0].topic.as_str(), messages[0].retained), ("fieldgate/gw-1/firmware/main", true));
     let body: serde_json::Value = serde_json::from_slice(&messages[0].body).unwrap();
     assert_eq!((&body["version"], &body["state"]), (&"1.1.0".into(), &0.into()));
+    subscription.abort();
+}
+
+#[tokio::test]
+async fn a_page_of_the_firmware_log_goes_to_its_own_topic_as_it_is() {
+    let broker = Broker::start(|_| "allow_anonymous true".into()).await;
+    let (inbox, subscription) = subscribe(broker.port, "log", "fieldgate/+/firmware_log");
+    let gateway = Gateway::start(&configured(&format!("mqtt://127.0.0.1:{}", broker.port), ""));
+    let page = br#"{"rows":[],"next":"x","more":false}"#.to_vec();
+    // A subscription that comes after a message misses it; a page may come twice anyway.
+    eventually("the page arrives", LONG, async || {
+        let report = Report::FirmwareLog { page: page.clone() };
+        assert_eq!(gateway.link.report(report).await, Outcome::Acknowledged);
+        !inbox.messages().is_empty()
+    })
+    .await;
+    let first = &inbox.messages()[0];
+    assert_eq!((first.topic.as_str(), first.retained), ("fieldgate/gw-1/firmware_log", false));
+    assert_eq!(first.body, page);
+    gateway.stops().await;
     subscription.abort();
 }
 

@@ -5,6 +5,7 @@
 
 mod observing;
 
+use core::cmp::Ordering;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     open: BTreeMap<RequestId, Open>,
     /// Requests not begun, in turn.
     ready: VecDeque<RequestId>,
+    /// As `ready`, of those that go before all others; one of them may be in flight beyond the window.
+    urgent: VecDeque<RequestId>,
     /// Transfers with their next block to send, in turn.
     begun: VecDeque<RequestId>,
     /// How many of `begun` went in a row while others waited.
@@ -62,7 +65,7 @@ enum Purpose {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// In [`Client::ready`] or [`Client::begun`].
+    /// In [`Client::ready`], [`Client::urgent`] or [`Client::begun`].
     Queued,
     /// A Confirmable message is out; its timer runs in the wire. Takes a place in the window.
     Sent { id: u16 },
@@ -77,6 +80,7 @@ impl Client {
         Client {
             open: BTreeMap::new(),
             ready: VecDeque::new(),
+            urgent: VecDeque::new(),
             begun: VecDeque::new(),
             streak: 0,
             observations: BTreeMap::new(),
@@ -117,7 +121,7 @@ impl Client {
 
     pub(crate) fn ping(&mut self, wire: &mut Wire, now: Duration) -> Result<RequestId, SendError> {
         self.check_room(wire)?;
-        let id = self.insert(Purpose::Ping, Token::default(), None, None);
+        let id = self.insert(Purpose::Ping, Token::default(), None, None, false);
         self.pump(wire, now);
         Ok(id)
     }
@@ -132,6 +136,7 @@ impl Client {
     /// Ends every request with `SessionLost` and lapses every observation.
     pub(crate) fn reset(&mut self, wire: &mut Wire) -> Vec<ObservationId> {
         self.ready.clear();
+        self.urgent.clear();
         self.begun.clear();
         for (id, open) in core::mem::take(&mut self.open) {
             match open.purpose {
@@ -272,7 +277,8 @@ impl Client {
             phase.into_iter().chain(open.deadline).min()
         };
         // Without room in the window a queued request waits for another one's end, which has its own timer.
-        let blocked_by_ids = (!(self.ready.is_empty() && self.begun.is_empty()) && self.has_window(wire))
+        let idle = self.ready.is_empty() && self.begun.is_empty() && self.urgent.is_empty();
+        let blocked_by_ids = (!idle && self.has_window(wire))
             .then(|| wire.ids.free_at(wire.config.exchange_lifetime()))
             .flatten();
         self.open.values().filter_map(of_request).chain(blocked_by_ids).min()
@@ -288,10 +294,11 @@ impl Client {
         self.check_room(wire)?;
         check_request(&request)?;
         let deadline = request.deadline.map(|limit| now.saturating_add(limit));
+        let urgent = request.urgent;
         let transfer = Transfer::new(request, None, mode, wire.config.block_size, wire.config.max_body)?;
         let token = self.fresh_token(wire).ok_or(SendError::Full { limit: wire.config.max_requests })?;
         wire.check_size(&transfer.message(token))?;
-        let id = self.insert(Purpose::Request, token, Some(transfer), deadline);
+        let id = self.insert(Purpose::Request, token, Some(transfer), deadline, urgent);
         self.pump(wire, now);
         Ok(id)
     }
@@ -322,29 +329,43 @@ impl Client {
         token: Token,
         transfer: Option<Transfer>,
         deadline: Option<Duration>,
+        urgent: bool,
     ) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let phase = Phase::Queued;
         let open = Open { purpose, token, transfer, phase, deadline, first_sent: None, retransmissions: 0 };
         self.open.insert(id, open);
-        self.ready.push_back(id);
+        if urgent {
+            self.urgent.push_back(id)
+        } else {
+            self.ready.push_back(id)
+        }
         id
     }
 
     fn has_window(&self, wire: &Wire) -> bool {
-        let in_flight = self
-            .open
-            .values()
-            .filter(|open| matches!(open.phase, Phase::Sent { .. } | Phase::SentOnce { .. }))
-            .count();
-        in_flight < wire.congestion.window() as usize
+        self.in_flight() < wire.congestion.window() as usize
     }
 
-    /// Sends what the window allows, in turn.
+    fn in_flight(&self) -> usize {
+        self.open
+            .values()
+            .filter(|open| matches!(open.phase, Phase::Sent { .. } | Phase::SentOnce { .. }))
+            .count()
+    }
+
+    /// Sends what the window allows, in turn. A loss closes the window for as long as the timeout of what was lost, which
+    /// doubles; one urgent request does not wait for that. One more message is no burst.
     fn pump(&mut self, wire: &mut Wire, now: Duration) {
-        while self.has_window(wire) && wire.has_id(now) {
-            let Some(id) = self.next_in_turn() else { return };
+        while wire.has_id(now) {
+            let window = wire.congestion.window() as usize;
+            let next = match self.in_flight().cmp(&window) {
+                Ordering::Less => self.next_in_turn(),
+                Ordering::Equal => self.urgent.pop_front(),
+                Ordering::Greater => None,
+            };
+            let Some(id) = next else { return };
             let Some(open) = self.open.get_mut(&id) else { continue };
             let message = match &open.transfer {
                 Some(transfer) => transfer.message(open.token),
@@ -363,9 +384,12 @@ impl Client {
         }
     }
 
-    /// Transfers that have begun go first, because the peer does not keep half a body for ever; but a long one does not
+    /// What is urgent goes first. Then transfers that have begun, because the peer does not keep half a body for ever; but a long one does not
     /// starve the others.
     fn next_in_turn(&mut self) -> Option<RequestId> {
+        if let Some(id) = self.urgent.pop_front() {
+            return Some(id);
+        }
         let others_turn = self.streak >= MAX_STREAK && !self.ready.is_empty();
         if let Some(id) = (!others_turn).then(|| self.begun.pop_front()).flatten() {
             self.streak += 1;
@@ -464,6 +488,7 @@ impl Client {
             }
             Phase::Queued => {
                 self.ready.retain(|other| *other != id);
+                self.urgent.retain(|other| *other != id);
                 self.begun.retain(|other| *other != id);
             }
             Phase::SentOnce { .. } | Phase::Waiting { .. } => {}

@@ -27,6 +27,8 @@ pub struct Request {
     pub payload: Vec<u8>,
     /// Whether the message is Confirmable.
     pub confirmable: bool,
+    /// Whether it goes before everything that waits, and may be one more in flight than the window allows.
+    pub urgent: bool,
     /// Overall limit from submission to outcome, waiting in the queue included.
     pub deadline: Option<Duration>,
     /// Ask for the answer in blocks of this size from the first request on (early negotiation).
@@ -47,6 +49,7 @@ impl Request {
             accept: None,
             payload: Vec::new(),
             confirmable: true,
+            urgent: false,
             deadline: None,
             block2: None,
             max_body: None,
@@ -82,6 +85,13 @@ impl Request {
     pub fn payload(mut self, content_format: u16, payload: impl Into<Vec<u8>>) -> Request {
         self.content_format = Some(content_format);
         self.payload = payload.into();
+        self
+    }
+
+    /// Has it go before everything that waits.
+    #[must_use]
+    pub fn urgent(mut self, urgent: bool) -> Request {
+        self.urgent = urgent;
         self
     }
 

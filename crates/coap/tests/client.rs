@@ -345,3 +345,21 @@ fn the_same_seed_and_the_same_calls_give_the_same_datagrams() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn an_urgent_request_passes_those_that_wait_and_one_passes_a_closed_window() {
+    let config = Config { initial_window: 2, ..Config::default() };
+    let mut client = endpoint(config);
+    let submit = |client: &mut fieldgate_coap::Endpoint, payload: &[u8], urgent| {
+        let request = Request::post("a").payload(format::CBOR, payload).urgent(urgent);
+        client.request(secs(0), request).unwrap();
+    };
+    (0..5).for_each(|_| submit(&mut client, b"bulk", false));
+    assert_eq!(sent(&mut client).len(), 2, "the window");
+    (0..2).for_each(|_| submit(&mut client, b"alarm", true));
+    let beyond = sent_one(&mut client);
+    assert_eq!(beyond.payload, b"alarm", "one beyond the window, and no burst");
+    client.handle_datagram(ms(100), &datagram(ACK, 0x44, beyond.id, &beyond.token, &[], b""));
+    let next = sent(&mut client);
+    assert_eq!(next[0].payload, b"alarm", "the other urgent one before what waited longer");
+}

@@ -20,6 +20,7 @@ mod device;
 mod document;
 mod driver;
 mod fault;
+mod firmware_log;
 mod handle;
 mod intake;
 mod limiter;
@@ -39,6 +40,7 @@ pub use config::{ApiKey, CloudConfig, CloudError, DeviceConfig};
 pub use device::{LogEntry, OtaEvent, StreamMessage};
 pub use driver::{CloudServer, CloudServerError};
 pub use fault::{Fault, FaultId, FaultKind};
+pub use firmware_log::FirmwareLogSeen;
 pub use handle::CloudHandle;
 pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,

@@ -7,6 +7,7 @@ use super::config::{CloudError, DeviceConfig};
 use super::core::{Cloud, CloudCounters, Silence};
 use super::device::{DeviceKey, LogEntry, OtaEvent, StreamMessage};
 use super::fault::{Fault, FaultId};
+use super::firmware_log::FirmwareLogSeen;
 use super::intake::Intake;
 use super::pipelines::{Route, Unmatched};
 use super::services::Watch;
@@ -22,6 +23,12 @@ impl Cloud {
     #[must_use]
     pub fn intake(&self) -> &Intake {
         &self.plane.intake
+    }
+
+    /// What came of a device's firmware log and was taken.
+    #[must_use]
+    pub fn firmware_log(&self, device: &str) -> FirmwareLogSeen {
+        self.plane.firmware_logs.of(device)
     }
 
     /// Counts.

@@ -7,6 +7,7 @@ use super::calls::{self, Calls};
 use super::config::{CloudConfig, CloudError, DeviceConfig};
 use super::device::{Credential, Device, DeviceKey, LogEntry, OtaEvent};
 use super::document;
+use super::firmware_log::FirmwareLogs;
 use super::intake::Intake;
 use super::pipelines::Pipelines;
 use super::releases::Releases;
@@ -41,6 +42,7 @@ pub(super) struct Plane {
     pub(super) calls: Calls,
     pub(super) pipelines: Pipelines,
     pub(super) intake: Intake,
+    pub(super) firmware_logs: FirmwareLogs,
     /// Oldest first.
     pub(super) logs: VecDeque<LogEntry>,
     /// Oldest first.
@@ -76,6 +78,7 @@ impl Plane {
             calls: Calls::default(),
             pipelines: Pipelines::new(config.routes.clone()),
             intake: Intake::default(),
+            firmware_logs: FirmwareLogs::default(),
             logs: VecDeque::new(),
             ota_events: VecDeque::new(),
             notices: VecDeque::new(),

@@ -85,6 +85,15 @@ impl MqttLink {
         (Arc::new(link), lane::lane(settings, shared, rim, board, stop))
     }
 
+    /// Publishes a page of the firmware log.
+    async fn firmware_log(&self, page: &[u8]) -> Outcome {
+        let topic = format!("fieldgate/{}/firmware_log", self.gateway);
+        match unfit_topic(&topic) {
+            Some(why) => Outcome::Bad { why },
+            None => self.publish(&topic, page, false, REPORT_DEADLINE).await,
+        }
+    }
+
     /// Waits for the connection, publishes, waits for what becomes of it.
     async fn publish(&self, topic: &str, body: &[u8], retain: bool, deadline: Duration) -> Outcome {
         loop {
@@ -129,7 +138,12 @@ impl Link for MqttLink {
     /// Publishes the newest state of the component, retained, as the module head of [`super`] describes it. A report that a
     /// newer one replaced is acknowledged by that one.
     async fn report(&self, report: Report) -> Outcome {
-        let Report::Component { package, version, target, state, reason } = report;
+        let (package, version, target, state, reason) = match report {
+            Report::Component { package, version, target, state, reason } => {
+                (package, version, target, state, reason)
+            }
+            Report::FirmwareLog { page } => return self.firmware_log(&page).await,
+        };
         let topic = format!("fieldgate/{}/firmware/{package}", self.gateway);
         if let Some(why) = unfit_topic(&topic) {
             return Outcome::Bad { why };

@@ -40,7 +40,8 @@
 //! # What is reported of firmware
 //! A component's state is published with QoS 1 and retained, to `fieldgate/{gateway}/firmware/{package}`:
 //! `{"package":…,"version":…,"target":…,"state":0,"reason":0}`, in Golioth's numbering. A broker deploys nothing, so there
-//! are no manifests.
+//! are no manifests. The firmware log is published with QoS 1, a page a message, oldest first, to
+//! `fieldgate/{gateway}/firmware_log`; [`crate::store::gateway::pages`] has its shape. A page may come twice.
 
 mod answers;
 mod decimal;

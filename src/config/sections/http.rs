@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::bus::NAME_REMEDY;
 use super::gateway::interface;
 use super::{Context, secret};
-use crate::config::model::Http;
+use crate::config::model::{Http, Puller};
 use crate::config::problem::quote;
 use crate::config::reader::Reader;
 use crate::config::words;
@@ -25,11 +26,7 @@ pub(super) fn http(mut reader: Reader<'_>, context: &Context<'_>) -> Option<Http
         "Write plaintext = \"I accept\" to let anyone on that network read and alter what the page shows.",
     );
     let hosts = hosts(&mut reader);
-    let firmware_log_token = reader.table("firmware_log").map(|mut table| {
-        let token = secret::required(&mut table, "token", 16..=256, context);
-        table.finish();
-        token
-    });
+    let pullers = pullers(&mut reader, context);
     let exposed = listen.filter(|listen| !listen.ip().is_loopback());
     if let Some(listen) = exposed {
         if interface.is_none() && !reader.has("interface") {
@@ -47,15 +44,43 @@ pub(super) fn http(mut reader: Reader<'_>, context: &Context<'_>) -> Option<Http
             );
         }
     }
-    if listen.is_none() && firmware_log_token.is_some() {
+    if listen.is_none() && !pullers.is_empty() {
         reader.warning(
-            "firmware_log",
-            "The page is off, so nobody can pull the firmware log.",
-            "Set http.listen or remove [http.firmware_log].",
+            "puller",
+            "The page is off, so nobody can pull anything.",
+            "Set http.listen or remove [[http.puller]].",
         );
     }
     reader.finish();
-    Some(Http { listen: listen?, interface, hosts, firmware_log_token })
+    Some(Http { listen: listen?, interface, hosts, pullers })
+}
+
+fn pullers(reader: &mut Reader<'_>, context: &Context<'_>) -> Vec<Puller> {
+    /// Each holds a place of its own in the firmware log, beside those of the destinations.
+    const MOST: usize = 16;
+    let tables = reader.tables("puller");
+    if tables.len() > MOST {
+        reader.problem(
+            "puller",
+            format!("{} pullers are too many.", tables.len()),
+            format!("Use at most {MOST}."),
+        );
+    }
+    let mut pullers: Vec<Puller> = Vec::new();
+    for mut table in tables {
+        let name = table.required_text("name", "\"cloud\"", words::is_name, "a name", NAME_REMEDY);
+        let name = name.map_or(String::new(), |found| found.value.to_owned());
+        if pullers.iter().any(|other| !name.is_empty() && other.name == name) {
+            let what = format!("{} is another puller's name.", quote(&name));
+            table.problem("name", what, "Give each its own name: its acknowledgements are kept under it.");
+        }
+        let token = secret::required(&mut table, "token", 16..=256, context);
+        let firmware_log = table.flag("firmware_log", true);
+        let queue = table.flag("queue", false);
+        table.finish();
+        pullers.push(Puller { name, token, firmware_log, queue });
+    }
+    pullers
 }
 
 /// `None` when the page is off.

@@ -25,7 +25,7 @@ fn a_serial_is_all_a_gateway_must_be_told() {
             listen: ([127, 0, 0, 1], 8080).into(),
             interface: None,
             hosts: Vec::new(),
-            firmware_log_token: None,
+            pullers: Vec::new(),
         }),
         modem: None,
         path: NetworkPath::System { interface: None },
@@ -149,7 +149,7 @@ fn the_page_can_be_off_or_open_to_one_interface() {
             listen: ([10, 0, 0, 1], 80).into(),
             interface: Some("eth0".into()),
             hosts: vec!["gw".into()],
-            firmware_log_token: None,
+            pullers: Vec::new(),
         })
     );
 }

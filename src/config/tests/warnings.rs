@@ -27,9 +27,10 @@ fn what_is_probably_not_meant_is_warned_of_at_its_line() {
     let point = "[[bus.slave.point]]\nstream = \"x\"\ntable = \"holding\"\nregister = 0\ntype = \"uint16\"\n";
     for (text, expected) in [
         (
-            "[http]\nlisten = \"off\"\n[http.firmware_log]\ntoken_file = \"/s/good\"\n".to_owned(),
-            "f.toml:7: http.firmware_log: The page is off, so nobody can pull the firmware log. \
-             Set http.listen or remove [http.firmware_log].",
+            "[http]\nlisten = \"off\"\n[[http.puller]]\nname = \"cloud\"\ntoken_file = \"/s/good\"\n"
+                .to_owned(),
+            "f.toml:7: http.puller: The page is off, so nobody can pull anything. \
+             Set http.listen or remove [[http.puller]].",
         ),
         (
             "[modem]\nport = \"/dev/ttyUSB0\"\n".to_owned(),

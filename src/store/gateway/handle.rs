@@ -7,9 +7,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::writer::{Command, GatewayHealth, Writer};
 use super::{
-    Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry, HistoryQuery,
-    Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice,
-    Source, Upserted, Verified,
+    BytePage, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
+    HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
+    RemoteDevice, Source, Upserted, Verified, pages,
 };
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
@@ -322,6 +322,25 @@ impl Gateway {
     pub async fn firmware_log_page(&self, after: Option<&str>, limit: u32) -> Result<LogPage, GatewayError> {
         let after = after.map(str::to_owned);
         self.ask(|reply| Command::LogPage { after, limit, reply }).await
+    }
+
+    /// A page of the firmware log of at most `limit` bytes ([`super::pages`]): after a cursor, or from the beginning.
+    ///
+    /// # Errors
+    /// As [`Gateway::firmware_log_page`].
+    pub async fn firmware_log_bytes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<BytePage, GatewayError> {
+        /// More do not fit: a row has at least 300 bytes.
+        const ROWS: u32 = 8;
+        let (cursor, within) = match after.map(pages::split).transpose()? {
+            Some((cursor, within)) => (Some(cursor), within),
+            None => (None, None),
+        };
+        let page = self.firmware_log_page(cursor, ROWS).await?;
+        Ok(pages::fit(&page, within, limit)?)
     }
 
     /// Notes that a puller has everything up to a cursor. Acknowledging less than before changes nothing.

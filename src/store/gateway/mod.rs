@@ -11,7 +11,8 @@
 //! - [`schema`] is the tables; [`open`] and [`snapshot`] bring the file from whatever state it was left in to a writer.
 //! - `writer` is a state machine and the only owner of the write connection: one command, one transaction, one sync.
 //! - [`boots`], [`devices`], [`components`], [`history`], [`journal`], [`restarts`] and [`log`] are the table families;
-//!   [`cursor`] is a position in the firmware log as a puller holds it, [`tokens`] how a puller shows that it may.
+//!   [`cursor`] is a position in the firmware log as a puller holds it, [`pages`] the log in pages of few bytes, [`tokens`]
+//!   how a puller shows that it may.
 //! - [`reader`] reads the file beside a daemon or without one.
 //! - [`Gateway`] is what the rest of the daemon holds.
 
@@ -27,6 +28,7 @@ pub mod history;
 pub mod journal;
 pub mod log;
 pub mod open;
+pub mod pages;
 pub mod reader;
 pub mod restarts;
 pub mod schema;
@@ -46,6 +48,7 @@ pub use history::{HistoryEntry, HistoryQuery, NewVersion, Origin, Recorded, Sour
 pub use journal::JournalEntry;
 pub use log::{LogBody, LogEntry, LogPage};
 pub use open::OpenOptions;
+pub use pages::BytePage;
 pub use restarts::LaneRestart;
 pub use verify::Verified;
 pub use writer::GatewayHealth;

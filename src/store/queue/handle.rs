@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::open::{self, OpenOptions};
 use super::reader::{ReadError, Reader};
 use super::settle::Settlement;
-use super::writer::{Accepted, Command, Health, Refused, Writer};
+use super::writer::{Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, Health, Refused, Writer};
 use super::{DestinationId, Epoch, Position};
 use crate::clock::{Clock, Mono, Wall};
 use crate::reading::{Capture, Class, GroupId, StreamId};
@@ -184,6 +184,29 @@ impl Queue {
     /// Tells the queue what the wall clock said at `at`, so that this boot's readings can be dated.
     pub async fn wall_known(&self, at: Mono, wall: Wall) {
         let _ = self.worker.send(Command::WallKnown { at, wall }).await;
+    }
+
+    /// Has readings that were set aside sent again, each under the identity it was accepted with.
+    ///
+    /// # Errors
+    /// [`AsideError`]; nothing was moved then.
+    pub async fn retry_set_aside(&self, which: Aside) -> Result<AsideMoved, AsideError> {
+        self.move_set_aside(which, AsideAction::Retry).await
+    }
+
+    /// Gives readings up that were set aside; on record with the reason `operator`.
+    ///
+    /// # Errors
+    /// [`AsideError`]; nothing was moved then.
+    pub async fn drop_set_aside(&self, which: Aside) -> Result<AsideMoved, AsideError> {
+        self.move_set_aside(which, AsideAction::Drop).await
+    }
+
+    async fn move_set_aside(&self, which: Aside, action: AsideAction) -> Result<AsideMoved, AsideError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Aside { which, action, reply };
+        self.worker.send(command).await.map_err(|_| AsideError::Stopped)?;
+        answer.await.unwrap_or(Err(AsideError::Stopped))
     }
 
     /// Commits whatever waits and tells how the store is.

@@ -10,6 +10,7 @@
 //!   states a sick disk puts it in. [`open`] brings a file from whatever state it was left in to a writer.
 //! - [`segment`] is the unit on disk, [`cursor`] what a destination has settled of a class, [`books`] the counts.
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
+//! - [`look`] is how an onlooker opens and walks a file, live or a copy; [`snapshot`] makes such a copy.
 //! - [`ballast`] is the room that lets a full disk be emptied.
 //! - `damage` says what a damaged file still tells; `bounds` keeps records that grow with every start to a number.
 
@@ -19,11 +20,14 @@ mod bounds;
 pub mod cursor;
 mod damage;
 mod handle;
+pub mod look;
+mod names;
 pub mod open;
 pub mod reader;
 pub mod schema;
 pub mod segment;
 mod settle;
+pub mod snapshot;
 pub mod verify;
 pub mod writer;
 
@@ -32,7 +36,7 @@ pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use reader::{Picked, QueuedRow, Reader};
 pub use segment::Position;
 pub use settle::{Outcome, SettledRow, Settlement};
-pub use writer::{Accepted, Health, Refused};
+pub use writer::{Accepted, Aside, AsideError, AsideMoved, Health, Refused};
 
 /// A random 64-bit id drawn at every start of the daemon and with each new queue file; part of every reading's identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

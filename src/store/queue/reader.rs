@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::cursor::Cursor;
+use super::names::Names;
 use super::segment::{self, Position};
 use super::{DestinationId, Epoch};
 use crate::clock::{BootId, Mono};
@@ -125,8 +126,7 @@ pub struct Reader {
     connection: Connection,
     report: Option<Report>,
     destination: DestinationId,
-    epochs: BTreeMap<i64, EpochInfo>,
-    streams: BTreeMap<StreamId, Arc<StreamInfo>>,
+    names: Names,
     settled: BTreeMap<Class, Cursor>,
 }
 
@@ -144,14 +144,7 @@ impl Reader {
     pub fn open(path: &Path, destination: DestinationId) -> Result<Self, ReadError> {
         let connection = sqlite::open_reader(path)?;
         let settled = load_cursors(&connection, destination)?;
-        Ok(Self {
-            connection,
-            report: None,
-            destination,
-            epochs: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            settled,
-        })
+        Ok(Self { connection, report: None, destination, names: Names::default(), settled })
     }
 
     /// As [`Reader::open`]; damage met now or later is told to `report`.
@@ -260,65 +253,17 @@ impl Reader {
     }
 
     fn epoch(&mut self, segment: i64, number: i64) -> Result<EpochInfo, ReadError> {
-        // Asked again while its wall time is unknown: that may have changed since.
-        if let Some(known) = self.epochs.get(&number).filter(|e| e.wall_offset_ms.is_some()) {
-            return Ok(*known);
-        }
-        let info = self
-            .connection
-            .prepare_cached(
-                "SELECT epoch, boot_id, wall_offset_ms, wall_uncertainty_ms FROM epochs WHERE number = ?1",
-            )?
-            .query_row([number], |r| {
-                let offset: Option<i64> = r.get(2)?;
-                let uncertainty: Option<u32> = r.get(3)?;
-                Ok(EpochInfo {
-                    number,
-                    epoch: Epoch(r.get::<_, i64>(0)?.cast_unsigned()),
-                    boot: BootId(r.get(1)?),
-                    wall_offset_ms: offset.map(|o| (o, uncertainty.unwrap_or(u32::MAX))),
-                })
-            })
-            .optional()?
-            .ok_or_else(|| ReadError::Dangling { segment, what: format!("epoch {number}") })?;
-        self.epochs.insert(number, info);
-        Ok(info)
+        let known = self.names.epoch(&self.connection, number)?;
+        known.ok_or_else(|| ReadError::Dangling { segment, what: format!("epoch {number}") })
     }
 
     fn stream(&mut self, segment: i64, id: StreamId) -> Result<Arc<StreamInfo>, ReadError> {
-        if let Some(known) = self.streams.get(&id) {
-            return Ok(Arc::clone(known));
-        }
-        let info = self
-            .connection
-            .prepare_cached(
-                "SELECT name, group_name, device, class, unit, resolution_numerator, resolution_denominator, alias
-                 FROM streams WHERE id = ?1",
-            )?
-            .query_row([id.0], |r| {
-                let numerator: Option<u32> = r.get(5)?;
-                let denominator: Option<u32> = r.get(6)?;
-                Ok(StreamInfo {
-                    name: r.get(0)?,
-                    group: r.get(1)?,
-                    device: r.get(2)?,
-                    class: Class::from_number(r.get(3)?).unwrap_or(Class::Telemetry),
-                    unit: r.get(4)?,
-                    resolution: numerator
-                        .zip(denominator)
-                        .map(|(numerator, denominator)| Resolution { numerator, denominator }),
-                    alias: r.get(7)?,
-                })
-            })
-            .optional()?
-            .ok_or_else(|| ReadError::Dangling { segment, what: format!("stream {}", id.0) })?;
-        let info = Arc::new(info);
-        self.streams.insert(id, Arc::clone(&info));
-        Ok(info)
+        let known = self.names.stream(&self.connection, id)?;
+        known.ok_or_else(|| ReadError::Dangling { segment, what: format!("stream {}", id.0) })
     }
 }
 
-fn load_cursors(
+pub(super) fn load_cursors(
     connection: &Connection,
     destination: DestinationId,
 ) -> Result<BTreeMap<Class, Cursor>, ReadError> {

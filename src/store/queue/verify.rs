@@ -50,13 +50,21 @@ pub const SHOWN: u32 = 50;
 /// # Errors
 /// When it cannot be opened or does not read at all; damage found on the way is a problem in the result instead.
 pub fn verify(path: &Path) -> Result<Verified, OpenError> {
-    let connection = sqlite::open_reader(path)?;
+    recount(&sqlite::open_reader(path)?, path)
+}
+
+/// Recounts what a connection that only reads shows of the file at `path`.
+///
+/// # Errors
+/// As [`verify`].
+pub fn recount(connection: &Connection, path: &Path) -> Result<Verified, OpenError> {
     let unreadable = |e: rusqlite::Error| OpenError::Damaged { path: path.to_owned(), detail: e.to_string() };
     connection.execute_batch("BEGIN").map_err(unreadable)?;
-    let mut recount = Recount::load(&connection).map_err(unreadable)?;
-    recount.integrity(&connection).map_err(unreadable)?;
-    recount.segments(&connection).map_err(unreadable)?;
-    recount.compare(&connection).map_err(unreadable)?;
+    let mut recount = Recount::load(connection).map_err(unreadable)?;
+    recount.integrity(connection).map_err(unreadable)?;
+    recount.segments(connection).map_err(unreadable)?;
+    recount.compare(connection).map_err(unreadable)?;
+    connection.execute_batch("COMMIT").map_err(unreadable)?;
     Ok(recount.verified)
 }
 

@@ -9,6 +9,7 @@
 //!
 //! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `aside` is what people do with readings a destination refused.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite;
 use crate::store::worker::Machine;
 
+mod aside;
 mod commit;
 mod disk;
 mod gaps;
@@ -38,6 +40,7 @@ mod quota;
 mod recover;
 mod tally;
 
+pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
 use intake::Verdict;
@@ -159,6 +162,15 @@ pub enum Command {
         generation: u32,
         /// What it met.
         detail: String,
+    },
+    /// Do something with readings that were set aside.
+    Aside {
+        /// Which.
+        which: Aside,
+        /// What.
+        action: AsideAction,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<AsideMoved, AsideError>>,
     },
     /// Commit whatever waits, and answer when that is done or has failed.
     Flush(oneshot::Sender<Health>),
@@ -419,6 +431,7 @@ impl Machine for Writer {
                 }
             }
             Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
+            Command::Aside { which, action, reply } => self.aside(now, which, action, reply),
             Command::Flush(reply) => {
                 self.pending.flushes.push(reply);
                 self.commit(now);

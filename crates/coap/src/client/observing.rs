@@ -111,7 +111,7 @@ impl Client {
         let transfer =
             Transfer::new(request, Some(observe), Mode::First, wire.config.block_size, wire.config.max_body)?;
         wire.check_size(&transfer.message(token))?;
-        let asking = self.insert(purpose, token, Some(transfer), deadline);
+        let asking = self.insert(purpose, token, Some(transfer), deadline, false);
         if let Some(observation) = self.observations.get_mut(&id) {
             observation.asking = Some(asking);
         }
@@ -207,7 +207,7 @@ impl Client {
             Some(Ok(transfer)) => match self.fresh_token(wire) {
                 Some(token) => {
                     // One an observation, so the bound on requests is exceeded by the bound on observations at most.
-                    let tail = self.insert(Purpose::Tail(id), token, Some(transfer), None);
+                    let tail = self.insert(Purpose::Tail(id), token, Some(transfer), None, false);
                     if let Some(observation) = self.observations.get_mut(&id) {
                         observation.tail = Some(tail);
                     }

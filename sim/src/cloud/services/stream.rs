@@ -7,6 +7,9 @@ use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
 use std::time::Duration;
 
+/// Where a gateway streams its firmware log.
+const FIRMWARE_LOG: &str = "/firmware_log";
+
 pub(super) fn serve(
     plane: &mut Plane,
     now: Duration,
@@ -35,6 +38,9 @@ pub(super) fn serve(
     if !plane.pipelines.take(&owner.name, &path, content_format, unix_ns) {
         plane.unmatched_messages += 1;
         return Code::CHANGED.into();
+    }
+    if path == FIRMWARE_LOG && content_format == Some(format::JSON) {
+        plane.firmware_logs.enter(&owner.name, &request.payload);
     }
     if content_format == Some(format::CBOR) {
         let came = Arrival { at: now, session_since: owner.session_since };

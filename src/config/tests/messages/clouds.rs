@@ -278,10 +278,11 @@ psk_file = "/s/lines""#,
         ),
         (
             GATEWAY,
-            "[http.firmware_log]
+            "[[http.puller]]
+name = \"cloud\"
 token = 5",
             &[
-                r#"f.toml:3: http.firmware_log.token: a secret must not stand in the configuration. Put it alone into a file only fieldgate can read and write token_file = "/path", or pass it by systemd and write token_credential = "name". Change it if others could read it here."#,
+                r#"f.toml:4: http.puller.token: a secret must not stand in the configuration. Put it alone into a file only fieldgate can read and write token_file = "/path", or pass it by systemd and write token_credential = "name". Change it if others could read it here."#,
             ],
         ),
         (

@@ -311,16 +311,30 @@ hosts = [1]",
         ),
         (
             GATEWAY,
-            "[http.firmware_log]",
+            "[[http.puller]]
+name = \"cloud\"",
             &[
-                r#"f.toml:2: http.firmware_log.token: this secret is required. Write token_file = "/etc/fieldgate/secrets/token" or token_credential = "token", for example."#,
+                r#"f.toml:2: http.puller.token: this secret is required. Write token_file = "/etc/fieldgate/secrets/token" or token_credential = "token", for example."#,
             ],
         ),
         (
             GATEWAY,
-            r#"[http.firmware_log]
+            r#"[[http.puller]]
+name = "cloud"
 token_file = "/s/short""#,
-            &["f.toml:3: http.firmware_log.token_file: the secret has 4 bytes. Use 16 to 256 bytes."],
+            &["f.toml:4: http.puller.token_file: the secret has 4 bytes. Use 16 to 256 bytes."],
+        ),
+        (
+            GATEWAY,
+            r#"[[http.puller]]
+name = "cloud"
+token_file = "/s/good"
+[[http.puller]]
+name = "cloud"
+token_file = "/s/good""#,
+            &[
+                r#"f.toml:6: http.puller.name: "cloud" is another puller's name. Give each its own name: its acknowledgements are kept under it."#,
+            ],
         ),
     ]);
 }

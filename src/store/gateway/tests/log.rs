@@ -1,7 +1,7 @@
 //! The firmware log: pages, pullers, proofs, and what may be freed.
 
 use super::super::log::{KEPT, PullVerifier};
-use super::super::{GatewayError, LogBody, Phase};
+use super::super::{GatewayError, LogBody, LogEntry, Phase};
 use super::*;
 use crate::store::gateway::ComponentUpdate;
 
@@ -187,4 +187,74 @@ fn fill(folder: &Path, lines: i64) {
         log::append_line(&tx, &context, line).unwrap();
     }
     tx.commit().unwrap();
+}
+
+/// What a puller of byte pages puts together: whole rows, in order, and the cursors it may acknowledge.
+async fn pull_bytes(gateway: &Gateway, limit: usize) -> (Vec<LogEntry>, Vec<String>) {
+    let (mut rows, mut acknowledged, mut after) = (Vec::new(), Vec::new(), None::<String>);
+    let mut row = String::new();
+    loop {
+        let page = gateway.firmware_log_bytes(after.as_deref(), limit).await.unwrap();
+        assert!(page.body.len() <= limit, "{} bytes in a page of {limit}", page.body.len());
+        let said: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+        assert_eq!(
+            (said["next"].as_str(), said["more"].as_bool()),
+            (Some(page.next.as_str()), Some(page.more))
+        );
+        if let Some(part) = said.get("part") {
+            assert_eq!(part["at"].as_u64(), Some(row.len() as u64));
+            row.push_str(part["text"].as_str().unwrap());
+            if part["of"].as_u64() == Some(row.len() as u64) {
+                rows.push(serde_json::from_str(&std::mem::take(&mut row)).unwrap());
+            } else {
+                assert_eq!(page.whole, None, "a part of a row is not acknowledged");
+            }
+        } else {
+            rows.extend(serde_json::from_value::<Vec<LogEntry>>(said["rows"].clone()).unwrap());
+        }
+        acknowledged.extend(page.whole);
+        after = Some(page.next);
+        if !page.more {
+            return (rows, acknowledged);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_a_kilobyte_and_less_give_every_row_once_whatever_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 3).await;
+    // The longest line a board may say, of what JSON must escape most, and of what has more bytes than characters.
+    for line in ["\u{1}\"\\".repeat(340), "grün €".repeat(100), "x".repeat(1024)] {
+        gateway.record_line("gw", &line).await.unwrap();
+    }
+    versions(&gateway, "cell", 2).await;
+    let whole = gateway.firmware_log_page(None, 200).await.unwrap();
+    assert_eq!(whole.rows.len(), 8);
+    for limit in [320, 500, 1024, 1_000_000] {
+        let (rows, acknowledged) = pull_bytes(&gateway, limit).await;
+        assert_eq!(rows, whole.rows, "limit {limit}");
+        assert_eq!(acknowledged.last(), Some(&whole.next));
+        let mut verifier = PullVerifier::new(whole.gateway, whole.file);
+        verifier.take(&super::super::LogPage { rows, ..whole.clone() }).unwrap();
+    }
+    let end = gateway.firmware_log_bytes(Some(&whole.next), 1024).await.unwrap();
+    assert!(end.is_empty && !end.more && end.whole.is_none(), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_within_a_row_that_nobody_gave_out_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    gateway.record_line("gw", &"x".repeat(1024)).await.unwrap();
+    let next = gateway.firmware_log_bytes(None, 320).await.unwrap().next;
+    let (before, place) = next.split_once('+').unwrap();
+    assert!(place.starts_with("1."), "{place}");
+    for bad in ["", "1", "1.", ".5", "1.999999", "1.-1", "x.5", "1.5.5"] {
+        let refused = gateway.firmware_log_bytes(Some(&format!("{before}+{bad}")), 320).await.unwrap_err();
+        assert_eq!(refused, GatewayError::Cursor(super::super::CursorError::Malformed), "{bad}");
+    }
+    // A cursor within a row acknowledges nothing.
+    assert!(gateway.acknowledge("cloud", &next).await.is_err());
 }

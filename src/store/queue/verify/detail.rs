@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::super::books::Books;
 use super::super::handle::Totals;
 use super::super::{DestinationId, Epoch};
-use crate::reading::StreamId;
+use crate::reading::{Class, StreamId};
 
 /// As many runs are told; a queue with more holes than this is told by its counts.
 pub const MOST_RUNS: usize = 100_000;
@@ -24,6 +24,8 @@ pub struct StreamBooks {
     pub group: String,
     /// Its name on the wire.
     pub alias: String,
+    /// Fixed when the stream was defined; an account of the stream is therefore one of this class.
+    pub class: Class,
     /// The producing side.
     pub intake: Totals,
     /// The consuming side by destination name; `queued` as recounted.
@@ -92,7 +94,7 @@ impl Detail {
     /// What the small tables say: streams with the producing side, epochs, gaps.
     pub(super) fn load(c: &Connection, books: &Books) -> rusqlite::Result<Self> {
         let mut detail = Self::default();
-        let mut rows = c.prepare("SELECT id, name, group_name, alias FROM streams ORDER BY id")?;
+        let mut rows = c.prepare("SELECT id, name, group_name, alias, class FROM streams ORDER BY id")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             let id: u32 = row.get(0)?;
@@ -105,7 +107,9 @@ impl Detail {
                 ..Totals::default()
             };
             let (name, group, alias) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            detail.streams.insert(id, StreamBooks { name, group, alias, intake, accounts: BTreeMap::new() });
+            let class = Class::from_number(row.get(4)?).unwrap_or(Class::Telemetry);
+            let accounts = BTreeMap::new();
+            detail.streams.insert(id, StreamBooks { name, group, alias, class, intake, accounts });
         }
         detail.load_epochs(c, books)?;
         detail.load_gaps(c)?;

@@ -99,8 +99,13 @@ impl Tally {
         *total = total.plus(of(after)).minus(of(before));
     }
 
+    /// The class of a stream the file has or had.
+    pub(super) fn class(&self, stream: StreamId) -> Class {
+        self.classes.get(&stream).copied().unwrap_or(Class::Telemetry)
+    }
+
     fn total(&mut self, destination: DestinationId, stream: StreamId) -> &mut Totals {
-        let class = self.classes.get(&stream).copied().unwrap_or(Class::Telemetry);
+        let class = self.class(stream);
         self.totals.entry((destination, class)).or_default()
     }
 }

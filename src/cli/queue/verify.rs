@@ -1,80 +1,37 @@
-//! `fieldgate queue ls | verify`: what waits, and whether the books agree with it. Read-only, beside a running daemon.
+//! `fieldgate queue verify`: both sides of the equations for each (destination, stream, class), and what does not close.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::fmt::Write as _;
 
-use clap::Subcommand;
-
-use super::queue_file;
-use crate::config::Config;
+use super::{Trouble, say, warn_of_age};
 use crate::store::queue::Totals;
+use crate::store::queue::look::{self, Source};
 use crate::store::queue::verify::detail::StreamBooks;
-use crate::store::queue::verify::{Verified, verify};
+use crate::store::queue::verify::{Verified, recount};
 
-/// What to do with the queue.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// What waits for each destination, and what was lost.
-    Ls,
-    /// Decode every segment, recount every book, and say where they disagree.
-    Verify {
-        /// Another file than the configured one.
-        #[arg(long, value_name = "FILE")]
-        file: Option<std::path::PathBuf>,
-        /// Print the result as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+pub(super) fn verify(source: &Source, json: bool) -> Result<bool, Trouble> {
+    let connection = look::open(source)?;
+    warn_of_age(source);
+    let verified = recount(&connection, source.path())?;
+    if json {
+        say(&format!("{}\n", as_json(&verified)))?;
+    } else {
+        say(&in_words(&verified))?;
+    }
+    Ok(verified.problems.is_empty())
 }
 
-pub(super) fn queue(config: &Config, command: &Command) -> ExitCode {
-    let path = match command {
-        Command::Verify { file: Some(file), .. } => file.clone(),
-        _ => queue_file(config),
-    };
-    if !path.exists() {
-        eprintln!(
-            "{} does not exist: the daemon has not run here yet. Start it, or give --file",
-            path.display()
-        );
-        return ExitCode::FAILURE;
-    }
-    match verify(&path) {
-        Ok(verified) => {
-            let json = matches!(command, Command::Verify { json: true, .. });
-            if json {
-                println!("{}", as_json(&verified));
-            } else {
-                print!("{}", in_words(&verified, matches!(command, Command::Ls)));
-            }
-            if verified.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn in_words(v: &Verified, short: bool) -> String {
-    use std::fmt::Write as _;
+fn in_words(v: &Verified) -> String {
     let mut out = String::new();
-    let intake = v.intake;
-    let _ = writeln!(
-        out,
-        "produced {} = accepted {} + refused {} + coalesced {} + missed {}",
-        intake.accepted + intake.refused + intake.coalesced + intake.missed,
-        intake.accepted,
-        intake.refused,
-        intake.coalesced,
-        intake.missed
-    );
-    for (name, t) in &v.destinations {
-        let _ = writeln!(
-            out,
-            "{name}: accepted {} = acknowledged {} + dropped {} + set aside {} + queued {}",
-            t.accepted, t.acknowledged, t.dropped, t.set_aside, t.queued
-        );
+    let _ = writeln!(out, "{}", produced(v.intake));
+    for (name, totals) in &v.destinations {
+        let _ = writeln!(out, "{name}: {}", consumed(totals));
+    }
+    for stream in v.detail.streams.values() {
+        let _ = writeln!(out, "  {} ({}): {}", stream.name, stream.class.name(), produced(stream.intake));
+        for (name, totals) in &stream.accounts {
+            let _ = writeln!(out, "    {name}: {}", consumed(totals));
+        }
     }
     for ((kind, reason), count) in &v.gaps {
         let count = count.map_or("an unknown number".to_owned(), |n| n.to_string());
@@ -86,16 +43,39 @@ fn in_words(v: &Verified, short: bool) -> String {
     for statement in &v.statements {
         let _ = writeln!(out, "statement: {statement}");
     }
-    if !short {
-        let _ = writeln!(out, "{} segments, {} readings decoded", v.segments, v.rows);
-    }
+    let _ = writeln!(out, "{} segments, {} readings decoded", v.segments, v.rows);
     for problem in &v.problems {
         let _ = writeln!(out, "PROBLEM: {problem}");
     }
-    if v.problems.is_empty() && !short {
+    if v.problems.is_empty() {
         let _ = writeln!(out, "The books agree with what is there.");
+    } else {
+        let _ = writeln!(
+            out,
+            "The books do not close. Nothing was changed. Keep a copy (fieldgate queue snapshot FILE) for whoever looks into it."
+        );
     }
     out
+}
+
+pub(super) fn produced(t: Totals) -> String {
+    format!(
+        "produced {} = accepted {} + refused {} + coalesced {} + missed {}",
+        t.accepted + t.refused + t.coalesced + t.missed,
+        t.accepted,
+        t.refused,
+        t.coalesced,
+        t.missed
+    )
+}
+
+pub(super) fn consumed(t: &Totals) -> String {
+    let sum = t.acknowledged + t.dropped + t.set_aside + t.queued;
+    let relation = if sum == t.accepted { "=" } else { "IS NOT" };
+    format!(
+        "accepted {} {relation} acknowledged {} + dropped {} + set aside {} + queued {}",
+        t.accepted, t.acknowledged, t.dropped, t.set_aside, t.queued
+    )
 }
 
 fn as_json(v: &Verified) -> serde_json::Value {
@@ -133,7 +113,7 @@ fn as_json(v: &Verified) -> serde_json::Value {
 fn stream_json(stream: &StreamBooks) -> serde_json::Value {
     let intake = stream.intake;
     serde_json::json!({
-        "name": stream.name, "group": stream.group, "alias": stream.alias,
+        "name": stream.name, "group": stream.group, "alias": stream.alias, "class": stream.class.name(),
         "accepted": intake.accepted, "refused": intake.refused,
         "coalesced": intake.coalesced, "missed": intake.missed,
         "accounts": accounts_json(&stream.accounts),

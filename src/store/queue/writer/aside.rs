@@ -1,0 +1,222 @@
+//! What people do with readings that a destination refused: sent again, or given up.
+//!
+//! A reading sent again goes to the end of its class's queue, in a segment for this destination alone, under the epoch and
+//! the sequence it was accepted with: the same identity, so that a destination that has it after all sees a copy. In the
+//! books it moves from set aside to queued, or to dropped, in one transaction; so the equation holds at each moment.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, params};
+use tokio::sync::oneshot;
+
+use super::super::books::Changes;
+use super::super::segment::{self, MAX_ROWS, Position, SegmentBuilder};
+use super::disk::Disk;
+use super::{DestinationId, Health, Writer, write_drop};
+use crate::clock::Mono;
+use crate::reading::{Class, StreamId};
+
+/// Which of the readings that were set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The one with this row id in the table `set_aside`.
+    One(i64),
+    /// All of a destination.
+    AllOf(DestinationId),
+}
+
+/// What is done with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsideAction {
+    /// Sent again under the same identity.
+    Retry,
+    /// Given up, on record with the reason `operator`.
+    Drop,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsideMoved {
+    /// Moved as asked.
+    pub moved: u64,
+    /// Left where they were: their content does not read, or their destination is not configured any more. They can only
+    /// be given up.
+    pub left: u64,
+}
+
+/// Nothing was moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AsideError {
+    /// The store takes no writes now.
+    #[error("the readings stay set aside: the store is in the state {0}. Try again when it has recovered")]
+    Unwell(&'static str),
+    /// The transaction failed.
+    #[error(
+        "the readings stay set aside: the disk refuses the change ({0}). Try again when it has recovered"
+    )]
+    Disk(String),
+    /// The writer is gone.
+    #[error("the readings stay set aside: the store has stopped")]
+    Stopped,
+}
+
+/// One of them, as the file has it.
+struct Held {
+    id: i64,
+    destination: DestinationId,
+    stream: StreamId,
+    epoch: i64,
+    body: Vec<u8>,
+}
+
+type Ends = BTreeMap<Class, Position>;
+type ByOrigin = BTreeMap<(DestinationId, Class, i64), SegmentBuilder>;
+
+impl Writer {
+    pub(super) fn aside(
+        &mut self,
+        now: Mono,
+        which: Aside,
+        action: AsideAction,
+        reply: oneshot::Sender<Result<AsideMoved, AsideError>>,
+    ) {
+        // What waits goes first, so that a reading set aside a moment ago is found.
+        self.commit(now);
+        let moved = match &self.health {
+            Health::Good => self.move_aside(now, which, action),
+            unwell => Err(AsideError::Unwell(unwell.name())),
+        };
+        self.publish();
+        // Whoever asked may have gone; it is done all the same.
+        let _ = reply.send(moved);
+    }
+
+    fn move_aside(&mut self, now: Mono, which: Aside, action: AsideAction) -> Result<AsideMoved, AsideError> {
+        let failed = |e: rusqlite::Error| AsideError::Disk(e.to_string());
+        let mut connection = self.disk.take().map_err(failed)?;
+        let result = connection.transaction().and_then(|tx| {
+            let (mut changes, mut ends) = (Changes::default(), self.next_segment.clone());
+            let held = held(&tx, which)?;
+            let moved = match action {
+                AsideAction::Retry => self.retry(&tx, held, &mut changes, &mut ends)?,
+                AsideAction::Drop => self.give_up_aside(&tx, &held, &mut changes, now)?,
+            };
+            changes.write(&tx)?;
+            tx.commit()?;
+            Ok((moved, changes, ends))
+        });
+        self.disk = Disk::Open(connection);
+        let (moved, changes, ends) = result.map_err(failed)?;
+        self.tally.apply(&self.books, &changes, &self.destinations);
+        changes.apply(&mut self.books);
+        self.next_segment = ends;
+        self.measure();
+        Ok(moved)
+    }
+
+    fn retry(
+        &self,
+        tx: &Transaction<'_>,
+        held: Vec<Held>,
+        changes: &mut Changes,
+        ends: &mut Ends,
+    ) -> rusqlite::Result<AsideMoved> {
+        let mut moved = AsideMoved::default();
+        let mut segments = ByOrigin::new();
+        for held in held {
+            let row = segment::rows(&held.body).ok().and_then(|mut rows| rows.next()?.ok());
+            let configured = self.destinations.iter().any(|(id, _)| *id == held.destination);
+            let Some(row) = row.filter(|_| configured) else {
+                moved.left += 1;
+                continue;
+            };
+            let class = self.tally.class(held.stream);
+            let builder = segments.entry((held.destination, class, held.epoch)).or_default();
+            builder.push(row.at, row.sequence, std::iter::once(&row.sample));
+            if builder.rows() >= MAX_ROWS {
+                insert(tx, (held.destination, class, held.epoch), builder, ends)?;
+            }
+            self.take_from_aside(tx, &held, changes)?;
+            moved.moved += 1;
+        }
+        for (origin, builder) in &mut segments {
+            insert(tx, *origin, builder, ends)?;
+        }
+        Ok(moved)
+    }
+
+    fn give_up_aside(
+        &self,
+        tx: &Transaction<'_>,
+        held: &[Held],
+        changes: &mut Changes,
+        now: Mono,
+    ) -> rusqlite::Result<AsideMoved> {
+        for held in held {
+            self.take_from_aside(tx, held, changes)?;
+            changes.account(&self.books, held.destination, held.stream).dropped += 1;
+            write_drop(tx, held.destination, held.stream, "operator", 1, self.epoch_number, now)?;
+        }
+        Ok(AsideMoved { moved: held.len() as u64, left: 0 })
+    }
+
+    fn take_from_aside(
+        &self,
+        tx: &Transaction<'_>,
+        held: &Held,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<()> {
+        tx.prepare_cached("DELETE FROM set_aside WHERE id = ?1")?.execute([held.id])?;
+        let account = changes.account(&self.books, held.destination, held.stream);
+        account.set_aside = account.set_aside.saturating_sub(1);
+        Ok(())
+    }
+}
+
+fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<Vec<Held>> {
+    let (id, destination) = match which {
+        Aside::One(id) => (Some(id), None),
+        Aside::AllOf(destination) => (None, Some(destination.0)),
+    };
+    let mut rows = tx.prepare_cached(
+        "SELECT id, destination, stream, epoch, body FROM set_aside
+         WHERE (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR destination = ?2) ORDER BY id",
+    )?;
+    let rows = rows.query_map(params![id, destination], |r| {
+        Ok(Held {
+            id: r.get(0)?,
+            destination: DestinationId(r.get(1)?),
+            stream: StreamId(r.get(2)?),
+            epoch: r.get(3)?,
+            body: r.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    (destination, class, epoch): (DestinationId, Class, i64),
+    builder: &mut SegmentBuilder,
+    ends: &mut Ends,
+) -> rusqlite::Result<()> {
+    if builder.rows() == 0 {
+        return Ok(());
+    }
+    let place = ends.entry(class).or_insert_with(|| Position::first_of(class));
+    let (rows, first, body) = builder.finish();
+    tx.prepare_cached(
+        "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        place.segment,
+        epoch,
+        destination.bit(),
+        rows,
+        (first.0 / 1000).cast_signed(),
+        body
+    ])?;
+    *place = place.next_segment();
+    builder.clear();
+    Ok(())
+}
