@@ -207,11 +207,13 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
     )
     .map_err(|e| OpenError::from_sqlite(path, &e))?;
     let settle = |sql: &str| connection.execute_batch(sql).map_err(|e| OpenError::from_sqlite(path, &e));
-    if fresh {
+    // Whoever made it may have been killed over it. Then the header is no witness: a journal that is still there takes back
+    // what it says, and only a look through SQLite tells.
+    if fresh || is_blank(&connection, path)? {
         // These three are fixed by the first table; later they can only be read. Vacuum by request: a full disk gets back
-        // what was deleted, and nothing moves until then.
+        // what was deleted, and nothing moves until then. All in one transaction, so that none is there without the others.
         settle(&format!(
-            "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={};",
+            "BEGIN; PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={}; COMMIT;",
             kind.page_size, kind.application_id
         ))?;
     }
@@ -245,7 +247,16 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
     Ok(connection)
 }
 
-/// Looks at the header, without SQLite: whether the file has yet to be made. Anything there that is not ours is damage.
+/// Whether it has no table yet.
+fn is_blank(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    connection
+        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |r| r.get(0))
+        .map_err(|e| OpenError::from_sqlite(path, &e))
+}
+
+/// Looks at the header, without SQLite: whether the file has yet to be made. Anything there that is not ours is damage. One
+/// page that says nothing, and no log, is what a release left that marked a new file in more than one step and was
+/// killed between them: it holds no table.
 ///
 /// # Errors
 /// [`OpenError::Damaged`], [`OpenError::Unreachable`].
@@ -269,6 +280,10 @@ pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
     }
     let id: [u8; 4] = header.get(68..72).and_then(|b| b.try_into().ok()).unwrap_or_default();
     let id = i32::from_be_bytes(id);
+    let length = std::fs::metadata(path).map_err(|e| unreachable(&e))?.len();
+    if id == 0 && length == u64::from(kind.page_size) && matches!(log_of(path), Log::Missing | Log::Empty) {
+        return Ok(true);
+    }
     if id != kind.application_id {
         return Err(damaged(format!(
             "application id {id:#010x}, expected {:#010x} ({})",
@@ -412,6 +427,60 @@ mod tests {
         assert_eq!(pragma_text(&c, &path, "page_size").unwrap(), "1024");
         assert_eq!(pragma_text(&c, &path, "application_id").unwrap(), KIND.application_id.to_string());
         assert_eq!(pragma_text(&c, &path, "auto_vacuum").unwrap(), "2");
+    }
+
+    /// What a release before this one did first of all to a new file; it was followed by the application id.
+    const FIRST_STEP: &str = "PRAGMA page_size=1024; PRAGMA auto_vacuum=INCREMENTAL;";
+
+    /// A rollback journal (SQLite file format, section 3) that makes a file what it was: of so many pages, with this first one.
+    #[allow(clippy::disallowed_methods, reason = "the test leaves behind what a killed process leaves")]
+    fn leave_journal(path: &Path, pages: u32, first: &[u8]) {
+        let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+        for field in [pages, 0, pages, 512, 1024] {
+            journal.extend(field.to_be_bytes());
+        }
+        journal.resize(512, 0);
+        if pages > 0 {
+            let checksum: u32 = (24..1024).step_by(200).map(|at| u32::from(first[at])).sum();
+            journal.extend([&1u32.to_be_bytes()[..], first, &checksum.to_be_bytes()].concat());
+        }
+        std::fs::write(suffixed(path, "-journal"), journal).unwrap();
+    }
+
+    fn assert_ours_for_good(path: &Path) {
+        // The second opening is the one that matters: by then there is something to lose.
+        for _ in 0..2 {
+            let c = open_writer(path, KIND).unwrap();
+            assert_eq!(pragma_text(&c, path, "application_id").unwrap(), KIND.application_id.to_string());
+            assert_eq!(pragma_text(&c, path, "page_size").unwrap(), "1024");
+            assert_eq!(pragma_text(&c, path, "auto_vacuum").unwrap(), "2");
+            c.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+            c.execute_batch("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1);").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_whose_making_was_cut_short_is_made_whole_whenever_that_was() {
+        let made = |name: &str, sql: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            (dir, path)
+        };
+        // Between the steps.
+        let (_dir, path) = made("t.db", FIRST_STEP);
+        let half = std::fs::read(&path).unwrap();
+        assert_eq!(half.len(), 1024);
+        assert_ours_for_good(&path);
+        // In the second: the header has the id already, and the journal takes it back.
+        let both = format!("{FIRST_STEP} PRAGMA application_id={};", KIND.application_id);
+        let (_dir, path) = made("t.db", &both);
+        leave_journal(&path, 1, &half);
+        assert_ours_for_good(&path);
+        // In the one step there is now: the journal takes everything back.
+        let (_dir, path) = made("t.db", &both);
+        leave_journal(&path, 0, &[]);
+        assert_ours_for_good(&path);
     }
 
     #[test]

@@ -113,6 +113,10 @@ impl SimBus {
     /// `produced` does not move any more.
     pub fn fall_silent(&mut self) {
         self.silent = true;
+        self.give_up_answers();
+    }
+
+    fn give_up_answers(&mut self) {
         for gone in self.waiting.drain(..).chain(self.ready.drain(..)) {
             if let What::Reply { station, .. } = gone.what
                 && let Some(station) = self.slaves.get_mut(station)
@@ -120,6 +124,14 @@ impl SimBus {
                 station.unanswered += 1;
             }
         }
+    }
+
+    /// The line is taken away: answers still waiting are given up, and what was being heard is forgotten. Nobody hears on the
+    /// next line what was asked on this one.
+    pub fn unplug(&mut self) {
+        self.give_up_answers();
+        self.heard.clear();
+        self.skipping = false;
     }
 
     /// Ends [`fall_silent`](Self::fall_silent).

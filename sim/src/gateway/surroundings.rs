@@ -62,6 +62,7 @@ pub struct Surroundings {
     pub config: PathBuf,
     bus_port: PathBuf,
     bus_line: CancellationToken,
+    bus_task: JoinSet<()>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -74,11 +75,11 @@ impl Surroundings {
     pub async fn make(wanted: &Wanted, folder: &Path) -> Result<Self, Trouble> {
         let clock = Clock::start();
         let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut bus_task) = (JoinSet::new(), JoinSet::new());
         let bus = SimBus::new(three_slaves(), wanted.baud, wanted.seed).map_err(cannot)?;
         let bus = Shared::new(bus, clock);
         let (bus_port, bus_line) = (folder.join("bus"), stop.child_token());
-        line(&bus_port, bus.clone(), &bus_line, &mut tasks)?;
+        line(&bus_port, bus.clone(), &bus_line, &mut bus_task)?;
         let modem = match wanted.whole {
             false => None,
             true => {
@@ -113,18 +114,36 @@ impl Surroundings {
             window: wanted.window,
         };
         let config = installation.write(folder)?;
-        Ok(Self { clock, bus, modem, network, cloud, page, config, bus_port, bus_line, stop, tasks })
+        Ok(Self {
+            clock,
+            bus,
+            modem,
+            network,
+            cloud,
+            page,
+            config,
+            bus_port,
+            bus_line,
+            bus_task,
+            stop,
+            tasks,
+        })
     }
 
     /// Gives the bus a new port under the old name, as if its adapter had lost power together with a killed daemon. A port
     /// remembers that it was opened for one program alone until its last user is gone, and here that is this process.
     ///
+    /// What was asked on the old line is answered on neither: the next daemon asks the same question first, and would take such
+    /// an answer for its own, and its own for noise.
+    ///
     /// # Errors
     /// When the system gives no pty.
-    pub fn replug_bus(&mut self) -> Result<(), Trouble> {
+    pub async fn replug_bus(&mut self) -> Result<(), Trouble> {
         self.bus_line.cancel();
+        self.bus_task.shutdown().await;
+        self.bus.with(|bus, _| SimBus::unplug(bus));
         self.bus_line = self.stop.child_token();
-        line(&self.bus_port, self.bus.clone(), &self.bus_line, &mut self.tasks)
+        line(&self.bus_port, self.bus.clone(), &self.bus_line, &mut self.bus_task)
     }
 
     /// What the devices put on the wire.
@@ -190,7 +209,7 @@ impl Surroundings {
     /// Whether everything still runs. A pty or a socket that broke ends its part.
     #[must_use]
     pub fn are_whole(&mut self) -> bool {
-        self.tasks.try_join_next().is_none()
+        self.tasks.try_join_next().is_none() && self.bus_task.try_join_next().is_none()
     }
 }
 

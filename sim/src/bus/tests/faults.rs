@@ -148,3 +148,16 @@ fn a_flood_of_requests_does_not_grow_the_bus_and_each_is_accounted_for() {
     assert_eq!(bench.listen().len(), 64);
     assert_eq!(bench.produced(17, "level"), 64);
 }
+
+#[test]
+fn what_was_asked_on_a_line_that_was_unplugged_is_answered_on_no_other() {
+    let mut bench = Bench::new(three_slaves());
+    bench.send(&read_frame(17, 4, 0, 2));
+    bench.send(&read_frame(18, 3, 0, 2)[..3]);
+    bench.bus.unplug();
+    assert!(bench.listen().is_empty());
+    assert_eq!((bench.produced(17, "level"), bench.bus.ledger().slave(17).unwrap().unanswered), (0, 1));
+    // The first question on the next line gets its own answer, and that alone.
+    bench.send(&read_frame(17, 4, 0, 2));
+    assert_eq!((bench.listen().len(), bench.produced(17, "level")), (1, 1));
+}

@@ -97,7 +97,7 @@ pub(super) async fn until_killed(
     lives.risk.dies(around.clock.now(), stalled);
     daemon.kill().await?;
     lives.deaths.push(Death { at: around.clock.now(), stalled });
-    around.replug_bus()?;
+    around.replug_bus().await?;
     if around.network.with(|relay| relay.is_cut()) {
         let (network, after) = (around.network.clone(), ms(dice, 0, 1000));
         tokio::spawn(async move {
