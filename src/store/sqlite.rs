@@ -209,9 +209,9 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
     let settle = |sql: &str| connection.execute_batch(sql).map_err(|e| OpenError::from_sqlite(path, &e));
     if fresh {
         // These three are fixed by the first table; later they can only be read. Vacuum by request: a full disk gets back
-        // what was deleted, and nothing moves until then.
+        // what was deleted, and nothing moves until then. In one transaction: a header without our id is someone else's file.
         settle(&format!(
-            "PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={};",
+            "PRAGMA page_size={}; BEGIN; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={}; COMMIT;",
             kind.page_size, kind.application_id
         ))?;
     }
