@@ -187,6 +187,12 @@ pub fn is_missing_schema(error: &rusqlite::Error) -> bool {
     primary_code(error) == Some(ffi::SQLITE_ERROR) || matches!(error, rusqlite::Error::SqlInputError { .. })
 }
 
+/// Whether it was a sync that failed: what it was to cover may never reach the disk, whatever a later sync answers.
+#[must_use]
+pub fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    extended_code(error).is_some_and(|code| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code))
+}
+
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|e| e.extended_code)
 }
