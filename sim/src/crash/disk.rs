@@ -178,6 +178,23 @@ pub struct Log {
     pub events: Vec<Event>,
 }
 
+impl Log {
+    /// How often the file that has this name at the end was synced: for a database with a log, how often the log was brought home.
+    #[must_use]
+    pub fn syncs_of(&self, name: &str) -> usize {
+        let named = |event: &Event| match event {
+            Event::Changed(Change::Create { name: n, ino }) | Event::Placed(Change::Create { name: n, ino })
+                if n == name =>
+            {
+                Some(*ino)
+            }
+            _ => None,
+        };
+        let ino = self.events.iter().rev().find_map(named).or_else(|| self.base.named(name));
+        self.events.iter().filter(|event| matches!(event, Event::Synced { ino: of, .. } if Some(*of) == ino)).count()
+    }
+}
+
 /// One change as a crash lets it through: the place of its event in the log, and how much of it.
 pub type Piece = (usize, Cut);
 
@@ -220,6 +237,16 @@ impl<'a> Playback<'a> {
             Some(Event::Changed(Change::Write { at, bytes, .. })) => Some((*at, bytes.len())),
             _ => None,
         }
+    }
+
+    /// Whether changes of more than one file wait, or of a name or a length.
+    #[must_use]
+    pub fn is_unusual(&self) -> bool {
+        let mut written = None;
+        self.pending.iter().any(|event| match self.events.get(*event) {
+            Some(Event::Changed(Change::Write { ino, .. })) => *written.get_or_insert(*ino) != *ino,
+            _ => true,
+        })
     }
 
     /// Since which point nothing more became durable.

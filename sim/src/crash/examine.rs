@@ -111,7 +111,7 @@ pub fn examine(
     wanted: Wanted,
     stale_index: Option<&[u8]>,
 ) -> std::io::Result<Sum> {
-    let points = chosen(log.events.len(), wanted);
+    let points = chosen(log, wanted);
     let shared = Shared {
         next: AtomicUsize::new(0),
         stop: AtomicBool::new(false),
@@ -141,16 +141,30 @@ struct Shared {
     seen: Mutex<HashSet<u64>>,
 }
 
-/// The points in order: after each event, and before the first.
-fn chosen(events: usize, wanted: Wanted) -> Vec<usize> {
-    let mut points: Vec<usize> = (0..=events).collect();
+/// The points in order: after each event, and before the first. Where there are more than wanted, half of them are chosen
+/// among those at which more is under way than one commit: a checkpoint, a new log, a file that is made.
+fn chosen(log: &Log, wanted: Wanted) -> Vec<usize> {
+    let mut playback = Playback::of(log);
+    let (mut rare, mut common) = (Vec::new(), Vec::new());
+    for point in 0..=log.events.len() {
+        playback.advance_to(point);
+        if playback.is_unusual() { rare.push(point) } else { common.push(point) }
+    }
     let mut dice = Dice::new(wanted.seed);
-    while points.len() > wanted.points.max(1) {
+    let wanted = wanted.points.max(1);
+    let most_rare = (wanted / 2).max(wanted.saturating_sub(common.len()));
+    thin(&mut rare, most_rare, &mut dice);
+    thin(&mut common, wanted - rare.len(), &mut dice);
+    rare.extend(common);
+    rare.sort_unstable();
+    rare
+}
+
+fn thin(points: &mut Vec<usize>, wanted: usize, dice: &mut Dice) {
+    while points.len() > wanted {
         let unlucky = dice.place(points.len());
         points.swap_remove(unlucky);
     }
-    points.sort_unstable();
-    points
 }
 
 fn work(

@@ -53,6 +53,12 @@ struct Reading {
     settled: [Option<Settled>; 2],
 }
 
+impl Reading {
+    fn settled_by(&self, destination: usize, point: usize) -> Option<Settled> {
+        self.settled.get(destination).copied().flatten().filter(|settled| settled.sent <= point)
+    }
+}
+
 /// See the module head.
 #[derive(Debug, Clone, Default)]
 pub struct Promises {
@@ -78,8 +84,8 @@ pub struct Broken {
 #[must_use]
 pub fn value(number: u64, texts: bool) -> Value {
     if texts {
-        // As long as a text may be, so that some commits are large.
-        Value::Text(format!("{number:<200}").into())
+        // Long enough that some commits are large.
+        Value::Text(format!("{number:<60}").into())
     } else {
         Value::Steps(number.cast_signed())
     }
@@ -154,23 +160,17 @@ impl Promises {
         for (destination, held) in found.iter().enumerate() {
             let name = DESTINATIONS.get(destination).copied().unwrap_or_default();
             for (number, row) in held {
-                if let Some(wrong) = self.is_wrong(point, *number, destination, row) {
-                    broken.corrupt.push(format!("{name}: reading {number}: {wrong}"));
+                match self.is_wrong(point, *number, destination, row) {
+                    Some(wrong) => broken.corrupt.push(format!("{name}: reading {number}: {wrong}")),
+                    None => self.count_return(point, *number, destination, &mut broken),
                 }
             }
             for (number, reading) in (0..).zip(&self.readings) {
-                let Some((at, _)) = reading.answered else { continue };
-                if at > point || !reading.stream.routes.get(destination).copied().unwrap_or(false) {
-                    continue;
-                }
-                let there = held.contains_key(&number);
-                match reading.settled.get(destination).copied().flatten().filter(|s| s.sent <= point) {
-                    None if !there => missing.entry((destination, reading.stream.name)).or_default().push(number),
-                    Some(settled) if there && settled.durable.is_some_and(|at| at <= point) => {
-                        broken.returned.push(format!("{name}: reading {number}"));
-                    }
-                    Some(_) if there => broken.duplicates += 1,
-                    _ => {}
+                let promised = reading.answered.is_some_and(|(at, _)| at <= point)
+                    && reading.stream.routes.get(destination).copied().unwrap_or(false)
+                    && reading.settled_by(destination, point).is_none();
+                if promised && !held.contains_key(&number) {
+                    missing.entry((destination, reading.stream.name)).or_default().push(number);
                 }
             }
         }
@@ -182,6 +182,19 @@ impl Promises {
             broken.lost.extend(newest.map(|number| format!("{name}: {stream}, reading {number}")));
         }
         broken
+    }
+
+    /// A reading is there that its destination was done with.
+    fn count_return(&self, point: usize, number: u64, destination: usize, broken: &mut Broken) {
+        let reading = usize::try_from(number).ok().and_then(|n| self.readings.get(n));
+        match reading.and_then(|reading| reading.settled_by(destination, point)) {
+            Some(settled) if settled.durable.is_some_and(|at| at <= point) => {
+                let name = DESTINATIONS.get(destination).copied().unwrap_or_default();
+                broken.returned.push(format!("{name}: reading {number}"));
+            }
+            Some(_) => broken.duplicates += 1,
+            None => {}
+        }
     }
 
     /// What is wrong with a reading that an image holds, if anything.

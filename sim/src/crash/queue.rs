@@ -38,8 +38,8 @@ pub enum Kind {
     Quota,
     /// Syncs fail, and the disk is full for a while.
     Faulty,
-    /// Commits so large that the log is brought home in the middle of the day.
-    Bulk,
+    /// Nobody stops it or looks into its file, until the log is so long that the writer itself brings it home.
+    Long,
 }
 
 /// How a life came out.

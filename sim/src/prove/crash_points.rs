@@ -43,7 +43,7 @@ pub struct Args {
 
 impl Args {
     fn points(&self) -> usize {
-        self.points.map_or(if self.common.short { 300 } else { 2000 }, |points| points as usize)
+        self.points.map_or(if self.common.short { 80 } else { 2000 }, |points| points as usize)
     }
 }
 
@@ -70,6 +70,7 @@ struct Lives {
     sum: Sum,
     events: u64,
     offered: u64,
+    checkpoints: usize,
     failed_syncs: u64,
     refused_writes: u64,
     gateway_images: u64,
@@ -102,9 +103,9 @@ fn one_round(
     let share = (points / LIVES).max(1);
     let wanted = |seed| Wanted { points: share, random: args.random.into(), seed, enough: 100 };
     let mut before: Option<(Disk, Promises)> = None;
-    for kind in [Kind::Plain, Kind::Faulty, Kind::Bulk, Kind::Quota] {
-        // A bulk life needs this long until the log is brought home by itself.
-        let events = if kind == Kind::Bulk { MOST_EVENTS } else { (share + share / 4).clamp(400, MOST_EVENTS) };
+    for kind in [Kind::Plain, Kind::Faulty, Kind::Long, Kind::Quota] {
+        // A long life needs as many until the log is brought home by itself.
+        let events = if kind == Kind::Long { MOST_EVENTS } else { (share + share / 4).clamp(400, MOST_EVENTS) };
         // What a quota gave up in an earlier life would hide what this one loses.
         let begins = before.take().filter(|_| kind != Kind::Quota);
         let begins = begins.as_ref().map(|(image, promises)| (image, promises.clone()));
@@ -116,6 +117,7 @@ fn one_round(
         lives.sum.merge(sum);
         lives.events += lived.log.events.len() as u64;
         lives.offered += lived.promises.offered() as u64;
+        lives.checkpoints += lived.log.syncs_of("queue.db");
         lives.failed_syncs += lived.failures.0;
         lives.refused_writes += lived.failures.1;
         lives.wrong.extend(lived.wrong.iter().map(|wrong| format!("{kind:?}: {wrong}")));
@@ -179,12 +181,14 @@ fn judge(args: &Args, lives: &Lives) -> Proof {
         proof.demand(sum.images >= SHORT_IMAGES, || {
             format!("the short form sees {SHORT_IMAGES} images ({} were seen)", sum.images)
         });
+        let met = lives.checkpoints > 0 && lives.failed_syncs > 0 && lives.refused_writes > 0;
+        proof.demand(met, || "the short form meets a checkpoint, a failed sync and a full disk".into());
     }
     let named = [&sum.unusable, &sum.lost, &sum.returned, &sum.wrong].map(|told| &told.words);
     proof.figures = serde_json::json!({
         "points": sum.points, "images": sum.images, "images_of_gateway_db": lives.gateway_images,
         "random_subsets": args.random, "seed": args.seed, "writes_and_syncs": lives.events,
-        "readings": lives.offered, "failed_syncs": lives.failed_syncs, "writes_without_room": lives.refused_writes,
+        "readings": lives.offered, "checkpoints": lives.checkpoints, "failed_syncs": lives.failed_syncs, "writes_without_room": lives.refused_writes,
         "lost": sum.lost.count, "returned": sum.returned.count, "most_duplicates_in_an_image": sum.most_duplicates,
         "integrity_failures": sum.wrong.count, "unusable": sum.unusable.count,
         "slowest_open_ms": sum.slowest.as_secs_f64() * 1000.0,

@@ -20,6 +20,7 @@ const RECOVERY_S: u32 = 5;
 impl Life {
     pub(super) fn step(&mut self) -> Result<(), LifeError> {
         match self.dice.below(20) {
+            7 | 16 if self.kind == Kind::Faulty => self.suffer(),
             0..=6 => self.offer_some(),
             7 | 8 => self.offer("doors", 1),
             9 | 10 => {
@@ -31,15 +32,14 @@ impl Life {
                 self.keep_index();
             }
             12..=15 => self.settle()?,
-            // Left alone, the log comes to the length at which the writer itself brings it home.
-            16 | 18 if self.kind == Kind::Bulk => self.offer("board", 600),
+            16 | 18 if self.kind == Kind::Long => self.settle()?,
             16 => self.checkpoint()?,
             17 => self.know_the_time(),
             18 => self.start_again()?,
             _ => match self.kind {
                 Kind::Plain => self.offer_some(),
                 Kind::Quota => self.offer("board", 60),
-                Kind::Bulk => self.offer("board", 600),
+                Kind::Long => self.offer("board", 40),
                 Kind::Faulty => self.suffer(),
             },
         }
@@ -88,8 +88,10 @@ impl Life {
     /// A destination takes what comes next of a class, and answers.
     fn settle(&mut self) -> Result<(), LifeError> {
         let place = self.dice.place(DESTINATIONS.len());
-        let class = *Class::ALL.get(self.dice.place(Class::ALL.len())).unwrap_or(&Class::Telemetry);
-        let most = 1 + self.dice.place(60);
+        let most_often = [Class::Telemetry, Class::Telemetry, Class::Diagnostics, Class::State, Class::Alarm];
+        let class = *most_often.get(self.dice.place(most_often.len())).unwrap_or(&Class::Telemetry);
+        // Often all there is, so that the backlog comes and goes.
+        let most = 1 + self.dice.place(300);
         let Some((destination, _)) = self.destinations.get(place).cloned() else { return Ok(()) };
         let mut reader = Reader::open(&self.path, destination)?;
         let from = *self.shelves.entry((place, class)).or_insert_with(|| reader.start(class));
