@@ -190,7 +190,8 @@ pub fn is_missing_schema(error: &rusqlite::Error) -> bool {
 /// Whether it was a sync that failed: what it was to cover may never reach the disk, whatever a later sync answers.
 #[must_use]
 pub fn is_failed_sync(error: &rusqlite::Error) -> bool {
-    extended_code(error).is_some_and(|code| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code))
+    extended_code(error)
+        .is_some_and(|code| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code))
 }
 
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
@@ -270,6 +271,9 @@ pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
             Log::Garbage | Log::Plausible => Err(damaged("it is empty, but its log is not".into())),
         };
     }
+    if header.iter().all(|byte| *byte == 0) && is_being_made(path) {
+        return Ok(true);
+    }
     if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(damaged("it does not begin as a database does".into()));
     }
@@ -287,6 +291,12 @@ pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
 /// SQLite file format, section 1.3: the database header.
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Whether a power cut came while the first page was written: SQLite then finds its journal, and begins anew. A file of ours
+/// has a journal at no other time.
+fn is_being_made(path: &Path) -> bool {
+    std::fs::metadata(suffixed(path, "-journal")).is_ok_and(|journal| journal.len() > 0)
+}
 
 /// What stands beside a file as its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

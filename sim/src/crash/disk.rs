@@ -115,7 +115,9 @@ pub enum Cut {
 impl Disk {
     /// The files with names, by name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.names.iter().map(|(name, ino)| (name.as_str(), self.files.get(ino).map_or(&[][..], Vec::as_slice)))
+        self.names
+            .iter()
+            .map(|(name, ino)| (name.as_str(), self.files.get(ino).map_or(&[][..], Vec::as_slice)))
     }
 
     /// The file that has a name now.
@@ -154,7 +156,8 @@ impl Disk {
                 if file.len() < at + to && from < to {
                     file.resize(at + to, 0);
                 }
-                if let (Some(target), Some(source)) = (file.get_mut(at + from..at + to), bytes.get(from..to)) {
+                if let (Some(target), Some(source)) = (file.get_mut(at + from..at + to), bytes.get(from..to))
+                {
                     target.copy_from_slice(source);
                 }
             }
@@ -183,7 +186,8 @@ impl Log {
     #[must_use]
     pub fn syncs_of(&self, name: &str) -> usize {
         let named = |event: &Event| match event {
-            Event::Changed(Change::Create { name: n, ino }) | Event::Placed(Change::Create { name: n, ino })
+            Event::Changed(Change::Create { name: n, ino })
+            | Event::Placed(Change::Create { name: n, ino })
                 if n == name =>
             {
                 Some(*ino)
@@ -191,7 +195,10 @@ impl Log {
             _ => None,
         };
         let ino = self.events.iter().rev().find_map(named).or_else(|| self.base.named(name));
-        self.events.iter().filter(|event| matches!(event, Event::Synced { ino: of, .. } if Some(*of) == ino)).count()
+        self.events
+            .iter()
+            .filter(|event| matches!(event, Event::Synced { ino: of, .. } if Some(*of) == ino))
+            .count()
     }
 }
 

@@ -108,7 +108,8 @@ fn now<T>(asked: impl Future<Output = Result<T, GatewayError>>) -> Result<T, Lif
 fn open(path: &Path, boot: u8, seed: u64) -> Result<Gateway, OpenError> {
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();
     // The future only makes snapshots in their time; here they are made when the dice say so.
-    let (gateway, _pump) = Gateway::open_inline(OpenOptions::in_folder(&folder), &clock(boot), &entropy(seed))?;
+    let (gateway, _pump) =
+        Gateway::open_inline(OpenOptions::in_folder(&folder), &clock(boot), &entropy(seed))?;
     Ok(gateway)
 }
 

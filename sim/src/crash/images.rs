@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn a_point_with_three_writes_gives_every_image_it_can_leave() {
         let write = |at, len| Event::Changed(Change::Write { ino: 1, at, bytes: vec![1; len].into() });
-        let log = Log { base: Disk::default(), events: vec![write(0, 24), write(500, 24), write(1000, 1024)] };
+        let log =
+            Log { base: Disk::default(), events: vec![write(0, 24), write(500, 24), write(1000, 1024)] };
         let mut playback = Playback::of(&log);
         playback.advance_to(3);
         let choices = at(&playback, 4, 7);

@@ -212,7 +212,9 @@ impl Promises {
             return Some("has another stream or value");
         }
         match reading.answered {
-            Some((_, identity)) if identity != held.identity => Some("has another identity than was answered"),
+            Some((_, identity)) if identity != held.identity => {
+                Some("has another identity than was answered")
+            }
             _ => None,
         }
     }

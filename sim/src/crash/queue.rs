@@ -84,7 +84,12 @@ const STREAMS: [(&str, Class, Stream); 5] = [
 
 fn options(path: PathBuf, max_bytes: u64, boot: BootId, epoch: u64) -> OpenOptions {
     let named = |routes: [bool; 2]| {
-        DESTINATIONS.iter().zip(routes).filter(|(_, goes)| *goes).map(|(name, _)| (*name).to_owned()).collect()
+        DESTINATIONS
+            .iter()
+            .zip(routes)
+            .filter(|(_, goes)| *goes)
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
     };
     let streams = STREAMS.iter().map(|(group, class, stream)| StreamSpec {
         name: stream.name.into(),

@@ -43,7 +43,7 @@ pub struct Args {
 
 impl Args {
     fn points(&self) -> usize {
-        self.points.map_or(if self.common.short { 80 } else { 2000 }, |points| points as usize)
+        self.points.map_or(if self.common.short { 64 } else { 2000 }, |points| points as usize)
     }
 }
 
@@ -105,7 +105,8 @@ fn one_round(
     let mut before: Option<(Disk, Promises)> = None;
     for kind in [Kind::Plain, Kind::Faulty, Kind::Long, Kind::Quota] {
         // A long life needs as many until the log is brought home by itself.
-        let events = if kind == Kind::Long { MOST_EVENTS } else { (share + share / 4).clamp(400, MOST_EVENTS) };
+        let events =
+            if kind == Kind::Long { MOST_EVENTS } else { (share + share / 4).clamp(400, MOST_EVENTS) };
         // What a quota gave up in an earlier life would hide what this one loses.
         let begins = before.take().filter(|_| kind != Kind::Quota);
         let begins = begins.as_ref().map(|(image, promises)| (image, promises.clone()));
@@ -126,7 +127,8 @@ fn one_round(
         }
         before = Some(crashed(&lived, dice.next())?);
     }
-    let lived = gateway::live(dice.next(), (share + share / 4).clamp(400, MOST_EVENTS)).map_err(surroundings)?;
+    let lived =
+        gateway::live(dice.next(), (share + share / 4).clamp(400, MOST_EVENTS)).map_err(surroundings)?;
     let judge = GatewayJudge { promised: &lived.promised, clock };
     let sum = examine(&lived.log, &judge, wanted(dice.next()), None)
         .map_err(Trouble::system("write a crash image"))?;
@@ -160,19 +162,30 @@ fn judge(args: &Args, lives: &Lives) -> Proof {
     let mut proof = Proof::default();
     let first = |told: &crate::crash::Told| told.words.first().cloned().unwrap_or_default();
     proof.demand(sum.unusable.count == 0, || {
-        format!("every image opens and takes the next reading ({} do not: {})", sum.unusable.count, first(&sum.unusable))
+        format!(
+            "every image opens and takes the next reading ({} do not: {})",
+            sum.unusable.count,
+            first(&sum.unusable)
+        )
     });
     proof.demand(sum.lost.count == 0, || {
         format!("what was answered is there after a crash ({} lost: {})", sum.lost.count, first(&sum.lost))
     });
     proof.demand(sum.returned.count == 0, || {
-        format!("what was settled for good does not return ({} did: {})", sum.returned.count, first(&sum.returned))
+        format!(
+            "what was settled for good does not return ({} did: {})",
+            sum.returned.count,
+            first(&sum.returned)
+        )
     });
     proof.demand(sum.wrong.count == 0, || {
         format!("an image is whole and its books agree ({} are not: {})", sum.wrong.count, first(&sum.wrong))
     });
     proof.demand(lives.wrong.is_empty(), || {
-        format!("the store is well again when its disk is ({})", lives.wrong.first().cloned().unwrap_or_default())
+        format!(
+            "the store is well again when its disk is ({})",
+            lives.wrong.first().cloned().unwrap_or_default()
+        )
     });
     proof.demand(sum.slowest < OPENS_WITHIN, || {
         format!("an image opens within {OPENS_WITHIN:?} (one took {:?})", sum.slowest)

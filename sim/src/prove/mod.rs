@@ -140,11 +140,7 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
 }
 
 /// As [`prove`], for a claim about the daemon's code in this process.
-fn prove_here(
-    claim: &str,
-    common: &Common,
-    proof: impl Future<Output = Result<Proof, Trouble>>,
-) -> ExitCode {
+fn prove_here(claim: &str, common: &Common, proof: impl Future<Output = Result<Proof, Trouble>>) -> ExitCode {
     if let Err(usage) = known(claim, common) {
         return usage;
     }

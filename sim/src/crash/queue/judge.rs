@@ -85,7 +85,8 @@ impl QueueJudge<'_> {
         let (answered, offered) = self.promises.counts(point);
         let accepted = verified.intake.accepted.saturating_sub(1);
         if accepted < answered || accepted > offered {
-            let words = format!("its books say {accepted} accepted; {answered} were answered, {offered} handed in");
+            let words =
+                format!("its books say {accepted} accepted; {answered} were answered, {offered} handed in");
             verdict.wrong.push(words);
         }
         let mut dropped = BTreeMap::new();

@@ -69,7 +69,8 @@ impl Life {
                 samples.push(Sample { stream: *id, value, quality: Quality::Good });
                 numbers.push(number);
             }
-            let Some((id, group)) = streams.first().and_then(|(place, _)| self.ids.get(*place)).copied() else {
+            let Some((id, group)) = streams.first().and_then(|(place, _)| self.ids.get(*place)).copied()
+            else {
                 continue;
             };
             let mut missing = Vec::new();
@@ -96,7 +97,9 @@ impl Life {
         let mut reader = Reader::open(&self.path, destination)?;
         let from = *self.shelves.entry((place, class)).or_insert_with(|| reader.start(class));
         let picked = reader.pick(class, from, most)?;
-        let Some(to) = picked.resume.filter(|to| *to != from && !picked.rows.is_empty()) else { return Ok(()) };
+        let Some(to) = picked.resume.filter(|to| *to != from && !picked.rows.is_empty()) else {
+            return Ok(());
+        };
         self.shelves.insert((place, class), to);
         // A quota gives up on record what others settle; with both at once the count of one would hide losses of the other.
         let outcome = match self.dice.below(8) {
@@ -109,7 +112,8 @@ impl Life {
             self.promises.settling(number, place, point);
             self.unconfirmed.push((number, place));
         }
-        let rows = picked.rows.iter().map(|row| SettledRow { position: row.position, stream: row.sample.stream });
+        let rows =
+            picked.rows.iter().map(|row| SettledRow { position: row.position, stream: row.sample.stream });
         let settlement = Settlement {
             generation: self.generation(),
             destination,
@@ -127,8 +131,9 @@ impl Life {
     /// An operator's tool brings the log home while the writer is at work.
     fn checkpoint(&mut self) -> Result<(), LifeError> {
         let mode = if self.dice.one_in(2) { "PASSIVE" } else { "TRUNCATE" };
-        let checkpointed = Connection::open(&self.path)
-            .and_then(|tool| tool.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0)));
+        let checkpointed = Connection::open(&self.path).and_then(|tool| {
+            tool.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0))
+        });
         checkpointed.map_err(|e| fieldgate::store::sqlite::OpenError::from_sqlite(&self.path, &e))?;
         Ok(())
     }

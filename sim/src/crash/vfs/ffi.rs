@@ -281,7 +281,12 @@ unsafe extern "C" fn shm_map(
     real!(file, xShmMap, region, bytes, extend, out)
 }
 
-unsafe extern "C" fn shm_lock(file: *mut sys::sqlite3_file, offset: c_int, count: c_int, flags: c_int) -> c_int {
+unsafe extern "C" fn shm_lock(
+    file: *mut sys::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
     real!(file, xShmLock, offset, count, flags)
 }
 

@@ -435,6 +435,23 @@ mod tests {
         let verified = verify::verify(&path).unwrap();
         assert_eq!((verified.problems, verified.rows), (Vec::<String>::new(), 3));
     }
+
+    /// What the log holds after a failed sync may never be on the disk; only the open file knows from where.
+    #[test]
+    fn a_failed_sync_does_not_make_the_writer_let_go_of_the_file_and_another_fault_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path().join("queue.db"));
+        let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        for unsynced in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC] {
+            writer.fail(Mono(1000), &error(unsynced));
+            assert!(matches!(writer.health, Health::Faulty(_)) && writer.disk.is_open());
+        }
+        writer.handle_timeout(Mono(5_000_000_000));
+        assert_eq!((&writer.health, writer.generation), (&Health::Good, 0));
+        writer.fail(Mono(6_000_000_000), &error(ffi::SQLITE_IOERR_READ));
+        assert!(!writer.disk.is_open());
+    }
+
     #[test]
     fn readings_set_aside_are_kept_to_a_number_and_the_oldest_become_drops_on_record() {
         use super::super::super::{Outcome, SettledRow, Settlement};
