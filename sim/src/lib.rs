@@ -7,6 +7,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod cloud;
+pub mod crash;
 pub mod demo;
 pub mod device;
 pub mod duration;

@@ -85,11 +85,26 @@ fn the_proof_of_the_power_cut_sees_syncs_that_are_left_out() {
 }
 
 #[test]
+fn nothing_answered_is_lost_wherever_the_power_fails() {
+    holds("crash-points");
+}
+
+#[test]
+fn the_proof_of_crash_points_sees_a_store_that_does_not_sync() {
+    sees("crash-points", "sync-off");
+}
+
+#[test]
+fn the_proof_of_crash_points_sees_a_store_that_believes_a_failed_sync() {
+    sees("crash-points", "believe-failed-sync");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["no-loss", "footprint", "power-cut"] {
+    for claim in ["crash-points", "no-loss", "footprint", "power-cut"] {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

@@ -187,6 +187,13 @@ pub fn is_missing_schema(error: &rusqlite::Error) -> bool {
     primary_code(error) == Some(ffi::SQLITE_ERROR) || matches!(error, rusqlite::Error::SqlInputError { .. })
 }
 
+/// Whether it was a sync that failed: what it was to cover may never reach the disk, whatever a later sync answers.
+#[must_use]
+pub fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    extended_code(error)
+        .is_some_and(|code| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code))
+}
+
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|e| e.extended_code)
 }
@@ -211,9 +218,9 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
     // what it says, and only a look through SQLite tells.
     if fresh || is_blank(&connection, path)? {
         // These three are fixed by the first table; later they can only be read. Vacuum by request: a full disk gets back
-        // what was deleted, and nothing moves until then. All in one transaction, so that none is there without the others.
+        // what was deleted, and nothing moves until then. In one transaction, so that none is there without the others.
         settle(&format!(
-            "BEGIN; PRAGMA page_size={}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={}; COMMIT;",
+            "PRAGMA page_size={}; BEGIN; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={}; COMMIT;",
             kind.page_size, kind.application_id
         ))?;
     }
@@ -275,6 +282,9 @@ pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
             Log::Garbage | Log::Plausible => Err(damaged("it is empty, but its log is not".into())),
         };
     }
+    if header.iter().all(|byte| *byte == 0) && is_being_made(path) {
+        return Ok(true);
+    }
     if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(damaged("it does not begin as a database does".into()));
     }
@@ -296,6 +306,12 @@ pub fn is_fresh(path: &Path, kind: FileKind) -> Result<bool, OpenError> {
 /// SQLite file format, section 1.3: the database header.
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Whether a power cut came while the first page was written: SQLite then finds its journal, and begins anew. A file of ours
+/// has a journal at no other time.
+fn is_being_made(path: &Path) -> bool {
+    std::fs::metadata(suffixed(path, "-journal")).is_ok_and(|journal| journal.len() > 0)
+}
 
 /// What stands beside a file as its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

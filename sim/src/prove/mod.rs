@@ -3,6 +3,7 @@
 //! Exit status: 0 the promise held, 3 it was broken (one line `violated: PROMISE` each), 2 wrong usage, 1 anything else:
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
+mod crash_points;
 mod footprint;
 mod no_loss;
 mod power_cut;
@@ -18,7 +19,10 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 8] = [
+pub const SABOTAGES: &[(&str, &str)] = &[
+    ("crash-points", "answer-before-commit"),
+    ("crash-points", "believe-failed-sync"),
+    ("crash-points", "sync-off"),
     ("footprint", "slow-start"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
@@ -46,6 +50,8 @@ pub struct Args {
 pub enum Claim {
     /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
     NoLoss(no_loss::Args),
+    /// Nothing that was answered is lost, wherever the power fails between two writes, on a disk that fails too.
+    CrashPoints(crash_points::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
@@ -110,6 +116,7 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(2)
         }
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
+        Some(Claim::CrashPoints(args)) => prove_here("crash-points", &args.common, crash_points::prove(args)),
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
         }
@@ -124,11 +131,8 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
     common: &Common,
     proof: impl FnOnce(Subject) -> F,
 ) -> ExitCode {
-    if let Some(sabotage) = &common.sabotage
-        && !SABOTAGES.contains(&(claim, sabotage.as_str()))
-    {
-        eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
-        return ExitCode::from(2);
+    if let Err(usage) = known(claim, common) {
+        return usage;
     }
     let result = run_alone(async {
         let subject = subject(common).await?;
@@ -142,6 +146,40 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
     match result {
         Ok((proof, conditions)) => finish(&proof, &conditions, common.json.as_deref()),
         Err(trouble) => fail(&trouble),
+    }
+}
+
+/// As [`prove`], for a claim about the daemon's code in this process.
+fn prove_here(claim: &str, common: &Common, proof: impl Future<Output = Result<Proof, Trouble>>) -> ExitCode {
+    if let Err(usage) = known(claim, common) {
+        return usage;
+    }
+    if common.sabotage.is_some() && !cfg!(feature = "sabotage") {
+        let path = std::env::current_exe().unwrap_or_default();
+        return fail(&Trouble::Honest { path, version: env!("CARGO_PKG_VERSION").into() });
+    }
+    if let Some(ended) = crash_points::with_defect(common) {
+        return ended.unwrap_or_else(|trouble| fail(&trouble));
+    }
+    match run_alone(proof) {
+        Ok(proof) => {
+            let conditions = serde_json::json!({
+                "claim": claim, "short": common.short, "sabotage": common.sabotage,
+                "fieldgate_sim": env!("CARGO_PKG_VERSION"), "machine": machine::words(),
+            });
+            finish(&proof, &conditions, common.json.as_deref())
+        }
+        Err(trouble) => fail(&trouble),
+    }
+}
+
+fn known(claim: &str, common: &Common) -> Result<(), ExitCode> {
+    match &common.sabotage {
+        Some(sabotage) if !SABOTAGES.contains(&(claim, sabotage.as_str())) => {
+            eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
+            Err(ExitCode::from(2))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,11 @@
 //! | quota reached | the oldest go, the commit is made in their place | only if all that waits is alarms: refused |
 //! | disk full | the ballast is released, answers are booked in its room | what is free is given back to the disk; readings are given up only where that makes enough room; the ballast is taken back, then accepting resumes |
 //! | read-only, fault | the file is let go of | opened again each second |
+//! | a sync that failed | the file is kept open | the same pages of the log are written again |
+//!
+//! A failed sync is not let go of: the system counts what it could not write as written, so no later sync covers it, and
+//! the log reads as if it were all there. The open file knows how far the log is good and writes over the rest; a file
+//! opened anew would believe it, and everything after it would hang on frames that a power cut takes away.
 //!
 //! Invariant: a capture that was refused here is on record as refused with the first commit that succeeds.
 
@@ -66,6 +71,8 @@ impl Writer {
                     ballast.release();
                 }
             }
+            Health::Faulty(_)
+                if sqlite::is_failed_sync(error) && !crate::sabotage::on("believe-failed-sync") => {}
             Health::ReadOnly | Health::Faulty(_) => {
                 if self.disk.is_open() {
                     self.disk = Disk::LetGo;
@@ -384,7 +391,7 @@ mod tests {
         open(options, Mono(1), Wall { unix_ms: 0, uncertainty_ms: 0, trusted: false }).unwrap()
     }
 
-    /// The sync of a commit fails, and what it wrote is found on the disk afterwards.
+    /// A commit fails in a way that the file is let go of, and what it wrote is found on the disk afterwards.
     #[test]
     fn a_commit_that_failed_and_landed_all_the_same_is_accepted_and_not_also_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -410,8 +417,8 @@ mod tests {
 
         let mut second = offer(&mut writer, 3000);
         drop(writer.transact(Mono(4000), Scope::All).unwrap());
-        let unsynced = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
-        writer.fail(Mono(4000), &unsynced);
+        let failed = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_WRITE), None);
+        writer.fail(Mono(4000), &failed);
         assert!(matches!(second.try_recv().unwrap(), Err(Refused::Faulty(_))));
 
         let third = offer(&mut writer, 5000);
@@ -428,6 +435,23 @@ mod tests {
         let verified = verify::verify(&path).unwrap();
         assert_eq!((verified.problems, verified.rows), (Vec::<String>::new(), 3));
     }
+
+    /// What the log holds after a failed sync may never be on the disk; only the open file knows from where.
+    #[test]
+    fn a_failed_sync_does_not_make_the_writer_let_go_of_the_file_and_another_fault_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path().join("queue.db"));
+        let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        for unsynced in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC] {
+            writer.fail(Mono(1000), &error(unsynced));
+            assert!(matches!(writer.health, Health::Faulty(_)) && writer.disk.is_open());
+        }
+        writer.handle_timeout(Mono(5_000_000_000));
+        assert_eq!((&writer.health, writer.generation), (&Health::Good, 0));
+        writer.fail(Mono(6_000_000_000), &error(ffi::SQLITE_IOERR_READ));
+        assert!(!writer.disk.is_open());
+    }
+
     #[test]
     fn readings_set_aside_are_kept_to_a_number_and_the_oldest_become_drops_on_record() {
         use super::super::super::{Outcome, SettledRow, Settlement};

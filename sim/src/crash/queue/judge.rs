@@ -1,0 +1,148 @@
+//! Opening an image of `queue.db` with the shipped code, and comparing it with what was promised.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fieldgate::clock::{BootId, Mono};
+use fieldgate::reading::{Capture, Class, Quality, Sample, Value};
+use fieldgate::store::queue::writer::Command;
+use fieldgate::store::queue::{DestinationId, Reader, open, verify};
+use fieldgate::store::sqlite;
+use fieldgate::store::worker::Machine;
+use tokio::sync::oneshot;
+
+use super::super::check::{Judge, Verdict};
+use super::super::promise::{DESTINATIONS, Found, Held, Promises, number};
+use super::{Kind, NO_WALL, STREAMS, options};
+use crate::clock::Clock;
+
+/// See the module head.
+#[derive(Debug)]
+pub struct QueueJudge<'a> {
+    /// Of which kind the life was.
+    pub kind: Kind,
+    /// What was promised in it.
+    pub promises: &'a Promises,
+    /// By which openings are timed.
+    pub clock: Clock,
+}
+
+/// What the first reading after the crash says; no reading of a life has such a number.
+const FIRST_AFTER: i64 = -7;
+
+impl Judge for QueueJudge<'_> {
+    fn stage(&self, point: usize) -> usize {
+        self.promises.stage(point)
+    }
+
+    fn judge(&self, folder: &Path, point: usize, image: u64) -> Verdict {
+        let path = folder.join("queue.db");
+        let mut verdict = Verdict::default();
+        if let Err(why) = self.open_and_accept(&path, image, &mut verdict) {
+            verdict.unusable.push(why);
+            return verdict;
+        }
+        if let Err(why) = self.compare(&path, point, &mut verdict) {
+            verdict.unusable.push(why);
+        }
+        verdict
+    }
+}
+
+impl QueueJudge<'_> {
+    /// After a power cut: another boot, another epoch. The store must open and take the next reading.
+    fn open_and_accept(&self, path: &Path, image: u64, verdict: &mut Verdict) -> Result<(), String> {
+        let now = Mono(5_000_000_000);
+        let options = options(path.to_owned(), 16 << 20, BootId([0xCC; 16]), image);
+        let started = self.clock.now();
+        let mut writer = open::open(options, now, NO_WALL).map_err(|e| e.to_string())?;
+        verdict.opened_in = self.clock.now().saturating_sub(started);
+        let first = (0..).zip(STREAMS).find(|(_, (_, class, _))| *class == Class::Alarm);
+        let place = first.map_or(0, |(place, _)| place);
+        let (stream, group) = writer.stream_ids().get(place).copied().ok_or("it has no streams")?;
+        let sample = Sample { stream, value: Value::Steps(FIRST_AFTER), quality: Quality::Good };
+        let capture = Capture { group, at: now, samples: vec![sample], missing: Vec::new() };
+        let (reply, mut answer) = oneshot::channel();
+        writer.handle(now, Command::Accept { capture, reply });
+        match answer.try_recv() {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refused)) => Err(format!("the first reading after the crash was refused: {refused}")),
+            Err(_) => Err("the first reading after the crash was not answered".into()),
+        }
+    }
+
+    fn compare(&self, path: &Path, point: usize, verdict: &mut Verdict) -> Result<(), String> {
+        let verified = verify::verify(path).map_err(|e| e.to_string())?;
+        verdict.wrong.extend(verified.problems);
+        // A crash image is never damaged, and its log is never lost: saying so would be a false alarm, or a loss.
+        verdict.wrong.extend(verified.statements.into_iter().map(|s| format!("the store says: {s}")));
+        let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
+        let whole: String =
+            whole.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)).map_err(|e| e.to_string())?;
+        if whole != "ok" {
+            verdict.wrong.push(format!("SQLite: {whole}"));
+        }
+        let (answered, offered) = self.promises.counts(point);
+        let accepted = verified.intake.accepted.saturating_sub(1);
+        if accepted < answered || accepted > offered {
+            let words =
+                format!("its books say {accepted} accepted; {answered} were answered, {offered} handed in");
+            verdict.wrong.push(words);
+        }
+        let mut dropped = BTreeMap::new();
+        if self.kind == Kind::Quota {
+            for stream in verified.detail.streams.values() {
+                for (place, name) in (0..).zip(DESTINATIONS) {
+                    let given_up = stream.accounts.get(name).map_or(0, |totals| totals.dropped);
+                    dropped.insert((place, stream.name.clone()), given_up);
+                }
+            }
+        }
+        let found = found_in(path)?;
+        let broken = self.promises.compare(point, &found, &dropped);
+        verdict.lost.extend(broken.lost);
+        verdict.returned.extend(broken.returned);
+        verdict.wrong.extend(broken.corrupt);
+        verdict.duplicates = broken.duplicates;
+        Ok(())
+    }
+}
+
+/// Everything that waits for each destination, as a drain that starts now reads it.
+///
+/// # Errors
+/// In words, when the file does not read.
+pub(super) fn found_in(path: &Path) -> Result<Found, String> {
+    let mut found = Found::default();
+    let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
+    let mut names = whole.prepare("SELECT id, name FROM destinations").map_err(|e| e.to_string())?;
+    let ids = names
+        .query_map([], |r| Ok((r.get::<_, String>(1)?, DestinationId(r.get(0)?))))
+        .and_then(Iterator::collect::<Result<BTreeMap<_, _>, _>>)
+        .map_err(|e| e.to_string())?;
+    for (held, name) in found.iter_mut().zip(DESTINATIONS) {
+        let Some(id) = ids.get(name) else { continue };
+        let mut reader = Reader::open(path, *id).map_err(|e| e.to_string())?;
+        for class in Class::ALL {
+            let mut at = reader.start(class);
+            loop {
+                let picked = reader.pick(class, at, 500).map_err(|e| e.to_string())?;
+                for row in picked.rows {
+                    let value = row.sample.value;
+                    if value == Value::Steps(FIRST_AFTER) {
+                        continue;
+                    }
+                    let identity = (row.epoch.epoch.0, row.sequence);
+                    let row = Held { identity, stream: row.stream.name.clone(), value };
+                    // What says no number is nobody's reading; the comparison finds it under one that was never given.
+                    held.insert(number(&row.value).unwrap_or(u64::MAX), row);
+                }
+                match picked.resume.filter(|resume| *resume != at) {
+                    Some(resume) => at = resume,
+                    None => break,
+                }
+            }
+        }
+    }
+    Ok(found)
+}
