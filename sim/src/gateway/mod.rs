@@ -80,6 +80,9 @@ pub enum Trouble {
         /// What is wrong.
         detail: String,
     },
+    /// A whole daemon in this process cannot be made or does not go on.
+    #[error("the virtual world: {0}")]
+    World(#[from] crate::world::WorldError),
     /// The measurement needs another build.
     #[error("{0}")]
     WrongBuild(String),
