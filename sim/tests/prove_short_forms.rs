@@ -59,11 +59,36 @@ fn the_proof_of_the_footprint_sees_a_slow_start() {
 }
 
 #[test]
+fn a_long_queue_leaves_as_fast_as_link_and_cloud_allow_and_takes_no_memory() {
+    holds("drain");
+}
+
+#[test]
+fn the_proof_of_the_drain_sees_messages_that_wait_for_each_other() {
+    sees("drain", "drain-one-by-one");
+}
+
+#[test]
+fn the_proof_of_the_drain_sees_a_queue_that_is_read_into_memory() {
+    sees("drain", "shelf-without-end");
+}
+
+#[test]
+fn a_dead_destination_costs_the_other_nothing() {
+    holds("two-destinations");
+}
+
+#[test]
+fn the_proof_of_two_destinations_sees_one_acknowledge_for_the_other() {
+    sees("two-destinations", "one-cursor");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["no-loss", "footprint"] {
+    for claim in ["no-loss", "footprint", "drain", "two-destinations"] {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

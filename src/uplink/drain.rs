@@ -203,10 +203,11 @@ impl<'a> Drain<'a> {
                 shelf.lay_back();
             }
             let end = status.ends.get(class).copied().unwrap_or(shelf.read_to);
-            while shelf.rows.len() < AT_HAND / 2 && shelf.read_to < end {
+            let at_hand = if crate::sabotage::on("shelf-without-end") { usize::MAX } else { AT_HAND };
+            while shelf.rows.len() < at_hand / 2 && shelf.read_to < end {
                 let picked = self
                     .reader
-                    .pick(*class, shelf.read_to, AT_HAND - shelf.rows.len())
+                    .pick(*class, shelf.read_to, at_hand - shelf.rows.len())
                     .map_err(LaneError::new)?;
                 let Some(resume) = picked.resume.filter(|resume| *resume != shelf.read_to) else { break };
                 if shelf.rows.is_empty() {
@@ -257,6 +258,7 @@ impl<'a> Drain<'a> {
             self.limit = most;
         }
         let window = self.options.window.min(self.link.capabilities().max_in_flight).max(1);
+        let window = if crate::sabotage::on("drain-one-by-one") { 1 } else { window };
         let (ordinary, urgent) = match (self.sick.is_some(), self.cautious) {
             (true, _) => (1, 1),
             (false, true) => (1, window),

@@ -3,8 +3,11 @@
 //! Exit status: 0 the promise held, 3 it was broken (one line `violated: PROMISE` each), 2 wrong usage, 1 anything else:
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
+mod drain;
 mod footprint;
+mod here;
 mod no_loss;
+mod two_destinations;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,11 +20,14 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 4] = [
+pub const SABOTAGES: [(&str, &str); 7] = [
+    ("drain", "drain-one-by-one"),
+    ("drain", "shelf-without-end"),
     ("footprint", "slow-start"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "reuse-sequence"),
+    ("two-destinations", "one-cursor"),
 ];
 
 /// What `prove` is told.
@@ -39,10 +45,14 @@ pub struct Args {
 /// What can be proved.
 #[derive(Debug, Subcommand)]
 pub enum Claim {
+    /// A long queue leaves as fast as link and cloud allow, and takes no memory.
+    Drain(drain::Args),
     /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
     NoLoss(no_loss::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
+    /// A destination that is dead for a day costs the other nothing, and the books of both close.
+    TwoDestinations(two_destinations::Args),
 }
 
 /// What every claim is told.
@@ -102,6 +112,10 @@ pub fn run(args: &Args) -> ExitCode {
             eprintln!("name a claim, or --list-sabotage; see --help");
             ExitCode::from(2)
         }
+        Some(Claim::Drain(args)) => here::prove_here("drain", &args.common, || drain::prove(args)),
+        Some(Claim::TwoDestinations(args)) => {
+            here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
+        }
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
@@ -114,11 +128,8 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
     common: &Common,
     proof: impl FnOnce(Subject) -> F,
 ) -> ExitCode {
-    if let Some(sabotage) = &common.sabotage
-        && !SABOTAGES.contains(&(claim, sabotage.as_str()))
-    {
-        eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
-        return ExitCode::from(2);
+    if let Some(wrong) = knows(claim, common) {
+        return wrong;
     }
     let result = run_alone(async {
         let subject = subject(common).await?;
@@ -133,6 +144,16 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
         Ok((proof, conditions)) => finish(&proof, &conditions, common.json.as_deref()),
         Err(trouble) => fail(&trouble),
     }
+}
+
+/// Refuses a defect that the claim does not know.
+fn knows(claim: &str, common: &Common) -> Option<ExitCode> {
+    let sabotage = common.sabotage.as_deref()?;
+    if SABOTAGES.contains(&(claim, sabotage)) {
+        return None;
+    }
+    eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
+    Some(ExitCode::from(2))
 }
 
 fn finish(proof: &Proof, conditions: &serde_json::Value, file: Option<&Path>) -> ExitCode {
