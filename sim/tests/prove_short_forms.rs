@@ -84,11 +84,21 @@ fn the_proof_of_two_destinations_sees_one_acknowledge_for_the_other() {
 }
 
 #[test]
+fn a_long_time_without_a_link_grows_nothing_and_costs_what_the_policy_says() {
+    holds("month-offline");
+}
+
+#[test]
+fn the_proof_of_the_month_sees_readings_given_up_without_a_record() {
+    sees("month-offline", "drop-off-the-record");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["no-loss", "footprint", "drain", "two-destinations"] {
+    for claim in ["no-loss", "footprint", "drain", "two-destinations", "month-offline"] {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

@@ -6,6 +6,7 @@
 mod drain;
 mod footprint;
 mod here;
+mod month_offline;
 mod no_loss;
 mod two_destinations;
 
@@ -20,10 +21,12 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 7] = [
+pub const SABOTAGES: [(&str, &str); 9] = [
     ("drain", "drain-one-by-one"),
     ("drain", "shelf-without-end"),
     ("footprint", "slow-start"),
+    ("month-offline", "drop-off-the-record"),
+    ("month-offline", "drop-urgent-first"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "reuse-sequence"),
@@ -51,6 +54,8 @@ pub enum Claim {
     NoLoss(no_loss::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
+    /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
+    MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
     TwoDestinations(two_destinations::Args),
 }
@@ -90,6 +95,12 @@ impl Proof {
     }
 }
 
+/// The first of what a recount complains of: one is enough to look into.
+pub(crate) fn few(problems: &[String]) -> String {
+    let shown = problems.get(..3).unwrap_or(problems);
+    format!("{} complaints: {}", problems.len(), shown.join("; "))
+}
+
 /// The daemon that a claim is about.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -113,6 +124,9 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(2)
         }
         Some(Claim::Drain(args)) => here::prove_here("drain", &args.common, || drain::prove(args)),
+        Some(Claim::MonthOffline(args)) => {
+            here::prove_here("month-offline", &args.common, || month_offline::prove(args))
+        }
         Some(Claim::TwoDestinations(args)) => {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
         }

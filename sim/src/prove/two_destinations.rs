@@ -11,7 +11,7 @@ use fieldgate::reading::Class;
 use fieldgate::store::queue::Totals;
 use fieldgate::store::queue::verify::verify;
 
-use super::{Common, Proof};
+use super::{Common, Proof, few};
 use crate::gateway::Trouble;
 use crate::world::{
     Arrived, Condition, DEVICE, Destination, Feed, FeedGroup, GOLIOTH, World, WorldError, WorldOptions,
@@ -52,7 +52,13 @@ pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
 
 async fn run(dead: Duration, together: Duration) -> Result<Proof, Trouble> {
     let mut proof = Proof::default();
-    let mut feed = Feed::new(&[FeedGroup { name: "t", class: Class::Telemetry, streams: STREAMS }]);
+    let mut feed = Feed::new(&[FeedGroup {
+        name: "t",
+        class: Class::Telemetry,
+        streams: STREAMS,
+        every: 1,
+        noise_bits: 4,
+    }]);
     let alone = WorldOptions { bus: false, quiet: feed.tables().into(), ..WorldOptions::default() };
     let both = WorldOptions {
         tables: format!("[[mqtt]]\nname = \"{PLANT}\"\nbroker = \"mqtt://plant.invalid\"\n").into(),
@@ -74,7 +80,9 @@ async fn run(dead: Duration, together: Duration) -> Result<Proof, Trouble> {
         plant.set(if part < RECOUNTS / 2 { Condition::Mute } else { Condition::Away });
         during.add(Life::new(&world, &mut feed).lasts(dead / RECOUNTS).await?);
         let problems = verify(world.queue().path()).map_err(WorldError::from)?.problems;
-        proof.demand(problems.is_empty(), || format!("the books close while one is dead ({problems:?})"));
+        proof.demand(problems.is_empty(), || {
+            format!("the books close while one is dead ({})", few(&problems))
+        });
     }
     let while_dead = world.account(PLANT);
     plant.set(Condition::Alive);
@@ -90,7 +98,7 @@ async fn run(dead: Duration, together: Duration) -> Result<Proof, Trouble> {
             while_dead.queued
         )
     });
-    let at_plant = feed.compare(0, |alias| plant.far_values(alias));
+    let at_plant = feed.compare(|alias| plant.far_values(alias));
     judge_arrivals(&mut proof, PLANT, &at_plant, &[(0, added - 1)]);
     let account = world.account(PLANT);
     let meant = (feed.fed() - added) * STREAMS as u64;
@@ -112,11 +120,11 @@ async fn run(dead: Duration, together: Duration) -> Result<Proof, Trouble> {
             left.queued
         )
     });
-    let at_golioth = feed.compare(0, |alias| world.far_values(alias));
+    let at_golioth = feed.compare(|alias| world.far_values(alias));
     judge_arrivals(&mut proof, GOLIOTH, &at_golioth, &[]);
     let verified = world.stop().await?;
     proof.demand(verified.problems.is_empty(), || {
-        format!("the books close at the end ({:?})", verified.problems)
+        format!("the books close at the end ({})", few(&verified.problems))
     });
     for name in [GOLIOTH, PLANT] {
         let account = verified.destinations.get(name).copied().unwrap_or_default();
@@ -126,7 +134,7 @@ async fn run(dead: Duration, together: Duration) -> Result<Proof, Trouble> {
         });
     }
     proof.figures = serde_json::json!({
-        "readings": feed.fed() * STREAMS as u64, "streams": STREAMS, "dead_s": dead.as_secs(),
+        "readings": feed.readings(), "streams": STREAMS, "dead_s": dead.as_secs(),
         "queued_for_the_dead_one": while_dead.queued, "dropped_with_the_removed_one": removed,
         "golioth": {
             "arrivals_ms_both_alive": before.words(), "arrivals_ms_one_dead": during.words(),

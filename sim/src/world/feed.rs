@@ -22,17 +22,21 @@ pub struct FeedGroup {
     pub class: Class,
     /// How many streams, 1 to 99.
     pub streams: usize,
+    /// Captured in one instant of so many, from the first on.
+    pub every: u64,
+    /// Bits of noise in each value, 1 to 30: the more, the less any encoding saves.
+    pub noise_bits: u32,
 }
 
-/// What is fed into a world, and how far it has got. Each group has one capture an instant.
+/// What is fed into a world, and how far it has got.
 #[derive(Debug)]
 pub struct Feed {
     groups: Vec<FeedGroup>,
     /// Instants fed.
     fed: u64,
-    /// Of each group, which instant went under which sequence, wherever that changed.
+    /// Of each group, which capture went under which sequence, wherever that changed.
     runs: Vec<Vec<Run>>,
-    /// Captures that are not yet answered: group, instant. As many as the daemon's writer gathers.
+    /// Captures that are not yet answered: group and number. As many as the daemon's writer gathers.
     waiting: VecDeque<(usize, u64, Answer)>,
     /// Captures that were refused.
     refused: u64,
@@ -40,12 +44,12 @@ pub struct Feed {
 
 type Answer = oneshot::Receiver<Result<Accepted, Refused>>;
 
-/// Under this epoch and from this sequence on, one instant follows another.
+/// Under this epoch and from this sequence on, one capture of the feed follows another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
     epoch: [u8; 4],
     sequence: u64,
-    instant: u64,
+    capture: u64,
 }
 
 /// What a destination has of one stream.
@@ -61,7 +65,9 @@ pub struct Arrived {
     pub copies: u64,
     /// Readings with another value than was fed, or that were never fed.
     pub wrong: u64,
-    /// Runs of instants that are not there, first and last, counted from 0; at most a thousand are told.
+    /// Captures of its group that were fed.
+    pub fed: u64,
+    /// Runs of captures that are not there, first and last, counted from 0; at most a thousand are told.
     pub missing: Vec<(u64, u64)>,
 }
 
@@ -107,10 +113,10 @@ impl Feed {
         toml
     }
 
-    /// Readings in an instant of all groups.
+    /// Readings fed up to now.
     #[must_use]
-    pub fn readings_an_instant(&self) -> u64 {
-        self.groups.iter().map(|group| group.streams as u64).sum()
+    pub fn readings(&self) -> u64 {
+        self.groups.iter().map(|group| group.streams as u64 * self.fed.div_ceil(group.every)).sum()
     }
 
     /// Instants fed up to now.
@@ -127,80 +133,81 @@ impl Feed {
 
     /// Waits for the answers to everything fed.
     pub async fn answered(&mut self) {
-        while let Some((group, instant, answer)) = self.waiting.pop_front() {
-            self.note(group, instant, answer.await.unwrap_or(Err(Refused::Stopped)));
+        while let Some((group, capture, answer)) = self.waiting.pop_front() {
+            self.note(group, capture, answer.await.unwrap_or(Err(Refused::Stopped)));
         }
     }
 
-    /// The epoch's first bytes and the sequence under which an instant of a group went. What follows an answered one is taken to
+    /// The epoch's first bytes and the sequence under which a capture of a group went, counted from 0. What follows an answered one is taken to
     /// follow it.
-    pub fn identity(&mut self, group: usize, instant: u64) -> Option<([u8; 4], u64)> {
+    pub fn identity(&mut self, group: usize, capture: u64) -> Option<([u8; 4], u64)> {
         self.take_answers();
-        let run = self.runs.get(group)?.iter().rev().find(|run| run.instant <= instant)?;
-        Some((run.epoch, run.sequence + (instant - run.instant)))
+        let run = self.runs.get(group)?.iter().rev().find(|run| run.capture <= capture)?;
+        Some((run.epoch, run.sequence + (capture - run.capture)))
     }
 
     /// Takes the answers that are there.
     fn take_answers(&mut self) {
         while let Some((_, _, answer)) = self.waiting.front_mut() {
             let Ok(answer) = answer.try_recv() else { return };
-            if let Some((group, instant, _)) = self.waiting.pop_front() {
-                self.note(group, instant, answer);
+            if let Some((group, capture, _)) = self.waiting.pop_front() {
+                self.note(group, capture, answer);
             }
         }
     }
 
-    fn note(&mut self, group: usize, instant: u64, answer: Result<Accepted, Refused>) {
+    fn note(&mut self, group: usize, capture: u64, answer: Result<Accepted, Refused>) {
         let Some(runs) = self.runs.get_mut(group) else { return };
         match answer {
             Ok(Accepted { epoch, sequence, .. }) => {
                 let follows = runs.last().is_some_and(|run| {
-                    run.epoch == epoch.prefix() && sequence - run.sequence == instant - run.instant
+                    run.epoch == epoch.prefix() && sequence - run.sequence == capture - run.capture
                 });
                 if !follows {
-                    runs.push(Run { epoch: epoch.prefix(), sequence, instant });
+                    runs.push(Run { epoch: epoch.prefix(), sequence, capture });
                 }
             }
             Err(_) => self.refused += 1,
         }
     }
 
-    /// Compares what a destination has, alias by alias, with the instants from `first` that were fed.
+    /// Compares what a destination has, alias by alias, with what was fed.
     #[must_use]
-    pub fn compare(&self, first: u64, far: impl Fn(&str) -> Vec<FarValue>) -> Vec<Arrived> {
+    pub fn compare(&self, far: impl Fn(&str) -> Vec<FarValue>) -> Vec<Arrived> {
         let mut result = Vec::new();
         for (place, group) in self.groups.iter().enumerate() {
             for stream in 0..group.streams {
                 let alias = alias(group, stream);
-                let arrived = self.compare_stream(first, place, stream, &far(&alias));
-                result.push(Arrived { alias, class: group.class, ..arrived });
+                let arrived = self.compare_stream(place, group, stream, &far(&alias));
+                result.push(Arrived { alias, ..arrived });
             }
         }
         result
     }
 
-    fn compare_stream(&self, first: u64, group: usize, stream: usize, far: &[FarValue]) -> Arrived {
+    fn compare_stream(&self, place: usize, group: &FeedGroup, stream: usize, far: &[FarValue]) -> Arrived {
         let mut arrived = Arrived {
             alias: String::new(),
-            class: Class::Telemetry,
+            class: group.class,
             there: 0,
             copies: 0,
             wrong: 0,
+            fed: self.fed.div_ceil(group.every),
             missing: Vec::new(),
         };
-        let mut instants = Vec::with_capacity(far.len());
+        let mut captures = Vec::with_capacity(far.len());
         for seen in far {
             arrived.copies += seen.copies.saturating_sub(1);
-            match self.instant(group, seen).filter(|n| *n < self.fed) {
-                Some(n) if seen.value == Some(value(group, stream, n) as f64) => instants.push(n),
+            match self.capture(place, seen).filter(|n| *n < arrived.fed) {
+                Some(n) if seen.value == Some(value(place, group, stream, n) as f64) => captures.push(n),
                 _ => arrived.wrong += 1,
             }
         }
-        instants.sort_unstable();
-        instants.dedup();
-        arrived.there = instants.len() as u64;
-        let mut next = first;
-        for n in instants.into_iter().filter(|n| *n >= first).chain([self.fed]) {
+        captures.sort_unstable();
+        captures.dedup();
+        arrived.there = captures.len() as u64;
+        let mut next = 0;
+        for n in captures.into_iter().chain([arrived.fed]) {
             if n > next && arrived.missing.len() < MOST_RUNS {
                 arrived.missing.push((next, n - 1));
             }
@@ -209,16 +216,16 @@ impl Feed {
         arrived
     }
 
-    /// Which instant travelled under this identity.
-    fn instant(&self, group: usize, seen: &FarValue) -> Option<u64> {
+    /// Which capture travelled under this identity.
+    fn capture(&self, group: usize, seen: &FarValue) -> Option<u64> {
         let runs = self.runs.get(group)?.iter().rev();
         let run = runs.filter(|run| run.epoch == seen.epoch).find(|run| run.sequence <= seen.sequence)?;
-        Some(run.instant + (seen.sequence - run.sequence))
+        Some(run.capture + (seen.sequence - run.sequence))
     }
 }
 
 impl World {
-    /// Has the queue take the next instant of a feed, captured at `at`: one capture a group. Answers are not waited for:
+    /// Has the queue take the next instant of a feed, captured at `at`. Answers are not waited for:
     /// see [`Feed::answered`]. The feed's tables must be the world's [`WorldOptions::quiet`](super::WorldOptions::quiet).
     ///
     /// # Errors
@@ -232,16 +239,20 @@ impl World {
                 .split_at_checked(group.streams)
                 .ok_or_else(|| WorldError::NoStream(alias(group, group.streams - 1)))?;
             streams = rest;
+            if !feed.fed.is_multiple_of(group.every) {
+                continue;
+            }
+            let capture = feed.fed / group.every;
             let Some((_, number)) = own.first() else { continue };
             let sample = |(n, (stream, _)): (usize, &(_, _))| Sample {
                 stream: *stream,
-                value: Value::Steps(value(place, n, feed.fed)),
+                value: Value::Steps(value(place, group, n, capture)),
                 quality: Quality::Good,
             };
             let samples = own.iter().enumerate().map(sample).collect();
-            let capture = Capture { group: *number, at: Mono::from(at), samples, missing: Vec::new() };
-            let answer = queue.offer(capture).await?;
-            feed.waiting.push_back((place, feed.fed, answer));
+            let captured = Capture { group: *number, at: Mono::from(at), samples, missing: Vec::new() };
+            let answer = queue.offer(captured).await?;
+            feed.waiting.push_back((place, capture, answer));
         }
         feed.fed += 1;
         Ok(())
@@ -252,12 +263,14 @@ fn alias(group: &FeedGroup, stream: usize) -> String {
     format!("{}{stream}", group.name)
 }
 
-/// The value of a stream at an instant: a slow wave of its own under a few bits of noise, as a 16-bit measurement has.
-fn value(group: usize, stream: usize, instant: u64) -> i64 {
-    let stream = group * 100 + stream;
-    let wave = (instant / 8 + 400 * stream as u64) % 4000;
+/// The value of a stream in a capture: a slow wave of its own under noise. With four bits it is what a 16-bit
+/// measurement looks like.
+fn value(place: usize, group: &FeedGroup, stream: usize, capture: u64) -> i64 {
+    let stream = place * 100 + stream;
+    let wave = (capture / 8 + 400 * stream as u64) % 4000;
     let wave = wave.min(4000 - wave);
-    let noise = (instant ^ (stream as u64) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60;
+    let noise =
+        (capture ^ (stream as u64) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - group.noise_bits);
     wave.cast_signed() * 8 + noise.cast_signed()
 }
 
@@ -266,11 +279,21 @@ mod tests {
     use super::*;
 
     fn feed() -> Feed {
-        let mut feed = Feed::new(&[FeedGroup { name: "g", class: Class::Telemetry, streams: 1 }]);
+        let mut feed = Feed::new(&[FeedGroup {
+            name: "g",
+            class: Class::Telemetry,
+            streams: 1,
+            every: 1,
+            noise_bits: 4,
+        }]);
         feed.fed = 10;
-        let run = |epoch, sequence, instant| Run { epoch: [epoch; 4], sequence, instant };
+        let run = |epoch, sequence, capture| Run { epoch: [epoch; 4], sequence, capture };
         feed.runs[0] = vec![run(1, 1, 0), run(2, 2, 6)];
         feed
+    }
+
+    fn fed(capture: u64) -> i64 {
+        value(0, &feed().groups[0], 0, capture)
     }
 
     fn far(epoch: u8, sequence: u64, value: i64) -> FarValue {
@@ -279,22 +302,24 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_by_its_instants_over_all_epochs() {
-        let values = [far(1, 1, value(0, 0, 0)), far(1, 4, value(0, 0, 3)), far(2, 3, value(0, 0, 7))];
-        let arrived = feed().compare(0, |_| values.to_vec());
+        let values = [far(1, 1, fed(0)), far(1, 4, fed(3)), far(2, 3, fed(7))];
+        let arrived = feed().compare(|_| values.to_vec());
         assert_eq!((arrived[0].there, arrived[0].wrong), (3, 0));
         assert_eq!(arrived[0].missing, [(1, 2), (4, 6), (8, 9)]);
     }
 
     #[test]
     fn another_value_and_an_instant_that_never_was_are_wrong() {
-        let values = [far(1, 1, value(0, 0, 0) + 1), far(2, 6, 0), far(3, 1, 0)];
-        let arrived = feed().compare(0, |_| values.to_vec());
+        let values = [far(1, 1, fed(0) + 1), far(2, 6, 0), far(3, 1, 0)];
+        let arrived = feed().compare(|_| values.to_vec());
         assert_eq!((arrived[0].there, arrived[0].wrong), (0, 3));
     }
 
     #[test]
-    fn what_was_fed_before_the_beginning_is_not_asked_for() {
-        let arrived = feed().compare(8, |_| vec![far(2, 4, value(0, 0, 8)), far(2, 5, value(0, 0, 9))]);
-        assert_eq!(arrived[0].missing, []);
+    fn a_group_that_is_captured_seldom_is_asked_for_what_it_had() {
+        let mut feed = feed();
+        feed.groups[0].every = 4;
+        let arrived = feed.compare(|_| vec![far(1, 1, fed(0)), far(1, 3, fed(2))]);
+        assert_eq!((arrived[0].fed, arrived[0].wrong, arrived[0].missing.clone()), (3, 0, vec![(1, 1)]));
     }
 }
