@@ -100,11 +100,58 @@ fn the_proof_of_crash_points_sees_a_store_that_believes_a_failed_sync() {
 }
 
 #[test]
+fn a_long_queue_leaves_as_fast_as_link_and_cloud_allow_and_takes_no_memory() {
+    holds("drain");
+}
+
+#[test]
+fn the_proof_of_the_drain_sees_messages_that_wait_for_each_other() {
+    sees("drain", "drain-one-by-one");
+}
+
+#[test]
+fn the_proof_of_the_drain_sees_a_queue_that_is_read_into_memory() {
+    sees("drain", "shelf-without-end");
+}
+
+#[test]
+fn a_dead_destination_costs_the_other_nothing() {
+    holds("two-destinations");
+}
+
+#[test]
+fn the_proof_of_two_destinations_sees_one_acknowledge_for_the_other() {
+    sees("two-destinations", "one-cursor");
+}
+
+#[test]
+fn a_long_time_without_a_link_grows_nothing_and_costs_what_the_policy_says() {
+    holds("month-offline");
+}
+
+#[test]
+fn the_proof_of_the_month_sees_readings_given_up_without_a_record() {
+    sees("month-offline", "drop-off-the-record");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["crash-points", "no-loss", "footprint", "power-cut"] {
+    // Every claim there is, and no other.
+    let claims = [
+        "crash-points",
+        "drain",
+        "footprint",
+        "month-offline",
+        "no-loss",
+        "power-cut",
+        "two-destinations",
+    ];
+    let listed_claims: std::collections::BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(listed_claims, claims.into());
+    for claim in claims {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

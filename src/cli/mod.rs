@@ -32,10 +32,12 @@ struct Arguments {
     command: Command,
 }
 
+/// The release; with a warning beside it where the build has deliberate defects.
 #[cfg(feature = "sabotage")]
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (sabotage build: not for use)");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (sabotage build: not for use)");
+/// The release.
 #[cfg(not(feature = "sabotage"))]
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, Subcommand)]
 enum Command {

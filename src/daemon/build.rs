@@ -174,19 +174,26 @@ impl Daemon {
             self.lane(lane);
             let link: Arc<dyn Link> = link;
             self.updates(&link, config, rim);
-            self.drain(link, config, rim);
+            self.drain_into(link, config, rim);
         }
+        Ok(())
+    }
+
+    /// Connects to the brokers of the configuration. Sockets of their own: left out in virtual time, where another link may
+    /// stand for a broker, see [`Daemon::drain_into`].
+    pub fn brokers(&self, config: &SharedConfig, rim: &Rim) {
+        let window = usize::from(config.uplink.window);
         for settings in &config.mqtt {
             let serial = &config.gateway.serial;
             let (link, lane) =
                 MqttLink::new(settings, serial, &config.path, window, rim, &self.board, &self.stop);
             self.lane(lane);
-            self.drain(link, config, rim);
+            self.drain_into(link, config, rim);
         }
-        Ok(())
     }
 
-    fn drain(&self, link: Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
+    /// Drains the destination of the link's name into it. A link of no configured destination gets nothing.
+    pub fn drain_into(&self, link: Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
         let destination = self.stores.queue.destinations().iter().find(|(_, name)| name == link.name());
         let Some((destination, _)) = destination else { return };
         let options = DrainOptions {

@@ -39,6 +39,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let inherited = super::inherited::listener();
     let door = inherited.map_or(Door::Bind, Door::Inherited);
     daemon.serve(&config, &rim, door);
+    daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(1)).await;

@@ -189,6 +189,8 @@ impl<'a> Drain<'a> {
                 }
                 changed = self.up.changed() => {
                     changed.map_err(|_| LaneError("the link has ended".into()))?;
+                    // What was at hand may have been given up for room while nothing could be sent.
+                    self.shelves.values_mut().for_each(Shelf::lay_back);
                 }
                 changed = self.status.changed() => {
                     changed.map_err(|_| LaneError("the store has ended".into()))?;
@@ -210,10 +212,11 @@ impl<'a> Drain<'a> {
                 shelf.lay_back();
             }
             let end = status.ends.get(class).copied().unwrap_or(shelf.read_to);
-            while shelf.rows.len() < AT_HAND / 2 && shelf.read_to < end {
+            let at_hand = if crate::sabotage::on("shelf-without-end") { usize::MAX } else { AT_HAND };
+            while shelf.rows.len() < at_hand / 2 && shelf.read_to < end {
                 let picked = self
                     .reader
-                    .pick(*class, shelf.read_to, AT_HAND - shelf.rows.len())
+                    .pick(*class, shelf.read_to, at_hand - shelf.rows.len())
                     .map_err(LaneError::new)?;
                 let Some(resume) = picked.resume.filter(|resume| *resume != shelf.read_to) else { break };
                 shelf.arrive(now, resume, picked.rows);
@@ -260,6 +263,7 @@ impl<'a> Drain<'a> {
             self.limit = most;
         }
         let window = self.options.window.min(self.link.capabilities().max_in_flight).max(1);
+        let window = if crate::sabotage::on("drain-one-by-one") { 1 } else { window };
         let (ordinary, urgent) = match (self.sick.is_some(), self.cautious) {
             (true, _) => (1, 1),
             (false, true) => (1, window),

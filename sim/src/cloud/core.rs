@@ -99,6 +99,8 @@ pub struct CloudCounters {
     pub expired_sessions: u64,
     /// Stream messages acknowledged.
     pub stream_messages: u64,
+    /// Their bodies' bytes.
+    pub stream_bytes: u64,
     /// Of those, taken by no pipeline and lost.
     pub unmatched: u64,
     /// Log messages acknowledged.

@@ -41,6 +41,7 @@ impl Cloud {
             address_moves: dtls.address_moves,
             sessions: self.peers.len() as u64,
             stream_messages: self.plane.stream_messages,
+            stream_bytes: self.plane.stream_bytes,
             unmatched: self.plane.unmatched_messages,
             log_messages: self.plane.log_messages,
             ..self.counters

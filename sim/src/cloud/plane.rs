@@ -50,6 +50,7 @@ pub(super) struct Plane {
     pub(super) notices: VecDeque<Notice>,
     pub(super) keep_messages: usize,
     pub(super) stream_messages: u64,
+    pub(super) stream_bytes: u64,
     pub(super) unmatched_messages: u64,
     pub(super) log_messages: u64,
 }
@@ -84,6 +85,7 @@ impl Plane {
             notices: VecDeque::new(),
             keep_messages: config.keep_messages,
             stream_messages: 0,
+            stream_bytes: 0,
             unmatched_messages: 0,
             log_messages: 0,
         };

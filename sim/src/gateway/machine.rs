@@ -29,6 +29,14 @@ pub fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
+/// Resident bytes of this process (`VmRSS`); 0 where the kernel does not say.
+#[must_use]
+pub fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+}
+
 /// Whether a program carries no symbol table, which is how this project's release builds, and no others, are made.
 #[must_use]
 pub fn is_stripped(path: &Path) -> bool {

@@ -91,6 +91,9 @@ pub enum Trouble {
     /// This machine lacks what the proof is made with.
     #[error("left out: {0}")]
     LeftOut(String),
+    /// A whole daemon in this process cannot be made or does not go on.
+    #[error("the virtual world: {0}")]
+    World(#[from] crate::world::WorldError),
     /// The measurement needs another build.
     #[error("{0}")]
     WrongBuild(String),

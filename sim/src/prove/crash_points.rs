@@ -4,8 +4,6 @@
 //! `queue.db` and one of `gateway.db`; of each, crash points are chosen, and every image that a crash there can leave behind
 //! is opened and compared with what had been answered. Two of the lives begin with a crash image of the one before.
 
-use std::ffi::OsString;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Common, Proof, Trouble};
@@ -45,23 +43,6 @@ impl Args {
     fn points(&self) -> usize {
         self.points.map_or(if self.common.short { 64 } else { 2000 }, |points| points as usize)
     }
-}
-
-/// Runs this program once more with the defect switched on, which is looked for once a process; `None` when this is that run.
-pub(super) fn with_defect(common: &Common) -> Option<Result<ExitCode, Trouble>> {
-    const SWITCH: &str = "FIELDGATE_SABOTAGE";
-    let wanted = common.sabotage.as_ref()?;
-    if std::env::var(SWITCH).as_ref() == Ok(wanted) {
-        return None;
-    }
-    let run = || -> std::io::Result<std::process::ExitStatus> {
-        let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-        std::process::Command::new(std::env::current_exe()?).args(arguments).env(SWITCH, wanted).status()
-    };
-    let ended = run().map_err(Trouble::system("run this program with a defect"));
-    Some(ended.map(|status| {
-        status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
-    }))
 }
 
 /// What all lives came to.

@@ -121,7 +121,7 @@ async fn at_work(subject: &Subject, work: Duration) -> Result<Memory, Trouble> {
 }
 
 /// Queues readings of the configured streams, by the daemon's own library.
-async fn fill(config: &Path, readings: u64) -> Result<(), Trouble> {
+pub(super) async fn fill(config: &Path, readings: u64) -> Result<(), Trouble> {
     let filler = helper("fill_queue")?;
     let output = tokio::process::Command::new(&filler)
         .arg(config)
@@ -139,7 +139,7 @@ async fn fill(config: &Path, readings: u64) -> Result<(), Trouble> {
     })
 }
 
-fn start(subject: &Subject, around: &Surroundings, folder: &Path) -> Start {
+pub(super) fn start(subject: &Subject, around: &Surroundings, folder: &Path) -> Start {
     Start {
         program: subject.program.clone(),
         config: around.config.clone(),

@@ -4,9 +4,13 @@
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
 mod crash_points;
+mod drain;
 mod footprint;
+mod here;
+mod month_offline;
 mod no_loss;
 mod power_cut;
+mod two_destinations;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +27,11 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("crash-points", "answer-before-commit"),
     ("crash-points", "believe-failed-sync"),
     ("crash-points", "sync-off"),
+    ("drain", "drain-one-by-one"),
+    ("drain", "shelf-without-end"),
     ("footprint", "slow-start"),
+    ("month-offline", "drop-off-the-record"),
+    ("month-offline", "drop-urgent-first"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "forget-settlements"),
@@ -31,6 +39,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("no-loss", "reuse-sequence"),
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
+    ("two-destinations", "one-cursor"),
 ];
 
 /// What `prove` is told.
@@ -48,6 +57,8 @@ pub struct Args {
 /// What can be proved.
 #[derive(Debug, Subcommand)]
 pub enum Claim {
+    /// A long queue leaves as fast as link and cloud allow, and takes no memory.
+    Drain(drain::Args),
     /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
     NoLoss(no_loss::Args),
     /// Nothing that was answered is lost, wherever the power fails between two writes, on a disk that fails too.
@@ -56,6 +67,10 @@ pub enum Claim {
     Footprint(footprint::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
     PowerCut(power_cut::Args),
+    /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
+    MonthOffline(month_offline::Args),
+    /// A destination that is dead for a day costs the other nothing, and the books of both close.
+    TwoDestinations(two_destinations::Args),
 }
 
 /// What every claim is told.
@@ -93,6 +108,12 @@ impl Proof {
     }
 }
 
+/// The first of what a recount complains of: one is enough to look into.
+pub(crate) fn few(problems: &[String]) -> String {
+    let shown = problems.get(..3).unwrap_or(problems);
+    format!("{} complaints: {}", problems.len(), shown.join("; "))
+}
+
 /// The daemon that a claim is about.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -115,8 +136,17 @@ pub fn run(args: &Args) -> ExitCode {
             eprintln!("name a claim, or --list-sabotage; see --help");
             ExitCode::from(2)
         }
+        Some(Claim::Drain(args)) => here::prove_here("drain", &args.common, || drain::prove(args)),
+        Some(Claim::MonthOffline(args)) => {
+            here::prove_here("month-offline", &args.common, || month_offline::prove(args))
+        }
+        Some(Claim::TwoDestinations(args)) => {
+            here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
+        }
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
-        Some(Claim::CrashPoints(args)) => prove_here("crash-points", &args.common, crash_points::prove(args)),
+        Some(Claim::CrashPoints(args)) => {
+            here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))
+        }
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
         }
@@ -131,8 +161,8 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
     common: &Common,
     proof: impl FnOnce(Subject) -> F,
 ) -> ExitCode {
-    if let Err(usage) = known(claim, common) {
-        return usage;
+    if let Some(wrong) = knows(claim, common) {
+        return wrong;
     }
     let result = run_alone(async {
         let subject = subject(common).await?;
@@ -149,38 +179,14 @@ fn prove<F: Future<Output = Result<Proof, Trouble>>>(
     }
 }
 
-/// As [`prove`], for a claim about the daemon's code in this process.
-fn prove_here(claim: &str, common: &Common, proof: impl Future<Output = Result<Proof, Trouble>>) -> ExitCode {
-    if let Err(usage) = known(claim, common) {
-        return usage;
+/// Refuses a defect that the claim does not know.
+fn knows(claim: &str, common: &Common) -> Option<ExitCode> {
+    let sabotage = common.sabotage.as_deref()?;
+    if SABOTAGES.contains(&(claim, sabotage)) {
+        return None;
     }
-    if common.sabotage.is_some() && !cfg!(feature = "sabotage") {
-        let path = std::env::current_exe().unwrap_or_default();
-        return fail(&Trouble::Honest { path, version: env!("CARGO_PKG_VERSION").into() });
-    }
-    if let Some(ended) = crash_points::with_defect(common) {
-        return ended.unwrap_or_else(|trouble| fail(&trouble));
-    }
-    match run_alone(proof) {
-        Ok(proof) => {
-            let conditions = serde_json::json!({
-                "claim": claim, "short": common.short, "sabotage": common.sabotage,
-                "fieldgate_sim": env!("CARGO_PKG_VERSION"), "machine": machine::words(),
-            });
-            finish(&proof, &conditions, common.json.as_deref())
-        }
-        Err(trouble) => fail(&trouble),
-    }
-}
-
-fn known(claim: &str, common: &Common) -> Result<(), ExitCode> {
-    match &common.sabotage {
-        Some(sabotage) if !SABOTAGES.contains(&(claim, sabotage.as_str())) => {
-            eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
-            Err(ExitCode::from(2))
-        }
-        _ => Ok(()),
-    }
+    eprintln!("{claim} knows no defect {sabotage:?}; prove --list-sabotage names them");
+    Some(ExitCode::from(2))
 }
 
 fn finish(proof: &Proof, conditions: &serde_json::Value, file: Option<&Path>) -> ExitCode {

@@ -49,4 +49,7 @@ pub enum WorldError {
         /// How long was waited.
         within: Duration,
     },
+    /// The queue's file does not read.
+    #[error("the queue's records cannot be read: {0}")]
+    Records(#[from] rusqlite::Error),
 }

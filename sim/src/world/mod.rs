@@ -2,16 +2,20 @@
 //! whole daemon, in this process and on this thread.
 //!
 //! Nothing here touches a socket, a port, a thread or a real clock; only the two database files are real, in a folder of
-//! their own. Every byte on every wire goes into the trace with its virtual time, so that two runs of one seed can be compared.
+//! their own, in memory if there is room. Every byte on every wire goes into the trace with its virtual time, so that two runs of one seed can be compared.
 //!
 //! - [`WorldOptions`]: what a world is like, and the daemon's configuration.
 //! - `machine`: what the daemon takes from its machine; `wires`: what is beyond it, under one lock.
-//! - [`Outcome`]: both sides of a run, compared.
+//! - [`Outcome`]: both sides of a run with the three slaves, compared.
+//! - [`Destination`]: a second place to send to, beside the simulated cloud.
+//! - [`Feed`]: readings that no device makes, by the million, and what arrived of them.
 //!
 //! This is the one part of the simulator that uses the daemon's own code, because the daemon runs in it. What stands at the
 //! far ends of the wires stays the simulator's own.
 
+mod destination;
 mod error;
+mod feed;
 mod machine;
 mod options;
 mod outcome;
@@ -19,6 +23,7 @@ mod wires;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,15 +37,19 @@ use fieldgate::daemon::stores::{self, Stores};
 use fieldgate::reading::{Capture, Quality, Sample, Value};
 use fieldgate::store::queue::verify::{Verified, verify};
 use fieldgate::store::queue::{Accepted, DestinationId, Queue, Refused, Totals};
+use fieldgate::uplink::link::Link;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
+pub use destination::{Condition, Destination};
 pub use error::WorldError;
+pub use feed::{Arrived, Feed, FeedGroup};
 pub use options::WorldOptions;
 pub use outcome::Outcome;
 
 use crate::bus::{SimBus, three_slaves};
 use crate::cloud::{Cloud, CloudConfig, DeviceConfig};
+use crate::gateway::reckon::FarValue;
 use crate::relay::{PathProfile, Relay, RelayCounters, RelayProfile};
 use machine::{CountingClock, MemoryNet, MemoryPorts, Seeded};
 use options::Secrets;
@@ -58,11 +67,26 @@ const BAUD: u32 = 19_200;
 /// How long a datagram that is overtaken is held.
 const REORDER_HOLD: Duration = Duration::from_millis(400);
 
+/// As much room is wanted in memory for a world's files, bytes.
+const ROOM: u64 = 1 << 30;
+
+/// Readings of a stream that were given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The stream's alias.
+    pub alias: String,
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
 /// A running daemon and its surroundings.
 #[derive(Debug)]
 pub struct World {
     daemon: Daemon,
     config: Arc<Config>,
+    rim: Rim,
     dir: tempfile::TempDir,
     wires: Arc<Wires>,
 }
@@ -73,7 +97,7 @@ impl World {
     /// # Errors
     /// [`WorldError`], when the options make no world.
     pub async fn start(options: &WorldOptions) -> Result<Self, WorldError> {
-        let dir = tempfile::Builder::new().prefix("fieldgate-world-").tempdir()?;
+        let dir = folder()?;
         let wires = Arc::new(wires(options)?);
         tokio::spawn(carry(Arc::clone(&wires)));
         let rim = Rim {
@@ -82,11 +106,25 @@ impl World {
             net: Arc::new(MemoryNet(Arc::clone(&wires))),
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
         };
-        let text = options.configuration(dir.path());
-        let config = Arc::new(config::parse(&[("world.toml", &text)], &Secrets(options.key))?.config);
-        let stores = Stores::inline(&config, &rim)?;
-        let daemon = Daemon::start(&config, &rim, stores).map_err(WorldError::Daemon)?;
-        Ok(Self { daemon, config, dir, wires })
+        let (daemon, config) = daemon(options, dir.path(), &rim)?;
+        Ok(Self { daemon, config, rim, dir, wires })
+    }
+
+    /// Stops the daemon cleanly and starts another on the same files, in the same surroundings: of the options only what makes
+    /// the configuration counts.
+    ///
+    /// # Errors
+    /// [`WorldError`], when the options make no daemon.
+    pub async fn restart(self, options: &WorldOptions) -> Result<Self, WorldError> {
+        let Self { daemon: old, rim, dir, wires, .. } = self;
+        old.stop().await;
+        let (daemon, config) = daemon(options, dir.path(), &rim)?;
+        Ok(Self { daemon, config, rim, dir, wires })
+    }
+
+    /// Lets a destination of the configuration be this one.
+    pub fn connect(&self, destination: &Arc<Destination>) {
+        self.daemon.drain_into(Arc::clone(destination) as Arc<dyn Link>, &self.config, &self.rim);
     }
 
     /// Lets virtual time pass.
@@ -258,6 +296,26 @@ impl World {
         self.queue().status().borrow().destination(id)
     }
 
+    /// What a destination's readings were given up for, as recorded in the queue's file.
+    ///
+    /// # Errors
+    /// [`WorldError::Records`] when the file does not read.
+    pub fn drops(&self, name: &str) -> Result<Vec<Dropped>, WorldError> {
+        let file = rusqlite::Connection::open_with_flags(
+            self.queue().path(),
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+        )?;
+        let mut rows = file.prepare(
+            "SELECT s.alias, x.reason, x.count FROM drops AS x JOIN destinations AS d ON d.id = x.destination
+             JOIN streams AS s ON s.id = x.stream WHERE d.name = ?1 ORDER BY s.id, x.reason",
+        )?;
+        let rows = rows.query_map([name], |row| {
+            let count: i64 = row.get(2)?;
+            Ok(Dropped { alias: row.get(0)?, reason: row.get(1)?, count: count.cast_unsigned() })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Readings that wait for Golioth.
     #[must_use]
     pub fn queued(&self) -> u64 {
@@ -282,6 +340,22 @@ impl World {
             destination: GOLIOTH.to_owned(),
             queued: self.queued(),
             within: at_most,
+        })
+    }
+
+    /// Every value of one stream that the cloud has.
+    #[must_use]
+    pub fn far_values(&self, alias: &str) -> Vec<FarValue> {
+        self.cloud(|cloud, _| {
+            let values = cloud.intake().values_of(DEVICE, alias);
+            values
+                .map(|(epoch, sequence, seen)| FarValue {
+                    epoch,
+                    sequence,
+                    value: seen.value.as_f64(),
+                    copies: u64::from(seen.copies),
+                })
+                .collect()
         })
     }
 
@@ -336,6 +410,24 @@ impl World {
         drop(self.dir);
         Ok(verified)
     }
+}
+
+fn daemon(options: &WorldOptions, folder: &Path, rim: &Rim) -> Result<(Daemon, Arc<Config>), WorldError> {
+    let text = options.configuration(folder);
+    let config = Arc::new(config::parse(&[("world.toml", &text)], &Secrets(options.key))?.config);
+    let stores = Stores::inline(&config, rim)?;
+    let daemon = Daemon::start(&config, rim, stores).map_err(WorldError::Daemon)?;
+    Ok((daemon, config))
+}
+
+/// A folder in memory where there is room for one: virtual time waits for no disk.
+fn folder() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let room = nix::sys::statvfs::statvfs(memory)
+        .map_or(0, |disk| disk.fragment_size().saturating_mul(disk.blocks_available()));
+    let mut folder = tempfile::Builder::new();
+    folder.prefix("fieldgate-world-");
+    if room >= ROOM { folder.tempdir_in(memory) } else { folder.tempdir() }
 }
 
 fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {

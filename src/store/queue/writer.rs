@@ -362,6 +362,12 @@ impl Writer {
             tracing::warn!("too many answers wait for a disk that takes none; one is forgotten");
             return;
         }
+        if crate::sabotage::on("one-cursor") {
+            let others = self.destinations.iter().filter(|(d, _)| *d != settlement.destination);
+            self.pending
+                .settlements
+                .extend(others.map(|(d, _)| Settlement { destination: *d, ..settlement.clone() }));
+        }
         self.pending.settlements.push(settlement);
         self.pending.settlements_since.get_or_insert(now);
     }

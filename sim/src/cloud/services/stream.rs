@@ -31,6 +31,7 @@ pub(super) fn serve(
         Some(_) => return Code::UNSUPPORTED_CONTENT_FORMAT.into(),
     }
     plane.stream_messages += 1;
+    plane.stream_bytes += request.payload.len() as u64;
     let unix_ns = plane.wall.unix_ns(now);
     let path = format!("/{}", path.join("/"));
     let keep = plane.keep_messages;

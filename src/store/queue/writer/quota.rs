@@ -85,13 +85,20 @@ impl Writer {
             let (mut changes, mut moved, mut dropped) =
                 (Changes::default(), BTreeMap::new(), BTreeMap::new());
             let mut given = 0;
-            for class in GIVEN_UP {
+            let mut order = GIVEN_UP;
+            if crate::sabotage::on("drop-urgent-first") {
+                order.reverse();
+            }
+            for class in order {
                 given = self.give_up(&tx, class, &mut dropped, &mut moved)?;
                 if given > 0 {
                     break;
                 }
             }
             self.write_cursors(&tx, &moved)?;
+            if crate::sabotage::on("drop-off-the-record") {
+                dropped.clear();
+            }
             for ((destination, stream), count) in dropped {
                 changes.account(&self.books, destination, stream).dropped += count;
                 write_drop(&tx, destination, stream, reason, count, self.epoch_number, now)?;
