@@ -111,6 +111,19 @@ pub struct QueueStatus {
     pub max_bytes: u64,
     /// What is at risk before acceptance.
     pub commit_window: Duration,
+    /// A damaged predecessor whose readings are being taken into this file.
+    pub salvage: Option<Salvaging>,
+}
+
+/// How far the salvage of a damaged file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvaging {
+    /// Its name, beside the queue file.
+    pub file: String,
+    /// Of its pages, so many thousandths have been looked at.
+    pub thousandths: u32,
+    /// So many readings were taken from it, counted once for each destination they are for.
+    pub readings: u64,
 }
 
 impl QueueStatus {

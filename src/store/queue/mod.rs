@@ -11,7 +11,8 @@
 //! - [`segment`] is the unit on disk, [`cursor`] what a destination has settled of a class, [`books`] the counts.
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
 //! - [`ballast`] is the room that lets a full disk be emptied.
-//! - `damage` says what a damaged file still tells; `bounds` keeps records that grow with every start to a number.
+//! - `damage` says what a damaged file still tells, `salvage` takes its readings from its pages.
+//! - `bounds` keeps records that grow with every start to a number.
 
 pub mod ballast;
 pub mod books;
@@ -21,13 +22,15 @@ mod damage;
 mod handle;
 pub mod open;
 pub mod reader;
+mod salvage;
 pub mod schema;
 pub mod segment;
 mod settle;
+mod streams;
 pub mod verify;
 pub mod writer;
 
-pub use handle::{Queue, QueueStatus, Totals};
+pub use handle::{Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use reader::{Picked, QueuedRow, Reader};
 pub use segment::Position;

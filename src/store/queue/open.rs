@@ -15,9 +15,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
+use super::damage::Remains;
+use super::reader::StreamInfo;
+use super::salvage::{EpochRow, Progress};
 use super::segment::{self, Position};
 use super::writer::{StreamRow, Writer};
-use super::{DestinationId, Epoch, bounds, damage, schema};
+use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
 use crate::clock::{BootId, Mono, Wall};
 use crate::reading::{Class, Resolution, StreamId};
 use crate::store::sqlite::{self, Log, OpenError};
@@ -43,6 +46,20 @@ pub struct StreamSpec {
     pub alias: String,
     /// The destinations it goes to, by name.
     pub routes: Vec<String>,
+}
+
+impl StreamSpec {
+    fn info(&self) -> StreamInfo {
+        StreamInfo {
+            name: self.name.clone(),
+            group: self.group.clone(),
+            device: self.device.clone(),
+            class: self.class,
+            unit: self.unit.clone(),
+            resolution: self.resolution,
+            alias: self.alias.clone(),
+        }
+    }
 }
 
 /// A destination as the configuration defines it.
@@ -81,13 +98,13 @@ pub struct OpenOptions {
 /// # Errors
 /// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Setting`].
 pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
-    let mut statement = None;
+    let mut remains = None;
     let mut begun = begin(&options, now, wall, None, None);
     // Damage and a full disk may come together, each once.
     for _ in 0..2 {
         match begun {
-            Err(OpenError::Damaged { detail, path }) if statement.is_none() => {
-                statement = Some(damage::set_aside(&path, options.epoch, &detail)?);
+            Err(OpenError::Damaged { detail, path }) if remains.is_none() => {
+                remains = Some(damage::set_aside(&path, options.epoch, &detail)?);
             }
             Err(OpenError::NoRoom { .. }) if options.ballast_bytes > 0 => {
                 Ballast::beside(&options.path, options.ballast_bytes).release();
@@ -97,7 +114,7 @@ pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenE
                 break;
             }
         }
-        begun = begin(&options, now, wall, statement.as_deref(), None);
+        begun = begin(&options, now, wall, remains.as_ref(), None);
     }
     begun.map(|(connection, opened)| {
         Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now, wall)
@@ -110,9 +127,9 @@ pub(super) fn begin_again(
     kept: &Kept<'_>,
     now: Mono,
     wall: Wall,
-    statement: &str,
+    remains: &Remains,
 ) -> Result<(Connection, Opened), OpenError> {
-    begin(options, now, wall, Some(statement), Some(kept))
+    begin(options, now, wall, Some(remains), Some(kept))
 }
 
 /// The numbers that must not change under a running daemon.
@@ -151,7 +168,8 @@ pub(super) fn resume(
         let opening = Opening { tx: &tx, options, now: Mono::default(), kept: None };
         let next_segment = opening.next_segments()?;
         let cursors = opening.cursors(destinations, &next_segment)?;
-        Ok(Some(Resumed { books: Books::load(&tx)?, cursors, next_segment }))
+        let (classes, salvage) = (opening.classes()?, Progress::load(&tx)?);
+        Ok(Some(Resumed { books: Books::load(&tx)?, classes, cursors, next_segment, salvage }))
     };
     let resumed = read().map_err(at)?.ok_or_else(|| unreachable("another file stands in its place"))?;
     tx.commit().map_err(|e| at(e.into()))?;
@@ -161,6 +179,8 @@ pub(super) fn resume(
 /// What a file says when it is opened again in the same run.
 pub(super) struct Resumed {
     pub(super) books: Books,
+    pub(super) classes: BTreeMap<StreamId, Class>,
+    pub(super) salvage: Vec<Progress>,
     pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
     pub(super) next_segment: BTreeMap<Class, Position>,
 }
@@ -169,20 +189,25 @@ fn begin(
     options: &OpenOptions,
     now: Mono,
     wall: Wall,
-    statement: Option<&str>,
+    remains: Option<&Remains>,
     kept: Option<&Kept<'_>>,
 ) -> Result<(Connection, Opened), OpenError> {
     let path = &options.path;
     let log = sqlite::log_of(path);
     if !sqlite::is_fresh(path, schema::KIND)? {
         refuse_newer(path)?;
+        // Asked before SQLite is: it would go on writing over what still reads.
+        if salvage::log_lost_readings(path) {
+            let detail = "its log lost what was accepted".into();
+            return Err(OpenError::Damaged { path: path.clone(), detail });
+        }
     }
     let mut connection = connect(options)?;
     migrate(&mut connection).map_err(|e| e.at(path))?;
     sqlite::sync_folder(path)
         .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
     let tx = connection.transaction().map_err(|e| Failure::from(e).at(path))?;
-    let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, statement).map_err(|e| e.at(path))?;
+    let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, remains).map_err(|e| e.at(path))?;
     tx.commit().map_err(|e| Failure::from(e).at(path))?;
     Ok((connection, opened))
 }
@@ -241,6 +266,8 @@ pub(super) struct Opened {
     pub(super) previous_epoch: Option<(Epoch, String)>,
     /// Of every stream the file has ever had.
     pub(super) classes: BTreeMap<StreamId, Class>,
+    /// What is still to be taken from damaged predecessors.
+    pub(super) salvage: Vec<Progress>,
 }
 
 enum Failure {
@@ -277,7 +304,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Begins an epoch, and makes the file what the configuration says ([`configured`]).
-    fn run(&self, wall: Wall, log: Log, statement: Option<&str>) -> Result<Opened, Failure> {
+    fn run(&self, wall: Wall, log: Log, remains: Option<&Remains>) -> Result<Opened, Failure> {
         let file_id = self.meta()?;
         let mut books = Books::load(self.tx)?;
         let previous = self.previous_epoch(&books)?;
@@ -289,13 +316,17 @@ impl Opening<'_> {
                 self.state("log_lost", &detail, epoch_number)?;
             }
         }
-        if let Some(detail) = statement {
-            self.state("queue_damaged", detail, epoch_number)?;
+        if let Some(remains) = remains {
+            self.state("queue_damaged", &remains.statement, epoch_number)?;
+            for salvage in &remains.salvage {
+                salvage.keep(self.tx)?;
+            }
         }
         let next_segment = self.next_segments()?;
         let (destinations, one_is_gone) = self.destinations(&mut books, epoch_number)?;
         let cursors = self.cursors(&destinations, &next_segment)?;
         let streams = self.streams(&mut books, &destinations)?;
+        self.copy_definitions(epoch_number, epoch, &streams)?;
         let previous_epoch = match &previous {
             Some((number, sequences, _)) => {
                 let epoch: i64 =
@@ -319,7 +350,18 @@ impl Opening<'_> {
             next_segment,
             previous_epoch,
             classes: self.classes()?,
+            salvage: Progress::load(self.tx)?,
         })
+    }
+
+    /// Puts what all readings of this start refer to on another page as well.
+    fn copy_definitions(&self, number: i64, epoch: Epoch, streams: &[StreamRow]) -> Result<(), Failure> {
+        let first_mono_ns = self.now.0.cast_signed();
+        let epoch = EpochRow { epoch, boot: self.options.boot, first_mono_ns, wall_offset_ms: None };
+        let infos: Vec<StreamInfo> = self.options.streams.iter().map(StreamSpec::info).collect();
+        let text = salvage::copy(number, &epoch, streams.iter().map(|s| s.id).zip(&infos));
+        self.tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", (salvage::COPY, text))?;
+        Ok(())
     }
 
     fn state(&self, kind: &str, detail: &str, epoch: i64) -> Result<(), Failure> {

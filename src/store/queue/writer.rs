@@ -9,6 +9,7 @@
 //!
 //! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `salvage` takes in what was found in a damaged predecessor.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
 use std::collections::BTreeMap;
@@ -36,11 +37,13 @@ mod gaps;
 mod intake;
 mod quota;
 mod recover;
+mod salvage;
 mod tally;
 
 use disk::Disk;
 use gaps::Gaps;
 use intake::Verdict;
+use salvage::Rescue;
 use tally::Tally;
 
 /// As many rows as this are committed at once, window or not.
@@ -204,6 +207,7 @@ pub struct Writer {
     verdicts: Vec<Verdict>,
     health: Health,
     ballast: Option<Ballast>,
+    rescue: Rescue,
     last_commit: Duration,
     used_bytes: u64,
     /// Commits since [`Writer::used_bytes`] was asked of the file.
@@ -289,6 +293,7 @@ impl Writer {
             verdicts: Vec::new(),
             health: Health::Good,
             ballast,
+            rescue: Rescue::of(opened.salvage, now),
             last_commit: Duration::ZERO,
             used_bytes: 0,
             unmeasured: 0,
@@ -392,6 +397,7 @@ impl Writer {
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
             status.commit_window = self.options.commit_window;
+            status.salvage = self.rescue.shown();
         });
     }
 
@@ -426,12 +432,14 @@ impl Machine for Writer {
     }
 
     fn poll_timeout(&self) -> Option<Mono> {
-        self.due()
+        [self.due(), self.salvage_due()].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Mono) {
         if self.due().is_some_and(|at| at <= now) {
             self.commit(now);
+        } else if self.salvage_due().is_some_and(|at| at <= now) {
+            self.salvage(now);
         }
     }
 

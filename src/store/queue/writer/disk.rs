@@ -5,6 +5,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
+use super::super::damage::Remains;
+
 /// See the module head.
 #[derive(Debug)]
 pub(super) enum Disk {
@@ -12,8 +14,8 @@ pub(super) enum Disk {
     Open(Connection),
     /// Let go, because the file system takes no writes: whoever repairs it can, and the same file is opened again after.
     LetGo,
-    /// The file was damaged and is moved aside; its successor, which begins with this statement, could not be made yet.
-    SetAside(String),
+    /// The file was damaged and is moved aside; its successor, which begins with what it left, could not be made yet.
+    SetAside(Remains),
 }
 
 /// The file's pages.

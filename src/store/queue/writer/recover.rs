@@ -12,21 +12,22 @@
 use std::collections::BTreeMap;
 
 use super::super::ballast::Ballast;
-use super::super::damage;
+use super::super::damage::{self, Remains};
 use super::super::open::{self, Kept, OpenOptions, Opened};
 use super::super::schema;
 use super::commit::Scope;
 use super::disk::{self, Disk};
+use super::salvage::Rescue;
 use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
 use crate::clock::{Mono, Wall};
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
 
 /// The log's usual size: it is brought home after a thousand pages.
-const LOG_BYTES: u64 = 1 << 20;
+pub(super) const LOG_BYTES: u64 = 1 << 20;
 
 impl Writer {
-    fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
         sqlite::trouble(error, &self.options.path)
     }
 
@@ -50,7 +51,7 @@ impl Writer {
         }
     }
 
-    fn fall_sick(&mut self, now: Mono, error: &rusqlite::Error) {
+    pub(super) fn fall_sick(&mut self, now: Mono, error: &rusqlite::Error) {
         self.pending.retry_at = Some(now.plus(RETRY));
         self.health = match self.trouble(error) {
             Trouble::Full => Health::DiskFull,
@@ -151,10 +152,10 @@ impl Writer {
     fn reach_file(&mut self, now: Mono) -> bool {
         let reached = match &self.disk {
             Disk::Open(_) => return true,
-            Disk::LetGo => self.resume(),
-            Disk::SetAside(statement) => {
-                let statement = statement.clone();
-                self.begin_again(now, &statement)
+            Disk::LetGo => self.resume(now),
+            Disk::SetAside(remains) => {
+                let remains = remains.clone();
+                self.begin_again(now, &remains)
             }
         };
         match reached {
@@ -174,7 +175,7 @@ impl Writer {
     }
 
     /// Opens the same file again. What it says counts: the commit that failed may have reached the disk after all.
-    fn resume(&mut self) -> Result<(), OpenError> {
+    fn resume(&mut self, now: Mono) -> Result<(), OpenError> {
         let (connection, resumed) =
             open::resume(&self.options, self.file_id, self.epoch_number, &self.destinations)?;
         let mut landed: BTreeMap<StreamId, u64> = BTreeMap::new();
@@ -188,7 +189,8 @@ impl Writer {
             .resume(&connection, self.epoch_number, &landed)
             .map_err(|e| OpenError::from_sqlite(&self.options.path, &e))?;
         self.books = resumed.books;
-        self.tally.again(&self.books);
+        self.tally.again(&self.books, resumed.classes);
+        self.rescue = Rescue::of(resumed.salvage, now);
         for (place, stream) in self.group_places.iter().zip(&self.streams) {
             if let Some(intake) = self.books.intake.get(&stream.id).filter(|i| i.epoch == self.epoch_number) {
                 self.tally.accepted(*place, intake.last_sequence);
@@ -223,9 +225,9 @@ impl Writer {
     /// Moves the damaged file aside and begins another under a new epoch and the same stream numbers.
     fn replace_damaged(&mut self, now: Mono, detail: &str) -> bool {
         self.disk = Disk::LetGo;
-        let begun = damage::set_aside(&self.options.path, self.options.epoch, detail).and_then(|statement| {
-            self.disk = Disk::SetAside(statement.clone());
-            self.begin_again(now, &statement)
+        let begun = damage::set_aside(&self.options.path, self.options.epoch, detail).and_then(|remains| {
+            self.disk = Disk::SetAside(remains.clone());
+            self.begin_again(now, &remains)
         });
         if let Err(error) = &begun {
             tracing::error!(%error, "no new queue file can be made");
@@ -238,7 +240,7 @@ impl Writer {
         begun.is_ok()
     }
 
-    fn begin_again(&mut self, now: Mono, statement: &str) -> Result<(), OpenError> {
+    fn begin_again(&mut self, now: Mono, remains: &Remains) -> Result<(), OpenError> {
         let wall = match self.wall_offset {
             Some((offset, uncertainty_ms)) => {
                 Wall { unix_ms: offset + i64::try_from(now.ms()).unwrap_or(0), uncertainty_ms, trusted: true }
@@ -249,10 +251,11 @@ impl Writer {
         options.epoch = options.epoch.successor(options.file_id);
         options.file_id = options.epoch.successor(0).0;
         let kept = Kept { streams: &self.streams, destinations: &self.destinations };
-        let (connection, opened) = open::begin_again(&options, &kept, now, wall, statement)?;
+        let (connection, opened) = open::begin_again(&options, &kept, now, wall, remains)?;
         self.previous_epoch = Some((self.options.epoch, self.last_sequences()));
         self.options = OpenOptions { epoch: opened.epoch, ..options };
         self.disk = Disk::Open(connection);
+        self.rescue = Rescue::of(opened.salvage.clone(), now);
         self.take_over(opened);
         Ok(())
     }
@@ -261,7 +264,7 @@ impl Writer {
         self.generation += 1;
         self.epoch_number = opened.epoch_number;
         self.books = opened.books;
-        self.tally.again(&self.books);
+        self.tally.again(&self.books, opened.classes);
         self.cursors = opened.cursors;
         self.next_segment = opened.next_segment;
         self.file_id = opened.file_id;
