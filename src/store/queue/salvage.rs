@@ -4,7 +4,8 @@
 //! looked at twice, a bounded step at a time: first for the small tables ([`catalogue`]), then for segments. A segment is
 //! taken when its checksum holds, and when its row fits its body: class, count and first time. The same segment on another
 //! page is passed over, and so is what each of its destinations had settled, as far as cursors read; where they do not, a
-//! reading that was acknowledged comes again. Duplicated, never lost.
+//! reading that was acknowledged comes again. Duplicated, never lost. What destinations had refused for its content comes
+//! along in the same way, to be set aside again.
 //!
 //! What is found is handed to the writer ([`super::writer`]), which takes it into the file that succeeded the damaged one.
 //! How far it got is in that file ([`Progress`]), in the transaction that took it: a restart goes on, nothing comes twice.
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::DestinationId;
 use super::segment::{self, PackedRow, Position};
 use crate::reading::Class;
 
@@ -44,6 +46,10 @@ pub(super) struct Progress {
     taken: Vec<(i64, i64)>,
     /// Readings taken, by destination and stream.
     pub(super) taken_for: BTreeMap<String, u64>,
+    /// The same for what a destination had refused for its content.
+    taken_aside: Vec<(i64, i64)>,
+    /// So many of these.
+    pub(super) set_aside: u64,
     /// Readings whose segment was whole, but whose stream nobody knows any more.
     pub(super) nameless: u64,
 }
@@ -61,10 +67,23 @@ pub(super) struct Found {
     pub(super) rows: Vec<PackedRow>,
 }
 
+/// One reading that a destination had refused for its content.
+#[derive(Debug)]
+pub(super) struct FoundAside {
+    /// In the damaged file.
+    pub(super) destination: DestinationId,
+    /// The number of its epoch in the damaged file.
+    pub(super) epoch: i64,
+    pub(super) row: PackedRow,
+    pub(super) reason: String,
+    pub(super) at_mono_ns: i64,
+}
+
 /// What a step brought.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) found: Vec<Found>,
+    pub(super) aside: Vec<FoundAside>,
     /// There is nothing more after this.
     pub(super) is_last: bool,
     /// How far it is once these are taken.
@@ -149,9 +168,9 @@ impl Salvage {
                 self.list(self.listed);
                 self.listed += 1;
             }
-            return Step { found: Vec::new(), is_last: false, progress: self.progress.clone() };
+            return self.nothing_yet();
         }
-        let mut step = Step { found: Vec::new(), is_last: false, progress: self.progress.clone() };
+        let mut step = self.nothing_yet();
         let end = step.progress.at.saturating_add(STEP_PAGES).min(all);
         let mut bytes = 0;
         while step.progress.at < end && bytes < STEP_BYTES {
@@ -160,6 +179,10 @@ impl Salvage {
         }
         step.is_last = step.progress.at >= all;
         step
+    }
+
+    fn nothing_yet(&self) -> Step {
+        Step { found: Vec::new(), aside: Vec::new(), is_last: false, progress: self.progress.clone() }
     }
 
     /// What the last step found is committed elsewhere.
@@ -191,26 +214,36 @@ impl Salvage {
         let (bytes, is_first) = (*page.bytes, page.number == 1);
         let mut found = 0;
         for cell in record::cells(&bytes, is_first) {
-            let Some(start) = cell.rowid.map(|segment| Position { segment, row: 0 }) else { break };
-            let Some(class) = start.class().filter(|class| start >= Position::first_of(*class)) else {
-                continue;
-            };
-            if contains(&step.progress.taken, start.segment) {
-                continue;
-            }
+            let Some(id) = cell.rowid else { break };
             // Only what goes on on another page may look different in another view.
             let views =
                 if cell.overflow.is_some() { &[View::Sound, View::Newest][..] } else { &[View::Sound] };
-            let whole = views.iter().find_map(|view| {
-                self.fetch(&cell, *view).then(|| read_segment(&self.row, start, class)).flatten()
-            });
-            if let Some(segment) = whole {
-                insert(&mut step.progress.taken, start.segment);
+            let start = Position { segment: id, row: 0 };
+            let class = start.class().filter(|class| start >= Position::first_of(*class));
+            if let Some(class) = class.filter(|_| !contains(&step.progress.taken, id))
+                && let Some(segment) = self.read(&cell, views, |row| read_segment(row, start, class))
+            {
+                insert(&mut step.progress.taken, id);
                 found += cell.length;
                 step.found.push(segment);
+            } else if !contains(&step.progress.taken_aside, id)
+                && let Some(aside) = self.read(&cell, views, read_aside)
+            {
+                insert(&mut step.progress.taken_aside, id);
+                found += cell.length;
+                step.aside.push(aside);
             }
         }
         found
+    }
+
+    fn read<T>(
+        &mut self,
+        cell: &Cell<'_>,
+        views: &[View],
+        as_what: impl Fn(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        views.iter().find_map(|view| self.fetch(cell, *view).then(|| as_what(&self.row)).flatten())
     }
 
     /// Fills [`Salvage::row`] with the whole row; tells whether all of it is there.
@@ -263,6 +296,35 @@ fn read_segment(row: &[u8], start: Position, class: Class) -> Option<Found> {
     let fits = i64::try_from(rows.len()).is_ok_and(|n| n == *count)
         && rows.first().is_some_and(|row| (row.at.0 / 1000).cast_signed() == *first_us);
     fits.then_some(Found { start, class, epoch: *epoch, routes: *routes, rows })
+}
+
+/// A row of `set_aside` whose body still reads.
+fn read_aside(row: &[u8]) -> Option<FoundAside> {
+    let fields = record::fields(row)?;
+    let [
+        Field::Null,
+        Field::Int(destination @ 0..=61),
+        Field::Int(stream),
+        Field::Int(epoch),
+        Field::Int(sequence),
+        Field::Int(mono_ns),
+        Field::Blob(body),
+        Field::Text(reason),
+        Field::Int(at_mono_ns),
+        ..,
+    ] = fields.as_slice()
+    else {
+        return None;
+    };
+    let row = segment::rows(body).ok()?.next()?.ok()?;
+    let told = (i64::from(row.sample.stream.0), row.sequence.cast_signed(), row.at.0.cast_signed());
+    (told == (*stream, *sequence, *mono_ns)).then(|| FoundAside {
+        destination: DestinationId(u8::try_from(*destination).unwrap_or(61)),
+        epoch: *epoch,
+        row,
+        reason: (*reason).to_owned(),
+        at_mono_ns: *at_mono_ns,
+    })
 }
 
 fn contains(runs: &[(i64, i64)], n: i64) -> bool {

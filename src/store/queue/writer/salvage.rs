@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::super::books::Changes;
 use super::super::handle::Salvaging;
 use super::super::reader::StreamInfo;
-use super::super::salvage::{Catalogue, EpochRow, Found, Progress, Salvage, Step};
+use super::super::salvage::{Catalogue, EpochRow, Found, FoundAside, Progress, Salvage, Step};
 use super::super::segment::{PackedRow, Position, SegmentBuilder};
 use super::super::streams;
 use super::disk::Disk;
@@ -98,7 +98,7 @@ impl Writer {
         };
         let step = salvage.step();
         let is_last = step.is_last;
-        if step.found.is_empty() && !is_last {
+        if step.found.is_empty() && step.aside.is_empty() && !is_last {
             salvage.taken(step.progress);
             (self.rescue.at_hand, self.rescue.due) = (Some(salvage), Some(now.plus(PAUSE)));
             self.publish();
@@ -175,9 +175,26 @@ impl Writer {
         for found in &step.found {
             progress.nameless += sorted.sort(found)?;
         }
+        let mut aside = Vec::new();
+        for found in &step.aside {
+            match sorted.sort_aside(found)? {
+                Some(place) => aside.push((found, place)),
+                None => progress.nameless += 1,
+            }
+        }
         let Sorted { builders, counts, routed, classes, .. } = sorted;
         let mut changes = Changes::default();
-        self.book_salvaged(&mut changes, &counts, &routed);
+        let all_routed = aside.iter().fold(routed.clone(), |mut sum, (_, place)| {
+            *sum.entry(*place).or_default() += 1;
+            sum
+        });
+        self.book_salvaged(&mut changes, &counts, &all_routed);
+        for (found, (destination, stream)) in aside {
+            let number = self.epoch_of(tx, catalogue, found.epoch, &progress.file)?;
+            write_aside(tx, found, destination, stream, number)?;
+            changes.account(&self.books, destination, stream).set_aside += 1;
+            progress.set_aside += 1;
+        }
         changes.write(tx)?;
         let (mut next_segment, mut bytes) = (self.next_segment.clone(), 0);
         for ((class, routes, epoch), mut builder) in builders {
@@ -283,6 +300,33 @@ impl Writer {
     }
 }
 
+fn write_aside(
+    tx: &Transaction<'_>,
+    found: &FoundAside,
+    destination: DestinationId,
+    stream: StreamId,
+    epoch: i64,
+) -> rusqlite::Result<()> {
+    let mut one = SegmentBuilder::default();
+    let sample = Sample { stream, ..found.row.sample.clone() };
+    one.push(found.row.at, found.row.sequence, std::iter::once(&sample));
+    tx.execute(
+        "INSERT INTO set_aside (destination, stream, epoch, sequence, mono_ns, body, reason, at_mono_ns)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        (
+            destination.0,
+            stream.0,
+            epoch,
+            found.row.sequence.cast_signed(),
+            found.row.at.0.cast_signed(),
+            one.finish().2,
+            &found.reason,
+            found.at_mono_ns,
+        ),
+    )?;
+    Ok(())
+}
+
 /// The row of an epoch is lost, its readings are not: an identity of their own, in a boot nobody knows.
 fn unknown_epoch(file: &str, number: i64) -> EpochRow {
     let seed = file.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
@@ -321,6 +365,7 @@ fn state_the_rest(tx: &Transaction<'_>, progress: &Progress) -> rusqlite::Result
     if let Some(said) = detail.as_object_mut() {
         said.insert("salvage".into(), "done".into());
         said.insert("salvaged".into(), serde_json::json!(progress.taken_for));
+        said.insert("set_aside".into(), progress.set_aside.into());
         said.insert("nameless".into(), progress.nameless.into());
         said.insert("lost".into(), serde_json::json!(lost));
     }
@@ -391,6 +436,20 @@ impl<'a> Sorted<'a> {
         }
         self.push(found, run);
         Ok(nameless)
+    }
+
+    /// Whose it is here; `None` when nobody knows its stream any more, or its destination is gone.
+    fn sort_aside(&mut self, found: &FoundAside) -> rusqlite::Result<Option<(DestinationId, StreamId)>> {
+        let there = found.row.sample.stream;
+        let Some(class) = self.catalogue.streams.get(&there).map(|info| info.class) else { return Ok(None) };
+        let name = self.catalogue.destinations.get(&found.destination);
+        let here = self.writer.destinations.iter().find(|(_, n)| Some(n) == name).map(|(d, _)| *d);
+        let stream = self.stream(there, class)?;
+        let place = here.zip(stream);
+        if let Some((_, stream)) = place {
+            *self.counts.entry(stream).or_default() += 1;
+        }
+        Ok(place)
     }
 
     fn push(&mut self, found: &Found, run: Option<(i64, u64, Mono, Vec<Sample>)>) {
