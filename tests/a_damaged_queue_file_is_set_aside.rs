@@ -470,3 +470,45 @@ fn read_everything(path: &Path, destination: fieldgate::store::queue::Destinatio
     }
     Ok(())
 }
+
+/// A statement that fails says less than a page that does not read: it is looked into first.
+#[test]
+fn a_file_that_is_whole_and_refuses_a_commit_is_read_again_not_replaced() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1).unwrap();
+    accept(&mut hand, 1);
+    // Somebody's hand in the file: the number that the writer gives next is taken.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "INSERT INTO segments SELECT id + 1, epoch, routes, rows, first_mono_us, body FROM segments",
+        )
+        .unwrap();
+    other.execute_batch("UPDATE intake SET accepted = 2").unwrap();
+    drop(other);
+    accept(&mut hand, 2);
+    assert_eq!(hand.status().generation, 0);
+    assert_eq!(kept_aside(&path), Vec::<PathBuf>::new());
+    let destination = hand.writer.destination_ids()[0].0;
+    assert_eq!(waiting(&path, destination).len(), 6);
+    assert_eq!(problems(&path), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_lost_a_table_is_replaced_and_the_commit_at_hand_costs_nothing() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1).unwrap();
+    accept(&mut hand, 1);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("DROP TABLE intake").unwrap();
+    drop(other);
+    accept(&mut hand, 2);
+    assert_eq!(hand.status().generation, 1);
+    assert_eq!(statements(&path)[0].0, "queue_damaged");
+    hand.pass(std::time::Duration::from_secs(60));
+    let destination = hand.writer.destination_ids()[0].0;
+    assert_eq!(waiting(&path, destination).len(), 4, "the two from before are salvaged");
+    assert_eq!(problems(&path), Vec::<String>::new());
+}

@@ -99,6 +99,19 @@ pub(super) fn confirmed(path: &Path) -> Option<String> {
         if verdict != "ok" {
             return Ok(Some(verdict));
         }
+        for table in [
+            "meta",
+            "destinations",
+            "intake",
+            "accounts",
+            "cursors",
+            "drops",
+            "gaps",
+            "set_aside",
+            "statements",
+        ] {
+            connection.prepare(&format!("SELECT * FROM {table}"))?;
+        }
         let streams =
             names(&connection, "SELECT id, name || group_name || device || unit || alias FROM streams")?;
         let lost: Option<i64> = connection
@@ -128,7 +141,7 @@ pub(super) fn confirmed(path: &Path) -> Option<String> {
         }
         Ok(None)
     };
-    look().unwrap_or_else(|e| sqlite::is_damage(&e).then(|| e.to_string()))
+    look().unwrap_or_else(|e| (sqlite::is_damage(&e) || sqlite::is_missing_schema(&e)).then(|| e.to_string()))
 }
 
 /// `None` is "unknown".

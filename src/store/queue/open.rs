@@ -23,7 +23,7 @@ use super::writer::{StreamRow, Writer};
 use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
 use crate::clock::{BootId, Mono, Wall};
 use crate::reading::{Class, Resolution, StreamId};
-use crate::store::sqlite::{self, Log, OpenError};
+use crate::store::sqlite::{self, Log, OpenError, Trouble};
 
 mod configured;
 
@@ -233,6 +233,14 @@ fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     }
 }
 
+/// Whether the file's schema has more steps than this release knows: then what does not fit is not damage.
+fn is_newer(path: &Path) -> bool {
+    let version = sqlite::open_reader(path)
+        .ok()
+        .and_then(|c| c.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).ok());
+    version.is_some_and(|version| version > schema::STEPS)
+}
+
 /// Read-only, so that a file that is refused is left as it was found.
 fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     // What cannot be read here is judged by the opening that follows.
@@ -281,6 +289,15 @@ impl Failure {
     fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
         match self {
+            Self::Sqlite(e) if sqlite::trouble(&e, &path) == Trouble::Doubt && is_newer(&path) => {
+                OpenError::Unreachable {
+                    path,
+                    detail: format!(
+                        "a newer release changed it beyond what this one can use ({e}). Install that release again, or \
+                         move the file away to start empty; nothing was changed"
+                    ),
+                }
+            }
             Self::Sqlite(e) => OpenError::from_sqlite(&path, &e),
             Self::Inconsistent(detail) => OpenError::Damaged { path, detail },
             Self::Impossible(detail) => OpenError::Unreachable { path, detail },

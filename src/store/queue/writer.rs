@@ -206,6 +206,8 @@ pub struct Writer {
     /// What became of each sample of the capture at hand; kept for its allocation.
     verdicts: Vec<Verdict>,
     health: Health,
+    /// How often in a row a file that looks whole has refused a commit.
+    doubts: u32,
     ballast: Option<Ballast>,
     rescue: Rescue,
     last_commit: Duration,
@@ -292,6 +294,7 @@ impl Writer {
             streams: opened.streams,
             verdicts: Vec::new(),
             health: Health::Good,
+            doubts: 0,
             ballast,
             rescue: Rescue::of(opened.salvage, now),
             last_commit: Duration::ZERO,

@@ -352,6 +352,7 @@ impl Writer {
         }
         self.last_commit = self.pending.since.map_or(self.last_commit, |since| now.since(since));
         self.health = Health::Good;
+        self.doubts = 0;
         self.pending.retry_at = None;
         for waiting in self.pending.captures.drain(..) {
             let accepted = Accepted {

@@ -3,6 +3,7 @@
 //! | trouble | at once | until it ends |
 //! |---|---|---|
 //! | damage | the file is moved aside, another begins, the commit is made there | if none can be made: refused, tried again |
+//! | doubt: it does not take what it should | looked at page by page; damaged, as above; whole, read again and the commit made | a third time in a row: as damage |
 //! | quota reached | the oldest go, the commit is made in their place | only if all that waits is alarms: refused |
 //! | disk full | the ballast is released, answers are booked in its room | what is free is given back to the disk; readings are given up only where that makes enough room; the ballast is taken back, then accepting resumes |
 //! | read-only, fault | the file is let go of | opened again each second |
@@ -35,8 +36,28 @@ impl Writer {
     pub(super) fn cure(&mut self, now: Mono, error: &rusqlite::Error) -> bool {
         match self.trouble(error) {
             Trouble::Damage => self.replace_damaged(now, &error.to_string()),
+            Trouble::Doubt => self.resolve_doubt(now, error),
             Trouble::Full => self.is_at_limit() && self.make_room_in_quota(now),
             Trouble::ReadOnly | Trouble::Fault => false,
+        }
+    }
+
+    /// The file does not take what it should. Either it is damaged where nothing looked yet, or what is held in memory is
+    /// not what it says: then it is read again. Where neither helps, it is no use to anybody: it is replaced, and what it
+    /// holds is salvaged.
+    fn resolve_doubt(&mut self, now: Mono, error: &rusqlite::Error) -> bool {
+        self.doubts += 1;
+        let useless = (self.doubts > 2).then(|| format!("it does not take what its schema allows ({error})"));
+        match damage::confirmed(&self.options.path).or(useless) {
+            Some(found) => {
+                self.doubts = 0;
+                self.replace_damaged(now, &found)
+            }
+            None => {
+                tracing::error!(%error, "the file is whole and refuses a commit; it is opened and read again");
+                self.disk = Disk::LetGo;
+                self.resume(now).is_ok()
+            }
         }
     }
 
@@ -56,7 +77,7 @@ impl Writer {
         self.health = match self.trouble(error) {
             Trouble::Full => Health::DiskFull,
             Trouble::ReadOnly => Health::ReadOnly,
-            Trouble::Damage | Trouble::Fault => Health::Faulty(error.to_string()),
+            Trouble::Damage | Trouble::Doubt | Trouble::Fault => Health::Faulty(error.to_string()),
         };
         match self.health {
             Health::Good => {}
@@ -132,10 +153,11 @@ impl Writer {
                 }
                 self.healed()
             }
-            Err(error) if self.trouble(&error) == Trouble::Damage => {
-                self.replace_damaged(now, &error.to_string()) && self.healed()
-            }
             Err(error) => {
+                let cured = matches!(self.trouble(&error), Trouble::Damage | Trouble::Doubt);
+                if cured && self.cure(now, &error) {
+                    return self.healed();
+                }
                 self.fall_sick(now, &error);
                 false
             }
