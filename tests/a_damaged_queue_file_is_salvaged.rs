@@ -246,6 +246,30 @@ fn a_file_of_zeros_gives_what_its_log_holds_and_without_one_says_that_the_number
     assert_eq!(said["lost"], serde_json::Value::Null, "unknown");
 }
 
+/// The log begins anew again and again; each of its rounds can be understood without the file.
+#[test]
+fn a_log_that_has_come_home_often_still_says_whose_readings_it_holds() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1);
+    fill(&mut hand, 0, 100);
+    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let crashed = crashed(&path, "crashed");
+    hand.close();
+    let length = std::fs::metadata(&crashed).unwrap().len();
+    std::fs::write(&crashed, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    let mut hand = open(&crashed, 2);
+    let own = hand.status().epoch.unwrap().0;
+    salvage(&mut hand);
+    let counts = subset(&crashed, &hand, &before, own);
+    println!("{counts:?} of {:?}", before.iter().map(BTreeMap::len).collect::<Vec<_>>());
+    assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    assert!(
+        counts.iter().zip(&before).all(|(count, before)| *count < before.len()),
+        "the log was never home"
+    );
+}
+
 #[test]
 fn a_file_cut_short_gives_what_is_left_of_it() {
     let folder = support::fast_folder();

@@ -30,7 +30,7 @@ mod streams;
 pub mod verify;
 pub mod writer;
 
-pub use handle::{Queue, QueueStatus, Salvaging, Totals};
+pub use handle::{Flash, Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use reader::{Picked, QueuedRow, Reader};
 pub use segment::Position;

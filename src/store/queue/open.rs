@@ -84,6 +84,8 @@ pub struct OpenOptions {
     pub max_bytes: u64,
     /// The room held back, in bytes; 0 for none.
     pub ballast_bytes: u64,
+    /// Bytes a day that may be written; where the forecast is higher the commit window widens, up to a minute.
+    pub flash_budget_per_day: Option<u64>,
     /// The boot that monotonic times count from.
     pub boot: BootId,
     /// The epoch to begin: 64 fresh random bits.
@@ -276,6 +278,8 @@ pub(super) struct Opened {
     pub(super) classes: BTreeMap<StreamId, Class>,
     /// What is still to be taken from damaged predecessors.
     pub(super) salvage: Vec<Progress>,
+    /// What all readings of this start refer to, to be kept on other pages as well ([`salvage::keep_copy`]).
+    pub(super) definitions: String,
 }
 
 enum Failure {
@@ -343,7 +347,8 @@ impl Opening<'_> {
         let (destinations, one_is_gone) = self.destinations(&mut books, epoch_number)?;
         let cursors = self.cursors(&destinations, &next_segment)?;
         let streams = self.streams(&mut books, &destinations)?;
-        self.copy_definitions(epoch_number, epoch, &streams)?;
+        let definitions = self.definitions(epoch_number, epoch, &streams);
+        salvage::keep_copy(self.tx, &definitions)?;
         let previous_epoch = match &previous {
             Some((number, sequences, _)) => {
                 let epoch: i64 =
@@ -368,17 +373,16 @@ impl Opening<'_> {
             previous_epoch,
             classes: self.classes()?,
             salvage: Progress::load(self.tx)?,
+            definitions,
         })
     }
 
-    /// Puts what all readings of this start refer to on another page as well.
-    fn copy_definitions(&self, number: i64, epoch: Epoch, streams: &[StreamRow]) -> Result<(), Failure> {
+    /// What all readings of this start refer to.
+    fn definitions(&self, number: i64, epoch: Epoch, streams: &[StreamRow]) -> String {
         let first_mono_ns = self.now.0.cast_signed();
         let epoch = EpochRow { epoch, boot: self.options.boot, first_mono_ns, wall_offset_ms: None };
         let infos: Vec<StreamInfo> = self.options.streams.iter().map(StreamSpec::info).collect();
-        let text = salvage::copy(number, &epoch, streams.iter().map(|s| s.id).zip(&infos));
-        self.tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", (salvage::COPY, text))?;
-        Ok(())
+        salvage::copy(number, &epoch, streams.iter().map(|s| s.id).zip(&infos))
     }
 
     fn state(&self, kind: &str, detail: &str, epoch: i64) -> Result<(), Failure> {

@@ -24,7 +24,8 @@ mod catalogue;
 mod pages;
 mod record;
 
-pub(super) use catalogue::{COPY, Catalogue, EpochRow, copy};
+use catalogue::COPY;
+pub(super) use catalogue::{Catalogue, EpochRow, copy, keep_copy};
 use pages::{Image, PAGE, View};
 use record::{Cell, Field};
 

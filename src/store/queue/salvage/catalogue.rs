@@ -154,7 +154,7 @@ fn int(field: &Field<'_>) -> Option<i64> {
 }
 
 /// The key in `meta` under which a file keeps [`copy`].
-pub(in super::super) const COPY: &str = "copy";
+pub(super) const COPY: &str = "copy";
 
 /// What every reading of this start refers to, once more and on another page than the tables have it: one damaged page
 /// must not make all others unreadable. JSON.
@@ -174,6 +174,18 @@ pub(in super::super) fn copy<'a>(
         "number": number, "epoch": epoch.epoch.0, "boot": hex, "first_mono_ns": epoch.first_mono_ns, "streams": streams,
     })
     .to_string()
+}
+
+/// Writes a [`copy`] to pages of its own, whether or not it says anything new: done once in each round of the log, the
+/// log alone is enough to understand what stands in it.
+///
+/// # Errors
+/// What SQLite says.
+pub(in super::super) fn keep_copy(tx: &rusqlite::Transaction<'_>, copy: &str) -> rusqlite::Result<()> {
+    // Not replaced in place: SQLite does not write a page that stays the same.
+    tx.execute("DELETE FROM meta WHERE key = ?1", [COPY])?;
+    tx.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (COPY, copy))?;
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

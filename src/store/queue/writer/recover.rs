@@ -221,6 +221,8 @@ impl Writer {
         self.cursors = resumed.cursors;
         self.next_segment = resumed.next_segment;
         self.disk = Disk::Open(connection);
+        let at = self.disk.log();
+        self.wear.begin_again(at.unwrap_or_default());
         Ok(())
     }
 
@@ -278,6 +280,8 @@ impl Writer {
         self.options = OpenOptions { epoch: opened.epoch, ..options };
         self.disk = Disk::Open(connection);
         self.rescue = Rescue::of(opened.salvage.clone(), now);
+        let at = self.disk.log();
+        self.wear.begin_again(at.unwrap_or_default());
         self.take_over(opened);
         Ok(())
     }
@@ -290,6 +294,8 @@ impl Writer {
         self.cursors = opened.cursors;
         self.next_segment = opened.next_segment;
         self.file_id = opened.file_id;
+        self.definitions = opened.definitions;
+        self.definitions_due = false;
         // Numbers of epochs begin anew with the file; so does who has been told.
         self.announced.clear();
         self.pending.settlements.clear();
@@ -402,6 +408,7 @@ mod tests {
             commit_window: Duration::from_secs(1),
             max_bytes: 1 << 20,
             ballast_bytes: 0,
+            flash_budget_per_day: None,
             boot: BootId([1; 16]),
             epoch: Epoch(5),
             file_id: 6,

@@ -123,6 +123,7 @@ impl Writer {
                 self.tally.apply(&self.books, &taken.changes, &self.destinations);
                 taken.changes.apply(&mut self.books);
                 self.measure();
+                self.tend_log(now);
             }
             Err(error) => {
                 tracing::warn!(%error, "a step of the salvage failed");
@@ -161,6 +162,7 @@ impl Writer {
             Ok(taken)
         });
         self.disk = Disk::Open(connection);
+        self.has_committed |= result.is_ok();
         result
     }
 
