@@ -297,7 +297,7 @@ impl Rig {
             }
             let times = if odd == 7 { 2 } else { 1 };
             for _ in 0..times {
-                let (value, good) = value(rng, in_bulk);
+                let (value, wrong) = value(rng, in_bulk);
                 let quality = Quality::from_number(rng.below(4) as u8).unwrap();
                 let sample = Sample { stream: *id, value, quality };
                 samples.push(sample.clone());
@@ -305,8 +305,8 @@ impl Rig {
                     gaps.push((*id, "refused", "wrong_group"));
                 } else if seen.contains(id) {
                     gaps.push((*id, "refused", "duplicate"));
-                } else if !good {
-                    gaps.push((*id, "refused", "not_storable"));
+                } else if let Some(reason) = wrong {
+                    gaps.push((*id, "refused", reason));
                 } else {
                     seen.insert(*id);
                     rows.push(Row {
@@ -663,18 +663,20 @@ impl Rig {
     }
 }
 
-fn value(rng: &mut Rng, in_bulk: bool) -> (Value, bool) {
-    match rng.below(if in_bulk { 4 } else { 12 }) {
-        0..3 => (Value::Steps(rng.next().cast_signed() >> rng.below(64)), true),
-        3 => (Value::Text("long ".repeat(rng.below(50) as usize).into()), true),
-        4 => (Value::Float(f64::NAN), false),
-        5 => (Value::Float(f64::NEG_INFINITY), false),
-        6 => (Value::Text("x".repeat(257).into()), false),
-        7 => (Value::Bool(rng.below(2) == 0), true),
-        8 => (Value::Absent, true),
-        9 => (Value::Text("größer".into()), true),
-        _ => (Value::Float(rng.below(1000) as f64 / 8.0), true),
-    }
+/// A value, and why it must be refused, if it must.
+fn value(rng: &mut Rng, in_bulk: bool) -> (Value, Option<&'static str>) {
+    let good = match rng.below(if in_bulk { 4 } else { 12 }) {
+        0..3 => Value::Steps(rng.next().cast_signed() >> rng.below(64)),
+        3 => Value::Text("long ".repeat(rng.below(50) as usize).into()),
+        4 => return (Value::Float(f64::NAN), Some("not_finite")),
+        5 => return (Value::Float(f64::NEG_INFINITY), Some("not_finite")),
+        6 => return (Value::Text("x".repeat(257).into()), Some("too_long")),
+        7 => Value::Bool(rng.below(2) == 0),
+        8 => Value::Absent,
+        9 => Value::Text("größer".into()),
+        _ => Value::Float(rng.below(1000) as f64 / 8.0),
+    };
+    (good, None)
 }
 
 fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {

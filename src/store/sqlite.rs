@@ -146,11 +146,23 @@ pub fn trouble_of(error: &io::Error) -> Trouble {
 
 /// Room left for us on the disk that holds `path`, in bytes; `None` when it does not say.
 #[must_use]
-#[allow(clippy::useless_conversion, reason = "these counts have 32 bits on 32-bit ARM")]
 pub fn free_bytes(path: &Path) -> Option<u64> {
+    disk_at(path).map(|(free, _)| free)
+}
+
+/// The size of the disk that holds `path`, in bytes; `None` when it does not say.
+#[must_use]
+pub fn disk_bytes(path: &Path) -> Option<u64> {
+    disk_at(path).map(|(_, all)| all)
+}
+
+#[allow(clippy::useless_conversion, reason = "these counts have 32 bits on 32-bit ARM")]
+fn disk_at(path: &Path) -> Option<(u64, u64)> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let stat = nix::sys::statvfs::statvfs(folder).ok()?;
-    u64::from(stat.blocks_available()).checked_mul(u64::from(stat.fragment_size()))
+    let block = u64::from(stat.fragment_size());
+    let free = u64::from(stat.blocks_available()).checked_mul(block)?;
+    Some((free, u64::from(stat.blocks()).checked_mul(block)?))
 }
 
 /// As much as SQLite's log index grows by at a time.

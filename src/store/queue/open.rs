@@ -94,12 +94,34 @@ pub struct OpenOptions {
     pub file_id: u64,
 }
 
+/// The quota, or less where the disk as a whole is smaller: the file's own limit must come before the disk's end, and
+/// leave the ballast, the log and what else is written here their room. What others have on the disk is not looked at:
+/// that may be gone tomorrow, and what is given up for it is not.
+fn below_the_disks_end(options: &OpenOptions) -> u64 {
+    let Some(disk) = sqlite::disk_bytes(&options.path) else { return options.max_bytes };
+    let room = (disk / 4).min(ROOM_BESIDE);
+    let end = disk.saturating_sub(options.ballast_bytes).saturating_sub(room);
+    if end < options.max_bytes {
+        tracing::warn!(
+            quota = options.max_bytes,
+            disk,
+            limit = end,
+            "the disk is smaller than the quota of the queue"
+        );
+    }
+    options.max_bytes.min(end)
+}
+
+/// A log at its ceiling, and as much again.
+const ROOM_BESIDE: u64 = 8 << 20;
+
 /// Opens the file, or a new one in place of a damaged one. Where there is no room even to open, the ballast is released
 /// for it; the writer takes it back before it accepts.
 ///
 /// # Errors
 /// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Setting`].
 pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
+    let options = OpenOptions { max_bytes: below_the_disks_end(&options), ..options };
     let mut remains = None;
     let mut begun = begin(&options, now, wall, None, None);
     // Damage and a full disk may come together, each once.
@@ -467,12 +489,41 @@ impl Opening<'_> {
         Ok((self.tx.last_insert_rowid(), epoch))
     }
 
-    /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that.
+    /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that. When is
+    /// known better: after the newest time that the file still has of that epoch, in the time of that epoch's boot. Within
+    /// the same boot it ends with this start; in another boot's time this start has no place, and its own epoch tells it.
     fn unclean_stop(&self, epoch: i64) -> Result<(), Failure> {
+        let (boot, mut newest): (Vec<u8>, i64) = self.tx.query_row(
+            "SELECT boot_id, first_mono_ns FROM epochs WHERE number = ?1",
+            [epoch],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        for class in Class::ALL {
+            let first = Position::first_of(class).segment;
+            let segment: Option<(i64, i64)> = self
+                .tx
+                .query_row(
+                    "SELECT epoch, first_mono_us FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+                    (first, first + (1 << 48) - 1),
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
+                .optional()?;
+            if let Some((_, us)) = segment.filter(|(of, _)| *of == epoch) {
+                newest = newest.max(us.saturating_mul(1000));
+            }
+        }
+        for sql in [
+            "SELECT max(last_mono_ns) FROM gaps WHERE epoch = ?1 AND stream IS NOT NULL",
+            "SELECT max(at_mono_ns) FROM drops WHERE at_epoch = ?1",
+        ] {
+            let at: Option<i64> = self.tx.query_row(sql, [epoch], |r| r.get(0))?;
+            newest = newest.max(at.unwrap_or(newest));
+        }
+        let end = if boot == self.options.boot.0 { newest.max(self.now.0.cast_signed()) } else { newest };
         self.tx.execute(
             "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
-             VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, 0, ?2)",
-            (epoch, self.now.0.cast_signed()),
+             VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, ?2, ?3)",
+            (epoch, newest, end),
         )?;
         Ok(())
     }

@@ -97,6 +97,9 @@ pub enum Refused {
     /// The capture is of a group that this queue was not opened with.
     #[error("a capture of group {0} is refused: no configured stream belongs to it")]
     UnknownGroup(u32),
+    /// The capture claims to be made later than now.
+    #[error("a capture from {0:?} ahead of now is refused: its time is of another boot, or of no clock")]
+    ImplausibleTime(Duration),
     /// The writer is gone.
     #[error("the store has stopped")]
     Stopped,
@@ -110,6 +113,7 @@ impl Refused {
             Self::Faulty(_) => "disk_fault",
             Self::TooLarge(_) => "too_large",
             Self::UnknownGroup(_) => "unknown_group",
+            Self::ImplausibleTime(_) => "implausible_time",
             Self::Stopped => "stopped",
         }
     }
