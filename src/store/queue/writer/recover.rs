@@ -37,9 +37,20 @@ impl Writer {
         match self.trouble(error) {
             Trouble::Damage => self.replace_damaged(now, &error.to_string()),
             Trouble::Doubt => self.resolve_doubt(now, error),
-            Trouble::Full => self.is_at_limit() && self.make_room_in_quota(now),
+            Trouble::Full => self.is_at_limit() && self.make_room_at_limit(now),
             Trouble::ReadOnly | Trouble::Fault => false,
         }
+    }
+
+    /// What was answered is booked as that before anything is given up: that alone may be room enough, and a reading that
+    /// a destination has must not go into the books as dropped.
+    fn make_room_at_limit(&mut self, now: Mono) -> bool {
+        let answered = !self.pending.settlements.is_empty();
+        if answered {
+            self.settle_without_accepting(now);
+        }
+        let booked = answered && self.pending.settlements.is_empty();
+        (booked && !self.is_at_limit()) || self.make_room_in_quota(now)
     }
 
     /// The file does not take what it should. Either it is damaged where nothing looked yet, or what is held in memory is
