@@ -380,7 +380,9 @@ async fn damage_that_a_drain_meets_replaces_the_file_under_a_lane_that_accepts()
 
     let accepted = accepting.await.unwrap();
     let epoch = queue.status().borrow().epoch.unwrap();
-    let rows = waiting(&path, destination);
+    // Beside what was salvaged meanwhile.
+    let mut rows = waiting(&path, destination);
+    rows.retain(|r| r.epoch.epoch == epoch);
     let expected: Vec<i64> = accepted.iter().filter(|(_, a)| a.epoch == epoch).map(|(n, _)| *n).collect();
     assert!(expected.len() > 20, "the lane went on");
     assert_eq!(rows.iter().map(|r| r.sample.clone()).collect::<Vec<_>>(), {
@@ -467,4 +469,46 @@ fn read_everything(path: &Path, destination: fieldgate::store::queue::Destinatio
         }
     }
     Ok(())
+}
+
+/// A statement that fails says less than a page that does not read: it is looked into first.
+#[test]
+fn a_file_that_is_whole_and_refuses_a_commit_is_read_again_not_replaced() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1).unwrap();
+    accept(&mut hand, 1);
+    // Somebody's hand in the file: the number that the writer gives next is taken.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "INSERT INTO segments SELECT id + 1, epoch, routes, rows, first_mono_us, body FROM segments",
+        )
+        .unwrap();
+    other.execute_batch("UPDATE intake SET accepted = 2").unwrap();
+    drop(other);
+    accept(&mut hand, 2);
+    assert_eq!(hand.status().generation, 0);
+    assert_eq!(kept_aside(&path), Vec::<PathBuf>::new());
+    let destination = hand.writer.destination_ids()[0].0;
+    assert_eq!(waiting(&path, destination).len(), 6);
+    assert_eq!(problems(&path), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_lost_a_table_is_replaced_and_the_commit_at_hand_costs_nothing() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1).unwrap();
+    accept(&mut hand, 1);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("DROP TABLE intake").unwrap();
+    drop(other);
+    accept(&mut hand, 2);
+    assert_eq!(hand.status().generation, 1);
+    assert_eq!(statements(&path)[0].0, "queue_damaged");
+    hand.pass(std::time::Duration::from_secs(60));
+    let destination = hand.writer.destination_ids()[0].0;
+    assert_eq!(waiting(&path, destination).len(), 4, "the two from before are salvaged");
+    assert_eq!(problems(&path), Vec::<String>::new());
 }

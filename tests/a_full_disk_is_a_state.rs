@@ -250,9 +250,10 @@ fn a_disk_filled_by_somebody_else_refuses_settles_and_resumes_by_itself() {
 
 #[test]
 fn a_disk_filled_by_the_queue_itself_gives_up_the_oldest_and_never_an_alarm() {
-    let Some(mount) = Mount::tmpfs("4m") else { return };
+    // A quota beyond what others leave of the disk.
+    let Some(mount) = Mount::tmpfs("16m") else { return };
     let path = mount.path();
-    // A quota beyond the disk's end, as an operator may write it.
+    mount.fill_leaving(4 << 20);
     let mut hand = Hand::open(with_ballast(path.clone(), 1), Mono(1_000_000_000)).unwrap();
     let (stream, group) = hand.writer.stream_ids()[1];
     for n in 1..20 {
@@ -292,6 +293,30 @@ fn a_disk_filled_by_the_queue_itself_gives_up_the_oldest_and_never_an_alarm() {
     assert_eq!(verified.destinations["golioth"].dropped, (accepted.len() - kept.len()) as u64);
     assert_eq!(verified.gaps[&("refused".into(), "disk_full".into())], Some(refused));
     assert!(refused < accepted.len() as u64 / 4, "most is accepted all the same: {refused} were refused");
+}
+
+#[test]
+fn a_quota_beyond_the_disks_end_ends_below_it() {
+    let mount = Mount::tmpfs("6m");
+    let path = mount.path();
+    let mut hand = Hand::open(with_ballast(path.clone(), 1), Mono(1_000_000_000)).unwrap();
+    let limit = hand.status().max_bytes;
+    assert!(limit > 3 << 20 && limit < (6 << 20) - BALLAST, "{limit}");
+    let (stream, group) = hand.writer.stream_ids()[1];
+    let mut accepted = 0;
+    for n in 0..400 {
+        let answers: Vec<_> = (0..100)
+            .map(|k| {
+                hand.offer(capture(group, Mono(hand.now.0 / 1000 * 1000), vec![text(stream, n * 100 + k)]))
+            })
+            .collect();
+        hand.pass(Duration::from_millis(1100));
+        accepted += answers.into_iter().map(|a| support::answered(a).unwrap().accepted).sum::<u32>();
+    }
+    assert_eq!(accepted, 40_000, "nothing is refused: the oldest goes before the disk is full");
+    assert!(ballast_is_held(&path));
+    assert!(hand.status().destination(destination(&hand)).dropped > 10_000);
+    assert_eq!(problems(&path), Vec::<String>::new());
 }
 
 #[test]

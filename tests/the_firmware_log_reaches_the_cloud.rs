@@ -4,11 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
-
-
 use std::time::Duration;
 
-use virtual_world::{World, WorldOptions, in_virtual_time};
+use fieldgate_sim::world::{World, WorldOptions, in_virtual_time};
 
 #[test]
 fn the_log_arrives_whole_over_a_lossy_link_that_was_cut() {

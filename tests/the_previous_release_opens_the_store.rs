@@ -121,3 +121,25 @@ fn a_file_left_in_mid_upgrade_by_a_crash_opens_too() {
     hand.close();
     assert_eq!(ask(&crashed, "PRAGMA user_version"), 7);
 }
+
+/// Not what a release of ours will do; but if one does, the file is not called damaged for it.
+#[test]
+fn a_file_of_a_newer_release_that_does_not_fit_is_refused_and_left_alone() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1);
+    accept(&mut hand, 0..3);
+    hand.close();
+    let next = rusqlite::Connection::open(&path).unwrap();
+    next.execute_batch("ALTER TABLE epochs RENAME COLUMN boot_id TO boot; PRAGMA user_version = 99;")
+        .unwrap();
+    drop(next);
+    let before = std::fs::read(&path).unwrap();
+    let options =
+        options(path.clone(), vec![spec("t", "bus", Class::Telemetry, &["golioth"])], &["golioth"], 2);
+    let error = Hand::open(options, Mono(1)).err().unwrap().to_string();
+    assert!(error.contains("newer release"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+    assert!(files.into_iter().all(|f| !f.file_name().to_string_lossy().contains("damaged")));
+}

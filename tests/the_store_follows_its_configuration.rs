@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 
 use fieldgate::clock::Mono;
-use fieldgate::reading::{Capture, Class, GapReason, GroupId, Sample};
+use fieldgate::reading::{Capture, Class, GapReason, GroupId, Sample, Value};
 use fieldgate::store::queue::{DestinationId, Outcome, Position, Refused, Totals};
 use fieldgate::store::worker::Machine;
 use support::Hand;
@@ -35,6 +35,90 @@ fn a_capture_that_no_lane_makes_is_refused_whole_and_on_record() {
     assert_eq!((status.intake.accepted, status.intake.refused, status.intake.missed), (0, 1026, 1025));
     hand.close();
     assert_eq!(support::problems(&path), Vec::<String>::new());
+}
+
+/// What is refused is on record under its stream's name, with a reason in one word.
+#[test]
+fn each_bad_reading_is_refused_by_itself_and_the_record_names_the_stream_and_the_reason() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let names = ["nan", "infinite", "long", "twice", "good"];
+    let mut streams: Vec<_> =
+        names.iter().map(|n| support::spec(n, "bus", Class::Telemetry, &["golioth"])).collect();
+    streams.push(support::spec("elsewhere", "other bus", Class::Telemetry, &["golioth"]));
+    let mut hand = Hand::open(support::options(path.clone(), streams, &["golioth"], 1), Mono(1)).unwrap();
+    let ids = hand.writer.stream_ids();
+    let value = |place: usize, value| Sample { value, ..support::steps(ids[place].0, 0) };
+    let samples = vec![
+        value(0, Value::Float(f64::NAN)),
+        value(1, Value::Float(f64::NEG_INFINITY)),
+        value(2, Value::Text("x".repeat(Value::MAX_TEXT + 1).into())),
+        value(3, Value::Bool(true)),
+        value(3, Value::Bool(false)),
+        value(4, Value::Text("x".repeat(Value::MAX_TEXT).into())),
+        value(5, Value::Bool(true)),
+        Sample { stream: fieldgate::reading::StreamId(4711), ..value(4, Value::Absent) },
+    ];
+    let accepted = hand.accept(support::capture(ids[0].1, Mono(1), samples)).unwrap();
+    assert_eq!((accepted.accepted, accepted.refused), (2, 6));
+    let ahead = support::capture(ids[0].1, Mono(3_600_000_000_000), vec![value(4, Value::Bool(true))]);
+    let refused = hand.accept(ahead).unwrap_err();
+    assert!(matches!(refused, Refused::ImplausibleTime(_)), "{refused}");
+    hand.close();
+    let verified = fieldgate::store::queue::verify::verify(&path).unwrap();
+    assert_eq!(verified.problems, Vec::<String>::new());
+    let mut told: Vec<(Option<String>, String, Option<u64>)> =
+        verified.detail.gaps.into_iter().map(|g| (g.stream, g.reason, g.count)).collect();
+    told.sort();
+    let line = |stream: &str, reason: &str| (Some(stream.to_owned()), reason.to_owned(), Some(1));
+    assert_eq!(
+        told,
+        [
+            (None, "unknown_stream".to_owned(), Some(1)),
+            line("elsewhere", "wrong_group"),
+            line("good", "implausible_time"),
+            line("infinite", "not_finite"),
+            line("long", "too_long"),
+            line("nan", "not_finite"),
+            line("twice", "duplicate"),
+        ]
+    );
+}
+
+/// An unclean stop is a gap of an unknown number, between what was last known and the start after it.
+#[test]
+fn an_unclean_stop_is_a_gap_from_what_was_last_known_to_the_next_start() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let open = |boot: u8, epoch: u64, now: u64| {
+        let spec = support::spec("t", "bus", Class::Telemetry, &["golioth"]);
+        let mut options = support::options(path.clone(), vec![spec], &["golioth"], epoch);
+        options.boot = fieldgate::clock::BootId([boot; 16]);
+        Hand::open(options, Mono(now)).unwrap()
+    };
+    let accept = |hand: &mut Hand, at: u64| {
+        let (stream, group) = hand.writer.stream_ids()[0];
+        hand.accept(support::capture(group, Mono(at), vec![support::steps(stream, 1)])).unwrap();
+    };
+    let mut hand = open(1, 1, 1_000_000);
+    accept(&mut hand, 5_000_000);
+    accept(&mut hand, 9_000_000);
+    drop(hand);
+    // Within the same boot, and then in another, whose clock begins anew.
+    let mut hand = open(1, 2, 20_000_000);
+    accept(&mut hand, 30_000_000);
+    drop(hand);
+    let hand = open(2, 3, 7_000);
+    hand.close();
+    let connection = fieldgate::store::sqlite::open_reader(&path).unwrap();
+    let mut gaps =
+        connection.prepare("SELECT epoch, count, first_mono_ns, last_mono_ns FROM gaps ORDER BY id").unwrap();
+    let gaps: Vec<(i64, Option<i64>, i64, i64)> = gaps
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        .unwrap()
+        .map(|gap| gap.unwrap())
+        .collect();
+    assert_eq!(gaps, [(1, None, 9_000_000, 20_000_000), (2, None, 30_000_000, 30_000_000)]);
 }
 
 #[test]

@@ -61,6 +61,9 @@ pub struct Store {
     pub queue_max_bytes: u64,
     /// File held back to be released when the disk is full, in bytes. From 1 MiB to half of `queue_max_bytes`, default 4 MiB.
     pub ballast_bytes: u64,
+    /// Bytes a day that may be written to the flash; where more would be, the commit window widens, up to 60 s. From 16 MiB.
+    /// Default none: whoever chose the window chose what is at risk, and a wider one must be asked for.
+    pub flash_budget_per_day: Option<u64>,
 }
 
 /// `[time]`: what the clock is worth.

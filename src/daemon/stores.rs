@@ -69,6 +69,7 @@ pub fn queue_options(config: &Config, rim: &Rim) -> OpenOptions {
         commit_window: config.store.commit_window,
         max_bytes: config.store.queue_max_bytes,
         ballast_bytes: config.store.ballast_bytes,
+        flash_budget_per_day: config.store.flash_budget_per_day,
         boot: rim.clock.boot_id(),
         epoch: Epoch(rim.random.u64()),
         file_id: rim.random.u64(),

@@ -87,7 +87,7 @@ impl OpenError {
     pub fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, detail) = (path.to_owned(), error.to_string());
         match trouble(error, &path) {
-            Trouble::Damage => Self::Damaged { path, detail },
+            Trouble::Damage | Trouble::Doubt => Self::Damaged { path, detail },
             Trouble::Full => Self::NoRoom { path },
             Trouble::ReadOnly | Trouble::Fault => Self::Unreachable { path, detail },
         }
@@ -99,6 +99,9 @@ impl OpenError {
 pub enum Trouble {
     /// The file itself is bad.
     Damage,
+    /// The file does not take what its schema allows: it lost a part, or what we believe of it is wrong. To be looked into
+    /// before it is called damage.
+    Doubt,
     /// No room: the disk, a disk quota, or the file's own page limit.
     Full,
     /// The file system takes no writes.
@@ -114,12 +117,13 @@ pub enum Trouble {
 /// small file is written beside ours, and what the system answers to that decides.
 #[must_use]
 pub fn trouble(error: &rusqlite::Error, path: &Path) -> Trouble {
-    // A writer's statements name what the file has, and keep every constraint, as long as it is what it was.
-    if is_damage(error) || is_missing_schema(error) {
+    if is_damage(error) {
         return Trouble::Damage;
     }
     match primary_code(error) {
-        Some(ffi::SQLITE_CONSTRAINT) => Trouble::Damage,
+        // A writer's statements name what the file has, and keep every constraint, as long as it is what it was.
+        _ if is_missing_schema(error) => Trouble::Doubt,
+        Some(ffi::SQLITE_CONSTRAINT) => Trouble::Doubt,
         Some(ffi::SQLITE_FULL) => Trouble::Full,
         Some(ffi::SQLITE_READONLY) => Trouble::ReadOnly,
         Some(ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN) => match ask_disk(path) {
@@ -142,11 +146,23 @@ pub fn trouble_of(error: &io::Error) -> Trouble {
 
 /// Room left for us on the disk that holds `path`, in bytes; `None` when it does not say.
 #[must_use]
-#[allow(clippy::useless_conversion, reason = "these counts have 32 bits on 32-bit ARM")]
 pub fn free_bytes(path: &Path) -> Option<u64> {
+    disk_at(path).map(|(free, _)| free)
+}
+
+/// The size of the disk that holds `path`, in bytes; `None` when it does not say.
+#[must_use]
+pub fn disk_bytes(path: &Path) -> Option<u64> {
+    disk_at(path).map(|(_, all)| all)
+}
+
+#[allow(clippy::useless_conversion, reason = "these counts have 32 bits on 32-bit ARM")]
+fn disk_at(path: &Path) -> Option<(u64, u64)> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let stat = nix::sys::statvfs::statvfs(folder).ok()?;
-    u64::from(stat.blocks_available()).checked_mul(u64::from(stat.fragment_size()))
+    let block = u64::from(stat.fragment_size());
+    let free = u64::from(stat.blocks_available()).checked_mul(block)?;
+    Some((free, u64::from(stat.blocks()).checked_mul(block)?))
 }
 
 /// As much as SQLite's log index grows by at a time.

@@ -27,6 +27,10 @@ pub trait Machine: Send + 'static {
     fn poll_timeout(&self) -> Option<Mono>;
     /// Its time has come.
     fn handle_timeout(&mut self, now: Mono);
+    /// How long the call before this one took, by the driver's clock: the machine has none of its own.
+    fn took(&mut self, time: std::time::Duration) {
+        let _ = time;
+    }
     /// The last call: finish what was promised.
     fn close(&mut self, now: Mono);
 }
@@ -210,6 +214,7 @@ fn run<M: Machine>(machine: &mut M, clock: &dyn Clock, commands: &mpsc::Receiver
             Ok((command, permit)) => {
                 busy.during(now, || machine.handle(now, command));
                 drop(permit);
+                machine.took(clock.mono().since(now));
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -221,6 +226,7 @@ fn run<M: Machine>(machine: &mut M, clock: &dyn Clock, commands: &mpsc::Receiver
         let now = clock.mono();
         if machine.poll_timeout().is_some_and(|at| at <= now) {
             busy.during(now, || machine.handle_timeout(now));
+            machine.took(clock.mono().since(now));
         }
     }
 }

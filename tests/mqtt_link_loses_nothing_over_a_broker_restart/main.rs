@@ -156,6 +156,7 @@ fn queue(directory: &Path, clock: &Arc<dyn Clock>) -> Queue {
         commit_window: Duration::ZERO,
         max_bytes: 16 << 20,
         ballast_bytes: 0,
+        flash_budget_per_day: None,
         boot: BootId([7; 16]),
         epoch: Epoch(0x00c0_ffee_00c0_ffee),
         file_id: 1,

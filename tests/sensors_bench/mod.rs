@@ -64,6 +64,7 @@ impl Bench {
             commit_window: config.store.commit_window,
             max_bytes: 512 << 20,
             ballast_bytes: 0,
+            flash_budget_per_day: None,
             boot: rim.clock.boot_id(),
             epoch: Epoch(rim.random.u64()),
             file_id: rim.random.u64(),

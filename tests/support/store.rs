@@ -76,6 +76,7 @@ pub(crate) fn options(
         commit_window: Duration::from_secs(1),
         max_bytes: 64 << 20,
         ballast_bytes: 0,
+        flash_budget_per_day: None,
         boot: BOOT,
         epoch: Epoch(epoch),
         file_id: epoch ^ 0xf11e,

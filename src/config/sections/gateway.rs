@@ -51,8 +51,12 @@ pub(super) fn store(mut reader: Reader<'_>) -> Store {
     let commit_window = reader.duration("commit_window", "1s", "0s"..="60s");
     let queue_max_bytes = reader.size("queue_max", 512 * MIB, 8 * MIB..=1 << 40);
     let ballast_bytes = reader.size("ballast", 4 * MIB, MIB..=queue_max_bytes / 2);
+    let budget = "flash_budget_per_day";
+    let has_budget = reader.has(budget);
+    let flash_budget_per_day = reader.size(budget, 512 * MIB, 16 * MIB..=1 << 40);
+    let flash_budget_per_day = has_budget.then_some(flash_budget_per_day);
     reader.finish();
-    Store { commit_window, queue_max_bytes, ballast_bytes }
+    Store { commit_window, queue_max_bytes, ballast_bytes, flash_budget_per_day }
 }
 
 pub(super) fn time(mut reader: Reader<'_>) -> Time {

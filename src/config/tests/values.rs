@@ -18,6 +18,7 @@ fn a_serial_is_all_a_gateway_must_be_told() {
             commit_window: Duration::from_secs(1),
             queue_max_bytes: 512 << 20,
             ballast_bytes: 4 << 20,
+            flash_budget_per_day: None,
         },
         time: Time { trust_system_clock: false, hold_untrusted: Duration::from_secs(600) },
         uplink: Uplink { live_bound: Duration::from_secs(300), window: 8, linger: Duration::from_secs(2) },
@@ -103,7 +104,8 @@ fn every_key_the_example_mentions_exists_and_its_value_is_right() {
 fn what_the_example_calls_a_default_is_one() {
     let plain = taken(&[("example.toml", example())]).config;
     let full = taken(&[("example.toml", &example_in_full())]).config;
-    assert_eq!((&full.store, &full.time, &full.uplink), (&plain.store, &plain.time, &plain.uplink));
+    let store = Store { flash_budget_per_day: None, ..full.store.clone() };
+    assert_eq!((&store, &full.time, &full.uplink), (&plain.store, &plain.time, &plain.uplink));
     assert_eq!((&full.modem, &full.log, &full.components), (&plain.modem, &plain.log, &plain.components));
     assert_eq!(full.gateway.state_dir, plain.gateway.state_dir);
     assert_eq!(full.buses[0].timeout, plain.buses[0].timeout);

@@ -355,7 +355,9 @@ fn sick(error: &rusqlite::Error, path: &std::path::Path) -> GatewayError {
     match sqlite::trouble(error, path) {
         sqlite::Trouble::Full => GatewayError::DiskFull,
         sqlite::Trouble::ReadOnly => GatewayError::ReadOnly,
-        sqlite::Trouble::Damage | sqlite::Trouble::Fault => GatewayError::Faulty(error.to_string()),
+        sqlite::Trouble::Damage | sqlite::Trouble::Doubt | sqlite::Trouble::Fault => {
+            GatewayError::Faulty(error.to_string())
+        }
     }
 }
 

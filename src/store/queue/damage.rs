@@ -8,28 +8,43 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Epoch;
 use super::books::Books;
+use super::salvage::Progress;
 use super::segment;
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, Log, OpenError};
 
-/// Moves the file aside and tells, as JSON for the statement of the file after it, what it held as far as anyone can.
+/// What a damaged file leaves to its successor.
+#[derive(Clone, Debug)]
+pub(super) struct Remains {
+    /// What it held as far as anyone can tell: JSON for a statement.
+    pub(super) statement: String,
+    /// Where its readings may still be found: itself, and what it was itself still salvaging.
+    pub(super) salvage: Vec<Progress>,
+}
+
+/// Moves the file aside and tells what it leaves.
 ///
 /// # Errors
 /// [`OpenError::Unreachable`] when it cannot be moved.
-pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<String, OpenError> {
+pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<Remains, OpenError> {
     let known = what_it_held(path);
     let kept = sqlite::quarantine(path, &tag.to_string())
         .map_err(|e| OpenError::Unreachable { path: path.to_owned(), detail: e.to_string() })?;
     tracing::error!(
         file = %kept.display(), detail,
-        "queue.db is damaged and was moved aside; readings it still held are lost to the cloud unless salvaged from it"
+        "queue.db is damaged and was moved aside; what its pages still hold is taken into the new file"
     );
     forget_oldest(path);
-    let file = kept.file_name().map(|n| n.to_string_lossy().into_owned());
-    Ok(serde_json::json!({
+    let file = kept.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let statement = serde_json::json!({
         "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
+        "salvage": "under way", "salvaged": null, "lost": null,
     })
-    .to_string())
+    .to_string();
+    let mut salvage = known.salvage;
+    salvage.insert(0, Progress::of(file));
+    salvage.truncate(KEPT);
+    Ok(Remains { statement, salvage })
 }
 
 /// So many damaged files are kept. A flash that fails for good must not fill itself with its own remains.
@@ -84,6 +99,19 @@ pub(super) fn confirmed(path: &Path) -> Option<String> {
         if verdict != "ok" {
             return Ok(Some(verdict));
         }
+        for table in [
+            "meta",
+            "destinations",
+            "intake",
+            "accounts",
+            "cursors",
+            "drops",
+            "gaps",
+            "set_aside",
+            "statements",
+        ] {
+            connection.prepare(&format!("SELECT * FROM {table}"))?;
+        }
         let streams =
             names(&connection, "SELECT id, name || group_name || device || unit || alias FROM streams")?;
         let lost: Option<i64> = connection
@@ -113,7 +141,7 @@ pub(super) fn confirmed(path: &Path) -> Option<String> {
         }
         Ok(None)
     };
-    look().unwrap_or_else(|e| sqlite::is_damage(&e).then(|| e.to_string()))
+    look().unwrap_or_else(|e| (sqlite::is_damage(&e) || sqlite::is_missing_schema(&e)).then(|| e.to_string()))
 }
 
 /// `None` is "unknown".
@@ -125,6 +153,8 @@ struct Held {
     accepted: Option<BTreeMap<String, u64>>,
     /// By destination and stream.
     queued: Option<BTreeMap<String, u64>>,
+    /// What it was still taking from its own predecessors.
+    salvage: Vec<Progress>,
 }
 
 fn what_it_held(path: &Path) -> Held {
@@ -137,6 +167,7 @@ fn what_it_held(path: &Path) -> Held {
         .query_row("SELECT epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| r.get::<_, i64>(0))
         .ok()
         .map(|epoch| Epoch(epoch.cast_unsigned()).to_string());
+    held.salvage = Progress::load(&connection).unwrap_or_default();
     // Names are a help to whoever reads this, numbers do without them.
     let streams = names(&connection, "SELECT id, name FROM streams").unwrap_or_default();
     let destinations = names(&connection, "SELECT id, name FROM destinations").unwrap_or_default();

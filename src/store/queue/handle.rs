@@ -109,11 +109,63 @@ pub struct QueueStatus {
     pub used_bytes: u64,
     /// The file's quota.
     pub max_bytes: u64,
-    /// What is at risk before acceptance.
+    /// What is at risk before acceptance: as configured, or wider for the flash's sake ([`QueueStatus::why_widened`]).
     pub commit_window: Duration,
+    /// What is configured.
+    pub configured_window: Duration,
+    /// What is written to the flash.
+    pub flash: Flash,
+    /// The length of the log that a checkpoint has yet to reset.
+    pub log_bytes: u64,
+    /// The last commit took so long that it is a state of its own. Readings are accepted all the same; it ends with the
+    /// next commit that does not.
+    pub slow_fsync: Option<Duration>,
+    /// Half of the last 128 commits took no longer, by the writer's driver's clock.
+    pub commit_p50: Duration,
+    /// 99 of a hundred took no longer.
+    pub commit_p99: Duration,
+    /// A damaged predecessor whose readings are being taken into this file.
+    pub salvage: Option<Salvaging>,
+}
+
+/// What the queue writes to the flash, in bytes handed to the file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flash {
+    /// Since the start of the daemon.
+    pub written: u64,
+    /// A day, going by the last ten minutes; `None` in the first.
+    pub forecast_per_day: Option<u64>,
+    /// What a day may cost, if that is configured.
+    pub budget_per_day: Option<u64>,
+}
+
+/// How far the salvage of a damaged file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvaging {
+    /// Its name, beside the queue file.
+    pub file: String,
+    /// Of its pages, so many thousandths have been looked at.
+    pub thousandths: u32,
+    /// So many readings were taken from it, counted once for each destination they are for.
+    pub readings: u64,
 }
 
 impl QueueStatus {
+    /// Why the commit window is wider than configured, if it is.
+    #[must_use]
+    pub fn why_widened(&self) -> Option<String> {
+        let (forecast, budget) = self.flash.forecast_per_day.zip(self.flash.budget_per_day)?;
+        (self.commit_window > self.configured_window).then(|| {
+            format!(
+                "the commit window is widened from {:?} to {:?}: {} MB a day are written at this rate, the budget is {} MB",
+                self.configured_window,
+                self.commit_window,
+                forecast / 1_000_000,
+                budget / 1_000_000
+            )
+        })
+    }
+
     /// One destination, all classes.
     #[must_use]
     pub fn destination(&self, destination: DestinationId) -> Totals {

@@ -12,7 +12,8 @@
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
 //! - [`look`] is how an onlooker opens and walks a file, live or a copy; [`snapshot`] makes such a copy.
 //! - [`ballast`] is the room that lets a full disk be emptied.
-//! - `damage` says what a damaged file still tells; `bounds` keeps records that grow with every start to a number.
+//! - `damage` says what a damaged file still tells, `salvage` takes its readings from its pages.
+//! - `bounds` keeps records that grow with every start to a number.
 
 pub mod ballast;
 pub mod books;
@@ -24,14 +25,16 @@ pub mod look;
 mod names;
 pub mod open;
 pub mod reader;
+mod salvage;
 pub mod schema;
 pub mod segment;
 mod settle;
 pub mod snapshot;
+mod streams;
 pub mod verify;
 pub mod writer;
 
-pub use handle::{Queue, QueueStatus, Totals};
+pub use handle::{Flash, Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use reader::{Picked, QueuedRow, Reader};
 pub use segment::Position;

@@ -15,12 +15,15 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
+use super::damage::Remains;
+use super::reader::StreamInfo;
+use super::salvage::{EpochRow, Progress};
 use super::segment::{self, Position};
 use super::writer::{StreamRow, Writer};
-use super::{DestinationId, Epoch, bounds, damage, schema};
+use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
 use crate::clock::{BootId, Mono, Wall};
 use crate::reading::{Class, Resolution, StreamId};
-use crate::store::sqlite::{self, Log, OpenError};
+use crate::store::sqlite::{self, Log, OpenError, Trouble};
 
 mod configured;
 
@@ -45,6 +48,20 @@ pub struct StreamSpec {
     pub routes: Vec<String>,
 }
 
+impl StreamSpec {
+    fn info(&self) -> StreamInfo {
+        StreamInfo {
+            name: self.name.clone(),
+            group: self.group.clone(),
+            device: self.device.clone(),
+            class: self.class,
+            unit: self.unit.clone(),
+            resolution: self.resolution,
+            alias: self.alias.clone(),
+        }
+    }
+}
+
 /// A destination as the configuration defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationSpec {
@@ -67,6 +84,8 @@ pub struct OpenOptions {
     pub max_bytes: u64,
     /// The room held back, in bytes; 0 for none.
     pub ballast_bytes: u64,
+    /// Bytes a day that may be written; where the forecast is higher the commit window widens, up to a minute.
+    pub flash_budget_per_day: Option<u64>,
     /// The boot that monotonic times count from.
     pub boot: BootId,
     /// The epoch to begin: 64 fresh random bits.
@@ -75,19 +94,41 @@ pub struct OpenOptions {
     pub file_id: u64,
 }
 
+/// The quota, or less where the disk as a whole is smaller: the file's own limit must come before the disk's end, and
+/// leave the ballast, the log and what else is written here their room. What others have on the disk is not looked at:
+/// that may be gone tomorrow, and what is given up for it is not.
+fn below_the_disks_end(options: &OpenOptions) -> u64 {
+    let Some(disk) = sqlite::disk_bytes(&options.path) else { return options.max_bytes };
+    let room = (disk / 4).min(ROOM_BESIDE);
+    let end = disk.saturating_sub(options.ballast_bytes).saturating_sub(room);
+    if end < options.max_bytes {
+        tracing::warn!(
+            quota = options.max_bytes,
+            disk,
+            limit = end,
+            "the disk is smaller than the quota of the queue"
+        );
+    }
+    options.max_bytes.min(end)
+}
+
+/// A log at its ceiling, and as much again.
+const ROOM_BESIDE: u64 = 8 << 20;
+
 /// Opens the file, or a new one in place of a damaged one. Where there is no room even to open, the ballast is released
 /// for it; the writer takes it back before it accepts.
 ///
 /// # Errors
 /// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Setting`].
 pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
-    let mut statement = None;
+    let options = OpenOptions { max_bytes: below_the_disks_end(&options), ..options };
+    let mut remains = None;
     let mut begun = begin(&options, now, wall, None, None);
     // Damage and a full disk may come together, each once.
     for _ in 0..2 {
         match begun {
-            Err(OpenError::Damaged { detail, path }) if statement.is_none() => {
-                statement = Some(damage::set_aside(&path, options.epoch, &detail)?);
+            Err(OpenError::Damaged { detail, path }) if remains.is_none() => {
+                remains = Some(damage::set_aside(&path, options.epoch, &detail)?);
             }
             Err(OpenError::NoRoom { .. }) if options.ballast_bytes > 0 => {
                 Ballast::beside(&options.path, options.ballast_bytes).release();
@@ -97,7 +138,7 @@ pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenE
                 break;
             }
         }
-        begun = begin(&options, now, wall, statement.as_deref(), None);
+        begun = begin(&options, now, wall, remains.as_ref(), None);
     }
     begun.map(|(connection, opened)| {
         Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now, wall)
@@ -110,9 +151,9 @@ pub(super) fn begin_again(
     kept: &Kept<'_>,
     now: Mono,
     wall: Wall,
-    statement: &str,
+    remains: &Remains,
 ) -> Result<(Connection, Opened), OpenError> {
-    begin(options, now, wall, Some(statement), Some(kept))
+    begin(options, now, wall, Some(remains), Some(kept))
 }
 
 /// The numbers that must not change under a running daemon.
@@ -151,7 +192,8 @@ pub(super) fn resume(
         let opening = Opening { tx: &tx, options, now: Mono::default(), kept: None };
         let next_segment = opening.next_segments()?;
         let cursors = opening.cursors(destinations, &next_segment)?;
-        Ok(Some(Resumed { books: Books::load(&tx)?, cursors, next_segment }))
+        let (classes, salvage) = (opening.classes()?, Progress::load(&tx)?);
+        Ok(Some(Resumed { books: Books::load(&tx)?, classes, cursors, next_segment, salvage }))
     };
     let resumed = read().map_err(at)?.ok_or_else(|| unreachable("another file stands in its place"))?;
     tx.commit().map_err(|e| at(e.into()))?;
@@ -161,6 +203,8 @@ pub(super) fn resume(
 /// What a file says when it is opened again in the same run.
 pub(super) struct Resumed {
     pub(super) books: Books,
+    pub(super) classes: BTreeMap<StreamId, Class>,
+    pub(super) salvage: Vec<Progress>,
     pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
     pub(super) next_segment: BTreeMap<Class, Position>,
 }
@@ -169,20 +213,25 @@ fn begin(
     options: &OpenOptions,
     now: Mono,
     wall: Wall,
-    statement: Option<&str>,
+    remains: Option<&Remains>,
     kept: Option<&Kept<'_>>,
 ) -> Result<(Connection, Opened), OpenError> {
     let path = &options.path;
     let log = sqlite::log_of(path);
     if !sqlite::is_fresh(path, schema::KIND)? {
         refuse_newer(path)?;
+        // Asked before SQLite is: it would go on writing over what still reads.
+        if salvage::log_lost_readings(path) {
+            let detail = "its log lost what was accepted".into();
+            return Err(OpenError::Damaged { path: path.clone(), detail });
+        }
     }
     let mut connection = connect(options)?;
     migrate(&mut connection).map_err(|e| e.at(path))?;
     sqlite::sync_folder(path)
         .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
     let tx = connection.transaction().map_err(|e| Failure::from(e).at(path))?;
-    let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, statement).map_err(|e| e.at(path))?;
+    let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, remains).map_err(|e| e.at(path))?;
     tx.commit().map_err(|e| Failure::from(e).at(path))?;
     // From here on the file itself says that it is in use: a copy made without its log is then known to lack one. What
     // there is no room for now is brought home by any later checkpoint.
@@ -209,6 +258,14 @@ fn migrate(connection: &mut Connection) -> Result<(), Failure> {
         Err(Error::RusqliteError { err, .. }) => Err(err.into()),
         Err(e) => Err(Failure::Inconsistent(e.to_string())),
     }
+}
+
+/// Whether the file's schema has more steps than this release knows: then what does not fit is not damage.
+fn is_newer(path: &Path) -> bool {
+    let version = sqlite::open_reader(path)
+        .ok()
+        .and_then(|c| c.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).ok());
+    version.is_some_and(|version| version > schema::STEPS)
 }
 
 /// Read-only, so that a file that is refused is left as it was found.
@@ -244,6 +301,10 @@ pub(super) struct Opened {
     pub(super) previous_epoch: Option<(Epoch, String)>,
     /// Of every stream the file has ever had.
     pub(super) classes: BTreeMap<StreamId, Class>,
+    /// What is still to be taken from damaged predecessors.
+    pub(super) salvage: Vec<Progress>,
+    /// What all readings of this start refer to, to be kept on other pages as well ([`salvage::keep_copy`]).
+    pub(super) definitions: String,
 }
 
 enum Failure {
@@ -257,6 +318,15 @@ impl Failure {
     fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
         match self {
+            Self::Sqlite(e) if sqlite::trouble(&e, &path) == Trouble::Doubt && is_newer(&path) => {
+                OpenError::Unreachable {
+                    path,
+                    detail: format!(
+                        "a newer release changed it beyond what this one can use ({e}). Install that release again, or \
+                         move the file away to start empty; nothing was changed"
+                    ),
+                }
+            }
             Self::Sqlite(e) => OpenError::from_sqlite(&path, &e),
             Self::Inconsistent(detail) => OpenError::Damaged { path, detail },
             Self::Impossible(detail) => OpenError::Unreachable { path, detail },
@@ -280,7 +350,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Begins an epoch, and makes the file what the configuration says ([`configured`]).
-    fn run(&self, wall: Wall, log: Log, statement: Option<&str>) -> Result<Opened, Failure> {
+    fn run(&self, wall: Wall, log: Log, remains: Option<&Remains>) -> Result<Opened, Failure> {
         let file_id = self.meta()?;
         let mut books = Books::load(self.tx)?;
         let previous = self.previous_epoch(&books)?;
@@ -292,13 +362,18 @@ impl Opening<'_> {
                 self.state("log_lost", &detail, epoch_number)?;
             }
         }
-        if let Some(detail) = statement {
-            self.state("queue_damaged", detail, epoch_number)?;
+        if let Some(remains) = remains {
+            self.state("queue_damaged", &remains.statement, epoch_number)?;
+            for salvage in &remains.salvage {
+                salvage.keep(self.tx)?;
+            }
         }
         let next_segment = self.next_segments()?;
         let (destinations, one_is_gone) = self.destinations(&mut books, epoch_number)?;
         let cursors = self.cursors(&destinations, &next_segment)?;
         let streams = self.streams(&mut books, &destinations)?;
+        let definitions = self.definitions(epoch_number, epoch, &streams);
+        salvage::keep_copy(self.tx, &definitions)?;
         let previous_epoch = match &previous {
             Some((number, sequences, _)) => {
                 let epoch: i64 =
@@ -322,7 +397,17 @@ impl Opening<'_> {
             next_segment,
             previous_epoch,
             classes: self.classes()?,
+            salvage: Progress::load(self.tx)?,
+            definitions,
         })
+    }
+
+    /// What all readings of this start refer to.
+    fn definitions(&self, number: i64, epoch: Epoch, streams: &[StreamRow]) -> String {
+        let first_mono_ns = self.now.0.cast_signed();
+        let epoch = EpochRow { epoch, boot: self.options.boot, first_mono_ns, wall_offset_ms: None };
+        let infos: Vec<StreamInfo> = self.options.streams.iter().map(StreamSpec::info).collect();
+        salvage::copy(number, &epoch, streams.iter().map(|s| s.id).zip(&infos))
     }
 
     fn state(&self, kind: &str, detail: &str, epoch: i64) -> Result<(), Failure> {
@@ -407,12 +492,41 @@ impl Opening<'_> {
         Ok((self.tx.last_insert_rowid(), epoch))
     }
 
-    /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that.
+    /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that. When is
+    /// known better: after the newest time that the file still has of that epoch, in the time of that epoch's boot. Within
+    /// the same boot it ends with this start; in another boot's time this start has no place, and its own epoch tells it.
     fn unclean_stop(&self, epoch: i64) -> Result<(), Failure> {
+        let (boot, mut newest): (Vec<u8>, i64) = self.tx.query_row(
+            "SELECT boot_id, first_mono_ns FROM epochs WHERE number = ?1",
+            [epoch],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        for class in Class::ALL {
+            let first = Position::first_of(class).segment;
+            let segment: Option<(i64, i64)> = self
+                .tx
+                .query_row(
+                    "SELECT epoch, first_mono_us FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+                    (first, first + (1 << 48) - 1),
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
+                .optional()?;
+            if let Some((_, us)) = segment.filter(|(of, _)| *of == epoch) {
+                newest = newest.max(us.saturating_mul(1000));
+            }
+        }
+        for sql in [
+            "SELECT max(last_mono_ns) FROM gaps WHERE epoch = ?1 AND stream IS NOT NULL",
+            "SELECT max(at_mono_ns) FROM drops WHERE at_epoch = ?1",
+        ] {
+            let at: Option<i64> = self.tx.query_row(sql, [epoch], |r| r.get(0))?;
+            newest = newest.max(at.unwrap_or(newest));
+        }
+        let end = if boot == self.options.boot.0 { newest.max(self.now.0.cast_signed()) } else { newest };
         self.tx.execute(
             "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
-             VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, 0, ?2)",
-            (epoch, self.now.0.cast_signed()),
+             VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, ?2, ?3)",
+            (epoch, newest, end),
         )?;
         Ok(())
     }

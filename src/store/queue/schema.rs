@@ -29,8 +29,13 @@ pub const READER: i64 = 1;
 /// All migrations, oldest first.
 #[must_use]
 pub fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(V1)])
+    Migrations::new(STEPS_OF_SCHEMA.iter().map(|sql| M::up(sql)).collect())
 }
+
+/// `user_version` of a file of this release.
+pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
+
+const STEPS_OF_SCHEMA: [&str; 1] = [V1];
 
 const V1: &str = "
 CREATE TABLE meta (

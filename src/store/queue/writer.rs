@@ -10,6 +10,8 @@
 //! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `aside` is what people do with readings a destination refused.
+//! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
+//! - `salvage` takes in what was found in a damaged predecessor.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
-use super::handle::QueueStatus;
+use super::handle::{Flash, QueueStatus};
 use super::open::{OpenOptions, Opened};
 use super::segment::{Position, SegmentBuilder};
 use super::settle::Settlement;
@@ -36,15 +38,21 @@ mod commit;
 mod disk;
 mod gaps;
 mod intake;
+mod pace;
 mod quota;
 mod recover;
+mod salvage;
 mod tally;
+mod wear;
 
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
 use intake::Verdict;
+use pace::Pace;
+use salvage::Rescue;
 use tally::Tally;
+use wear::Wear;
 
 /// As many rows as this are committed at once, window or not.
 pub const MAX_PENDING_ROWS: u32 = 2048;
@@ -92,6 +100,9 @@ pub enum Refused {
     /// The capture is of a group that this queue was not opened with.
     #[error("a capture of group {0} is refused: no configured stream belongs to it")]
     UnknownGroup(u32),
+    /// The capture claims to be made later than now.
+    #[error("a capture from {0:?} ahead of now is refused: its time is of another boot, or of no clock")]
+    ImplausibleTime(Duration),
     /// The writer is gone.
     #[error("the store has stopped")]
     Stopped,
@@ -105,6 +116,7 @@ impl Refused {
             Self::Faulty(_) => "disk_fault",
             Self::TooLarge(_) => "too_large",
             Self::UnknownGroup(_) => "unknown_group",
+            Self::ImplausibleTime(_) => "implausible_time",
             Self::Stopped => "stopped",
         }
     }
@@ -215,7 +227,19 @@ pub struct Writer {
     /// What became of each sample of the capture at hand; kept for its allocation.
     verdicts: Vec<Verdict>,
     health: Health,
+    /// How often in a row a file that looks whole has refused a commit.
+    doubts: u32,
     ballast: Option<Ballast>,
+    rescue: Rescue,
+    /// What readings refer to, once more in each round of the log.
+    definitions: String,
+    definitions_due: bool,
+    wear: Wear,
+    pace: Pace,
+    /// The call at hand has committed something.
+    has_committed: bool,
+    /// At this length of the log the writer waits for its readers.
+    wait_for_readers_at: u64,
     last_commit: Duration,
     used_bytes: u64,
     /// Commits since [`Writer::used_bytes`] was asked of the file.
@@ -300,7 +324,15 @@ impl Writer {
             streams: opened.streams,
             verdicts: Vec::new(),
             health: Health::Good,
+            doubts: 0,
             ballast,
+            rescue: Rescue::of(opened.salvage, now),
+            definitions: opened.definitions,
+            definitions_due: false,
+            wear: Wear::default(),
+            pace: Pace::new(options.commit_window, options.flash_budget_per_day, now),
+            has_committed: false,
+            wait_for_readers_at: wear::CEILING,
             last_commit: Duration::ZERO,
             used_bytes: 0,
             unmeasured: 0,
@@ -320,6 +352,8 @@ impl Writer {
             }
         }
         writer.measure();
+        let at = writer.disk.log();
+        writer.wear.begin_again(at.unwrap_or_default());
         writer.publish();
         writer
     }
@@ -374,10 +408,12 @@ impl Writer {
 
     fn due(&self) -> Option<Mono> {
         let late = if crate::sabotage::on("late-commit") { 16 } else { 1 };
-        let accept = self.pending.since.map(|at| at.plus(self.options.commit_window * late));
-        let settle = self.pending.settlements_since.map(|at| {
-            at.plus(SETTLEMENT_WINDOW.min(self.options.commit_window.max(Duration::from_millis(50))))
-        });
+        let window = self.pace.window();
+        let accept = self.pending.since.map(|at| at.plus(window * late));
+        // Where the window is wider than configured, an answer that waits as long saves a commit as well.
+        let most = if window > self.options.commit_window { window } else { SETTLEMENT_WINDOW };
+        let settle =
+            self.pending.settlements_since.map(|at| at.plus(most.min(window.max(Duration::from_millis(50)))));
         let due = [accept, settle].into_iter().flatten().min();
         match (due, self.pending.retry_at) {
             (Some(due), Some(retry)) => Some(due.max(retry)),
@@ -410,8 +446,54 @@ impl Writer {
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
-            status.commit_window = self.options.commit_window;
+            status.commit_window = self.pace.window();
+            status.configured_window = self.options.commit_window;
+            status.flash = Flash {
+                written: self.wear.written(),
+                forecast_per_day: self.pace.forecast(),
+                budget_per_day: self.options.flash_budget_per_day,
+            };
+            status.log_bytes = self.wear.log_bytes();
+            status.slow_fsync = self.wear.slow();
+            status.commit_p50 = self.wear.percentile(50);
+            status.commit_p99 = self.wear.percentile(99);
+            status.salvage = self.rescue.shown();
         });
+    }
+
+    /// Counts what was written, and brings the log home while it is short. Called once whoever waits has been answered.
+    fn tend_log(&mut self, now: Mono) {
+        let Some(mut at) = self.disk.log() else { return };
+        let mut bytes = self.wear.look(&self.options.path, at);
+        let wait = at.frames >= self.wait_for_readers_at;
+        if wait || at.frames.saturating_sub(at.home) >= wear::HOME_AT {
+            at = self.disk.bring_home(wait).unwrap_or(at);
+            bytes += self.wear.look(&self.options.path, at);
+        }
+        // With all of it home the next commit begins another round.
+        if at.home == at.frames {
+            self.wait_for_readers_at = wear::CEILING;
+        } else if wait {
+            // In vain. Whoever reads for so long is not waited for at each commit.
+            self.wait_for_readers_at = at.frames + wear::WAIT_AGAIN;
+            tracing::warn!(
+                bytes = self.wear.log_bytes(),
+                "somebody reads the queue file in one transaction for longer than a second; its log grows until that ends. \
+                 Look for a tool that has the file open"
+            );
+        }
+        self.definitions_due |= self.wear.has_new_round();
+        let before = self.pace.window();
+        self.pace.wrote(now, bytes);
+        let window = self.pace.window();
+        if window != before {
+            tracing::info!(
+                at_risk_before_acceptance_ms = window.as_millis(),
+                forecast = self.pace.forecast(),
+                budget = self.options.flash_budget_per_day,
+                "the commit window follows the flash budget"
+            );
+        }
     }
 
     /// Asks the file how much of it is in use.
@@ -446,12 +528,26 @@ impl Machine for Writer {
     }
 
     fn poll_timeout(&self) -> Option<Mono> {
-        self.due()
+        [self.due(), self.salvage_due()].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Mono) {
         if self.due().is_some_and(|at| at <= now) {
             self.commit(now);
+        } else if self.salvage_due().is_some_and(|at| at <= now) {
+            self.salvage(now);
+        }
+    }
+
+    fn took(&mut self, time: Duration) {
+        if std::mem::take(&mut self.has_committed) {
+            let was = self.wear.slow().is_some();
+            self.wear.took(time);
+            let slow = self.wear.slow();
+            if was != slow.is_some() {
+                tracing::warn!(?slow, "commits have become slow, or are no longer");
+                self.publish();
+            }
         }
     }
 

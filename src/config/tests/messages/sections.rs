@@ -73,7 +73,9 @@ serail = "x""#,
             GATEWAY,
             "[store]
 speed = 1",
-            &["f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast."],
+            &[
+                "f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast, flash_budget_per_day.",
+            ],
         ),
         (
             GATEWAY,
@@ -200,6 +202,12 @@ queue_max = "1MiB""#,
             "[store]
 ballast = 2020-01-01",
             &[r#"f.toml:3: store.ballast: a date is not a text. Write ballast = "4MiB", for example."#],
+        ),
+        (
+            GATEWAY,
+            r#"[store]
+flash_budget_per_day = "1MiB""#,
+            &[r#"f.toml:3: store.flash_budget_per_day: "1MiB" is out of range. Use "16MiB" to "1TiB"."#],
         ),
         (
             GATEWAY,

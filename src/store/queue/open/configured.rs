@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use rusqlite::OptionalExtension;
-
-use super::super::DestinationId;
 use super::super::books::{Account, Books, Changes};
 use super::super::cursor::Cursor;
 use super::super::segment::Position;
 use super::super::writer::{StreamRow, write_drop};
+use super::super::{DestinationId, streams};
 use super::{Failure, Opening, StreamSpec};
 use crate::reading::{Class, StreamId};
 
@@ -207,56 +205,14 @@ impl Opening<'_> {
     }
 
     fn stream_id(&self, spec: &StreamSpec, kept: Option<StreamId>) -> Result<StreamId, Failure> {
-        let (numerator, denominator) =
-            spec.resolution.map_or((None, None), |r| (Some(r.numerator), Some(r.denominator)));
-        let same: Option<u32> = self
-            .tx
-            .prepare_cached(
-                "SELECT id FROM streams WHERE name = ?1 AND group_name = ?2 AND device = ?3 AND class = ?4 AND unit = ?5
-                 AND resolution_numerator IS ?6 AND resolution_denominator IS ?7 AND alias = ?8",
-            )?
-            .query_row(
-                (
-                    &spec.name,
-                    &spec.group,
-                    &spec.device,
-                    spec.class as i64,
-                    &spec.unit,
-                    numerator,
-                    denominator,
-                    &spec.alias,
-                ),
-                |r| r.get(0),
-            )
-            .optional()?;
-        let id = match same {
+        let info = spec.info();
+        match streams::find(self.tx, &info)? {
             Some(id) => {
-                self.tx.prepare_cached("UPDATE streams SET current = 1 WHERE id = ?1")?.execute([id])?;
-                id
+                self.tx.prepare_cached("UPDATE streams SET current = 1 WHERE id = ?1")?.execute([id.0])?;
+                Ok(id)
             }
-            None => {
-                self.tx
-                    .prepare_cached(
-                        "INSERT INTO streams (name, group_name, device, class, unit, resolution_numerator,
-                                              resolution_denominator, alias, id)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    )?
-                    .execute((
-                        &spec.name,
-                        &spec.group,
-                        &spec.device,
-                        spec.class as i64,
-                        &spec.unit,
-                        numerator,
-                        denominator,
-                        &spec.alias,
-                        kept.map(|k| k.0),
-                    ))?;
-                u32::try_from(self.tx.last_insert_rowid())
-                    .map_err(|_| Failure::Inconsistent("stream numbers are used up".into()))?
-            }
-        };
-        Ok(StreamId(id))
+            None => Ok(streams::define(self.tx, &info, true, kept)?),
+        }
     }
 
     /// Frees segments that nobody configured is still to be sent: their destinations have all passed them or are gone.

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
+use super::super::salvage;
 use super::super::segment::{self, PackedRow, Position, SegmentBuilder};
 use super::super::settle::{Outcome, SettledRow, Settlement};
 use super::gaps::Made;
@@ -57,6 +58,7 @@ impl Writer {
             self.refuse_waiting();
         }
         self.answer_flushes();
+        self.tend_log(now);
         self.publish();
     }
 
@@ -75,6 +77,7 @@ impl Writer {
             Ok(done)
         });
         self.disk = super::Disk::Open(connection);
+        self.has_committed |= result.is_ok();
         result
     }
 
@@ -107,6 +110,9 @@ impl Writer {
                 "UPDATE epochs SET wall_offset_ms = ?1, wall_uncertainty_ms = ?2 WHERE boot_id = ?3",
                 (offset, wall.uncertainty_ms, self.options.boot.0),
             )?;
+        }
+        if self.definitions_due && scope == Scope::All {
+            salvage::keep_copy(tx, &self.definitions)?;
         }
         changes.write(tx)?;
         Ok(Done { scope, changes, cursors, next_segment, gap_rows, announced })
@@ -354,6 +360,8 @@ impl Writer {
         }
         self.last_commit = self.pending.since.map_or(self.last_commit, |since| now.since(since));
         self.health = Health::Good;
+        self.definitions_due = false;
+        self.doubts = 0;
         self.pending.retry_at = None;
         for waiting in self.pending.captures.drain(..) {
             let accepted = Accepted {

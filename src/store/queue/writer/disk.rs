@@ -5,6 +5,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
+use super::super::damage::Remains;
+use super::wear::LogPosition;
+use crate::store::sqlite;
+
 /// See the module head.
 #[derive(Debug)]
 pub(super) enum Disk {
@@ -12,8 +16,8 @@ pub(super) enum Disk {
     Open(Connection),
     /// Let go, because the file system takes no writes: whoever repairs it can, and the same file is opened again after.
     LetGo,
-    /// The file was damaged and is moved aside; its successor, which begins with this statement, could not be made yet.
-    SetAside(String),
+    /// The file was damaged and is moved aside; its successor, which begins with what it left, could not be made yet.
+    SetAside(Remains),
 }
 
 /// The file's pages.
@@ -73,12 +77,30 @@ impl Disk {
         })
     }
 
+    /// Where the log stands. Does no work on it.
+    pub(super) fn log(&mut self) -> Option<LogPosition> {
+        checkpoint(self.connection()?, "NOOP").ok()
+    }
+
+    /// Brings the log home: as far as readers allow, or, where `wait` is set, after waiting for them, up to a second.
+    pub(super) fn bring_home(&mut self, wait: bool) -> Option<LogPosition> {
+        let connection = self.connection()?;
+        if !wait {
+            return checkpoint(connection, "PASSIVE").ok();
+        }
+        connection.busy_timeout(Duration::from_secs(1)).ok()?;
+        // What it says after a wait in vain is that it is busy, and how far it got.
+        let at = checkpoint(connection, "RESTART").ok();
+        connection.busy_timeout(sqlite::WRITER_PATIENCE).ok()?;
+        at
+    }
+
     /// Gives free pages and the log's room back to the disk. Does what can be done at once; never waits for a reader.
     pub(super) fn shrink(&mut self) -> rusqlite::Result<()> {
         let connection = self.connection().ok_or_else(no_file)?;
         connection.busy_timeout(Duration::ZERO)?;
         let shrunk = shrink_steps(connection);
-        connection.busy_timeout(super::super::super::sqlite::WRITER_PATIENCE)?;
+        connection.busy_timeout(sqlite::WRITER_PATIENCE)?;
         shrunk
     }
 
@@ -90,6 +112,13 @@ impl Disk {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(())
     }
+}
+
+fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<LogPosition> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |r| {
+        let count = |column| Ok::<_, rusqlite::Error>(r.get::<_, i64>(column)?.max(0).cast_unsigned());
+        Ok(LogPosition { frames: count(1)?, home: count(2)? })
+    })
 }
 
 fn shrink_steps(connection: &Connection) -> rusqlite::Result<()> {

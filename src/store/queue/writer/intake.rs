@@ -1,5 +1,7 @@
 //! What is handed in: judged sample by sample, numbered, packed to wait for the commit.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::super::segment::MAX_ROWS;
@@ -16,6 +18,8 @@ pub(super) enum Verdict {
     Refused,
 }
 
+/// A capture is made before it is handed in. One that claims to be later than this is of another boot, or of no clock.
+const MOST_AHEAD: Duration = Duration::from_secs(600);
 /// Streams this queue was not opened with share one record: their number is not ours to trust, or to grow by.
 const NO_STREAM: StreamId = StreamId(0);
 
@@ -39,6 +43,10 @@ impl Writer {
         if capture.samples.len() > MAX_SAMPLES || capture.missing.len() > MAX_SAMPLES {
             let most = capture.samples.len().max(capture.missing.len());
             self.refuse_whole(capture, sequence, Refused::TooLarge(most), reply);
+            return;
+        }
+        if capture.at > now.plus(MOST_AHEAD) {
+            self.refuse_whole(capture, sequence, Refused::ImplausibleTime(capture.at.since(now)), reply);
             return;
         }
         let mut waiting = Waiting { reply, sequence, accepted: 0, refused: 0, at: capture.at };
@@ -146,11 +154,11 @@ impl Writer {
     }
 }
 
+/// Why a value cannot be accepted, if it cannot.
 fn unacceptable(value: &Value) -> Option<&'static str> {
-    let storable = match value {
-        Value::Float(f) => f.is_finite(),
-        Value::Text(text) => text.len() <= Value::MAX_TEXT,
-        Value::Steps(_) | Value::Bool(_) | Value::Absent => true,
-    };
-    (!storable).then_some("not_storable")
+    match value {
+        Value::Float(f) if !f.is_finite() => Some("not_finite"),
+        Value::Text(text) if text.len() > Value::MAX_TEXT => Some("too_long"),
+        Value::Float(_) | Value::Text(_) | Value::Steps(_) | Value::Bool(_) | Value::Absent => None,
+    }
 }

@@ -1,4 +1,9 @@
 //! Keeping the file inside its quota: the oldest readings of the least urgent class go first, each on record.
+//!
+//! Diagnostics first, then telemetry from its oldest end: that is the backlog, and what is live last. Then, with no
+//! telemetry left, states: each has a newer one behind it, or is so old that it waited out everything else. Events after
+//! those, because nothing repeats them. Never alarms; and the books, gaps and set-aside readings are no part of this at
+//! all. A file that holds nothing but alarms up to its limit refuses what comes, on record.
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 //! | trouble | at once | until it ends |
 //! |---|---|---|
 //! | damage | the file is moved aside, another begins, the commit is made there | if none can be made: refused, tried again |
+//! | doubt: it does not take what it should | looked at page by page; damaged, as above; whole, read again and the commit made | a third time in a row: as damage |
 //! | quota reached | the oldest go, the commit is made in their place | only if all that waits is alarms: refused |
 //! | disk full | the ballast is released, answers are booked in its room | what is free is given back to the disk; readings are given up only where that makes enough room; the ballast is taken back, then accepting resumes |
 //! | read-only, fault | the file is let go of | opened again each second |
@@ -17,21 +18,22 @@
 use std::collections::BTreeMap;
 
 use super::super::ballast::Ballast;
-use super::super::damage;
+use super::super::damage::{self, Remains};
 use super::super::open::{self, Kept, OpenOptions, Opened};
 use super::super::schema;
 use super::commit::Scope;
 use super::disk::{self, Disk};
+use super::salvage::Rescue;
 use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
 use crate::clock::{Mono, Wall};
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
 
 /// The log's usual size: it is brought home after a thousand pages.
-const LOG_BYTES: u64 = 1 << 20;
+pub(super) const LOG_BYTES: u64 = 1 << 20;
 
 impl Writer {
-    fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
         sqlite::trouble(error, &self.options.path)
     }
 
@@ -39,8 +41,39 @@ impl Writer {
     pub(super) fn cure(&mut self, now: Mono, error: &rusqlite::Error) -> bool {
         match self.trouble(error) {
             Trouble::Damage => self.replace_damaged(now, &error.to_string()),
-            Trouble::Full => self.is_at_limit() && self.make_room_in_quota(now),
+            Trouble::Doubt => self.resolve_doubt(now, error),
+            Trouble::Full => self.is_at_limit() && self.make_room_at_limit(now),
             Trouble::ReadOnly | Trouble::Fault => false,
+        }
+    }
+
+    /// What was answered is booked as that before anything is given up: that alone may be room enough, and a reading that
+    /// a destination has must not go into the books as dropped.
+    fn make_room_at_limit(&mut self, now: Mono) -> bool {
+        let answered = !self.pending.settlements.is_empty();
+        if answered {
+            self.settle_without_accepting(now);
+        }
+        let booked = answered && self.pending.settlements.is_empty();
+        (booked && !self.is_at_limit()) || self.make_room_in_quota(now)
+    }
+
+    /// The file does not take what it should. Either it is damaged where nothing looked yet, or what is held in memory is
+    /// not what it says: then it is read again. Where neither helps, it is no use to anybody: it is replaced, and what it
+    /// holds is salvaged.
+    fn resolve_doubt(&mut self, now: Mono, error: &rusqlite::Error) -> bool {
+        self.doubts += 1;
+        let useless = (self.doubts > 2).then(|| format!("it does not take what its schema allows ({error})"));
+        match damage::confirmed(&self.options.path).or(useless) {
+            Some(found) => {
+                self.doubts = 0;
+                self.replace_damaged(now, &found)
+            }
+            None => {
+                tracing::error!(%error, "the file is whole and refuses a commit; it is opened and read again");
+                self.disk = Disk::LetGo;
+                self.resume(now).is_ok()
+            }
         }
     }
 
@@ -55,12 +88,12 @@ impl Writer {
         }
     }
 
-    fn fall_sick(&mut self, now: Mono, error: &rusqlite::Error) {
+    pub(super) fn fall_sick(&mut self, now: Mono, error: &rusqlite::Error) {
         self.pending.retry_at = Some(now.plus(RETRY));
         self.health = match self.trouble(error) {
             Trouble::Full => Health::DiskFull,
             Trouble::ReadOnly => Health::ReadOnly,
-            Trouble::Damage | Trouble::Fault => Health::Faulty(error.to_string()),
+            Trouble::Damage | Trouble::Doubt | Trouble::Fault => Health::Faulty(error.to_string()),
         };
         match self.health {
             Health::Good => {}
@@ -138,10 +171,11 @@ impl Writer {
                 }
                 self.healed()
             }
-            Err(error) if self.trouble(&error) == Trouble::Damage => {
-                self.replace_damaged(now, &error.to_string()) && self.healed()
-            }
             Err(error) => {
+                let cured = matches!(self.trouble(&error), Trouble::Damage | Trouble::Doubt);
+                if cured && self.cure(now, &error) {
+                    return self.healed();
+                }
                 self.fall_sick(now, &error);
                 false
             }
@@ -158,10 +192,10 @@ impl Writer {
     fn reach_file(&mut self, now: Mono) -> bool {
         let reached = match &self.disk {
             Disk::Open(_) => return true,
-            Disk::LetGo => self.resume(),
-            Disk::SetAside(statement) => {
-                let statement = statement.clone();
-                self.begin_again(now, &statement)
+            Disk::LetGo => self.resume(now),
+            Disk::SetAside(remains) => {
+                let remains = remains.clone();
+                self.begin_again(now, &remains)
             }
         };
         match reached {
@@ -181,7 +215,7 @@ impl Writer {
     }
 
     /// Opens the same file again. What it says counts: the commit that failed may have reached the disk after all.
-    fn resume(&mut self) -> Result<(), OpenError> {
+    fn resume(&mut self, now: Mono) -> Result<(), OpenError> {
         let (connection, resumed) =
             open::resume(&self.options, self.file_id, self.epoch_number, &self.destinations)?;
         let mut landed: BTreeMap<StreamId, u64> = BTreeMap::new();
@@ -195,7 +229,8 @@ impl Writer {
             .resume(&connection, self.epoch_number, &landed)
             .map_err(|e| OpenError::from_sqlite(&self.options.path, &e))?;
         self.books = resumed.books;
-        self.tally.again(&self.books);
+        self.tally.again(&self.books, resumed.classes);
+        self.rescue = Rescue::of(resumed.salvage, now);
         for (place, stream) in self.group_places.iter().zip(&self.streams) {
             if let Some(intake) = self.books.intake.get(&stream.id).filter(|i| i.epoch == self.epoch_number) {
                 self.tally.accepted(*place, intake.last_sequence);
@@ -204,6 +239,8 @@ impl Writer {
         self.cursors = resumed.cursors;
         self.next_segment = resumed.next_segment;
         self.disk = Disk::Open(connection);
+        let at = self.disk.log();
+        self.wear.begin_again(at.unwrap_or_default());
         Ok(())
     }
 
@@ -230,9 +267,9 @@ impl Writer {
     /// Moves the damaged file aside and begins another under a new epoch and the same stream numbers.
     fn replace_damaged(&mut self, now: Mono, detail: &str) -> bool {
         self.disk = Disk::LetGo;
-        let begun = damage::set_aside(&self.options.path, self.options.epoch, detail).and_then(|statement| {
-            self.disk = Disk::SetAside(statement.clone());
-            self.begin_again(now, &statement)
+        let begun = damage::set_aside(&self.options.path, self.options.epoch, detail).and_then(|remains| {
+            self.disk = Disk::SetAside(remains.clone());
+            self.begin_again(now, &remains)
         });
         if let Err(error) = &begun {
             tracing::error!(%error, "no new queue file can be made");
@@ -245,7 +282,7 @@ impl Writer {
         begun.is_ok()
     }
 
-    fn begin_again(&mut self, now: Mono, statement: &str) -> Result<(), OpenError> {
+    fn begin_again(&mut self, now: Mono, remains: &Remains) -> Result<(), OpenError> {
         let wall = match self.wall_offset {
             Some((offset, uncertainty_ms)) => {
                 Wall { unix_ms: offset + i64::try_from(now.ms()).unwrap_or(0), uncertainty_ms, trusted: true }
@@ -256,10 +293,13 @@ impl Writer {
         options.epoch = options.epoch.successor(options.file_id);
         options.file_id = options.epoch.successor(0).0;
         let kept = Kept { streams: &self.streams, destinations: &self.destinations };
-        let (connection, opened) = open::begin_again(&options, &kept, now, wall, statement)?;
+        let (connection, opened) = open::begin_again(&options, &kept, now, wall, remains)?;
         self.previous_epoch = Some((self.options.epoch, self.last_sequences()));
         self.options = OpenOptions { epoch: opened.epoch, ..options };
         self.disk = Disk::Open(connection);
+        self.rescue = Rescue::of(opened.salvage.clone(), now);
+        let at = self.disk.log();
+        self.wear.begin_again(at.unwrap_or_default());
         self.take_over(opened);
         Ok(())
     }
@@ -268,10 +308,12 @@ impl Writer {
         self.generation += 1;
         self.epoch_number = opened.epoch_number;
         self.books = opened.books;
-        self.tally.again(&self.books);
+        self.tally.again(&self.books, opened.classes);
         self.cursors = opened.cursors;
         self.next_segment = opened.next_segment;
         self.file_id = opened.file_id;
+        self.definitions = opened.definitions;
+        self.definitions_due = false;
         // Numbers of epochs begin anew with the file; so does who has been told.
         self.announced.clear();
         self.pending.settlements.clear();
@@ -384,6 +426,7 @@ mod tests {
             commit_window: Duration::from_secs(1),
             max_bytes: 1 << 20,
             ballast_bytes: 0,
+            flash_budget_per_day: None,
             boot: BootId([1; 16]),
             epoch: Epoch(5),
             file_id: 6,

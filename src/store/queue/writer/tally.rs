@@ -33,9 +33,14 @@ impl Tally {
         tally
     }
 
-    /// Takes over the classes for other books.
-    pub(super) fn again(&mut self, books: &Books) {
-        *self = Self::of(books, std::mem::take(&mut self.classes));
+    /// A stream that the file did not have when it was opened.
+    pub(super) fn define(&mut self, stream: StreamId, class: Class) {
+        self.classes.insert(stream, class);
+    }
+
+    /// Begins anew from other books.
+    pub(super) fn again(&mut self, books: &Books, classes: BTreeMap<StreamId, Class>) {
+        *self = Self::of(books, classes);
     }
 
     /// Moves the sums by what `changes` will do to `books`; to be called before they are applied.

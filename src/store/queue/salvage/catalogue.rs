@@ -1,0 +1,219 @@
+//! What the small tables of a damaged file still say: epochs, streams, destinations, cursors.
+//!
+//! Gathered row by row from whichever pages hold them, told apart by their shape; no two tables of this schema share one.
+//! These rows have no checksum. An epoch, a stream or a destination never changes what defines it, so that any copy is as
+//! good as another and the first one found counts. Cursors only move forward: the furthest sound one counts, because it
+//! can only leave out what was settled.
+
+use std::collections::BTreeMap;
+
+use super::super::cursor::Cursor;
+use super::super::reader::StreamInfo;
+use super::super::segment::Position;
+use super::super::{DestinationId, Epoch};
+use super::record::Field;
+use crate::clock::BootId;
+use crate::reading::{Class, Resolution, StreamId};
+
+/// As many epochs or streams are kept in mind.
+const MOST: usize = 1 << 14;
+
+/// See the module head.
+#[derive(Debug, Default)]
+pub(in super::super) struct Catalogue {
+    pub(in super::super) epochs: BTreeMap<i64, EpochRow>,
+    pub(in super::super) streams: BTreeMap<StreamId, StreamInfo>,
+    pub(in super::super) destinations: BTreeMap<DestinationId, String>,
+    cursors: BTreeMap<(DestinationId, Class), Cursor>,
+}
+
+/// An epoch as its file knew it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct EpochRow {
+    pub(in super::super) epoch: Epoch,
+    pub(in super::super) boot: BootId,
+    pub(in super::super) first_mono_ns: i64,
+    pub(in super::super) wall_offset_ms: Option<(i64, u32)>,
+}
+
+impl Catalogue {
+    /// Whether `destination` had settled the reading at `position`.
+    pub(in super::super) fn is_settled(&self, destination: DestinationId, position: Position) -> bool {
+        let cursor = position.class().and_then(|class| self.cursors.get(&(destination, class)));
+        cursor.is_some_and(|cursor| cursor.is_settled(position))
+    }
+
+    /// Takes a row for what its shape says it is.
+    pub(super) fn note(&mut self, rowid: Option<i64>, row: &[Field<'_>], sound: bool) {
+        match (rowid, row) {
+            (
+                Some(number),
+                [
+                    Field::Null,
+                    Field::Int(epoch),
+                    Field::Blob(boot),
+                    Field::Int(first_mono_ns),
+                    offset @ (Field::Null | Field::Int(_)),
+                    uncertainty @ (Field::Null | Field::Int(_)),
+                    Field::Null | Field::Text(_),
+                    Field::Int(0 | 1),
+                    ..,
+                ],
+            ) => {
+                let Ok(boot) = <[u8; 16]>::try_from(*boot) else { return };
+                let found = EpochRow {
+                    epoch: Epoch(epoch.cast_unsigned()),
+                    boot: BootId(boot),
+                    first_mono_ns: *first_mono_ns,
+                    wall_offset_ms: int(offset)
+                        .map(|o| (o, int(uncertainty).and_then(|u| u.try_into().ok()).unwrap_or(u32::MAX))),
+                };
+                if self.epochs.len() < MOST {
+                    let known = self.epochs.entry(number).or_insert(found);
+                    // The only thing about an epoch that is learned later.
+                    if known.epoch == found.epoch && known.wall_offset_ms.is_none() {
+                        known.wall_offset_ms = found.wall_offset_ms;
+                    }
+                }
+            }
+            (Some(id), _) if self.note_stream(id, row) => {}
+            (Some(id @ 0..=61), [Field::Null, Field::Text(name), Field::Int(0 | 1), announced, ..])
+                if matches!(announced, Field::Null | Field::Int(_)) =>
+            {
+                let id = DestinationId(u8::try_from(id).unwrap_or(61));
+                self.destinations.entry(id).or_insert_with(|| (*name).to_owned());
+            }
+            (
+                None,
+                [
+                    Field::Int(destination @ 0..=61),
+                    Field::Int(class),
+                    Field::Int(segment),
+                    Field::Int(row),
+                    Field::Blob(islands),
+                    ..,
+                ],
+            ) if sound => {
+                let key = DestinationId(u8::try_from(*destination).unwrap_or(61));
+                let at = u32::try_from(*row).ok().map(|row| Position { segment: *segment, row });
+                let found = at.and_then(|at| Cursor::from_parts(at, islands));
+                let Some((class, found)) = Class::from_number(*class).zip(found) else { return };
+                if found.position().class() != Some(class) {
+                    return;
+                }
+                let known = self.cursors.entry((key, class)).or_insert_with(|| found.clone());
+                if known.position() < found.position() {
+                    *known = found;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_stream(&mut self, id: i64, row: &[Field<'_>]) -> bool {
+        let [
+            Field::Null,
+            Field::Text(name),
+            Field::Text(group),
+            Field::Text(device),
+            Field::Int(class),
+            Field::Text(unit),
+            numerator @ (Field::Null | Field::Int(_)),
+            denominator @ (Field::Null | Field::Int(_)),
+            Field::Text(alias),
+            Field::Int(0 | 1),
+            ..,
+        ] = row
+        else {
+            return false;
+        };
+        let part = |field| int(field).and_then(|n| u32::try_from(n).ok());
+        let Some((id, class)) = u32::try_from(id).ok().zip(Class::from_number(*class)) else { return true };
+        if self.streams.len() < MOST {
+            self.streams.entry(StreamId(id)).or_insert_with(|| StreamInfo {
+                name: (*name).to_owned(),
+                group: (*group).to_owned(),
+                device: (*device).to_owned(),
+                class,
+                unit: (*unit).to_owned(),
+                resolution: part(numerator)
+                    .zip(part(denominator))
+                    .map(|(numerator, denominator)| Resolution { numerator, denominator }),
+                alias: (*alias).to_owned(),
+            });
+        }
+        true
+    }
+}
+
+fn int(field: &Field<'_>) -> Option<i64> {
+    match field {
+        Field::Int(n) => Some(*n),
+        _ => None,
+    }
+}
+
+/// The key in `meta` under which a file keeps [`copy`].
+pub(super) const COPY: &str = "copy";
+
+/// What every reading of this start refers to, once more and on another page than the tables have it: one damaged page
+/// must not make all others unreadable. JSON.
+pub(in super::super) fn copy<'a>(
+    number: i64,
+    epoch: &EpochRow,
+    streams: impl Iterator<Item = (StreamId, &'a StreamInfo)>,
+) -> String {
+    let hex: String = epoch.boot.0.iter().map(|b| format!("{b:02x}")).collect();
+    let streams: Vec<_> = streams
+        .map(|(id, s)| {
+            let resolution = s.resolution.map(|r| (r.numerator, r.denominator));
+            serde_json::json!([id.0, s.name, s.group, s.device, s.class as i64, s.unit, resolution, s.alias])
+        })
+        .collect();
+    serde_json::json!({
+        "number": number, "epoch": epoch.epoch.0, "boot": hex, "first_mono_ns": epoch.first_mono_ns, "streams": streams,
+    })
+    .to_string()
+}
+
+/// Writes a [`copy`] to pages of its own, whether or not it says anything new: done once in each round of the log, the
+/// log alone is enough to understand what stands in it.
+///
+/// # Errors
+/// What SQLite says.
+pub(in super::super) fn keep_copy(tx: &rusqlite::Transaction<'_>, copy: &str) -> rusqlite::Result<()> {
+    // Not replaced in place: SQLite does not write a page that stays the same.
+    tx.execute("DELETE FROM meta WHERE key = ?1", [COPY])?;
+    tx.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (COPY, copy))?;
+    Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct Copy {
+    number: i64,
+    epoch: u64,
+    boot: String,
+    first_mono_ns: i64,
+    streams: Vec<(u32, String, String, String, i64, String, Option<(u32, u32)>, String)>,
+}
+
+impl Catalogue {
+    /// Fills what the tables left open from a file's [`copy`].
+    pub(super) fn note_copy(&mut self, text: &str) {
+        let Ok(copy) = serde_json::from_str::<Copy>(text) else { return };
+        if let Ok(boot) = u128::from_str_radix(&copy.boot, 16) {
+            self.epochs.entry(copy.number).or_insert(EpochRow {
+                epoch: Epoch(copy.epoch),
+                boot: BootId(boot.to_be_bytes()),
+                first_mono_ns: copy.first_mono_ns,
+                wall_offset_ms: None,
+            });
+        }
+        for (id, name, group, device, class, unit, resolution, alias) in copy.streams.into_iter().take(MOST) {
+            let Some(class) = Class::from_number(class) else { continue };
+            let resolution = resolution.map(|(numerator, denominator)| Resolution { numerator, denominator });
+            let info = StreamInfo { name, group, device, class, unit, resolution, alias };
+            self.streams.entry(StreamId(id)).or_insert(info);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! A damaged file and its log as pages, without SQLite: every version of every page that can still be read.
+//!
+//! A candidate is a page of the file or a frame of the log. It is *sound* when it is what SQLite would have shown: a page
+//! of the file, or a frame up to the last commit of an unbroken chain of checksums. The others (frames behind a break, of
+//! an earlier round of the log, or of a log whose header is gone) are looked at too: whatever is taken from any page must
+//! prove itself by a checksum of its own.
+//!
+//! Formats: SQLite file format, sections 1.6 (pages) and 4 (the log).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::super::schema;
+use crate::store::sqlite::suffixed;
+
+/// Bytes of a page; the same for every file this project ever made.
+pub(super) const PAGE: usize = schema::KIND.page_size as usize;
+const LOG_HEADER: u64 = 32;
+const FRAME_HEADER: usize = 24;
+const FRAME: usize = FRAME_HEADER + PAGE;
+/// So many frames of a log are looked at: sixteen times what its ceiling allows.
+const MOST_FRAMES: u64 = 1 << 16;
+
+/// See the module head.
+#[derive(Debug)]
+pub(super) struct Image {
+    file: Option<File>,
+    pages: u32,
+    log: Option<File>,
+    frames: Vec<Frame>,
+    /// The newest sound frame of each page, and the newest of any kind.
+    newest_sound: BTreeMap<u32, u32>,
+    newest: BTreeMap<u32, u32>,
+    buffer: Box<[u8; PAGE]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    page: u32,
+    sound: bool,
+}
+
+/// One version of one page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    /// Its number, from 1.
+    pub(super) number: u32,
+    /// See the module head.
+    pub(super) sound: bool,
+    pub(super) bytes: &'a [u8; PAGE],
+}
+
+/// Which version of a page another page refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// The newest sound frame, or else the file.
+    Sound,
+    /// The newest frame whatever it is, or else the file.
+    Newest,
+}
+
+impl Image {
+    /// Opens what is there of the file at `path` and its log; what is missing has no pages. Reads the log once.
+    ///
+    /// # Errors
+    /// When something is there and cannot be read.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let (file, length) = open(path)?;
+        let pages = u32::try_from(length.div_ceil(PAGE as u64)).unwrap_or(u32::MAX);
+        let (log, length) = open(&suffixed(path, "-wal"))?;
+        let mut image = Self {
+            file,
+            pages,
+            frames: Vec::new(),
+            newest_sound: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            buffer: Box::new([0; PAGE]),
+            log: None,
+        };
+        if let Some(log) = log {
+            image.frames = read_log(&log, length)?.frames;
+            for (n, frame) in (0u32..).zip(&image.frames) {
+                image.newest.insert(frame.page, n);
+                if frame.sound {
+                    image.newest_sound.insert(frame.page, n);
+                }
+            }
+            image.log = Some(log);
+        }
+        Ok(image)
+    }
+
+    /// How many candidates there are.
+    pub(super) fn candidates(&self) -> u32 {
+        self.pages.saturating_add(u32::try_from(self.frames.len()).unwrap_or(0))
+    }
+
+    /// The candidate of this number: first the pages of the file, then the frames of the log, as they stand. A page that
+    /// the disk does not give is a page of zeros.
+    pub(super) fn candidate(&mut self, n: u32) -> Option<Candidate<'_>> {
+        if n < self.pages {
+            read_page(self.file.as_ref()?, u64::from(n) * PAGE as u64, &mut self.buffer);
+            return Some(Candidate { number: n + 1, sound: true, bytes: &self.buffer });
+        }
+        let at = n - self.pages;
+        let frame = *self.frames.get(at as usize)?;
+        read_page(self.log.as_ref()?, frame_at(at) + FRAME_HEADER as u64, &mut self.buffer);
+        Some(Candidate { number: frame.page, sound: frame.sound, bytes: &self.buffer })
+    }
+
+    /// The page of this number as another page meant it.
+    pub(super) fn page(&self, number: u32, view: View, into: &mut [u8; PAGE]) -> bool {
+        let newest = match view {
+            View::Sound => &self.newest_sound,
+            View::Newest => &self.newest,
+        };
+        match (newest.get(&number), &self.log, &self.file) {
+            (Some(frame), Some(log), _) => read_page(log, frame_at(*frame) + FRAME_HEADER as u64, into),
+            (_, _, Some(file)) if (1..=self.pages).contains(&number) => {
+                read_page(file, u64::from(number - 1) * PAGE as u64, into);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Whether the log beside the file at `path` lost something that was committed and synced: SQLite passes over that in
+/// silence, and takes what comes before for all there is.
+///
+/// A power cut leaves a broken end too, and that is no damage: what was not yet synced was not accepted. But a commit is
+/// synced before the next begins; so where a whole commit stands behind the break, and more of the same round behind
+/// that, what is broken had been whole. A log without its header is damaged when `is_readable` knows one of its pages.
+pub(super) fn log_is_damaged(path: &Path, mut is_readable: impl FnMut(&[u8; PAGE]) -> bool) -> bool {
+    let Ok((Some(log), length)) = open(&suffixed(path, "-wal")) else { return false };
+    let Ok(read) = read_log(&log, length) else { return false };
+    if read.has_header {
+        return read.synced_behind_break;
+    }
+    let mut page = Box::new([0; PAGE]);
+    (0u32..).zip(&read.frames).any(|(n, _)| {
+        read_page(&log, frame_at(n) + FRAME_HEADER as u64, &mut page);
+        is_readable(&page)
+    })
+}
+
+struct Log {
+    frames: Vec<Frame>,
+    has_header: bool,
+    synced_behind_break: bool,
+}
+
+fn read_log(log: &File, length: u64) -> io::Result<Log> {
+    let mut header = [0u8; LOG_HEADER as usize];
+    let mut read = Log { frames: Vec::new(), has_header: false, synced_behind_break: false };
+    if length < LOG_HEADER {
+        return Ok(read);
+    }
+    log.read_exact_at(&mut header, 0)?;
+    let magic = word(&header, 0, true);
+    let big_endian = magic & 1 == 1;
+    let mut sum = checksum(big_endian, (0, 0), header.get(..24).unwrap_or(&[]));
+    read.has_header = magic & !1 == 0x377f_0682
+        && word(&header, 8, true) == schema::KIND.page_size
+        && sum == (word(&header, 24, true), word(&header, 28, true));
+    let count = ((length - LOG_HEADER) / FRAME as u64).min(MOST_FRAMES);
+    let mut frame = vec![0u8; FRAME];
+    let (mut whole, mut committed, mut behind_break) = (read.has_header, 0, false);
+    for n in 0..u32::try_from(count).unwrap_or(0) {
+        if log.read_exact_at(&mut frame, frame_at(n)).is_err() {
+            // A block the disk does not give: nothing can be said of it, and the chain ends here.
+            frame.fill(0);
+        }
+        let of_this_round = read.has_header && frame.get(8..16) == header.get(16..24);
+        let page = word(&frame, 0, true);
+        if whole {
+            sum = checksum(big_endian, sum, frame.get(..8).unwrap_or(&[]));
+            sum = checksum(big_endian, sum, frame.get(FRAME_HEADER..).unwrap_or(&[]));
+            whole = of_this_round && sum == (word(&frame, 16, true), word(&frame, 20, true));
+        }
+        let commits = word(&frame, 4, true) != 0;
+        read.frames.push(Frame { page, sound: false });
+        if whole && commits {
+            committed = read.frames.len();
+        }
+        if !whole && of_this_round {
+            // Behind a commit that stands behind the break.
+            read.synced_behind_break |= behind_break;
+            behind_break |= commits;
+        }
+    }
+    for frame in read.frames.iter_mut().take(committed) {
+        frame.sound = true;
+    }
+    Ok(read)
+}
+
+fn frame_at(n: u32) -> u64 {
+    LOG_HEADER + u64::from(n) * FRAME as u64
+}
+
+/// SQLite file format, section 4.2.
+fn checksum(big_endian: bool, (mut a, mut b): (u32, u32), bytes: &[u8]) -> (u32, u32) {
+    for pair in bytes.as_chunks::<8>().0 {
+        a = a.wrapping_add(word(pair, 0, big_endian)).wrapping_add(b);
+        b = b.wrapping_add(word(pair, 4, big_endian)).wrapping_add(a);
+    }
+    (a, b)
+}
+
+fn word(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
+    let word: [u8; 4] = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
+    if big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+}
+
+fn open(path: &Path) -> io::Result<(Option<File>, u64)> {
+    match File::open(path) {
+        Ok(file) => {
+            let length = file.metadata()?.len();
+            Ok((Some(file), length))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((None, 0)),
+        Err(e) => Err(e),
+    }
+}
+
+/// The last page of a file that was cut short is filled up with zeros.
+fn read_page(file: &File, at: u64, into: &mut [u8; PAGE]) {
+    into.fill(0);
+    let mut done = 0;
+    while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + done as u64) {
+            Ok(0) => return,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Whatever is done to the queue, in whatever order, its books say what happened.
+//!
+//! A writer driven by hand beside a model in memory: captures of several streams and classes, good and bad; several
+//! destinations that pick, and answer in any order, in parts, and twice; windows that close; a quota; clean stops, crashes
+//! between commits and within them, an old copy brought back, another release in between; streams, routes and destinations
+//! that come, change and go. After every step that committed something the whole file is read and compared.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+
+mod check;
+mod model;
+mod restart;
+mod rig;
+#[path = "../support/store.rs"]
+mod support;
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rig::{Rig, Seen};
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// So many captures of one group; the number chooses everything else.
+    Offer {
+        count: u8,
+        seed: u64,
+    },
+    /// Let time pass.
+    Pass {
+        ms: u16,
+    },
+    Flush,
+    /// A destination takes what comes next of a class.
+    Pick {
+        destination: u8,
+        class: u8,
+        most: u8,
+    },
+    /// One of its messages is answered, whole or in two parts.
+    Answer {
+        message: u8,
+        outcome: u8,
+        split: u8,
+    },
+    /// An old answer comes once more.
+    AnswerAgain {
+        which: u8,
+    },
+    /// The drain of a destination starts over, as after a panic.
+    Restart {
+        destination: u8,
+    },
+    Reopen {
+        how: How,
+        change: u64,
+    },
+    /// A copy is put by.
+    Copy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Clean,
+    Crash,
+    /// A crash while a commit is under way: of what it writes, so much is there that nobody was told of.
+    Torn,
+    OldCopy,
+    /// The next release had the file, and this one has it again.
+    NextRelease,
+}
+
+fn how() -> impl Strategy<Value = How> {
+    prop_oneof![
+        3 => Just(How::Clean),
+        2 => Just(How::Crash),
+        3 => Just(How::Torn),
+        1 => Just(How::OldCopy),
+        2 => Just(How::NextRelease),
+    ]
+}
+
+fn op(bursts: u32) -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u8..12, any::<u64>()).prop_map(|(count, seed)| Op::Offer { count, seed }),
+        bursts => (60u8..250, any::<u64>()).prop_map(|(count, seed)| Op::Offer { count, seed }),
+        4 => (0u16..1500).prop_map(|ms| Op::Pass { ms }),
+        2 => Just(Op::Flush),
+        9 => (any::<u8>(), any::<u8>(), 1u8..60)
+            .prop_map(|(destination, class, most)| Op::Pick { destination, class, most }),
+        9 => (any::<u8>(), any::<u8>(), any::<u8>())
+            .prop_map(|(message, outcome, split)| Op::Answer { message, outcome, split }),
+        1 => any::<u8>().prop_map(|which| Op::AnswerAgain { which }),
+        1 => any::<u8>().prop_map(|destination| Op::Restart { destination }),
+        2 => (how(), any::<u64>())
+            .prop_map(|(how, change)| Op::Reopen { how, change }),
+        3 => Just(Op::Copy),
+    ]
+}
+
+fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
+    let seed = support::seed(name);
+    let mut bytes = [0u8; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&max_bytes.to_le_bytes());
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let seen = RefCell::new(Seen::default());
+    let result = runner.run(&prop::collection::vec(op(bursts), 1..90), |ops| {
+        let mut rig = Rig::new(max_bytes);
+        for op in &ops {
+            rig.step(op);
+        }
+        // In the end everything is there, or accounted for.
+        rig.step(&Op::Flush);
+        rig.step(&Op::Reopen { how: How::Clean, change: 1 });
+        let (mut all, one) = (seen.borrow_mut(), rig.seen);
+        all.accepted += one.accepted;
+        all.settled += one.settled;
+        all.crashes += one.crashes;
+        all.torn += one.torn;
+        all.upgraded += one.upgraded;
+        all.downgraded += one.downgraded;
+        all.old_copies += one.old_copies;
+        all.given_up += one.given_up;
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{e}");
+    }
+    let seen = seen.into_inner();
+    println!("{name}: {seen:?}");
+    assert!(seen.accepted > 5_000 && seen.settled > 25 && seen.crashes > 0, "{seen:?}");
+    seen
+}
+
+#[test]
+fn books_and_file_equal_the_model_after_every_step() {
+    let seen = run("books_and_file_equal_the_model_after_every_step", 64 << 20, 1, 48);
+    assert!(seen.given_up == 0 && seen.settled > 100 && seen.old_copies > 0, "{seen:?}");
+    assert!(seen.torn > 3 && seen.upgraded > 3 && seen.downgraded > 3, "{seen:?}");
+}
+
+#[test]
+fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
+    let seen = run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, 9, 10);
+    assert!(seen.given_up > 0, "{seen:?}");
+}
