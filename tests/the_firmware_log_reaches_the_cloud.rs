@@ -11,7 +11,7 @@ use fieldgate_sim::world::{World, WorldOptions, in_virtual_time};
 #[test]
 fn the_log_arrives_whole_over_a_lossy_link_that_was_cut() {
     in_virtual_time(async {
-        let world = World::start(&WorldOptions { seed: 11, loss: 0.2, ..WorldOptions::default() }).await;
+        let world = World::start(&WorldOptions { seed: 11, loss: 0.2, ..WorldOptions::default() }).await.unwrap();
         world.relay(|relay| relay.cut());
         world.pass(Duration::from_secs(60)).await;
         assert_eq!(world.cloud(|cloud, _| cloud.firmware_log("gw-1").rows), 0);
@@ -24,7 +24,8 @@ fn the_log_arrives_whole_over_a_lossy_link_that_was_cut() {
         world.pass(Duration::from_secs(3600)).await;
         let later = world.cloud(|cloud, _| cloud.firmware_log("gw-1"));
         assert_eq!((later.rows, later.copies), (seen.rows, repeated), "what was taken is not pushed again");
-        let outcome = world.finish().await;
+        let outcome = world.finish().await.unwrap();
         assert_eq!((outcome.lost, outcome.problems), (0, Vec::new()));
-    });
+    })
+    .unwrap();
 }
