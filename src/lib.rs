@@ -31,5 +31,6 @@ pub mod registry;
 pub mod sabotage;
 pub mod sensors;
 pub mod serial;
+pub mod spend;
 pub mod store;
 pub mod uplink;
