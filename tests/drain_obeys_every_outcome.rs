@@ -18,6 +18,7 @@ use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Entropy, Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
+use fieldgate::spend::Purse;
 use fieldgate::store::queue::{OpenOptions, Queue, QueuedRow, StreamSpec};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
@@ -197,7 +198,16 @@ impl Bench {
         let drain_options = DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
-        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
+        let purse = Purse::unlimited(Arc::clone(&rim.clock));
+        supervisor.spawn(drain::lane(
+            as_link,
+            destination,
+            queue.clone(),
+            rim,
+            drain_options,
+            purse,
+            stop.clone(),
+        ));
         Self { queue, link, supervisor, stop, clock, _folder: folder }
     }
 

@@ -59,11 +59,21 @@ fn the_proof_of_the_footprint_sees_a_slow_start() {
 }
 
 #[test]
+fn a_month_on_a_small_data_plan_is_kept_and_spent_on_what_matters() {
+    holds("budget");
+}
+
+#[test]
+fn the_proof_of_the_budget_sees_headers_that_are_not_charged() {
+    sees("budget", "charge-payload-only");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for claim in ["no-loss", "footprint"] {
+    for claim in ["no-loss", "footprint", "budget"] {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
         assert!(
             pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),

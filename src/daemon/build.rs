@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::accountant;
 use super::reporter;
 use super::rim::Rim;
 use super::stores::{SharedConfig, Stores};
@@ -16,6 +17,7 @@ use super::views::{DeviceView, LogView};
 use crate::board::Board;
 use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
+use crate::config::NetworkPath;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
 use crate::modem;
@@ -24,6 +26,7 @@ use crate::registry::plan::Plan;
 use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
+use crate::spend::Purse;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
 
@@ -34,6 +37,8 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
+    /// What may be spent.
+    purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
 }
@@ -50,8 +55,18 @@ impl Daemon {
         let board = Board::shared();
         let stop = CancellationToken::new();
         let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
-        let daemon = Self { board, stores, supervisor, stop };
+        let purse = Purse::new(
+            config.budget.clone(),
+            accountant::kept(&stores.gateway),
+            config.uplink.live_bound,
+            Arc::clone(&rim.clock),
+            Arc::clone(&board),
+        );
+        let daemon = Self { board, stores, purse, supervisor, stop };
         daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
+        let NetworkPath::System { interface } = &config.path;
+        let (purse, gateway) = (Arc::clone(&daemon.purse), daemon.stores.gateway.clone());
+        daemon.lane(accountant::lane(purse, gateway, interface.clone(), rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
@@ -109,7 +124,7 @@ impl Daemon {
     pub fn manage(&self, config: &SharedConfig, rim: &Rim) {
         let Some(rest) = config.golioth.as_ref().and_then(|g| g.rest.as_ref()) else { return };
         let serial = &config.gateway.serial;
-        match golioth::rest::GoliothProvider::new(rest, serial) {
+        match golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse)) {
             Ok(provider) => {
                 let (provider, gateway): (Arc<dyn Provider>, _) =
                     (Arc::new(provider), self.stores.gateway.clone());
@@ -161,9 +176,16 @@ impl Daemon {
     fn links(&self, config: &SharedConfig, rim: &Rim) -> Result<(), String> {
         let window = usize::from(config.uplink.window);
         if let Some(settings) = &config.golioth {
-            let (link, lane) =
-                golioth::session::link(settings, &config.path, window, rim, &self.board, &self.stop)
-                    .map_err(|e| e.to_string())?;
+            let (link, lane) = golioth::session::link(
+                settings,
+                &config.path,
+                window,
+                rim,
+                &self.board,
+                &self.purse,
+                &self.stop,
+            )
+            .map_err(|e| e.to_string())?;
             self.lane(lane);
             let link: Arc<dyn Link> = link;
             self.updates(&link, config, rim);
@@ -171,8 +193,16 @@ impl Daemon {
         }
         for settings in &config.mqtt {
             let serial = &config.gateway.serial;
-            let (link, lane) =
-                MqttLink::new(settings, serial, &config.path, window, rim, &self.board, &self.stop);
+            let (link, lane) = MqttLink::new(
+                settings,
+                serial,
+                &config.path,
+                window,
+                rim,
+                &self.board,
+                &self.purse,
+                &self.stop,
+            );
             self.lane(lane);
             self.drain(link, config, rim);
         }
@@ -188,7 +218,8 @@ impl Daemon {
             hold_untrusted: config.time.hold_untrusted,
         };
         let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
-        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
+        let purse = Arc::clone(&self.purse);
+        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, purse, stop));
     }
 
     /// The lanes' keeper.

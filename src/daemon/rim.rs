@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::clock::{Clock, Mono};
+use crate::spend::wire;
 
 /// What a lane may use of the outside.
 #[derive(Clone, Debug)]
@@ -80,6 +81,11 @@ pub struct UdpTarget {
 pub trait Net: Send + Sync + fmt::Debug {
     /// A UDP socket connected to the target. Name resolution is part of it.
     async fn udp(&self, target: &UdpTarget) -> io::Result<Box<dyn Datagrams>>;
+
+    /// What an interface has sent and received since it exists, in bytes, whoever caused it. `None` where nobody counts.
+    fn counted(&self, _interface: &str) -> Option<u64> {
+        None
+    }
 }
 
 /// A connected UDP socket.
@@ -89,6 +95,10 @@ pub trait Datagrams: Send + Sync + fmt::Debug {
     fn send(&self, datagram: &[u8]) -> io::Result<()>;
     /// Receives one datagram into the buffer; the rest of a longer one is cut off.
     async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Bytes of IP and UDP headers before each datagram.
+    fn headers(&self) -> u64 {
+        wire::UDP_OVER_IPV4
+    }
 }
 
 /// Parity of a serial line.
@@ -130,7 +140,7 @@ pub trait Ports: Send + Sync + fmt::Debug {
 
 /// The machine itself.
 pub mod machine {
-    use super::{Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, UdpTarget, async_trait, io};
+    use super::{Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, UdpTarget, async_trait, io, wire};
 
     /// The rim of a daemon that runs for real.
     #[must_use]
@@ -179,6 +189,15 @@ pub mod machine {
             }
             Err(last)
         }
+
+        fn counted(&self, interface: &str) -> Option<u64> {
+            // Documentation/ABI/testing/sysfs-class-net-statistics of the kernel. The configuration allows no slash in a name.
+            let read = |name: &str| -> Option<u64> {
+                let path = format!("/sys/class/net/{interface}/statistics/{name}");
+                std::fs::read_to_string(path).ok()?.trim().parse().ok()
+            };
+            read("rx_bytes")?.checked_add(read("tx_bytes")?)
+        }
     }
 
     #[derive(Debug)]
@@ -186,6 +205,13 @@ pub mod machine {
 
     #[async_trait]
     impl Datagrams for OsDatagrams {
+        fn headers(&self) -> u64 {
+            match self.0.peer_addr() {
+                Ok(peer) if peer.is_ipv6() => wire::UDP_OVER_IPV6,
+                Ok(_) | Err(_) => wire::UDP_OVER_IPV4,
+            }
+        }
+
         fn send(&self, datagram: &[u8]) -> io::Result<()> {
             match self.0.try_send(datagram) {
                 Ok(_) => Ok(()),

@@ -36,7 +36,14 @@ impl Ledger {
                 (elapsed >= length / 20.0).then(|| whole(as_f64(period.spent.total()) / elapsed * length))
             });
             let ends_ms = span.filter(|_| period.basis == Basis::Calendar).map(|span| span.end_ms);
-            Outlook { spent: period.spent, counted: period.counts(), limit, forecast, ends_ms, basis: period.basis }
+            Outlook {
+                spent: period.spent,
+                counted: period.counts(),
+                limit,
+                forecast,
+                ends_ms,
+                basis: period.basis,
+            }
         };
         (outlook(&book.day, allowance.day, day), outlook(&book.month, allowance.month, month))
     }

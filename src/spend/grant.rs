@@ -79,7 +79,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// A message that is not full waits this much longer, while the plan is short.
 const GATHER: Duration = Duration::from_secs(60);
 /// No more than one reading in so many is kept, at the worst.
-const THINNEST: u64 = 64;
+const THINNEST: u64 = 16;
 /// As far ahead as it is asked what a backlog can cost.
 const HORIZON_DAYS: f64 = 7.0;
 /// What a session takes that has nothing to send: 20 kB a day.
@@ -113,7 +113,11 @@ pub(super) fn decide(ledger: &Ledger, now: Moment, ask: &Ask) -> Grant {
     }
     let Some((spare, pace)) = least else { return Grant::Go };
     if spare < 0.0 {
-        let wait = if pace.day_is_spent || pace.per_second <= 0.0 { LONGEST.as_secs_f64() } else { -spare / pace.per_second };
+        let wait = if pace.day_is_spent || pace.per_second <= 0.0 {
+            LONGEST.as_secs_f64()
+        } else {
+            -spare / pace.per_second
+        };
         let wait = Duration::from_secs_f64(wait.clamp(1.0, LONGEST.as_secs_f64()));
         return Grant::Wait { until: now.mono + wait, why: Why::Pace };
     }
@@ -209,11 +213,19 @@ impl View<'_> {
         let urgent = self.period.spent.total().saturating_sub(self.period.spent.ordinary());
         let Some((elapsed, length)) = self.progress() else {
             // Where in the period this is nobody knows: any day may have an even share.
-            let (days, recent) = if self.is_month() { (31.0, day.window.sum()) } else { (1.0, self.period.window.sum()) };
+            let (days, recent) =
+                if self.is_month() { (31.0, day.window.sum()) } else { (1.0, self.period.window.sum()) };
             let share = as_f64(self.limit) / days;
             let room = share - as_f64(recent) - promised;
             let per_second = share / DAY;
-            return Pace { room, per_second, share, days_left: days, live_a_day: 0.0, day_is_spent: room < 0.0 };
+            return Pace {
+                room,
+                per_second,
+                share,
+                days_left: days,
+                live_a_day: 0.0,
+                day_is_spent: room < 0.0,
+            };
         };
         let plan = &self.ledger.plan;
         let reserves = percent(self.limit, plan.alarm_percent.saturating_add(plan.management_percent));
@@ -225,7 +237,8 @@ impl View<'_> {
         let mut room = line - ordinary - promised;
         let mut day_is_spent = false;
         if self.is_month() && day.basis == Basis::Calendar {
-            let burst = share * (1.0 + f64::from(plan.carry_over_days)) - as_f64(day.spent.ordinary()) - promised;
+            let burst =
+                share * (1.0 + f64::from(plan.carry_over_days)) - as_f64(day.spent.ordinary()) - promised;
             day_is_spent = burst < room && burst <= 0.0;
             room = room.min(burst);
         }
@@ -278,7 +291,11 @@ fn seconds(ms: i64) -> f64 {
 }
 
 /// Not negative, and not above what a u64 holds: the cast saturates.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is never negative")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and is never negative"
+)]
 pub(super) fn whole(bytes: f64) -> u64 {
     bytes as u64
 }

@@ -8,8 +8,8 @@
 //!   more is granted then.
 //! - No clock gives a budget twice: periods only go forward, and what a period begins with after a clock that was not
 //!   trusted, or that leapt, is what the sliding window holds for its length so far.
-//! - A record stands for [`LEASE`] bytes more than were charged when it was made. As long as no more are spent before the
-//!   next one is on disk, a crash over-counts and never under-counts.
+//! - A record stands for a lease of bytes more than were charged when it was made. No more than these are granted before the
+//!   next one is on disk, so a crash over-counts and never under-counts, unless the disk takes no records at all.
 
 use std::time::Duration;
 
@@ -21,11 +21,14 @@ use super::plan::{self, Allowance, Plan};
 use super::purpose::{Direction, Purpose};
 use super::window::Window;
 
-/// Bytes that a record on disk stands for beyond what was spent.
-pub const LEASE: u64 = 32 * 1024;
-/// From here on the next record is due.
-const RECORD_AFTER: u64 = LEASE / 2;
-/// A record is due after this when anything was spent at all.
+/// Bytes that a record on disk stands for beyond what was spent: this part of the smallest limit, within bounds. A crash
+/// costs as much of the plan.
+const LEASE_PART: u64 = 128;
+const LEASE_LEAST: u64 = 32 * 1024;
+const LEASE_MOST: u64 = 1 << 20;
+/// What a run's last record stands for beyond what was spent.
+const FAREWELLS: u64 = 1024;
+/// A record is due when half the lease is spent, and after this when anything was spent at all.
 const RECORD_EVERY: Duration = Duration::from_secs(15 * 60);
 /// A clock that is further ahead than the time that passed, by more than this, has leapt.
 const LEAP_MS: i64 = 3_600_000;
@@ -90,6 +93,8 @@ pub struct Ledger {
 /// How far a record on disk is used up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lease {
+    /// What a record stands for.
+    size: u64,
     /// Spent since the record on disk was made.
     spent: u64,
     /// Of this, what the record being written covers.
@@ -116,7 +121,9 @@ impl Ledger {
             book.day.float();
             book.month.float();
         }
-        // A restart is no leap: how long the machine was off is for the wall clock to say.
+        let limits = [plan.home.day, plan.home.month, plan.roaming.day, plan.roaming.month];
+        let smallest = limits.into_iter().flatten().filter(|limit| *limit > 0).min().unwrap_or(0);
+        let size = (smallest / LEASE_PART).clamp(LEASE_LEAST, LEASE_MOST);
         Self {
             plan,
             home,
@@ -129,7 +136,7 @@ impl Ledger {
             promised: 0,
             promised_until: Duration::ZERO,
             // Before the first record of this run nothing on disk stands for what it spends.
-            lease: Lease { spent: LEASE, ..Lease::default() },
+            lease: Lease { size, spent: size, ..Lease::default() },
         }
     }
 
@@ -184,7 +191,10 @@ impl Ledger {
         let book = self.book_mut(network);
         book.day.add(purpose, direction, bytes);
         book.month.add(purpose, direction, bytes);
-        self.promised = self.promised.saturating_sub(bytes);
+        // What the session takes was not asked for.
+        if purpose != Purpose::Session {
+            self.promised = self.promised.saturating_sub(bytes);
+        }
         self.lease.spent = self.lease.spent.saturating_add(bytes);
         self.untouched = false;
     }
@@ -196,7 +206,7 @@ impl Ledger {
             return Grant::Go;
         }
         let unrecorded = self.lease.spent.saturating_add(self.promised).saturating_add(ask.bytes);
-        if unrecorded > LEASE && self.lease.spent > 0 && !self.lease.given_up {
+        if unrecorded > self.lease.size && self.lease.spent > 0 && !self.lease.given_up {
             return Grant::Wait { until: now.mono + Duration::from_secs(1), why: Why::Recording };
         }
         let grant = grant::decide(self, now, ask);
@@ -211,30 +221,34 @@ impl Ledger {
     #[must_use]
     pub fn wants_record(&self, now: Duration) -> bool {
         let old = now >= self.lease.recorded_at + RECORD_EVERY;
-        let anything = self.lease.spent > 0;
-        self.lease.writing.is_none() && (self.lease.spent >= RECORD_AFTER || (old && anything))
+        // Without a limit nothing depends on it.
+        let half = self.plan.is_limited() && self.lease.spent >= self.lease.size / 2;
+        self.lease.writing.is_none() && (half || (old && self.lease.spent > 0))
     }
 
     /// What to keep on disk now; [`Ledger::recorded`] tells what became of it.
     pub fn record(&mut self) -> Record {
         self.lease.writing = Some(self.lease.spent);
-        let mut record = self.closing_record();
-        // It is not known what it will be spent on, nor where.
-        for period in
-            [&mut record.home.day, &mut record.home.month, &mut record.roaming.day, &mut record.roaming.month]
-        {
-            if self.plan.is_limited() {
-                period.add_unnamed(LEASE);
+        self.record_with(self.lease.size)
+    }
+
+    /// The last record of a run: links still say goodbye after it.
+    #[must_use]
+    pub fn closing_record(&self) -> Record {
+        self.record_with(FAREWELLS)
+    }
+
+    fn record_with(&self, ahead: u64) -> Record {
+        let wall_ms = self.last.and_then(|last| last.wall_ms);
+        let mut record = Record { home: self.home.clone(), roaming: self.roaming.clone(), wall_ms };
+        if self.plan.is_limited() {
+            // It is not known what it will be spent on, nor where.
+            for book in [&mut record.home, &mut record.roaming] {
+                book.day.add_unnamed(ahead);
+                book.month.add_unnamed(ahead);
             }
         }
         record
-    }
-
-    /// The last record of a run: nothing is spent after it.
-    #[must_use]
-    pub fn closing_record(&self) -> Record {
-        let wall_ms = self.last.and_then(|last| last.wall_ms);
-        Record { home: self.home.clone(), roaming: self.roaming.clone(), wall_ms }
     }
 
     /// A record is on disk, or could not be written.

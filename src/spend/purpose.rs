@@ -79,10 +79,7 @@ impl Purpose {
     /// Ordinary bytes keep to an even pace; what is urgent, or keeps the box reachable, is bound by the plan's end only.
     #[must_use]
     pub fn is_ordinary(self) -> bool {
-        matches!(
-            self,
-            Self::Live | Self::Backlog | Self::Diagnostics | Self::FirmwareLog | Self::Firmware
-        )
+        matches!(self, Self::Live | Self::Backlog | Self::Diagnostics | Self::FirmwareLog | Self::Firmware)
     }
 
     /// How many sixteenths of a day's share these leave to what matters more, before they take of it.

@@ -17,6 +17,13 @@ pub const TLS_HANDSHAKE: u64 = 5_500;
 /// Asking for a name and its answer, for both kinds of address, about.
 const NAME_LOOKUP: u64 = 320;
 
+/// What a datagram takes on the wire: its payload and the headers before it.
+#[must_use]
+pub fn datagram(payload: usize, headers: u64) -> u64 {
+    let payload = payload as u64;
+    if crate::sabotage::on("charge-payload-only") { payload } else { payload + headers }
+}
+
 /// What resolving a name costs; an address is not asked for.
 #[must_use]
 pub fn lookup(host: &str) -> u64 {
@@ -124,6 +131,9 @@ mod tests {
 
     #[test]
     fn only_a_name_has_to_be_asked_for() {
-        assert_eq!((lookup("192.0.2.7"), lookup("2001:db8::1"), lookup("coap.golioth.io")), (0, 0, NAME_LOOKUP));
+        assert_eq!(
+            (lookup("192.0.2.7"), lookup("2001:db8::1"), lookup("coap.golioth.io")),
+            (0, 0, NAME_LOOKUP)
+        );
     }
 }

@@ -24,11 +24,15 @@ use tokio_util::sync::CancellationToken;
 use super::link::{EpochStatement, Link, Outcome};
 use super::policy::{self, Choice, ClassView};
 use super::shelf::{Parcel, Shelf};
+use crate::board::in_words;
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
-use crate::reading::Class;
+use crate::reading::{Class, StreamId};
+use crate::spend::{Grant, Purse, Want};
 use crate::store::queue::Outcome as Settled;
-use crate::store::queue::{DestinationId, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement};
+use crate::store::queue::{
+    DestinationId, Position, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement,
+};
 
 /// Settings of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +61,24 @@ const SMALLEST_LIMIT: usize = 64;
 /// A learned limit is tried anew after this: the destination may have changed.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 
-/// Builds the lane that drains `destination` into `link`.
+/// A class without a grant asks again at least this often: the network may have changed.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
+
+/// Builds the lane that drains `destination` into `link`, as far as `purse` lets it.
 pub fn lane(
     link: Arc<dyn Link>,
     destination: DestinationId,
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
+    purse: Arc<Purse>,
     stop: CancellationToken,
 ) -> Lane {
     Lane::new(format!("drain {}", link.name()), move |progress| {
         let (link, queue, rim, stop) = (Arc::clone(&link), queue.clone(), rim.clone(), stop.clone());
+        let purse = Arc::clone(&purse);
         async move {
-            let mut drain = Drain::new(&*link, destination, queue, rim, options, progress)?;
+            let mut drain = Drain::new(&*link, destination, queue, rim, options, purse, progress)?;
             drain.run(stop).await
         }
     })
@@ -81,6 +90,7 @@ struct Drain<'a> {
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
+    purse: Arc<Purse>,
     progress: Progress,
     status: watch::Receiver<QueueStatus>,
     up: watch::Receiver<bool>,
@@ -100,6 +110,10 @@ struct Drain<'a> {
     sick: Option<Sick>,
     /// How often in a row it refused.
     sickness: u32,
+    /// Readings that are given up for the data plan together with the parcel whose range they lie in.
+    thinned: BTreeMap<(Class, Position), StreamId>,
+    /// Until when something waits for the data plan, and why.
+    short: Option<(Duration, &'static str)>,
 }
 
 /// The destination refuses, and nothing is sent.
@@ -118,6 +132,7 @@ impl<'a> Drain<'a> {
         queue: Queue,
         rim: Rim,
         options: DrainOptions,
+        purse: Arc<Purse>,
         progress: Progress,
     ) -> Result<Self, LaneError> {
         let status = queue.status();
@@ -134,6 +149,7 @@ impl<'a> Drain<'a> {
             queue,
             rim,
             options,
+            purse,
             progress,
             status,
             up,
@@ -148,6 +164,8 @@ impl<'a> Drain<'a> {
             cautious: false,
             sick: None,
             sickness: 0,
+            thinned: BTreeMap::new(),
+            short: None,
         })
     }
 
@@ -201,6 +219,8 @@ impl<'a> Drain<'a> {
             if dated_now && shelf.rows.front().is_some_and(undated) {
                 // Picked before the time was known: the file knows it by now, or will in a moment.
                 shelf.lay_back();
+                let from = shelf.from;
+                self.thinned.retain(|(of, position), _| of != class || *position < from);
             }
             let end = status.ends.get(class).copied().unwrap_or(shelf.read_to);
             while shelf.rows.len() < AT_HAND / 2 && shelf.read_to < end {
@@ -226,6 +246,7 @@ impl<'a> Drain<'a> {
                             from,
                             to,
                             rows: Vec::new(),
+                            thinned: Vec::new(),
                             outcome: Settled::Acknowledged,
                             announces_epoch: false,
                         })
@@ -270,6 +291,9 @@ impl<'a> Drain<'a> {
                     if sending.len() >= places {
                         return None;
                     }
+                    if !self.affords(class, status, now) {
+                        continue;
+                    }
                     match self.next_parcel(class, status) {
                         Some(parcel) => sending.push(self.send(parcel)),
                         None => return Some(now + Duration::from_secs(1)),
@@ -304,6 +328,43 @@ impl<'a> Drain<'a> {
                 }
             })
             .collect()
+    }
+
+    /// Asks for a grant. Without one the class is passed over until its time.
+    fn affords(&mut self, class: Class, status: &QueueStatus, now: Duration) -> bool {
+        let most = self.limit;
+        let Some(shelf) = self.shelves.get_mut(&class) else { return true };
+        let rows = shelf.len();
+        let queued = status.totals.get(&(self.destination, class)).map_or(0, |totals| totals.queued);
+        let want = Want {
+            destination: self.link.name(),
+            class,
+            oldest: shelf.oldest().unwrap_or_else(|| self.rim.clock.mono()),
+            rows,
+            waiting: queued.max(rows as u64),
+            most,
+        };
+        match self.purse.ask(&want) {
+            Grant::Go => {
+                if self.short.is_some_and(|(until, _)| until <= now) {
+                    self.short = None;
+                }
+                true
+            }
+            Grant::Thin { factor } => {
+                let thinned = &mut self.thinned;
+                shelf.thin(factor, |position, stream| {
+                    thinned.insert((class, position), stream);
+                });
+                true
+            }
+            Grant::Wait { until, why } => {
+                let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
+                shelf.pause(until);
+                self.short = Some((until, why.words()));
+                false
+            }
+        }
     }
 
     /// Until when a reading waits for its wall time. One of an earlier boot will never have one, and what is urgent does not
@@ -353,6 +414,9 @@ impl<'a> Drain<'a> {
         parcel.message = packed.map(|p| p.message);
         parcel.announces_epoch = announces_epoch;
         self.announcing |= announces_epoch;
+        if let Some(message) = &parcel.message {
+            self.purse.packed(self.link.name(), class, parcel.rows.len(), message.body.len());
+        }
         Some(parcel)
     }
 
@@ -509,6 +573,9 @@ impl<'a> Drain<'a> {
 
     async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
         if let Some(settlement) = self.settlement(parcel, outcome) {
+            for row in &settlement.thinned {
+                self.thinned.remove(&(settlement.class, row.position));
+            }
             self.queue.settle(settlement).await;
         }
     }
@@ -520,14 +587,21 @@ impl<'a> Drain<'a> {
             .iter()
             .map(|r| SettledRow { position: r.position, stream: r.sample.stream })
             .collect();
+        let class = parcel.rows.first()?.stream.class;
+        let thinned = self
+            .thinned
+            .range((class, parcel.from)..(class, parcel.to))
+            .map(|((_, position), stream)| SettledRow { position: *position, stream: *stream })
+            .collect();
         Some(Settlement {
             generation: self.generation,
             destination: self.destination,
-            class: parcel.rows.first()?.stream.class,
+            class,
             from: parcel.from,
             to: parcel.to,
             rows,
             outcome,
+            thinned,
             announces_epoch: parcel.announces_epoch,
         })
     }
@@ -537,7 +611,13 @@ impl<'a> Drain<'a> {
         let reason = match (up, self.sick.as_ref(), sending.len()) {
             (false, ..) => "waiting for the link".into(),
             (true, Some(sick), _) => format!("the cloud refuses: {}", sick.words),
-            (true, None, 0) => "nothing to send yet".into(),
+            (true, None, 0) => match self.short.filter(|(until, _)| *until > self.rim.now()) {
+                Some((until, why)) => {
+                    let left = in_words(until.saturating_sub(self.rim.now()).max(Duration::from_secs(1)));
+                    format!("waits for the data plan for {left}: {why}")
+                }
+                None => "nothing to send yet".into(),
+            },
             (true, None, _) => "waiting for answers".into(),
         };
         // A link that is down or a queue that is empty can stay so for long; both are watched, so the wait is safe.

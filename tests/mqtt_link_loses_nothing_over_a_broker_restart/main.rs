@@ -19,6 +19,7 @@ use fieldgate::config::{self, NetworkPath, Secret, SecretRefused, SecretSource, 
 use fieldgate::daemon::rim::{Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Capture, Class, Quality, Resolution, Sample, StreamId, Value};
+use fieldgate::spend::Purse;
 use fieldgate::store::queue::{DestinationSpec, Epoch, OpenOptions, Queue, StreamSpec};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{Link, Message, Outcome, Report};
@@ -80,7 +81,8 @@ impl Gateway {
         let rim = machine::rim(clock);
         let (board, stop) = (Board::shared(), CancellationToken::new());
         let path = NetworkPath::System { interface: None };
-        let (link, lane) = MqttLink::new(config, "gw-1", &path, WINDOW, &rim, &board, &stop);
+        let purse = Purse::unlimited(Arc::clone(&rim.clock));
+        let (link, lane) = MqttLink::new(config, "gw-1", &path, WINDOW, &rim, &board, &purse, &stop);
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
         supervisor.spawn(lane);
         Self { link, board, rim, stop, supervisor }
@@ -231,6 +233,7 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
         queue.clone(),
         gateway.rim.clone(),
         options,
+        Purse::unlimited(Arc::clone(&gateway.rim.clock)),
         gateway.stop.clone(),
     ));
     let clock = Arc::clone(&gateway.rim.clock);

@@ -3,6 +3,7 @@
 //! Exit status: 0 the promise held, 3 it was broken (one line `violated: PROMISE` each), 2 wrong usage, 1 anything else:
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
+mod budget;
 mod footprint;
 mod no_loss;
 
@@ -17,7 +18,8 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 4] = [
+pub const SABOTAGES: [(&str, &str); 5] = [
+    ("budget", "charge-payload-only"),
     ("footprint", "slow-start"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
@@ -41,6 +43,8 @@ pub struct Args {
 pub enum Claim {
     /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
     NoLoss(no_loss::Args),
+    /// A month on a data plan too small for everything is kept, and spent on what matters most.
+    Budget(budget::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
 }
@@ -103,6 +107,7 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::from(2)
         }
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
+        Some(Claim::Budget(args)) => prove("budget", &args.common, |subject| budget::prove(args, subject)),
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
         }

@@ -9,7 +9,7 @@ use super::writer::{Command, GatewayHealth, Writer};
 use super::{
     Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry, HistoryQuery,
     Identity, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded, RemoteDevice, Source,
-    Upserted, Verified,
+    Upserted, Verified, spending,
 };
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
@@ -340,6 +340,21 @@ impl Gateway {
     pub async fn acknowledged(&self, puller: &str) -> Result<Option<String>, GatewayError> {
         let puller = puller.to_owned();
         self.ask(|reply| Command::Acknowledged { puller, reply }).await
+    }
+
+    /// What was kept of the spending against the data plan, as [`Gateway::keep_spending`] was given it. Opens a reader of
+    /// its own: for a start, not for a lane.
+    #[must_use]
+    pub fn spending(&self) -> Option<String> {
+        spending::read(&self.path)
+    }
+
+    /// Keeps what was spent, as text, in the place of what was kept before. A snapshot is not made for it.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn keep_spending(&self, record: String) -> Result<(), GatewayError> {
+        self.ask(|reply| Command::KeepSpending { record, reply }).await
     }
 
     /// Makes a snapshot now.

@@ -30,6 +30,7 @@ pub mod open;
 pub mod reader;
 pub mod schema;
 pub mod snapshot;
+mod spending;
 mod text;
 pub mod tokens;
 pub mod verify;

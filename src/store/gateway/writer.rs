@@ -15,7 +15,8 @@ use super::open::{self, Opened, Opening};
 use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
     HistoryEntry, HistoryQuery, Identity, LocalDevice, NewVersion, OpenOptions, Recorded, RemoteDevice,
-    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, verify,
+    Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, snapshot, spending,
+    verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -86,6 +87,7 @@ pub(super) enum Command {
     Acknowledge { puller: String, cursor: String, wall: Wall, reply: Reply<()> },
     Acknowledged { puller: String, reply: Reply<Option<String>> },
     TimeFloor { reply: Reply<Option<i64>> },
+    KeepSpending { record: String, reply: Reply<()> },
     Snapshot { reply: Reply<()> },
 }
 
@@ -395,6 +397,9 @@ impl Machine for Writer {
                     self.mark_changed(now);
                 }
                 let _ = reply.send(done);
+            }
+            Command::KeepSpending { record, reply } => {
+                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(spending::keep(tx, &record)?)));
             }
             Command::Snapshot { reply } => {
                 let made = self.snapshot(now);
