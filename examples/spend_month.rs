@@ -483,7 +483,7 @@ impl Sender for Ours {
             let (oldest, rows) = (self.queues[n].batches.front()?.minute, self.queues[n].rows);
             let purpose = Purpose::of(class, minute - oldest <= LIVE_MINUTES);
             let (bytes, full) = self.learned[n].message(rows, MESSAGE);
-            let full = full || !class.waits_for_window();
+            let full = full || !class.waits_for_window() || minute - oldest > 30;
             let ask = Ask { purpose, bytes, waiting: self.learned[n].all(rows, MESSAGE), full, network };
             match self.ledger.grant(now, &ask) {
                 Grant::Wait { until, .. } => {

@@ -103,7 +103,7 @@ pub(super) fn decide(ledger: &Ledger, now: Moment, ask: &Ask) -> Grant {
         if view.room(ask.purpose) < ask.bytes {
             return Grant::Wait { until: view.turns_at(), why };
         }
-        if ask.purpose.is_ordinary() {
+        if ask.purpose.gathers() {
             let pace = view.pace(ask.purpose, &book.day);
             let spare = pace.room - as_f64(ask.bytes) - pace.left_alone(ask.purpose);
             if least.as_ref().is_none_or(|(least, _)| spare < *least) {
@@ -112,7 +112,7 @@ pub(super) fn decide(ledger: &Ledger, now: Moment, ask: &Ask) -> Grant {
         }
     }
     let Some((spare, pace)) = least else { return Grant::Go };
-    if spare < 0.0 {
+    if spare < 0.0 && ask.purpose.is_ordinary() {
         let wait = if pace.day_is_spent || pace.per_second <= 0.0 {
             LONGEST.as_secs_f64()
         } else {
@@ -121,8 +121,8 @@ pub(super) fn decide(ledger: &Ledger, now: Moment, ask: &Ask) -> Grant {
         let wait = Duration::from_secs_f64(wait.clamp(1.0, LONGEST.as_secs_f64()));
         return Grant::Wait { until: now.mono + wait, why: Why::Pace };
     }
-    // Less than three hours' share in hand.
-    if !ask.full && spare < pace.share / 8.0 {
+    // Less in hand than the last day took.
+    if !ask.full && spare < as_f64(book.day.window.sum()) {
         return Grant::Wait { until: now.mono + GATHER, why: Why::Gathering };
     }
     match ask.purpose {
@@ -182,17 +182,26 @@ impl View<'_> {
         let plan = &self.ledger.plan;
         let mut kept: u64 = 0;
         if purpose != Purpose::Alarm {
-            let reserve = percent(self.limit, plan.alarm_percent);
+            let reserve = self.reserve(plan.alarm_percent);
             kept = reserve.saturating_sub(spent(self.period.spent.on(Purpose::Alarm)));
         }
         if !matches!(purpose, Purpose::Management | Purpose::Session) {
             let upkeep = self.period.spent.upkeep();
-            let reserve = percent(self.limit, plan.management_percent).saturating_sub(spent(upkeep));
+            let reserve = self.reserve(plan.management_percent).saturating_sub(spent(upkeep));
             // An alarm need not wait for what the session may still take.
             let expected = if purpose == Purpose::Alarm { 0 } else { self.still_expected(upkeep) };
             kept = kept.saturating_add(reserve.max(expected));
         }
         self.limit.saturating_sub(used).saturating_sub(kept)
+    }
+
+    /// What is kept of the limit for the rest of the period: it shrinks with it, down to a quarter, so that what nobody
+    /// needed is spent at last.
+    fn reserve(&self, share: u8) -> u64 {
+        let reserve = percent(self.limit, share);
+        self.progress().map_or(reserve, |(elapsed, length)| {
+            whole(as_f64(reserve) * ((length - elapsed) / length).clamp(0.25, 1.0))
+        })
     }
 
     /// What something that took `spent` so far will take until the period ends, and no more than half the limit. Too early
@@ -228,8 +237,8 @@ impl View<'_> {
             };
         };
         let plan = &self.ledger.plan;
-        let reserves = percent(self.limit, plan.alarm_percent.saturating_add(plan.management_percent));
-        let expected = urgent.saturating_add(self.still_expected(urgent)).max(reserves);
+        let reserves = self.reserve(plan.alarm_percent.saturating_add(plan.management_percent));
+        let expected = urgent.saturating_add(self.still_expected(urgent).max(reserves));
         let usable = as_f64(self.limit.saturating_sub(expected));
         let days = (length / DAY).max(1.0);
         let share = usable / days;
@@ -256,10 +265,10 @@ impl View<'_> {
         self.calendar().then(|| (seconds(elapsed), seconds(length).max(1.0)))
     }
 
-    /// When the limit begins anew, or some of it comes free.
+    /// When the limit begins anew; sooner, where reserves or a sliding window may let go of some of it before.
     fn turns_at(&self) -> Duration {
         let left = match (self.span, self.now.wall_ms) {
-            (Some(span), Some(wall)) if self.calendar() => {
+            (Some(span), Some(wall)) if self.calendar() && self.period.counts() >= self.limit => {
                 Duration::from_millis(u64::try_from(span.end_ms.saturating_sub(wall)).unwrap_or(0))
             }
             _ => LONGEST,

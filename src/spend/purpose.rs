@@ -82,6 +82,12 @@ impl Purpose {
         matches!(self, Self::Live | Self::Backlog | Self::Diagnostics | Self::FirmwareLog | Self::Firmware)
     }
 
+    /// Small messages of these wait to become full ones while the plan is short.
+    #[must_use]
+    pub fn gathers(self) -> bool {
+        self.is_ordinary() || self == Self::State
+    }
+
     /// How many sixteenths of a day's share these leave to what matters more, before they take of it.
     #[must_use]
     pub fn leaves_alone(self) -> u64 {

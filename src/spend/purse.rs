@@ -18,6 +18,9 @@ use crate::board::{Board, DataPlan, PlanPeriod};
 use crate::clock::{Clock, Mono};
 use crate::reading::Class;
 
+/// However short the plan is, a message that holds anything older than this waits no more for being full.
+const GATHERED: Duration = Duration::from_secs(30 * 60);
+
 /// The purse: clones of its `Arc` are handed to everything that spends.
 pub struct Purse {
     clock: Arc<dyn Clock>,
@@ -135,7 +138,8 @@ impl Purse {
     #[must_use]
     pub fn ask(&self, want: &Want<'_>) -> Grant {
         let now = self.now();
-        let live = self.clock.mono().since(want.oldest) <= self.live_bound;
+        let age = self.clock.mono().since(want.oldest);
+        let live = age <= self.live_bound;
         let purpose = Purpose::of(want.class, live);
         let network = self.network();
         let mut state = self.state();
@@ -144,7 +148,7 @@ impl Purse {
         let most = want.most as u64;
         let (bytes, full) = learned.message(want.rows as u64, most);
         let waiting = learned.all(want.waiting, most);
-        let full = full || !want.class.waits_for_window();
+        let full = full || !want.class.waits_for_window() || age > GATHERED;
         let grant = state.ledger.grant(now, &Ask { purpose, bytes, waiting, full, network });
         let key = (want.destination.to_owned(), purpose);
         let changed = match grant {

@@ -108,7 +108,7 @@ fn ordinary_bytes_stop_where_the_reserves_of_others_begin_and_those_are_still_gr
         "a tenth for alarms, a tenth for management"
     );
     while bench.spend(Purpose::Management, 128) {}
-    assert!((MONTH / 10..MONTH / 10 + 2000).contains(&left(&bench)));
+    assert!((MONTH / 40 - 2..MONTH / 40 + 2000).contains(&left(&bench)));
     while bench.spend(Purpose::Alarm, 200) {}
     assert!(left(&bench) < 200, "alarms may use the last byte");
     assert!(matches!(bench.ask(Purpose::Alarm, 200, 0), Grant::Wait { why: Why::Month, .. }));

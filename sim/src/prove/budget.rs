@@ -49,7 +49,8 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     if !output.status.success() {
         return Err(unreadable(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let figures: Json = serde_json::from_slice(&output.stdout).map_err(|error| unreadable(error.to_string()))?;
+    let figures: Json =
+        serde_json::from_slice(&output.stdout).map_err(|error| unreadable(error.to_string()))?;
     let number = |pointer: &str| {
         figures.pointer(pointer).and_then(Json::as_f64).ok_or_else(|| unreadable(format!("no {pointer}")))
     };

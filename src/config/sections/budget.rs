@@ -14,9 +14,8 @@ const MOST: u64 = 1 << 50;
 pub(super) fn budget(mut reader: Reader<'_>) -> Plan {
     let day = limit(&mut reader, "day", "\"256KiB\"", LEAST_DAY);
     let month = limit(&mut reader, "month", "\"5MiB\"", LEAST_MONTH);
-    // Not written, it is as at home and counted apart: a foreign network without a limit is the costliest mistake.
-    let roaming_day = limit(&mut reader, "roaming_day", "\"64KiB\"", 0).or(day);
-    let roaming_month = limit(&mut reader, "roaming_month", "\"1MiB\"", 0).or(month);
+    let roaming_day = limit(&mut reader, "roaming_day", "\"64KiB\"", 0);
+    let roaming_month = limit(&mut reader, "roaming_month", "\"1MiB\"", 0);
     let days = Numbers { noun: "a day that every month has", range: 1..=28 };
     let reset_day = reader.number("reset_day", "1", &days).unwrap_or(1);
     let carried = Numbers { noun: "a number of days to carry over", range: 0..=31 };
@@ -44,9 +43,11 @@ pub(super) fn budget(mut reader: Reader<'_>) -> Plan {
     }
     reader.finish();
     let small = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
+    // Not written, it is as at home and counted apart: a foreign network without a limit is the costliest mistake.
+    let roaming = Allowance { day: roaming_day.or(day), month: roaming_month.or(month) };
     Plan {
         home: Allowance { day, month },
-        roaming: Allowance { day: roaming_day, month: roaming_month },
+        roaming,
         reset_day: small(reset_day),
         alarm_percent,
         management_percent,
