@@ -124,11 +124,11 @@ impl Bench {
         let rim = machine::rim(shared);
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let drain_options = DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S };
+        let drain_options =
+            DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S, purse: Arc::clone(&purse) };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
-        let (to, until) = (Arc::clone(&purse), stop.clone());
-        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, to, until));
+        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
         Self { queue, link, board, purse, supervisor, stop, clock, _folder: folder }
     }
 

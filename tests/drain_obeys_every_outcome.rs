@@ -195,19 +195,15 @@ impl Bench {
         let rim = Rim { random: Arc::new(Even(Mutex::new(1))), ..machine::rim(shared) };
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(rim.clone(), Board::shared(), stop.clone());
-        let drain_options = DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S };
+        let drain_options = DrainOptions {
+            window: 8,
+            linger: 2 * S,
+            hold_untrusted: 600 * S,
+            purse: Purse::unlimited(Arc::clone(&rim.clock)),
+        };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
-        let purse = Purse::unlimited(Arc::clone(&rim.clock));
-        supervisor.spawn(drain::lane(
-            as_link,
-            destination,
-            queue.clone(),
-            rim,
-            drain_options,
-            purse,
-            stop.clone(),
-        ));
+        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
         Self { queue, link, supervisor, stop, clock, _folder: folder }
     }
 

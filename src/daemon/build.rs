@@ -15,6 +15,7 @@ use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
 use super::views::{DeviceView, LogView};
 use crate::board::Board;
+use crate::clouds::Means;
 use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
 use crate::config::NetworkPath;
@@ -175,17 +176,10 @@ impl Daemon {
 
     fn links(&self, config: &SharedConfig, rim: &Rim) -> Result<(), String> {
         let window = usize::from(config.uplink.window);
+        let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         if let Some(settings) = &config.golioth {
-            let (link, lane) = golioth::session::link(
-                settings,
-                &config.path,
-                window,
-                rim,
-                &self.board,
-                &self.purse,
-                &self.stop,
-            )
-            .map_err(|e| e.to_string())?;
+            let (link, lane) =
+                golioth::session::link(settings, &config.path, window, means).map_err(|e| e.to_string())?;
             self.lane(lane);
             let link: Arc<dyn Link> = link;
             self.updates(&link, config, rim);
@@ -193,16 +187,7 @@ impl Daemon {
         }
         for settings in &config.mqtt {
             let serial = &config.gateway.serial;
-            let (link, lane) = MqttLink::new(
-                settings,
-                serial,
-                &config.path,
-                window,
-                rim,
-                &self.board,
-                &self.purse,
-                &self.stop,
-            );
+            let (link, lane) = MqttLink::new(settings, serial, &config.path, window, means);
             self.lane(lane);
             self.drain(link, config, rim);
         }
@@ -216,10 +201,10 @@ impl Daemon {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
+            purse: Arc::clone(&self.purse),
         };
         let (queue, stop) = (self.stores.queue.clone(), self.stop.clone());
-        let purse = Arc::clone(&self.purse);
-        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, purse, stop));
+        self.lane(drain::lane(link, *destination, queue, rim.clone(), options, stop));
     }
 
     /// The lanes' keeper.

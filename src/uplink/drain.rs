@@ -34,8 +34,8 @@ use crate::store::queue::{
     DestinationId, Position, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement,
 };
 
-/// Settings of a drain.
-#[derive(Clone, Copy, Debug)]
+/// Settings of a drain, and what it may spend.
+#[derive(Clone, Debug)]
 pub struct DrainOptions {
     /// Messages in flight at once; the link may allow fewer.
     pub window: usize,
@@ -43,6 +43,8 @@ pub struct DrainOptions {
     pub linger: Duration,
     /// How long a reading without trusted wall time waits for one.
     pub hold_untrusted: Duration,
+    /// Asked before anything is packed.
+    pub purse: Arc<Purse>,
 }
 
 /// Rows kept at hand for each class: a few messages' worth, however long the queue is.
@@ -64,21 +66,20 @@ const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 /// A class without a grant asks again at least this often: the network may have changed.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
 
-/// Builds the lane that drains `destination` into `link`, as far as `purse` lets it.
+/// Builds the lane that drains `destination` into `link`, as far as the data plan lets it.
 pub fn lane(
     link: Arc<dyn Link>,
     destination: DestinationId,
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
-    purse: Arc<Purse>,
     stop: CancellationToken,
 ) -> Lane {
     Lane::new(format!("drain {}", link.name()), move |progress| {
         let (link, queue, rim, stop) = (Arc::clone(&link), queue.clone(), rim.clone(), stop.clone());
-        let purse = Arc::clone(&purse);
+        let options = options.clone();
         async move {
-            let mut drain = Drain::new(&*link, destination, queue, rim, options, purse, progress)?;
+            let mut drain = Drain::new(&*link, destination, queue, rim, options, progress)?;
             drain.run(stop).await
         }
     })
@@ -90,7 +91,6 @@ struct Drain<'a> {
     queue: Queue,
     rim: Rim,
     options: DrainOptions,
-    purse: Arc<Purse>,
     progress: Progress,
     status: watch::Receiver<QueueStatus>,
     up: watch::Receiver<bool>,
@@ -132,7 +132,6 @@ impl<'a> Drain<'a> {
         queue: Queue,
         rim: Rim,
         options: DrainOptions,
-        purse: Arc<Purse>,
         progress: Progress,
     ) -> Result<Self, LaneError> {
         let status = queue.status();
@@ -149,7 +148,6 @@ impl<'a> Drain<'a> {
             queue,
             rim,
             options,
-            purse,
             progress,
             status,
             up,
@@ -344,7 +342,7 @@ impl<'a> Drain<'a> {
             waiting: queued.max(rows as u64),
             most,
         };
-        match self.purse.ask(&want) {
+        match self.options.purse.ask(&want) {
             Grant::Go => {
                 if self.short.is_some_and(|(until, _)| until <= now) {
                     self.short = None;
@@ -415,7 +413,7 @@ impl<'a> Drain<'a> {
         parcel.announces_epoch = announces_epoch;
         self.announcing |= announces_epoch;
         if let Some(message) = &parcel.message {
-            self.purse.packed(self.link.name(), class, parcel.rows.len(), message.body.len());
+            self.options.purse.packed(self.link.name(), class, parcel.rows.len(), message.body.len());
         }
         Some(parcel)
     }

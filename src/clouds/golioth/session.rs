@@ -15,6 +15,7 @@ use super::link::{Ends, GoliothLink, Incoming};
 use super::live::Live;
 use super::pace::Pace;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::clouds::Means;
 use crate::config::{Golioth, NetworkPath, Suite};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
@@ -45,10 +46,7 @@ pub fn link(
     config: &Golioth,
     path: &NetworkPath,
     max_in_flight: usize,
-    rim: &Rim,
-    board: &Arc<Board>,
-    purse: &Arc<Purse>,
-    stop: &CancellationToken,
+    means: Means<'_>,
 ) -> Result<(Arc<GoliothLink>, Lane), LaneError> {
     let (link, ends) = GoliothLink::new("golioth", &config.stream_path, max_in_flight);
     let psk = dtls::Psk::new(config.psk_id.as_bytes(), config.psk.expose()).map_err(LaneError::new)?;
@@ -75,8 +73,8 @@ pub fn link(
         requests_per_second: config.requests_per_second,
         max_in_flight: max_in_flight.max(1),
     });
-    let (rim, board, stop) = (rim.clone(), Arc::clone(board), stop.clone());
-    let purse = Arc::clone(purse);
+    let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
+    let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let lane = Lane::new("golioth", move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),

@@ -21,6 +21,7 @@ use super::link::{MAX_MESSAGE_BYTES, Shared};
 use super::streak::{End, Lost, STABLE, Streak};
 use super::tls;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::clouds::Means;
 use crate::config::{Mqtt, Secret};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
@@ -60,17 +61,10 @@ pub(super) struct Settings {
 }
 
 /// Builds the lane.
-pub(super) fn lane(
-    settings: Settings,
-    shared: Arc<Shared>,
-    rim: &Rim,
-    board: &Arc<Board>,
-    purse: &Arc<Purse>,
-    stop: &CancellationToken,
-) -> Lane {
+pub(super) fn lane(settings: Settings, shared: Arc<Shared>, means: Means<'_>) -> Lane {
     let settings = Arc::new(settings);
-    let (rim, board, stop) = (rim.clone(), Arc::clone(board), stop.clone());
-    let purse = Arc::clone(purse);
+    let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
+    let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     Lane::new(format!("mqtt {}", settings.config.name), move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),

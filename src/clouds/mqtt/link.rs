@@ -10,16 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rumqttc::{AsyncClient, QoS};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
 use super::streak::Sick;
 use super::{lane, pack};
-use crate::board::Board;
+use crate::clouds::Means;
 use crate::config::{Mqtt, NetworkPath};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::Lane;
-use crate::spend::{Cause, Purse};
+use crate::spend::Cause;
 use crate::store::queue::QueuedRow;
 use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
 
@@ -58,17 +57,14 @@ impl MqttLink {
     /// The link, and the lane (`mqtt {name}`) that keeps its connection.
     ///
     /// `gateway` is the gateway's serial; `path` says which interface to bind to; `max_in_flight` bounds the messages on
-    /// their way (at least 1, at most 128). The state stands on `board` under the destination's name.
+    /// their way (at least 1, at most 128). The state stands on the board under the destination's name.
     #[must_use]
     pub fn new(
         config: &Mqtt,
         gateway: &str,
         path: &NetworkPath,
         max_in_flight: usize,
-        rim: &Rim,
-        board: &Arc<Board>,
-        purse: &Arc<Purse>,
-        stop: &CancellationToken,
+        means: Means<'_>,
     ) -> (Arc<Self>, Lane) {
         let config = Arc::new(config.clone());
         let max_in_flight = max_in_flight.clamp(1, 128);
@@ -78,13 +74,13 @@ impl MqttLink {
             gateway: gateway.to_owned(),
             max_in_flight,
             shared: Arc::clone(&shared),
-            rim: rim.clone(),
+            rim: means.rim.clone(),
             reports: Mutex::new(BTreeMap::new()),
             reporting: tokio::sync::Mutex::new(()),
         };
         let NetworkPath::System { interface } = path;
         let settings = lane::Settings { config, interface: interface.clone(), max_in_flight };
-        (Arc::new(link), lane::lane(settings, shared, rim, board, purse, stop))
+        (Arc::new(link), lane::lane(settings, shared, means))
     }
 
     /// Waits for the connection, publishes, waits for what becomes of it.
