@@ -4,7 +4,7 @@
 //!
 //! From the wire up: [`serial`] opens ports, [`sensors`] and [`modem`] are lanes that read them, [`store`] keeps what they
 //! read, [`uplink`] drains it to the links of [`clouds`]. What is known now stands on the [`board`], where [`http`] reads
-//! it for people and programs. [`registry`] and [`ota`] are the rules over `gateway.db`. [`daemon`] builds all of it
+//! it for people and programs; what goes over the wire is charged to [`spend`]. [`registry`] and [`ota`] are the rules over `gateway.db`. [`daemon`] builds all of it
 //! from a [`config`] and supervises it; [`cli`] is the way in. [`clock`] is the one reader of clocks, [`reading`] holds
 //! the words everything else speaks in, [`sabotage`] the defects that proofs must catch.
 //!
@@ -31,5 +31,6 @@ pub mod registry;
 pub mod sabotage;
 pub mod sensors;
 pub mod serial;
+pub mod spend;
 pub mod store;
 pub mod uplink;

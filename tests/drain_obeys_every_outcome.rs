@@ -18,6 +18,7 @@ use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Entropy, Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
+use fieldgate::spend::Purse;
 use fieldgate::store::queue::{OpenOptions, Queue, QueuedRow, StreamSpec};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
@@ -196,7 +197,12 @@ impl Bench {
         let stop = CancellationToken::new();
         let board = Board::shared();
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let drain_options = DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S };
+        let drain_options = DrainOptions {
+            window: 8,
+            linger: 2 * S,
+            hold_untrusted: 600 * S,
+            purse: Purse::unlimited(Arc::clone(&rim.clock)),
+        };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
         let shown = Arc::clone(&board);

@@ -135,12 +135,23 @@ fn the_proof_of_the_month_sees_readings_given_up_without_a_record() {
 }
 
 #[test]
+fn a_month_on_a_small_data_plan_is_kept_and_spent_on_what_matters() {
+    holds("budget");
+}
+
+#[test]
+fn the_proof_of_the_budget_sees_headers_that_are_not_charged() {
+    sees("budget", "charge-payload-only");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
     // Every claim there is, and no other.
     let claims = [
+        "budget",
         "crash-points",
         "drain",
         "footprint",
@@ -149,7 +160,8 @@ fn every_claim_is_listed_with_a_defect() {
         "power-cut",
         "two-destinations",
     ];
-    let listed_claims: std::collections::BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    let listed_claims: std::collections::BTreeSet<&str> =
+        listed.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(listed_claims, claims.into());
     for claim in claims {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));

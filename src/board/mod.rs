@@ -358,6 +358,44 @@ pub struct ComponentState {
     pub reason: String,
 }
 
+/// How spending stands to the data plan (requirement D5). Bytes are those on the wire, headers included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataPlan {
+    /// There is a limit.
+    pub limited: bool,
+    /// What is spent now is spent while roaming.
+    pub roaming: bool,
+    /// This day, at home.
+    pub day: PlanPeriod,
+    /// This month, at home.
+    pub month: PlanPeriod,
+    /// This month, roaming.
+    pub roaming_month: PlanPeriod,
+    /// This month by purpose, both networks.
+    pub by_purpose: Vec<(&'static str, u64)>,
+    /// What others sent and received over the interface since the daemon started; `None` without its counters.
+    pub others_bytes: Option<u64>,
+    /// What waits for the plan, in words, and until when.
+    pub waits: Vec<(String, Mono)>,
+    /// Destinations whose backlog is thinned: one reading in so many is sent, the others are dropped on record.
+    pub thinned: Vec<(String, u64)>,
+    /// Bytes on the wire for 100 bytes of message, as learned, by destination and class.
+    pub wire_percent: Vec<(String, u64)>,
+}
+
+/// One period of the data plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanPeriod {
+    /// What counts against the limit.
+    pub bytes: u64,
+    /// The limit, with what was carried over.
+    pub limit: Option<u64>,
+    /// What it will be at the end, if it goes on like this.
+    pub forecast: Option<u64>,
+    /// When that is; `None` without a clock.
+    pub ends_unix_ms: Option<i64>,
+}
+
 /// Everything the gateway knows now. One instance, shared.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -375,6 +413,8 @@ pub struct Board {
     pub modem_celsius: Cell<i16>,
     /// Network time: unix milliseconds at the stamp.
     pub network_time_unix_ms: Cell<i64>,
+    /// See [`DataPlan`].
+    pub data_plan: Cell<DataPlan>,
     /// Links by destination name.
     pub links: Cells<LinkState>,
     /// Destinations by name.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use crate::reading::Class;
+pub use crate::spend::{Allowance, Plan};
 
 use super::secret::Secret;
 use super::topic::TopicTemplate;
@@ -23,6 +24,8 @@ pub struct Config {
     pub time: Time,
     /// `[uplink]`: how the queue is drained, for every destination.
     pub uplink: Uplink,
+    /// `[budget]`: how many bytes may be spent; without the table there is no limit.
+    pub budget: Plan,
     /// `[http]`: the page and the API; `None` when `listen = "off"`.
     pub http: Option<Http>,
     /// `[modem]`: the cellular modem's AT port; `None` without the table.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::accountant;
 use super::log_push;
 use super::reporter;
 use super::rim::Rim;
@@ -16,8 +17,10 @@ use super::timekeeper;
 use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
 use crate::board::Board;
+use crate::clouds::Means;
 use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
+use crate::config::NetworkPath;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
 use crate::modem;
@@ -26,6 +29,7 @@ use crate::registry::plan::Plan;
 use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
+use crate::spend::Purse;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
 
@@ -36,6 +40,8 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
+    /// What may be spent.
+    purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
 }
@@ -52,8 +58,18 @@ impl Daemon {
         let board = Board::shared();
         let stop = CancellationToken::new();
         let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
-        let daemon = Self { board, stores, supervisor, stop };
+        let purse = Purse::new(
+            config.budget.clone(),
+            accountant::kept(&stores.gateway),
+            config.uplink.live_bound,
+            Arc::clone(&rim.clock),
+            Arc::clone(&board),
+        );
+        let daemon = Self { board, stores, purse, supervisor, stop };
         daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
+        let NetworkPath::System { interface } = &config.path;
+        let (purse, gateway) = (Arc::clone(&daemon.purse), daemon.stores.gateway.clone());
+        daemon.lane(accountant::lane(purse, gateway, interface.clone(), rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
@@ -111,7 +127,7 @@ impl Daemon {
     pub fn manage(&self, config: &SharedConfig, rim: &Rim) {
         let Some(rest) = config.golioth.as_ref().and_then(|g| g.rest.as_ref()) else { return };
         let serial = &config.gateway.serial;
-        match golioth::rest::GoliothProvider::new(rest, serial) {
+        match golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse)) {
             Ok(provider) => {
                 let (provider, gateway): (Arc<dyn Provider>, _) =
                     (Arc::new(provider), self.stores.gateway.clone());
@@ -167,10 +183,10 @@ impl Daemon {
 
     fn links(&self, config: &SharedConfig, rim: &Rim) -> Result<(), String> {
         let window = usize::from(config.uplink.window);
+        let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         if let Some(settings) = &config.golioth {
             let (link, lane) =
-                golioth::session::link(settings, &config.path, window, rim, &self.board, &self.stop)
-                    .map_err(|e| e.to_string())?;
+                golioth::session::link(settings, &config.path, window, means).map_err(|e| e.to_string())?;
             self.lane(lane);
             let link: Arc<dyn Link> = link;
             self.updates(&link, config, rim);
@@ -185,8 +201,7 @@ impl Daemon {
         let window = usize::from(config.uplink.window);
         for settings in &config.mqtt {
             let serial = &config.gateway.serial;
-            let (link, lane) =
-                MqttLink::new(settings, serial, &config.path, window, rim, &self.board, &self.stop);
+            let (link, lane) = MqttLink::new(settings, serial, &config.path, window, means);
             self.lane(lane);
             self.drain_into(link, config, rim);
         }
@@ -200,6 +215,7 @@ impl Daemon {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
+            purse: Arc::clone(&self.purse),
         };
         let (gateway, stop) = (self.stores.gateway.clone(), self.stop.clone());
         self.lane(log_push::lane(Arc::clone(&link), gateway, rim.clone(), stop));

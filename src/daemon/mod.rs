@@ -6,6 +6,7 @@
 //! - [`stores`] opens the two files; [`build`] wires every room to every other and is the one place that knows them all.
 //! - [`service`] is the life of the process around it: lock, readiness, signals, clean stop.
 
+mod accountant;
 pub mod build;
 mod inherited;
 mod log_push;

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::clock::{Clock, Mono};
+use crate::spend::wire;
 
 /// What a lane may use of the outside.
 #[derive(Clone, Debug)]
@@ -88,6 +89,11 @@ pub trait Net: Send + Sync + fmt::Debug {
         let _ = (at, interface);
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// What an interface has sent and received since it exists, in bytes, whoever caused it. `None` where nobody counts.
+    fn counted(&self, _interface: &str) -> Option<u64> {
+        None
+    }
 }
 
 /// A connected UDP socket.
@@ -97,6 +103,10 @@ pub trait Datagrams: Send + Sync + fmt::Debug {
     fn send(&self, datagram: &[u8]) -> io::Result<()>;
     /// Receives one datagram into the buffer; the rest of a longer one is cut off.
     async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Bytes of IP and UDP headers before each datagram.
+    fn headers(&self) -> u64 {
+        wire::UDP_OVER_IPV4
+    }
 }
 
 /// Parity of a serial line.
@@ -142,7 +152,7 @@ pub mod machine {
 
     use super::{
         Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, SocketAddr, TcpListener, UdpTarget, async_trait,
-        io,
+        io, wire,
     };
 
     /// The rim of a daemon that runs for real.
@@ -200,6 +210,15 @@ pub mod machine {
             socket.bind(at)?;
             socket.listen(BACKLOG)?.into_std()
         }
+
+        fn counted(&self, interface: &str) -> Option<u64> {
+            // Documentation/ABI/testing/sysfs-class-net-statistics of the kernel. The configuration allows no slash in a name.
+            let read = |name: &str| -> Option<u64> {
+                let path = format!("/sys/class/net/{interface}/statistics/{name}");
+                std::fs::read_to_string(path).ok()?.trim().parse().ok()
+            };
+            read("rx_bytes")?.checked_add(read("tx_bytes")?)
+        }
     }
 
     /// The kernel's queue of connections not yet taken.
@@ -210,6 +229,13 @@ pub mod machine {
 
     #[async_trait]
     impl Datagrams for OsDatagrams {
+        fn headers(&self) -> u64 {
+            match self.0.peer_addr() {
+                Ok(peer) if peer.is_ipv6() => wire::UDP_OVER_IPV6,
+                Ok(_) | Err(_) => wire::UDP_OVER_IPV4,
+            }
+        }
+
         fn send(&self, datagram: &[u8]) -> io::Result<()> {
             match self.0.try_send(datagram) {
                 Ok(_) => Ok(()),

@@ -17,6 +17,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     gateway(snapshot, &mut text);
     queue(snapshot, &mut text);
     links(snapshot, &mut text);
+    data_plan(snapshot, &mut text);
     radio(snapshot, &mut text);
     sensors(snapshot, &mut text);
     lanes(snapshot, &mut text);
@@ -136,6 +137,43 @@ fn links(s: &Snapshot, text: &mut Exposition) {
                 text.sample(&[("destination", &destination.name)], pick(link));
             }
         }
+    }
+}
+
+fn data_plan(s: &Snapshot, text: &mut Exposition) {
+    let Some(plan) = s.data_plan.as_ref().map(|stamped| &stamped.value) else { return };
+    type Pick = fn(&crate::board::PlanPeriod) -> Option<u64>;
+    let families: [(&str, &str, Pick); 3] = [
+        ("fieldgate_data_plan_spent_bytes", "Counted against the limit, headers included.", |p| {
+            Some(p.bytes)
+        }),
+        ("fieldgate_data_plan_limit_bytes", "The limit, with what was carried over.", |p| p.limit),
+        ("fieldgate_data_plan_forecast_bytes", "At the end, if it goes on like this.", |p| p.forecast),
+    ];
+    for (name, help, pick) in families {
+        text.family(name, "gauge", help);
+        let periods = [
+            ("home", "day", plan.day),
+            ("home", "month", plan.month),
+            ("roaming", "month", plan.roaming_month),
+        ];
+        for (network, period, state) in periods {
+            if let Some(bytes) = pick(&state) {
+                text.sample(&[("network", network), ("period", period)], number(bytes));
+            }
+        }
+    }
+    text.family("fieldgate_data_plan_purpose_bytes", "gauge", "Spent this month, both networks.");
+    for (purpose, bytes) in &plan.by_purpose {
+        text.sample(&[("purpose", purpose)], number(*bytes));
+    }
+    if let Some(others) = plan.others_bytes {
+        text.family(
+            "fieldgate_data_plan_others_bytes",
+            "gauge",
+            "By others over the interface since the start.",
+        );
+        text.sample(&[], number(others));
     }
 }
 

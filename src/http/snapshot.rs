@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::recent::Recent;
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ComponentState, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
+    ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
     SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub modem_millivolts: Option<Stamped<u32>>,
     /// Modem temperature, degrees Celsius.
     pub modem_celsius: Option<Stamped<i16>>,
+    /// Spending against the data plan.
+    pub data_plan: Option<Stamped<DataPlan>>,
     /// Bus slaves by name.
     pub slaves: BTreeMap<String, Stamped<SlaveState>>,
     /// Streams by name.
@@ -104,6 +106,7 @@ impl Snapshot {
             modem: board.modem.get(),
             modem_millivolts: board.modem_millivolts.get(),
             modem_celsius: board.modem_celsius.get(),
+            data_plan: board.data_plan.get(),
             slaves: board.slaves.all(),
             latest: board.latest.all(),
             lanes: board.lanes.all(),

@@ -24,15 +24,18 @@ use tokio_util::sync::CancellationToken;
 use super::link::{EpochStatement, Link, Outcome};
 use super::policy::{self, Choice, ClassView};
 use super::shelf::{Parcel, Shelf};
-use crate::board::{Board, DestinationState};
+use crate::board::{Board, DestinationState, in_words};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
-use crate::reading::Class;
+use crate::reading::{Class, StreamId};
+use crate::spend::{Grant, Purse, Want};
 use crate::store::queue::Outcome as Settled;
-use crate::store::queue::{DestinationId, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement};
+use crate::store::queue::{
+    DestinationId, Position, Queue, QueueStatus, QueuedRow, Reader, SettledRow, Settlement,
+};
 
-/// Settings of a drain.
-#[derive(Clone, Copy, Debug)]
+/// Settings of a drain, and what it may spend.
+#[derive(Clone, Debug)]
 pub struct DrainOptions {
     /// Messages in flight at once; the link may allow fewer.
     pub window: usize,
@@ -40,6 +43,8 @@ pub struct DrainOptions {
     pub linger: Duration,
     /// How long a reading without trusted wall time waits for one.
     pub hold_untrusted: Duration,
+    /// Asked before anything is packed.
+    pub purse: Arc<Purse>,
 }
 
 /// Rows kept at hand for each class: a few messages' worth, however long the queue is.
@@ -58,7 +63,11 @@ const SMALLEST_LIMIT: usize = 64;
 /// A learned limit is tried anew after this: the destination may have changed.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 
-/// Builds the lane that drains `destination` into `link`. Whether the destination refuses is told to `board`.
+/// A class without a grant asks again at least this often: the network may have changed.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
+
+/// Builds the lane that drains `destination` into `link`, as far as the data plan lets it. Whether the destination refuses is
+/// told to `board`.
 pub fn lane(
     link: Arc<dyn Link>,
     destination: DestinationId,
@@ -70,7 +79,7 @@ pub fn lane(
 ) -> Lane {
     Lane::new(format!("drain {}", link.name()), move |progress| {
         let (link, queue, rim, stop) = (Arc::clone(&link), queue.clone(), rim.clone(), stop.clone());
-        let board = Arc::clone(&board);
+        let (board, options) = (Arc::clone(&board), options.clone());
         async move {
             let mut drain = Drain::new(&*link, destination, queue, rim, options, board, progress)?;
             drain.run(stop).await
@@ -104,6 +113,10 @@ struct Drain<'a> {
     sick: Option<Sick>,
     /// How often in a row it refused.
     sickness: u32,
+    /// Readings that are given up for the data plan together with the parcel whose range they lie in.
+    thinned: BTreeMap<(Class, Position), StreamId>,
+    /// Until when something waits for the data plan, and why.
+    short: Option<(Duration, &'static str)>,
 }
 
 /// The destination refuses, and nothing is sent.
@@ -153,6 +166,8 @@ impl<'a> Drain<'a> {
             cautious: false,
             sick: None,
             sickness: 0,
+            thinned: BTreeMap::new(),
+            short: None,
         };
         drain.tell_refusal(None);
         Ok(drain)
@@ -210,6 +225,8 @@ impl<'a> Drain<'a> {
             if dated_now && shelf.rows.front().is_some_and(undated) {
                 // Picked before the time was known: the file knows it by now, or will in a moment.
                 shelf.lay_back();
+                let from = shelf.from;
+                self.thinned.retain(|(of, position), _| of != class || *position < from);
             }
             let end = status.ends.get(class).copied().unwrap_or(shelf.read_to);
             let at_hand = if crate::sabotage::on("shelf-without-end") { usize::MAX } else { AT_HAND };
@@ -232,6 +249,7 @@ impl<'a> Drain<'a> {
                             from,
                             to,
                             rows: Vec::new(),
+                            thinned: Vec::new(),
                             outcome: Settled::Acknowledged,
                             announces_epoch: false,
                         })
@@ -277,6 +295,9 @@ impl<'a> Drain<'a> {
                     if sending.len() >= places {
                         return None;
                     }
+                    if !self.affords(class, status, now) {
+                        continue;
+                    }
                     match self.next_parcel(class, status) {
                         Some(parcel) => sending.push(self.send(parcel)),
                         None => return Some(now + Duration::from_secs(1)),
@@ -311,6 +332,43 @@ impl<'a> Drain<'a> {
                 }
             })
             .collect()
+    }
+
+    /// Asks for a grant. Without one the class is passed over until its time.
+    fn affords(&mut self, class: Class, status: &QueueStatus, now: Duration) -> bool {
+        let most = self.limit;
+        let Some(shelf) = self.shelves.get_mut(&class) else { return true };
+        let rows = shelf.len();
+        let queued = status.totals.get(&(self.destination, class)).map_or(0, |totals| totals.queued);
+        let want = Want {
+            destination: self.link.name(),
+            class,
+            oldest: shelf.oldest().unwrap_or_else(|| self.rim.clock.mono()),
+            rows,
+            waiting: queued.max(rows as u64),
+            most,
+        };
+        match self.options.purse.ask(&want) {
+            Grant::Go => {
+                if self.short.is_some_and(|(until, _)| until <= now) {
+                    self.short = None;
+                }
+                true
+            }
+            Grant::Thin { factor } => {
+                let thinned = &mut self.thinned;
+                shelf.thin(factor, |position, stream| {
+                    thinned.insert((class, position), stream);
+                });
+                true
+            }
+            Grant::Wait { until, why } => {
+                let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
+                shelf.pause(until);
+                self.short = Some((until, why.words()));
+                false
+            }
+        }
     }
 
     /// Until when a reading waits for its wall time. One of an earlier boot will never have one, and what is urgent does not
@@ -358,6 +416,9 @@ impl<'a> Drain<'a> {
         parcel.message = packed.map(|p| p.message);
         parcel.announces_epoch = announces_epoch;
         self.announcing |= announces_epoch;
+        if let Some(message) = &parcel.message {
+            self.options.purse.packed(self.link.name(), class, parcel.rows.len(), message.body.len());
+        }
         Some(parcel)
     }
 
@@ -522,6 +583,9 @@ impl<'a> Drain<'a> {
 
     async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
         if let Some(settlement) = self.settlement(parcel, outcome) {
+            for row in &settlement.thinned {
+                self.thinned.remove(&(settlement.class, row.position));
+            }
             self.queue.settle(settlement).await;
         }
     }
@@ -533,14 +597,21 @@ impl<'a> Drain<'a> {
             .iter()
             .map(|r| SettledRow { position: r.position, stream: r.sample.stream })
             .collect();
+        let class = parcel.rows.first()?.stream.class;
+        let thinned = self
+            .thinned
+            .range((class, parcel.from)..(class, parcel.to))
+            .map(|((_, position), stream)| SettledRow { position: *position, stream: *stream })
+            .collect();
         Some(Settlement {
             generation: self.generation,
             destination: self.destination,
-            class: parcel.rows.first()?.stream.class,
+            class,
             from: parcel.from,
             to: parcel.to,
             rows,
             outcome,
+            thinned,
             announces_epoch: parcel.announces_epoch,
         })
     }
@@ -550,7 +621,13 @@ impl<'a> Drain<'a> {
         let reason = match (up, self.sick.as_ref(), sending.len()) {
             (false, ..) => "waiting for the link".into(),
             (true, Some(sick), _) => format!("the cloud refuses: {}", sick.words),
-            (true, None, 0) => "nothing to send yet".into(),
+            (true, None, 0) => match self.short.filter(|(until, _)| *until > self.rim.now()) {
+                Some((until, why)) => {
+                    let left = in_words(until.saturating_sub(self.rim.now()).max(Duration::from_secs(1)));
+                    format!("waits for the data plan for {left}: {why}")
+                }
+                None => "nothing to send yet".into(),
+            },
             (true, None, _) => "waiting for answers".into(),
         };
         // A link that is down or a queue that is empty can stay so for long; both are watched, so the wait is safe.

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::link::Message;
+use crate::clock::Mono;
+use crate::reading::StreamId;
 use crate::store::queue::{Position, QueuedRow};
 
 /// The readings of one class that are at hand.
@@ -111,6 +113,25 @@ impl Shelf {
         self.read_to = self.from;
     }
 
+    /// When the oldest reading here was captured.
+    pub(super) fn oldest(&self) -> Option<Mono> {
+        let again = self.again.front().and_then(|parcel| parcel.rows.first());
+        again.or_else(|| self.rows.front()).map(|row| row.at)
+    }
+
+    /// Keeps one instant in `factor` of the readings not yet packed, whole; tells each of the others. The first stays, so
+    /// that there is something whose range they lie in.
+    pub(super) fn thin(&mut self, factor: u64, mut given_up: impl FnMut(Position, StreamId)) {
+        let Some(first) = self.rows.front().map(|row| row.position) else { return };
+        self.rows.retain(|row| {
+            let kept = row.position == first || row.sequence.is_multiple_of(factor.max(1));
+            if !kept {
+                given_up(row.position, row.sample.stream);
+            }
+            kept
+        });
+    }
+
     /// Lets nothing of this class go before `until`; an earlier promise to wait longer holds.
     pub(super) fn pause(&mut self, until: Duration) {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
@@ -137,8 +158,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::{BootId, Mono};
-    use crate::reading::{Class, Quality, Sample, StreamId, Value};
+    use crate::clock::BootId;
+    use crate::reading::{Class, Quality, Sample, Value};
     use crate::store::queue::Epoch;
     use crate::store::queue::reader::{EpochInfo, StreamInfo};
 
@@ -218,6 +239,24 @@ mod tests {
         shelf.take(9);
         shelf.arrive(Duration::from_secs(8), at(13), vec![row(12)]);
         assert_eq!(shelf.oldest_since(), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn thinning_keeps_whole_instants_the_first_reading_and_every_range() {
+        let mut shelf = shelf(9);
+        shelf.take(1);
+        let mut given_up = Vec::new();
+        shelf.thin(4, |position, _| given_up.push(position.row));
+        assert_eq!(shelf.rows.iter().map(|row| row.position.row).collect::<Vec<_>>(), [1, 4, 8]);
+        assert_eq!(given_up, [2, 3, 5, 6, 7]);
+        let (first, last) = (shelf.take(1), shelf.take(9));
+        assert_eq!(
+            (first.from, first.to),
+            (at(1), at(4)),
+            "what was given up lies in the range of what stays"
+        );
+        assert_eq!((last.from, last.to), (at(4), at(14)));
+        shelf.thin(4, |_, _| panic!("nothing is left to thin"));
     }
 
     #[test]

@@ -14,11 +14,13 @@ use std::time::Duration;
 use broker::Broker;
 use fieldgate::board::{Board, LinkPhase, LinkState};
 use fieldgate::clock::{BootId, Clock, Mono, SystemClock, Wall};
+use fieldgate::clouds::Means;
 use fieldgate::clouds::mqtt::MqttLink;
 use fieldgate::config::{self, NetworkPath, Secret, SecretRefused, SecretSource, Surroundings};
 use fieldgate::daemon::rim::{Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Capture, Class, Quality, Resolution, Sample, StreamId, Value};
+use fieldgate::spend::Purse;
 use fieldgate::store::queue::{DestinationSpec, Epoch, OpenOptions, Queue, StreamSpec};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{Link, Message, Outcome, Report};
@@ -80,7 +82,9 @@ impl Gateway {
         let rim = machine::rim(clock);
         let (board, stop) = (Board::shared(), CancellationToken::new());
         let path = NetworkPath::System { interface: None };
-        let (link, lane) = MqttLink::new(config, "gw-1", &path, WINDOW, &rim, &board, &stop);
+        let purse = Purse::unlimited(Arc::clone(&rim.clock));
+        let means = Means { rim: &rim, board: &board, purse: &purse, stop: &stop };
+        let (link, lane) = MqttLink::new(config, "gw-1", &path, WINDOW, means);
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
         supervisor.spawn(lane);
         Self { link, board, rim, stop, supervisor }
@@ -224,7 +228,12 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
     let directory = tempfile::tempdir().unwrap();
     let queue = queue(directory.path(), &gateway.rim.clock);
     let (destination, _) = queue.destinations()[0].clone();
-    let options = DrainOptions { window: WINDOW, linger: Duration::ZERO, hold_untrusted: Duration::ZERO };
+    let options = DrainOptions {
+        window: WINDOW,
+        linger: Duration::ZERO,
+        hold_untrusted: Duration::ZERO,
+        purse: Purse::unlimited(Arc::clone(&gateway.rim.clock)),
+    };
     let link: Arc<dyn Link> = gateway.link.clone();
     gateway.supervisor.spawn(drain::lane(
         link,

@@ -192,6 +192,7 @@ pub(crate) fn settlement(
         from,
         to,
         rows: rows.iter().map(|r| SettledRow { position: r.position, stream: r.sample.stream }).collect(),
+        thinned: Vec::new(),
         outcome,
         announces_epoch: false,
     }

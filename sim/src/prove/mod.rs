@@ -3,6 +3,7 @@
 //! Exit status: 0 the promise held, 3 it was broken (one line `violated: PROMISE` each), 2 wrong usage, 1 anything else:
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
+mod budget;
 mod crash_points;
 mod drain;
 mod footprint;
@@ -24,6 +25,7 @@ pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
 pub const SABOTAGES: &[(&str, &str)] = &[
+    ("budget", "charge-payload-only"),
     ("crash-points", "answer-before-commit"),
     ("crash-points", "believe-failed-sync"),
     ("crash-points", "sync-off"),
@@ -63,6 +65,8 @@ pub enum Claim {
     NoLoss(no_loss::Args),
     /// Nothing that was answered is lost, wherever the power fails between two writes, on a disk that fails too.
     CrashPoints(crash_points::Args),
+    /// A month on a data plan too small for everything is kept, and spent on what matters most.
+    Budget(budget::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
@@ -147,6 +151,7 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::CrashPoints(args)) => {
             here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))
         }
+        Some(Claim::Budget(args)) => prove("budget", &args.common, |subject| budget::prove(args, subject)),
         Some(Claim::Footprint(args)) => {
             prove("footprint", &args.common, |subject| footprint::prove(args, subject))
         }

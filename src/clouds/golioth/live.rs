@@ -26,6 +26,7 @@ use super::{outcome, translate};
 use crate::board::{LinkPhase, in_words};
 use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
+use crate::spend::{Cause, Direction, Purpose, wire};
 use crate::uplink::link::Outcome;
 use crate::uplink::policy;
 
@@ -45,6 +46,8 @@ const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+/// What keeping the session takes until the plan is asked again, bytes.
+const KEEPING: u64 = 300;
 /// The largest datagram taken.
 const DATAGRAM: usize = 2048;
 /// Urgent messages that may be under way beyond the window.
@@ -93,6 +96,12 @@ pub(super) struct Live<'a> {
     told: (u64, usize),
     /// Repetitions already counted by the pace.
     repeated: u64,
+    /// When the plan is asked again whether the session may be kept.
+    afford_at: Duration,
+    /// What the datagrams of this turn are for: a request that was just taken, else the session.
+    sending: Cause,
+    /// What the newest message with readings was for: answers are taken to be to it while any is owed.
+    asked_for: Cause,
 }
 
 impl<'a> Live<'a> {
@@ -125,6 +134,9 @@ impl<'a> Live<'a> {
             published: None,
             told: (0, 0),
             repeated: 0,
+            afford_at: now,
+            sending: Cause::Session,
+            asked_for: Cause::Session,
         }
     }
 
@@ -146,6 +158,8 @@ impl<'a> Live<'a> {
         loop {
             self.reopen().await?;
             self.turn()?;
+            self.sending = Cause::Session;
+            self.affordable()?;
             let now = self.keeper.rim.now();
             let may_send_at = self.keeper.pace.next_at(now);
             let (may_take, ordinary) = self.room(now, may_send_at);
@@ -271,6 +285,7 @@ impl<'a> Live<'a> {
                 Some(Ok(())) => {
                     self.keeper.state.bytes_up += datagram.len() as u64;
                     self.keeper.state.packets += 1;
+                    self.charge(self.sending, Direction::Up, datagram.len());
                 }
                 Some(Err(error)) => failed = failed.or(Some(error)),
                 None => {}
@@ -321,10 +336,31 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
+    /// Charges a datagram with its headers.
+    fn charge(&self, cause: Cause, direction: Direction, length: usize) {
+        let headers = self.socket.as_ref().map_or(wire::UDP_OVER_IPV4, |socket| socket.headers());
+        self.keeper.purse.caused("golioth", cause, direction, wire::datagram(length, headers));
+    }
+
+    /// Ends the session where the plan has no bytes for keeping it, in a foreign network for instance.
+    fn affordable(&mut self) -> Result<(), Ended> {
+        let now = self.keeper.rim.now();
+        if self.connected.is_none() || now < self.afford_at {
+            return Ok(());
+        }
+        self.afford_at = now + LONGEST_SLEEP;
+        match self.keeper.purse.refused(Purpose::Session, KEEPING) {
+            Some((_, why)) => Err(Ended::Lost(format!("not connected: {}", why.words()))),
+            None => Ok(()),
+        }
+    }
+
     fn receive(&mut self, datagram: &[u8]) {
         let now = self.keeper.rim.now();
         self.keeper.state.bytes_down += datagram.len() as u64;
         self.keeper.state.packets += 1;
+        let owed = self.waiting.values().any(|waiting| matches!(waiting, Waiting::Send(_)));
+        self.charge(if owed { self.asked_for } else { Cause::Session }, Direction::Down, datagram.len());
         self.session.handle_datagram(now, datagram);
     }
 
@@ -470,6 +506,8 @@ impl<'a> Live<'a> {
         let (request, waiting) = match request {
             Request::Send { reply, .. } | Request::Report { reply, .. } if reply.is_closed() => return,
             Request::Send { message, deadline, reply } => {
+                self.asked_for = Cause::Message(message.class);
+                self.sending = self.asked_for;
                 (translate::post(message).deadline(deadline), Waiting::Send(reply))
             }
             Request::Report { report, reply } => {
@@ -479,6 +517,7 @@ impl<'a> Live<'a> {
                     let _ = reply.send(refused);
                     return;
                 }
+                self.sending = Cause::Management;
                 match translate::report(&report) {
                     Some(post) => (post, Waiting::Report(reply)),
                     None => {

@@ -7,6 +7,7 @@
 //! fractional digits, unknown fields are kept as metadata.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +15,21 @@ use serde_json::{Map, Value};
 
 use crate::config::GoliothRest;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
+use crate::spend::{Direction, Purpose, Purse, wire};
 
 const SERVICE: &str = "golioth";
 /// A device record is a few kilobytes; far longer is not one.
 const LONGEST_ANSWER: usize = 256 * 1024;
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Headers of a request and of an answer in HTTP and TLS, about, bytes.
+const REQUEST: u64 = 400 + wire::TCP_SEGMENT;
+const ANSWER: u64 = 600;
+/// Payload of a TCP segment on most cellular networks.
+const SEGMENT: u64 = 1360;
+/// What one question is likely to cost, bytes; asked of the data plan first.
+const EXPECTED: u64 = 12_000;
+/// When the plan has no room for it, it is asked again after this.
+const PLAN_HOLDS: Duration = Duration::from_secs(3600);
 /// Fields that have a place of their own in [`ProviderDevice`].
 const PLACED: [&str; 9] =
     ["id", "name", "hardwareIds", "tagIds", "cohortId", "metadata", "data", "status", "lastReport"];
@@ -30,6 +41,7 @@ pub struct GoliothProvider {
     project: String,
     serial: String,
     config: GoliothRest,
+    purse: Arc<Purse>,
 }
 
 impl std::fmt::Debug for GoliothProvider {
@@ -46,7 +58,7 @@ impl GoliothProvider {
     ///
     /// # Errors
     /// [`ProviderError::Unreachable`] when no TLS client can be made on this system.
-    pub fn new(config: &GoliothRest, serial: &str) -> Result<Self, ProviderError> {
+    pub fn new(config: &GoliothRest, serial: &str, purse: Arc<Purse>) -> Result<Self, ProviderError> {
         let http = reqwest::Client::builder()
             .timeout(DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
@@ -59,6 +71,7 @@ impl GoliothProvider {
             project: config.project.clone(),
             serial: serial.to_owned(),
             config: config.clone(),
+            purse,
         })
     }
 
@@ -72,6 +85,14 @@ impl GoliothProvider {
             detail: "the key has characters that no key has".into(),
         })?;
         key.set_sensitive(true);
+        if let Some((_, why)) = self.purse.refused(Purpose::Management, EXPECTED) {
+            tracing::info!(why = why.words(), "the management API is not asked now");
+            return Err(ProviderError::TooMany { service: SERVICE.into(), after: Some(PLAN_HOLDS) });
+        }
+        // It may fail on the way: then this is more than it cost.
+        let opening =
+            wire::lookup(url.host_str().unwrap_or_default()) + wire::TCP_CONNECTION + wire::TLS_HANDSHAKE;
+        self.purse.charge(Purpose::Management, Direction::Up, opening + REQUEST + url.as_str().len() as u64);
         let response =
             self.http.get(url).header("x-api-key", key).send().await.map_err(|e| unreachable(&e))?;
         let status = response.status().as_u16();
@@ -81,6 +102,9 @@ impl GoliothProvider {
             .and_then(|v| v.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
         let body = bounded(response).await?;
+        let answer = ANSWER + body.len() as u64;
+        let segments = answer.div_ceil(SEGMENT) * wire::TCP_SEGMENT;
+        self.purse.charge(Purpose::Management, Direction::Down, answer + segments);
         match status {
             200 => serde_json::from_slice(&body).map_err(|e| unintelligible(&e.to_string())),
             401 | 403 => Err(ProviderError::Refused { service: SERVICE.into(), detail: said(status, &body) }),
@@ -219,6 +243,10 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
+    fn purse() -> Arc<Purse> {
+        Purse::unlimited(Arc::new(crate::clock::SystemClock::new(true, None)))
+    }
+
     /// A server of one answer, on loopback.
     async fn answering(
         status: u16,
@@ -248,7 +276,7 @@ mod tests {
             api_key: Secret::new(b"the-key".to_vec()),
             poll: Duration::from_secs(3600),
         };
-        (GoliothProvider::new(&config, "gw-1").unwrap(), server)
+        (GoliothProvider::new(&config, "gw-1", purse()).unwrap(), server)
     }
 
     #[tokio::test]

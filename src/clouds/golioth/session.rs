@@ -15,13 +15,19 @@ use super::link::{Ends, GoliothLink, Incoming};
 use super::live::Live;
 use super::pace::Pace;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::clouds::Means;
 use crate::config::{Golioth, NetworkPath, Suite};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::spend::{Direction, Purpose, Purse, wire};
 use crate::uplink::policy;
 
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
+/// A handshake with a cookie, headers included: what there must be room for before one is begun.
+const HANDSHAKE_BYTES: u64 = 1300;
+/// How often the data plan is asked again when it has no room for that.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
 /// So long may it take to resolve the name and open a socket.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(60);
 /// Pauses between attempts to connect: full jitter below a bound that doubles from the first to the last.
@@ -40,9 +46,7 @@ pub fn link(
     config: &Golioth,
     path: &NetworkPath,
     max_in_flight: usize,
-    rim: &Rim,
-    board: &Arc<Board>,
-    stop: &CancellationToken,
+    means: Means<'_>,
 ) -> Result<(Arc<GoliothLink>, Lane), LaneError> {
     let (link, ends) = GoliothLink::new("golioth", &config.stream_path, max_in_flight);
     let psk = dtls::Psk::new(config.psk_id.as_bytes(), config.psk.expose()).map_err(LaneError::new)?;
@@ -69,13 +73,15 @@ pub fn link(
         requests_per_second: config.requests_per_second,
         max_in_flight: max_in_flight.max(1),
     });
-    let (rim, board, stop) = (rim.clone(), Arc::clone(board), stop.clone());
+    let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
+    let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let lane = Lane::new("golioth", move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),
             ends: Arc::clone(&ends),
             rim: rim.clone(),
             board: Arc::clone(&board),
+            purse: Arc::clone(&purse),
             stop: stop.clone(),
             progress,
             pace: Pace::new(settings.requests_per_second),
@@ -110,6 +116,7 @@ pub(super) struct Keeper {
     pub(super) ends: Arc<Ends>,
     pub(super) rim: Rim,
     board: Arc<Board>,
+    pub(super) purse: Arc<Purse>,
     pub(super) stop: CancellationToken,
     pub(super) progress: Progress,
     pub(super) pace: Pace,
@@ -145,6 +152,17 @@ impl Keeper {
         let mut incoming = ends.incoming.lock().await;
         let mut attempt = 0;
         loop {
+            if let Some((until, why)) = self.purse.refused(Purpose::Session, HANDSHAKE_BYTES) {
+                let now = self.rim.now();
+                let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
+                self.say(LinkPhase::Waiting, format!("not connected: {}", why.words()));
+                self.progress.waiting("waiting for the data plan", PLAN_HOLDS);
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Ok(()),
+                    () = self.rim.sleep_until(until) => continue,
+                }
+            }
             let mut up_since = None;
             let ended = self.session(&mut incoming, &mut up_since).await;
             self.ends.up.send_replace(false);
@@ -192,6 +210,7 @@ impl Keeper {
                 target.host, target.port
             ))
         };
+        self.purse.charge(Purpose::Session, Direction::Up, wire::lookup(&target.host));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Ended::Stopped),

@@ -21,9 +21,11 @@ use super::link::{MAX_MESSAGE_BYTES, Shared};
 use super::streak::{End, Lost, STABLE, Streak};
 use super::tls;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::clouds::Means;
 use crate::config::{Mqtt, Secret};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::spend::{Cause, Direction, Purpose, Purse, wire};
 use crate::uplink::link::Outcome;
 
 /// Silence is broken after this: below the five minutes after which many mobile networks forget a TCP connection.
@@ -47,6 +49,9 @@ const TLS_HANDSHAKE_UP: u64 = 700;
 const TLS_HANDSHAKE_DOWN: u64 = 3500;
 const TLS_RECORD: u64 = 29;
 
+/// How often the data plan is asked again when it has no room for connecting.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
+
 /// What the lane is told once.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -56,21 +61,18 @@ pub(super) struct Settings {
 }
 
 /// Builds the lane.
-pub(super) fn lane(
-    settings: Settings,
-    shared: Arc<Shared>,
-    rim: &Rim,
-    board: &Arc<Board>,
-    stop: &CancellationToken,
-) -> Lane {
+pub(super) fn lane(settings: Settings, shared: Arc<Shared>, means: Means<'_>) -> Lane {
     let settings = Arc::new(settings);
-    let (rim, board, stop) = (rim.clone(), Arc::clone(board), stop.clone());
+    let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
+    let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     Lane::new(format!("mqtt {}", settings.config.name), move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),
             shared: Arc::clone(&shared),
             rim: rim.clone(),
             board: Arc::clone(&board),
+            purse: Arc::clone(&purse),
+            cause: Cause::Session,
             stop: stop.clone(),
             progress,
             state: board.links.get(&settings.config.name).map_or_else(untried, |before| before.value),
@@ -99,10 +101,14 @@ struct Keeper {
     shared: Arc<Shared>,
     rim: Rim,
     board: Arc<Board>,
+    purse: Arc<Purse>,
+    /// What the newest message was for: answers are taken to be to it.
+    cause: Cause,
     stop: CancellationToken,
     progress: Progress,
     /// As it stands on the board. Bytes are an estimate: rumqttc does not tell what it writes and reads, so the sizes of
-    /// the MQTT packets are added up, over TLS with what it usually adds. TCP and IP headers are not in it.
+    /// the MQTT packets are added up, over TLS with what it usually adds. TCP and IP headers are not in it,
+    /// but in what is charged to the data plan.
     state: LinkState,
     streak: Streak,
     /// Kept over connections, so that TLS sessions can be resumed.
@@ -137,6 +143,17 @@ impl Keeper {
     async fn run(mut self) -> Result<(), LaneError> {
         let _give_back = GiveBack(Arc::clone(&self.shared));
         loop {
+            if let Some((until, why)) = self.purse.refused(Purpose::Session, self.connecting_bytes()) {
+                let now = self.rim.now();
+                let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
+                self.say(LinkPhase::Waiting, format!("not connected: {}", why.words()));
+                self.progress.waiting("waiting for the data plan", PLAN_HOLDS);
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Ok(()),
+                    () = self.rim.sleep_until(until) => continue,
+                }
+            }
             let end = self.connection().await;
             self.shared.closed();
             if end == End::Stopped {
@@ -252,7 +269,8 @@ impl Keeper {
     fn take(&mut self, event: &Event, tally: &mut Tally) -> Result<(), String> {
         match event {
             Event::Outgoing(Outgoing::Publish(id)) => {
-                let (topic, body) = self.shared.left(*id).map_err(|confused| confused.to_string())?;
+                let (topic, body, cause) = self.shared.left(*id).map_err(|confused| confused.to_string())?;
+                self.cause = cause;
                 tally.published += 1;
                 self.wrote(packet_bytes(2 + topic + 2 + body));
             }
@@ -267,7 +285,10 @@ impl Keeper {
             Event::Outgoing(Outgoing::AwaitAck(id)) => {
                 return Err(format!("the broker left packet {id} unanswered while it answered later ones"));
             }
-            Event::Outgoing(_) => self.wrote(2),
+            Event::Outgoing(_) => {
+                self.cause = Cause::Session;
+                self.wrote(2);
+            }
             Event::Incoming(Packet::Publish(publish)) => {
                 self.heard(packet_bytes(2 + publish.topic.len() + 2 + publish.payload.len()));
             }
@@ -362,6 +383,9 @@ impl Keeper {
 
     fn count_connecting(&mut self) {
         let config = Arc::clone(&self.settings.config);
+        self.cause = Cause::Session;
+        let overhead = wire::lookup(&config.broker.host) + wire::TCP_CONNECTION;
+        self.purse.charge(Purpose::Session, Direction::Up, overhead);
         let text = |text: &str| 2 + text.len();
         let credentials = config.username.as_deref().map_or(0, text)
             + config.password.as_ref().map_or(0, |password| 2 + password.expose().len());
@@ -369,18 +393,33 @@ impl Keeper {
         if config.tls {
             self.state.bytes_up += TLS_HANDSHAKE_UP;
             self.state.bytes_down += TLS_HANDSHAKE_DOWN;
+            self.purse.charge(Purpose::Session, Direction::Up, TLS_HANDSHAKE_UP + 2 * wire::TCP_SEGMENT);
+            self.purse.charge(Purpose::Session, Direction::Down, TLS_HANDSHAKE_DOWN + 3 * wire::TCP_SEGMENT);
         }
     }
 
     fn wrote(&mut self, bytes: u64) {
         self.state.bytes_up += bytes + self.record();
         self.state.packets += 1;
+        self.charge(Direction::Up, bytes + self.record());
     }
 
     fn heard(&mut self, bytes: u64) {
         self.state.bytes_down += bytes + self.record();
         self.state.packets += 1;
+        self.charge(Direction::Down, bytes + self.record());
         self.state.last_heard = Some(self.rim.clock.mono());
+    }
+
+    /// Charges a packet in a segment of its own, and the acknowledgement of that.
+    fn charge(&self, direction: Direction, bytes: u64) {
+        self.purse.caused(&self.settings.config.name, self.cause, direction, bytes + wire::TCP_SEGMENT);
+    }
+
+    /// What there must be room for before connecting.
+    fn connecting_bytes(&self) -> u64 {
+        let tls = if self.settings.config.tls { TLS_HANDSHAKE_UP + TLS_HANDSHAKE_DOWN } else { 0 };
+        tls + wire::TCP_CONNECTION + 5 * wire::TCP_SEGMENT
     }
 
     fn record(&self) -> u64 {

@@ -10,15 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rumqttc::{AsyncClient, QoS};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
 use super::streak::Sick;
 use super::{lane, pack};
-use crate::board::Board;
+use crate::clouds::Means;
 use crate::config::{Mqtt, NetworkPath};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::Lane;
+use crate::spend::Cause;
 use crate::store::queue::QueuedRow;
 use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
 
@@ -57,16 +57,14 @@ impl MqttLink {
     /// The link, and the lane (`mqtt {name}`) that keeps its connection.
     ///
     /// `gateway` is the gateway's serial; `path` says which interface to bind to; `max_in_flight` bounds the messages on
-    /// their way (at least 1, at most 128). The state stands on `board` under the destination's name.
+    /// their way (at least 1, at most 128). The state stands on the board under the destination's name.
     #[must_use]
     pub fn new(
         config: &Mqtt,
         gateway: &str,
         path: &NetworkPath,
         max_in_flight: usize,
-        rim: &Rim,
-        board: &Arc<Board>,
-        stop: &CancellationToken,
+        means: Means<'_>,
     ) -> (Arc<Self>, Lane) {
         let config = Arc::new(config.clone());
         let max_in_flight = max_in_flight.clamp(1, 128);
@@ -76,13 +74,13 @@ impl MqttLink {
             gateway: gateway.to_owned(),
             max_in_flight,
             shared: Arc::clone(&shared),
-            rim: rim.clone(),
+            rim: means.rim.clone(),
             reports: Mutex::new(BTreeMap::new()),
             reporting: tokio::sync::Mutex::new(()),
         };
         let NetworkPath::System { interface } = path;
         let settings = lane::Settings { config, interface: interface.clone(), max_in_flight };
-        (Arc::new(link), lane::lane(settings, shared, rim, board, stop))
+        (Arc::new(link), lane::lane(settings, shared, means))
     }
 
     /// Publishes a page of the firmware log.
@@ -95,13 +93,13 @@ impl MqttLink {
     }
 
     /// Waits for the connection, publishes, waits for what becomes of it.
-    async fn publish(&self, topic: &str, body: &[u8], retain: bool, deadline: Duration) -> Outcome {
+    async fn publish(&self, topic: &str, body: &[u8], cause: Cause, deadline: Duration) -> Outcome {
         loop {
             if let Err(sick) = self.shared.ready().await {
                 return Outcome::LinkSick { why: sick.why, next_step: sick.next_step };
             }
             let give_up_at = self.rim.now() + deadline;
-            match self.shared.hand_over(topic, body, retain, give_up_at) {
+            match self.shared.hand_over(topic, body, cause, give_up_at) {
                 HandedOver::Waits(answer) => return answer.await.unwrap_or(Outcome::Unknown),
                 HandedOver::Full => return Outcome::Later { after: SOON },
                 // It went down in between.
@@ -132,7 +130,7 @@ impl Link for MqttLink {
         if let Some(why) = unfit_topic(&message.address) {
             return Outcome::Bad { why };
         }
-        self.publish(&message.address, &message.body, false, deadline).await
+        self.publish(&message.address, &message.body, Cause::Message(message.class), deadline).await
     }
 
     /// Publishes the newest state of the component, retained, as the module head of [`super`] describes it. A report that a
@@ -166,7 +164,7 @@ impl Link for MqttLink {
             Some(slot) if slot.acknowledged < mine => (slot.newest, slot.body.clone()),
             _ => return Outcome::Acknowledged,
         };
-        let outcome = self.publish(&topic, &body, true, REPORT_DEADLINE).await;
+        let outcome = self.publish(&topic, &body, Cause::Management, REPORT_DEADLINE).await;
         if outcome == Outcome::Acknowledged
             && let Some(slot) = locked(&self.reports).get_mut(&package)
         {
@@ -217,6 +215,7 @@ pub(super) struct Pending {
     give_up_at: Duration,
     pub(super) topic_bytes: usize,
     pub(super) body_bytes: usize,
+    cause: Cause,
 }
 
 enum HandedOver {
@@ -248,15 +247,17 @@ impl Shared {
         }
     }
 
-    fn hand_over(&self, topic: &str, body: &[u8], retain: bool, give_up_at: Duration) -> HandedOver {
+    fn hand_over(&self, topic: &str, body: &[u8], cause: Cause, give_up_at: Duration) -> HandedOver {
         let mut session = locked(&self.session);
         let Some(client) = &session.client else { return HandedOver::NotUp };
         // Room for every message that is allowed in flight was made with the client.
+        // A state that is reported is for whoever looks later, too.
+        let retain = cause == Cause::Management;
         if client.try_publish(topic, QoS::AtLeastOnce, retain, body).is_err() {
             return HandedOver::Full;
         }
         let (answer, waits) = oneshot::channel();
-        let pending = Pending { answer, give_up_at, topic_bytes: topic.len(), body_bytes: body.len() };
+        let pending = Pending { answer, give_up_at, topic_bytes: topic.len(), body_bytes: body.len(), cause };
         session.answers.handed(pending);
         drop(session);
         self.handed.notify_one();
@@ -303,9 +304,9 @@ impl Shared {
     }
 
     /// A message left under this packet id: the bytes of its topic and body.
-    pub(super) fn left(&self, id: u16) -> Result<(usize, usize), super::answers::Confused> {
+    pub(super) fn left(&self, id: u16) -> Result<(usize, usize, Cause), super::answers::Confused> {
         let mut session = locked(&self.session);
-        session.answers.left(id).map(|pending| (pending.topic_bytes, pending.body_bytes))
+        session.answers.left(id).map(|pending| (pending.topic_bytes, pending.body_bytes, pending.cause))
     }
 
     /// The broker acknowledged this packet id. Whether something waited under it.

@@ -1,5 +1,6 @@
 //! One file a group of sections. `read` fixes the order: what later sections refer to is read before them.
 
+mod budget;
 mod bus;
 mod clouds;
 mod firmware;
@@ -8,7 +9,7 @@ mod http;
 mod point;
 mod secret;
 
-use super::model::{Bus, Config, Store};
+use super::model::{Bus, Config, Plan, Store};
 use super::parse::Surroundings;
 use super::problem::{Findings, Place, Taken};
 use super::reader::Reader;
@@ -65,6 +66,7 @@ pub(super) fn read(mut root: Reader<'_>, findings: &Findings, surroundings: &dyn
     let log = gateway::log(section("log"));
     let path = gateway::path(section("path"));
     let http = http::http(section("http"), &context);
+    let budget = root.table("budget").map_or_else(Plan::unlimited, budget::budget);
     let modem = root.table("modem").map(|reader| gateway::modem(reader, &mut context));
     let golioth = root.table("golioth").map(|reader| clouds::golioth(reader, &mut context));
     let mqtt = clouds::mqtt(root.tables("mqtt"), &mut context);
@@ -88,7 +90,7 @@ pub(super) fn read(mut root: Reader<'_>, findings: &Findings, surroundings: &dyn
             "Add [golioth] or [[mqtt]].",
         );
     }
-    Config { gateway, store, time, uplink, http, modem, path, buses, golioth, mqtt, components, log }
+    Config { gateway, store, time, uplink, budget, http, modem, path, buses, golioth, mqtt, components, log }
 }
 
 /// One commit must be a small part of the queue, or a single one could push everything older out.

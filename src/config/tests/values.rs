@@ -22,6 +22,7 @@ fn a_serial_is_all_a_gateway_must_be_told() {
         },
         time: Time { trust_system_clock: false, hold_untrusted: Duration::from_secs(600) },
         uplink: Uplink { live_bound: Duration::from_secs(300), window: 8, linger: Duration::from_secs(2) },
+        budget: Plan::unlimited(),
         http: Some(Http {
             listen: ([127, 0, 0, 1], 8080).into(),
             interface: None,
@@ -94,6 +95,7 @@ fn example_in_full() -> String {
 fn every_key_the_example_mentions_exists_and_its_value_is_right() {
     let config = taken(&[("example.toml", &example_in_full())]).config;
     assert_eq!(config.gateway.name, "pump house");
+    assert_eq!(config.budget.roaming, Allowance { day: Some(64 << 10), month: Some(1 << 20) });
     assert_eq!(config.http.unwrap().hosts, ["gateway.example"]);
     assert_eq!(config.golioth.unwrap().rest.unwrap().project, "my-project");
     assert_eq!(config.mqtt[0].ca_file.as_deref(), Some(Path::new("/etc/fieldgate/plant-ca.pem")));
@@ -107,6 +109,12 @@ fn what_the_example_calls_a_default_is_one() {
     let store = Store { flash_budget_per_day: None, ..full.store.clone() };
     assert_eq!((&store, &full.time, &full.uplink), (&plain.store, &plain.time, &plain.uplink));
     assert_eq!((&full.modem, &full.log, &full.components), (&plain.modem, &plain.log, &plain.components));
+    let unlimited = |config: &Config| Plan {
+        home: Allowance::default(),
+        roaming: Allowance::default(),
+        ..config.budget.clone()
+    };
+    assert_eq!(unlimited(&full), unlimited(&plain));
     assert_eq!(full.gateway.state_dir, plain.gateway.state_dir);
     assert_eq!(full.buses[0].timeout, plain.buses[0].timeout);
     assert_eq!(full.buses[0].slaves[0].points, plain.buses[0].slaves[0].points);
@@ -136,6 +144,17 @@ fn the_resolution_of_an_integer_is_the_size_of_its_scale() {
                 table = \"holding\"\nregister = 1\ntype = \"int32\"\nscale = -0.5\n";
     let config = taken(&[("f.toml", text)]).config;
     assert_eq!(config.buses[0].slaves[0].points[0].resolution, Some(0.5));
+}
+
+#[test]
+fn without_a_limit_for_roaming_that_of_home_holds_there_too_and_is_counted_apart() {
+    let plan = |budget: &str| {
+        taken(&[("f.toml", &format!("gateway.serial = \"g\"\n[budget]\n{budget}"))]).config.budget
+    };
+    let home = Allowance { day: None, month: Some(5 << 20) };
+    assert_eq!((plan("month = \"5MiB\"").home, plan("month = \"5MiB\"").roaming), (home, home));
+    let silent = plan("month = \"5MiB\"\nroaming_month = \"0B\"");
+    assert_eq!((silent.home, silent.roaming.month), (home, Some(0)));
 }
 
 #[test]
@@ -193,6 +212,11 @@ fn no_message_shows_a_secret_wherever_it_was_pasted() {
         let messages = refused(&[("f.toml", &text)]);
         assert!(!messages.is_empty() && !messages.concat().contains("hunter2"), "{messages:?}");
     }
+}
+
+#[test]
+fn no_remote_setting_can_change_a_budget() {
+    assert!(REMOTE_KEYS.iter().all(|key| !key.starts_with("budget")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{age, json};
-use crate::board::{Hidden, Stamped};
+use crate::board::{DataPlan, Hidden, PlanPeriod, Stamped};
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
 use crate::http::words::{grade_word, modem_word, phase_word};
@@ -24,6 +24,7 @@ pub(in crate::http) struct GatewayStatus {
     queue: Queue,
     gateway_db: GatewayDb,
     writers: Vec<Writer>,
+    data_plan: Option<Plan>,
     sensors: Sensors,
     components: Vec<Component>,
     lanes: Vec<Lane>,
@@ -156,6 +157,40 @@ struct Writer {
     words: String,
 }
 
+/// Bytes on the wire, both ways, headers included.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan {
+    limited: bool,
+    roaming: bool,
+    day: Period,
+    month: Period,
+    roaming_month: Period,
+    month_by_purpose: BTreeMap<&'static str, u64>,
+    others_bytes: Option<u64>,
+    waits: Vec<Wait>,
+    /// By destination: one reading in so many of the backlog is sent.
+    thinned: BTreeMap<String, u64>,
+    /// By destination and class: bytes on the wire for 100 bytes of message.
+    wire_percent: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Period {
+    bytes: u64,
+    limit_bytes: Option<u64>,
+    forecast_bytes: Option<u64>,
+    ends_unix_milliseconds: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wait {
+    what: String,
+    seconds: f64,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Sensors {
@@ -243,6 +278,7 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
                 words: value.words.clone(),
             })
             .collect(),
+        data_plan: s.data_plan.as_ref().map(|stamped| plan(s, &stamped.value)),
         sensors: sensors(s),
         components: s
             .components
@@ -355,6 +391,31 @@ fn queue(s: &Snapshot) -> Queue {
         limit_bytes: status.max_bytes,
         commit_window_milliseconds: u64::try_from(status.commit_window.as_millis()).unwrap_or(u64::MAX),
         last_commit_milliseconds: status.last_commit.as_secs_f64() * 1000.0,
+    }
+}
+
+fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
+    let period = |period: &PlanPeriod| Period {
+        bytes: period.bytes,
+        limit_bytes: period.limit,
+        forecast_bytes: period.forecast,
+        ends_unix_milliseconds: period.ends_unix_ms,
+    };
+    Plan {
+        limited: plan.limited,
+        roaming: plan.roaming,
+        day: period(&plan.day),
+        month: period(&plan.month),
+        roaming_month: period(&plan.roaming_month),
+        month_by_purpose: plan.by_purpose.iter().copied().collect(),
+        others_bytes: plan.others_bytes,
+        waits: plan
+            .waits
+            .iter()
+            .map(|(what, until)| Wait { what: what.clone(), seconds: until.since(s.now).as_secs_f64() })
+            .collect(),
+        thinned: plan.thinned.iter().cloned().collect(),
+        wire_percent: plan.wire_percent.iter().cloned().collect(),
     }
 }
 

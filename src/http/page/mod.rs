@@ -11,7 +11,7 @@ use askama::Template;
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use self::sections::{cloud, daemon, firmware, queue, radio, slaves, streams};
+use self::sections::{cloud, daemon, data_plan, firmware, queue, radio, slaves, streams};
 use self::tiles::tiles;
 use super::snapshot::Snapshot;
 use super::verdict::{Level, Verdict, verdict};
@@ -100,7 +100,7 @@ struct Page {
     as_of: String,
 }
 
-/// One of the four facts under the verdict.
+/// One of the facts under the verdict.
 struct Tile {
     label: &'static str,
     value: String,
@@ -151,6 +151,7 @@ impl Page {
         let (streams, more_streams) = streams(s, bounds);
         let mut sections = vec![
             bounds.section("cloud", "Cloud", cloud(s, bounds)),
+            bounds.section("plan", "Data plan", data_plan(s, bounds)),
             bounds.section("radio", "Radio", radio(s, bounds)),
             bounds.section("queue", "Queue", queue(s, bounds)),
             bounds.section("sensors", "Sensors", slaves(s, bounds)),

@@ -38,6 +38,56 @@ pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     rows
 }
 
+/// Spending and what waits for it. Nothing without a limit.
+pub(super) fn data_plan(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let Some(plan) = s.data_plan.as_ref().map(|stamped| &stamped.value).filter(|plan| plan.limited) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    for (label, period) in
+        [("Today", &plan.day), ("This month", &plan.month), ("Roaming", &plan.roaming_month)]
+    {
+        let Some(limit) = period.limit else { continue };
+        let value = format!("{} of {}", bytes(period.bytes), bytes(limit));
+        let forecast = period.forecast.map_or_else(
+            || "no forecast yet".to_owned(),
+            |forecast| format!("{} at the end, if it goes on like this", bytes(forecast)),
+        );
+        let mark = match period.bytes >= limit {
+            _ if limit == 0 => Mark::Plain,
+            true => Mark::Bad,
+            false if period.forecast.is_some_and(|forecast| forecast > limit) => Mark::Look,
+            false => Mark::Fine,
+        };
+        rows.push(bounds.row(label, &value, &forecast, mark));
+    }
+    let mut by: Vec<_> = plan.by_purpose.iter().filter(|(_, spent)| *spent > 0).collect();
+    by.sort_by_key(|(_, spent)| std::cmp::Reverse(*spent));
+    let by: Vec<_> =
+        by.iter().map(|(name, spent)| format!("{} {}", name.replace('_', " "), bytes(*spent))).collect();
+    if !by.is_empty() {
+        rows.push(bounds.row("Spent on", "", &by.join(", "), Mark::Plain));
+    }
+    if let Some(others) = plan.others_bytes {
+        rows.push(bounds.row(
+            "Others",
+            &bytes(others),
+            "over the same interface since the start",
+            Mark::Plain,
+        ));
+    }
+    for (what, until) in &plan.waits {
+        let left = format!("asked again in {}", in_words(until.since(s.now)));
+        rows.push(bounds.row("Waits", what, &left, Mark::Look));
+    }
+    for (destination, factor) in &plan.thinned {
+        let what =
+            format!("one reading in {factor} of the backlog is sent, the others are given up on record");
+        rows.push(bounds.row("Thinned", destination, &what, Mark::Look));
+    }
+    rows
+}
+
 pub(super) fn radio(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let mut rows = Vec::new();
     if let Some(Stamped { value, .. }) = &s.modem_state {

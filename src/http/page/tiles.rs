@@ -1,9 +1,9 @@
-//! The four facts under the verdict.
+//! The four facts under the verdict, and the data plan where there is one.
 
 use super::{Mark, Tile};
 use crate::board::{LinkPhase, ModemPhase, SignalGrade, ago};
 use crate::http::snapshot::{Destination, Snapshot};
-use crate::http::words::{capital, dbm, grade_word, grouped, within};
+use crate::http::words::{bytes, capital, dbm, grade_word, grouped, within};
 use crate::store::queue::Health;
 
 pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
@@ -61,5 +61,26 @@ pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
         }
     };
     let lost = Tile { label: "Lost", value: grouped(lost), note, mark };
-    vec![cloud, signal, waiting, lost]
+    let mut tiles = vec![cloud, signal, waiting, lost];
+    tiles.extend(data(s));
+    tiles
+}
+
+/// The month of the network that is used now.
+fn data(s: &Snapshot) -> Option<Tile> {
+    let plan = &s.data_plan.as_ref()?.value;
+    let period = if plan.roaming { &plan.roaming_month } else { &plan.month };
+    let limit = period.limit?;
+    let percent = period.bytes.saturating_mul(100) / limit.max(1);
+    let over = period.forecast.is_some_and(|forecast| forecast > limit);
+    Some(Tile {
+        label: if plan.roaming { "Data, roaming" } else { "Data" },
+        value: if limit == 0 { "None".into() } else { format!("{percent} %") },
+        note: format!("of {} this month", bytes(limit)),
+        mark: match (period.bytes >= limit, over || !plan.waits.is_empty()) {
+            (true, _) => Mark::Bad,
+            (false, true) => Mark::Look,
+            (false, false) => Mark::Fine,
+        },
+    })
 }

@@ -70,6 +70,7 @@ fn fine() -> Snapshot {
             moved: Totals { accepted: 3000, acknowledged: 3000, ..Totals::default() },
             growth: Some(0),
         },
+        data_plan: None,
         signal: Some(stamped(Signal {
             rsrp_dbm: Some(-95.0),
             rsrq_db: Some(-9.0),

@@ -9,7 +9,7 @@ use super::writer::{Command, GatewayHealth, Writer};
 use super::{
     BytePage, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
     HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
-    RemoteDevice, Source, Upserted, Verified, pages,
+    RemoteDevice, Source, Upserted, Verified, pages, spending,
 };
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
@@ -377,6 +377,21 @@ impl Gateway {
     pub async fn restarts(&self) -> Result<Vec<LaneRestart>, GatewayError> {
         let wall = self.clock.wall();
         self.ask(|reply| Command::Restarts { wall, reply }).await
+    }
+
+    /// What was kept of the spending against the data plan, as [`Gateway::keep_spending`] was given it. Opens a reader of
+    /// its own: for a start, not for a lane.
+    #[must_use]
+    pub fn spending(&self) -> Option<String> {
+        spending::read(&self.path)
+    }
+
+    /// Keeps what was spent, as text, in the place of what was kept before. A snapshot is not made for it.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn keep_spending(&self, record: String) -> Result<(), GatewayError> {
+        self.ask(|reply| Command::KeepSpending { record, reply }).await
     }
 
     /// Makes a snapshot now.

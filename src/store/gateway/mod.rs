@@ -33,6 +33,7 @@ pub mod reader;
 pub mod restarts;
 pub mod schema;
 pub mod snapshot;
+mod spending;
 mod text;
 pub mod tokens;
 pub mod verify;

@@ -2,7 +2,7 @@
 //!
 //! | table | one row is |
 //! |---|---|
-//! | `meta` | a fact about the file: gateway id, file id, who wrote it, the oldest reader, where its chains begin |
+//! | `meta` | a fact about the file: gateway id, file id, who wrote it, the oldest reader, where its chains begin, what was spent of the data plan |
 //! | `boots` | one boot of the machine; monotonic times are counted from it |
 //! | `time_floor` | the newest trusted wall time ever seen: no clock of this gateway can be below it (one row) |
 //! | `devices` | a device of the registry: retired, never deleted |

@@ -16,7 +16,7 @@ use super::{
     Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
     HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion, OpenOptions, Recorded,
     RemoteDevice, Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, restarts,
-    snapshot, verify,
+    snapshot, spending, verify,
 };
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
@@ -105,6 +105,7 @@ pub(super) enum Command {
     RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
     Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
+    KeepSpending { record: String, reply: Reply<()> },
     Snapshot { reply: Reply<()> },
 }
 
@@ -433,6 +434,9 @@ impl Machine for Writer {
                 let done =
                     self.run(now, wall, |tx, _, at| Ok(restarts::record(tx, (now, wall), at, &lanes)?));
                 let _ = reply.send(done);
+            }
+            Command::KeepSpending { record, reply } => {
+                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(spending::keep(tx, &record)?)));
             }
             Command::Snapshot { reply } => {
                 let made = self.snapshot(now);

@@ -42,7 +42,9 @@ pub struct Settlement {
     pub to: Position,
     /// The readings.
     pub rows: Vec<SettledRow>,
-    /// What became of them.
+    /// Other readings of the range, given up for the data plan whatever became of `rows`.
+    pub thinned: Vec<SettledRow>,
+    /// What became of `rows`.
     pub outcome: Outcome,
     /// The message also carried the statement that opens an epoch.
     pub announces_epoch: bool,

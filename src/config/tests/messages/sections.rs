@@ -66,7 +66,7 @@ serail = "x""#,
             GATEWAY,
             "[stores]",
             &[
-                r#"f.toml:2: stores: this key is unknown. Did you mean "store"? Known here: gateway, store, time, uplink, log, path, http, modem, golioth, mqtt, bus, firmware."#,
+                r#"f.toml:2: stores: this key is unknown. Did you mean "store"? Known here: gateway, store, time, uplink, log, path, http, budget, modem, golioth, mqtt, bus, firmware."#,
             ],
         ),
         (
@@ -81,7 +81,7 @@ speed = 1",
             GATEWAY,
             r#""a\nb" = 1"#,
             &[
-                r#"f.toml:2: a\nb: this key is unknown. Known here: gateway, store, time, uplink, log, path, http, modem, golioth, mqtt, bus, firmware."#,
+                r#"f.toml:2: a\nb: this key is unknown. Known here: gateway, store, time, uplink, log, path, http, budget, modem, golioth, mqtt, bus, firmware."#,
             ],
         ),
         (
@@ -419,6 +419,48 @@ components = 1",
 version_from = "modm""#,
             &[
                 r#"f.toml:3: firmware.component.version_from: "modm" is not a source of versions. Did you mean "modem"? Use "daemon", "modem" or "fixed"."#,
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_refused() {
+    assert_refused(&[
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MB\"",
+            &[
+                r#"f.toml:3: budget.month: "5MB" is not a size. Write a whole number and B, KiB, MiB, GiB or TiB, such as "5MiB"."#,
+            ],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5KiB\"",
+            &[r#"f.toml:3: budget.month: "5KiB" is out of range. Use "256KiB" to "1024TiB"."#],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"1MiB\"\nday = \"2MiB\"",
+            &[r#"f.toml:4: budget.day: 2MiB a day are more than 1MiB a month. Lower day or raise month."#],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MiB\"\nreset_day = 31",
+            &[r#"f.toml:4: budget.reset_day: 31 is not a day that every month has. Use 1 to 28."#],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MiB\"\n[budget.reserves]\nalarm = \"60%\"\nmanagement = \"50%\"",
+            &[
+                r#"f.toml:5: budget.reserves.alarm: 60% for alarms and 50% for management leave too little for readings. Let both together be at most "90%"."#,
+            ],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MiB\"\n[budget.reserves]\nalarm = \"ten\"",
+            &[
+                r#"f.toml:5: budget.reserves.alarm: "ten" is not a share. Write a whole number from 0 to 90 and %, such as "10%"."#,
             ],
         ),
     ]);

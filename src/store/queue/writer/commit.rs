@@ -168,8 +168,10 @@ impl Writer {
         let Some(known) = self.cursors.get(&key) else { return Ok(()) };
         let cursor = cursors.entry(key).or_insert_with(|| known.clone());
         // A quota may have dropped some of them while the message was under way.
-        let fresh: Vec<SettledRow> =
-            settlement.rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
+        let unsettled = |rows: &[SettledRow]| -> Vec<SettledRow> {
+            rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect()
+        };
+        let (fresh, thinned) = (unsettled(&settlement.rows), unsettled(&settlement.thinned));
         if cursor.settle(settlement.from, settlement.to).is_err() {
             tracing::error!(
                 destination = settlement.destination.0,
@@ -177,11 +179,11 @@ impl Writer {
             );
             return Ok(());
         }
-        let mut counts: BTreeMap<StreamId, u64> = BTreeMap::new();
-        for row in &fresh {
-            *counts.entry(row.stream).or_default() += 1;
+        for (stream, count) in counts(&thinned) {
+            changes.account(&self.books, settlement.destination, stream).dropped += count;
+            write_drop(tx, settlement.destination, stream, "thinned", count, self.epoch_number, now)?;
         }
-        for (stream, count) in counts {
+        for (stream, count) in counts(&fresh) {
             let account = changes.account(&self.books, settlement.destination, stream);
             match &settlement.outcome {
                 Outcome::Acknowledged => account.acknowledged += count,
@@ -398,4 +400,12 @@ impl Writer {
             let _ = flush.send(self.health.clone());
         }
     }
+}
+
+fn counts(rows: &[SettledRow]) -> BTreeMap<StreamId, u64> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.stream).or_default() += 1;
+    }
+    counts
 }

@@ -519,6 +519,7 @@ mod tests {
                     from,
                     to: from.next_segment(),
                     rows: vec![SettledRow { position: from, stream: a }],
+                    thinned: Vec::new(),
                     outcome: Outcome::SetAside("4.00".into()),
                     announces_epoch: false,
                 },

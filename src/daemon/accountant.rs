@@ -1,0 +1,90 @@
+//! The lane that keeps the ledger of the data plan: on disk, on the board, and beside the interface's own counters.
+//!
+//! A record is written when the ledger asks for one: some tens of kilobytes apart, or a quarter of an hour. The disk may
+//! refuse; spending goes on then, because it is what empties a full disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::rim::Rim;
+use super::supervisor::{Lane, LaneError, Progress};
+use crate::spend::{Purse, Record};
+use crate::store::gateway::Gateway;
+
+/// How often the plan is looked at.
+const EVERY: Duration = Duration::from_secs(30);
+/// After the disk refused.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What was kept of an earlier run. A record that does not read counts as none, and that is said.
+pub(super) fn kept(gateway: &Gateway) -> Option<Record> {
+    let text = gateway.spending()?;
+    serde_json::from_str(&text)
+        .inspect_err(|error| tracing::error!(%error, "what was spent of the data plan does not read; counting begins anew"))
+        .ok()
+}
+
+pub(super) fn lane(
+    purse: Arc<Purse>,
+    gateway: Gateway,
+    interface: Option<String>,
+    rim: Rim,
+    stop: CancellationToken,
+) -> Lane {
+    Lane::new("data plan", move |progress| {
+        keep(Arc::clone(&purse), gateway.clone(), interface.clone(), rim.clone(), stop.clone(), progress)
+    })
+}
+
+async fn keep(
+    purse: Arc<Purse>,
+    gateway: Gateway,
+    interface: Option<String>,
+    rim: Rim,
+    stop: CancellationToken,
+    progress: Progress,
+) -> Result<(), LaneError> {
+    loop {
+        let mut wait = EVERY;
+        if let Some(record) = purse.record() {
+            let written = write(&gateway, &record).await;
+            purse.recorded(written);
+            if !written {
+                wait = PAUSE;
+            }
+        }
+        if let Some(bytes) = interface.as_deref().and_then(|name| rim.net.counted(name)) {
+            purse.interface_counted(bytes);
+        }
+        purse.publish();
+        progress.waiting("watching the data plan", EVERY);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                write(&gateway, &purse.closing_record()).await;
+                return Ok(());
+            }
+            () = purse.record_due(), if wait == EVERY => {}
+            () = rim.sleep(wait) => {}
+        }
+    }
+}
+
+async fn write(gateway: &Gateway, record: &Record) -> bool {
+    let text = match serde_json::to_string(record) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(%error, "what was spent cannot be written down");
+            return false;
+        }
+    };
+    match gateway.keep_spending(text).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "what was spent is not on disk: a power cut would forget it");
+            false
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Spend against the plan, and what the period will have taken when it ends.
+
+use super::grant::{View, as_f64, whole};
+use super::ledger::{Ledger, Moment, Network};
+use super::period::{Basis, Spent};
+use super::plan;
+
+/// One period against its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// What was spent.
+    pub spent: Spent,
+    /// What counts against the limit: more than was spent, where a clock was not trusted.
+    pub counted: u64,
+    /// The limit with what was carried over, if there is one.
+    pub limit: Option<u64>,
+    /// What it will have taken at its end if it goes on as it did; `None` in its first twentieth, or without a clock.
+    pub forecast: Option<u64>,
+    /// When it ends, unix milliseconds; `None` without a clock.
+    pub ends_ms: Option<i64>,
+    /// By what it is counted.
+    pub basis: Basis,
+}
+
+impl Ledger {
+    /// How the day and the month of a network stand.
+    pub fn forecast(&mut self, now: Moment, network: Network) -> (Outlook, Outlook) {
+        self.advance(now);
+        let (allowance, book) = (self.allowance(network), self.book(network));
+        let day = now.wall_ms.map(plan::day);
+        let month = now.wall_ms.map(|ms| plan::month(ms, self.plan.reset_day));
+        let outlook = |period: &super::period::Period, limit: Option<u64>, span| {
+            let limit = limit.map(|limit| limit.saturating_add(period.carried));
+            let view = View { ledger: self, period, limit: limit.unwrap_or(u64::MAX), span, now };
+            let forecast = view.progress().and_then(|(elapsed, length)| {
+                (elapsed >= length / 20.0).then(|| whole(as_f64(period.spent.total()) / elapsed * length))
+            });
+            let ends_ms = span.filter(|_| period.basis == Basis::Calendar).map(|span| span.end_ms);
+            Outlook {
+                spent: period.spent,
+                counted: period.counts(),
+                limit,
+                forecast,
+                ends_ms,
+                basis: period.basis,
+            }
+        };
+        (outlook(&book.day, allowance.day, day), outlook(&book.month, allowance.month, month))
+    }
+}

@@ -1,0 +1,324 @@
+//! The ledger: every byte the daemon causes, by purpose, day, month and network, and what may still be spent.
+//!
+//! Pure: no clock, no file. Time comes in as a [`Moment`]; what is kept over restarts goes out as a [`Record`].
+//!
+//! Invariants:
+//! - What is granted fits every limit together with what was granted before and not yet charged, and leaves the others'
+//!   reserves untouched. What is charged without a grant (answers, repetitions, handshakes) can exceed a limit; nothing
+//!   more is granted then.
+//! - No clock gives a budget twice: periods only go forward, and what a period begins with after a clock that was not
+//!   trusted, or that leapt, is what the sliding window holds for its length so far.
+//! - A record stands for a lease of bytes more than were charged when it was made. No more than these are granted before the
+//!   next one is on disk, so a crash over-counts and never under-counts, unless the disk takes no records at all.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::grant::{self, Ask, Grant, Why};
+use super::period::{Basis, Period, Spent};
+use super::plan::{self, Allowance, Plan};
+use super::purpose::{Direction, Purpose};
+use super::window::Window;
+
+/// Bytes that a record on disk stands for beyond what was spent: this part of the smallest limit, within bounds. A crash
+/// costs as much of the plan.
+const LEASE_PART: u64 = 128;
+const LEASE_LEAST: u64 = 32 * 1024;
+const LEASE_MOST: u64 = 1 << 20;
+/// What a run's last record stands for beyond what was spent.
+const FAREWELLS: u64 = 1024;
+/// A record is due when half the lease is spent, and after this when anything was spent at all.
+const RECORD_EVERY: Duration = Duration::from_secs(15 * 60);
+/// A clock that is further ahead than the time that passed, by more than this, has leapt.
+const LEAP_MS: i64 = 3_600_000;
+/// What was granted and not charged within this was never sent.
+const GRANT_HOLDS: Duration = Duration::from_secs(180);
+
+/// A point in time, as the ledger needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic.
+    pub mono: Duration,
+    /// Unix milliseconds, while something vouches for them.
+    pub wall_ms: Option<i64>,
+}
+
+/// Which of the two plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The home network.
+    Home,
+    /// A foreign one.
+    Roaming,
+}
+
+/// What is spent in one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Book {
+    pub(super) day: Period,
+    pub(super) month: Period,
+}
+
+/// What is kept over restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    home: Book,
+    roaming: Book,
+    /// The wall time when it was made, if it was trusted then.
+    wall_ms: Option<i64>,
+}
+
+/// See the module head.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(super) plan: Plan,
+    home: Book,
+    roaming: Book,
+    last: Option<Moment>,
+    /// Wall time less monotonic time when the clock was last trusted in this run.
+    offset_ms: Option<i64>,
+    /// The wall time of the record this run went on from, until it is compared with this run's.
+    recorded_wall_ms: Option<i64>,
+    /// How long this run has lasted.
+    lived: Duration,
+    /// Nothing was charged since the restart, so that the time the machine was off can still be told from it.
+    untouched: bool,
+    /// Granted, not charged yet, and when that ends.
+    promised: u64,
+    promised_until: Duration,
+    lease: Lease,
+}
+
+/// How far a record on disk is used up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lease {
+    /// What a record stands for.
+    size: u64,
+    /// Spent since the record on disk was made.
+    spent: u64,
+    /// Of this, what the record being written covers.
+    writing: Option<u64>,
+    recorded_at: Duration,
+    /// The disk does not take records: going on without is better than not draining a full disk.
+    given_up: bool,
+}
+
+impl Ledger {
+    /// A ledger that goes on where `restored` ended, or begins.
+    #[must_use]
+    pub fn new(plan: Plan, restored: Option<Record>) -> Self {
+        let fresh = Book::new();
+        let fits = |book: &Book| {
+            book.day.window.fits(&fresh.day.window) && book.month.window.fits(&fresh.month.window)
+        };
+        let restored = restored.filter(|record| fits(&record.home) && fits(&record.roaming));
+        let (mut home, mut roaming, wall_ms) = match restored {
+            Some(record) => (record.home, record.roaming, record.wall_ms),
+            None => (Book::new(), Book::new(), None),
+        };
+        for book in [&mut home, &mut roaming] {
+            book.day.float();
+            book.month.float();
+        }
+        let limits = [plan.home.day, plan.home.month, plan.roaming.day, plan.roaming.month];
+        let smallest = limits.into_iter().flatten().filter(|limit| *limit > 0).min().unwrap_or(0);
+        let size = (smallest / LEASE_PART).clamp(LEASE_LEAST, LEASE_MOST);
+        Self {
+            plan,
+            home,
+            roaming,
+            last: None,
+            offset_ms: None,
+            recorded_wall_ms: wall_ms,
+            lived: Duration::ZERO,
+            untouched: true,
+            promised: 0,
+            promised_until: Duration::ZERO,
+            // Before the first record of this run nothing on disk stands for what it spends.
+            lease: Lease { size, spent: size, ..Lease::default() },
+        }
+    }
+
+    /// Time passes.
+    pub fn advance(&mut self, now: Moment) {
+        let last = self.last.replace(now);
+        let passed = last.map_or(Duration::ZERO, |last| now.mono.saturating_sub(last.mono));
+        self.pass(passed);
+        if now.mono >= self.promised_until {
+            self.promised = 0;
+        }
+        self.lived += passed;
+        let Some(wall_ms) = now.wall_ms else {
+            for period in self.periods() {
+                period.float();
+            }
+            return;
+        };
+        let mono_ms = i64::try_from(now.mono.as_millis()).unwrap_or(i64::MAX);
+        let offset = wall_ms.saturating_sub(mono_ms);
+        let leapt = self.offset_ms.is_some_and(|before| offset.saturating_sub(before) > LEAP_MS);
+        if let Some(before) = self.recorded_wall_ms.take()
+            && self.untouched
+        {
+            let since = u64::try_from(wall_ms.saturating_sub(before)).unwrap_or(0);
+            self.pass(Duration::from_millis(since).saturating_sub(self.lived));
+        }
+        // Compared with where it was first: many small leaps are a large one.
+        if self.offset_ms.is_none_or(|before| before.abs_diff(offset) > LEAP_MS.unsigned_abs()) {
+            self.offset_ms = Some(offset);
+        }
+        let (today, this_month) = (plan::day(wall_ms), plan::month(wall_ms, self.plan.reset_day));
+        let days = u64::from(self.plan.carry_over_days);
+        let limits = [self.plan.home.day, self.plan.roaming.day];
+        for (book, limit) in [&mut self.home, &mut self.roaming].into_iter().zip(limits) {
+            let limit = limit.unwrap_or(0);
+            book.day.at(today, wall_ms, leapt, limit, limit.saturating_mul(days));
+            book.month.at(this_month, wall_ms, leapt, 0, 0);
+        }
+    }
+
+    /// Counts bytes on the wire, headers included. They went, whatever the plan says.
+    pub fn charge(
+        &mut self,
+        now: Moment,
+        purpose: Purpose,
+        direction: Direction,
+        bytes: u64,
+        network: Network,
+    ) {
+        self.advance(now);
+        let book = self.book_mut(network);
+        book.day.add(purpose, direction, bytes);
+        book.month.add(purpose, direction, bytes);
+        // What the session takes was not asked for.
+        if purpose != Purpose::Session {
+            self.promised = self.promised.saturating_sub(bytes);
+        }
+        self.lease.spent = self.lease.spent.saturating_add(bytes);
+        self.untouched = false;
+    }
+
+    /// Whether something may be sent now. What is granted is held until it is charged, or for a few minutes.
+    pub fn grant(&mut self, now: Moment, ask: &Ask) -> Grant {
+        self.advance(now);
+        if !self.plan.is_limited() {
+            return Grant::Go;
+        }
+        let unrecorded = self.lease.spent.saturating_add(self.promised).saturating_add(ask.bytes);
+        if unrecorded > self.lease.size && self.lease.spent > 0 && !self.lease.given_up {
+            return Grant::Wait { until: now.mono + Duration::from_secs(1), why: Why::Recording };
+        }
+        let grant = grant::decide(self, now, ask);
+        if !matches!(grant, Grant::Wait { .. }) {
+            self.promised = self.promised.saturating_add(ask.bytes);
+            self.promised_until = now.mono + GRANT_HOLDS;
+        }
+        grant
+    }
+
+    /// Whether a record should be made now.
+    #[must_use]
+    pub fn wants_record(&self, now: Duration) -> bool {
+        let old = now >= self.lease.recorded_at + RECORD_EVERY;
+        // Without a limit nothing depends on it.
+        let half = self.plan.is_limited() && self.lease.spent >= self.lease.size / 2;
+        self.lease.writing.is_none() && (half || (old && self.lease.spent > 0))
+    }
+
+    /// What to keep on disk now; [`Ledger::recorded`] tells what became of it.
+    pub fn record(&mut self) -> Record {
+        self.lease.writing = Some(self.lease.spent);
+        self.record_with(self.lease.size)
+    }
+
+    /// The last record of a run: links still say goodbye after it.
+    #[must_use]
+    pub fn closing_record(&self) -> Record {
+        self.record_with(FAREWELLS)
+    }
+
+    fn record_with(&self, ahead: u64) -> Record {
+        let wall_ms = self.last.and_then(|last| last.wall_ms);
+        let mut record = Record { home: self.home.clone(), roaming: self.roaming.clone(), wall_ms };
+        if self.plan.is_limited() {
+            // It is not known what it will be spent on, nor where.
+            for book in [&mut record.home, &mut record.roaming] {
+                book.day.add_unnamed(ahead);
+                book.month.add_unnamed(ahead);
+            }
+        }
+        record
+    }
+
+    /// A record is on disk, or could not be written.
+    pub fn recorded(&mut self, now: Duration, written: bool) {
+        let covered = self.lease.writing.take().unwrap_or(0);
+        self.lease.recorded_at = now;
+        self.lease.given_up = !written;
+        if written {
+            self.lease.spent = self.lease.spent.saturating_sub(covered);
+        }
+    }
+
+    /// What was spent in a network: this day, this month.
+    #[must_use]
+    pub fn spent(&self, network: Network) -> (Spent, Spent) {
+        let book = self.book(network);
+        (book.day.spent, book.month.spent)
+    }
+
+    /// By what the month is counted.
+    #[must_use]
+    pub fn basis(&self, network: Network) -> Basis {
+        self.book(network).month.basis
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn promised(&self) -> u64 {
+        self.promised
+    }
+
+    pub(super) fn allowance(&self, network: Network) -> Allowance {
+        match network {
+            Network::Home => self.plan.home,
+            Network::Roaming => self.plan.roaming,
+        }
+    }
+
+    pub(super) fn book(&self, network: Network) -> &Book {
+        match network {
+            Network::Home => &self.home,
+            Network::Roaming => &self.roaming,
+        }
+    }
+
+    fn book_mut(&mut self, network: Network) -> &mut Book {
+        match network {
+            Network::Home => &mut self.home,
+            Network::Roaming => &mut self.roaming,
+        }
+    }
+
+    fn periods(&mut self) -> [&mut Period; 4] {
+        let Self { home, roaming, .. } = self;
+        [&mut home.day, &mut home.month, &mut roaming.day, &mut roaming.month]
+    }
+
+    fn pass(&mut self, passed: Duration) {
+        for period in self.periods() {
+            period.window.advance(passed);
+        }
+    }
+}
+
+impl Book {
+    fn new() -> Self {
+        Self { day: Period::new(Window::of_a_day()), month: Period::new(Window::of_a_month()) }
+    }
+}

@@ -1,0 +1,300 @@
+//! What lanes hold of the ledger: it knows the time and the network they spend in, and tells people.
+//!
+//! Owns the ledger, behind a lock that is held for no longer than a calculation. Nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::grant::{Ask, Grant, Why};
+use super::ledger::{Ledger, Moment, Network, Record};
+use super::plan::Plan;
+use super::purpose::{Direction, Purpose};
+use super::wire::Learned;
+use crate::board::{Board, DataPlan, PlanPeriod};
+use crate::clock::{Clock, Mono};
+use crate::reading::Class;
+
+/// However short the plan is, a message that holds anything older than this waits no more for being full.
+const GATHERED: Duration = Duration::from_secs(30 * 60);
+
+/// The purse: clones of its `Arc` are handed to everything that spends.
+pub struct Purse {
+    clock: Arc<dyn Clock>,
+    board: Arc<Board>,
+    /// Telemetry younger than this is live.
+    live_bound: Duration,
+    state: Mutex<State>,
+    /// Told when a record should be made.
+    due: Notify,
+}
+
+struct State {
+    ledger: Ledger,
+    /// A reading of one class is not as long as one of another.
+    learned: BTreeMap<(String, Class), Learned>,
+    /// What was refused and not granted since, by destination.
+    waits: BTreeMap<(String, Purpose), (Duration, Why)>,
+    /// Destinations whose newest granted telemetry was backlog: a link knows the class of a message, not its age.
+    backlog: BTreeSet<String>,
+    /// One reading in so many is sent of a backlog, by destination.
+    thinned: BTreeMap<String, u64>,
+    /// Everything charged in this run.
+    charged: u64,
+    /// The interface's counters at the first look, and at the last.
+    interface: Option<(u64, u64)>,
+}
+
+/// What caused bytes, as a link knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Names, handshakes, keepalives, repetitions.
+    Session,
+    /// Reports, manifests, settings.
+    Management,
+    /// A message with readings, or the answer to it.
+    Message(Class),
+}
+
+/// A message that a drain would like to pack.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// For whom.
+    pub destination: &'a str,
+    /// Of what.
+    pub class: Class,
+    /// When the oldest of the readings was captured.
+    pub oldest: Mono,
+    /// Readings at hand.
+    pub rows: usize,
+    /// All that wait, on disk too.
+    pub waiting: u64,
+    /// The longest message, bytes.
+    pub most: usize,
+}
+
+impl fmt::Debug for Purse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purse").field("live_bound", &self.live_bound).finish_non_exhaustive()
+    }
+}
+
+impl Purse {
+    /// A purse for a plan, going on where `restored` ended.
+    #[must_use]
+    pub fn new(
+        plan: Plan,
+        restored: Option<Record>,
+        live_bound: Duration,
+        clock: Arc<dyn Clock>,
+        board: Arc<Board>,
+    ) -> Arc<Self> {
+        let state = State {
+            ledger: Ledger::new(plan, restored),
+            learned: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            backlog: BTreeSet::new(),
+            thinned: BTreeMap::new(),
+            charged: 0,
+            interface: None,
+        };
+        Arc::new(Self { clock, board, live_bound, state: Mutex::new(state), due: Notify::new() })
+    }
+
+    /// One that grants everything.
+    #[must_use]
+    pub fn unlimited(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::new(Plan::unlimited(), None, Duration::from_secs(300), clock, Board::shared())
+    }
+
+    /// Counts bytes on the wire, headers included.
+    pub fn charge(&self, purpose: Purpose, direction: Direction, bytes: u64) {
+        let (now, network) = (self.now(), self.network());
+        let mut state = self.state();
+        state.ledger.charge(now, purpose, direction, bytes, network);
+        state.charged = state.charged.saturating_add(bytes);
+        if state.ledger.wants_record(now.mono) {
+            self.due.notify_one();
+        }
+    }
+
+    /// As [`Purse::charge`], by what caused the bytes. What messages with readings cost is learned.
+    pub fn caused(&self, destination: &str, cause: Cause, direction: Direction, bytes: u64) {
+        match cause {
+            Cause::Session => self.charge(Purpose::Session, direction, bytes),
+            Cause::Management => self.charge(Purpose::Management, direction, bytes),
+            Cause::Message(class) => {
+                let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
+                self.charge(Purpose::of(class, !backlog), direction, bytes);
+                self.state().learned.entry((destination.to_owned(), class)).or_default().charged(bytes);
+            }
+        }
+    }
+
+    /// Whether a message may be packed now.
+    #[must_use]
+    pub fn ask(&self, want: &Want<'_>) -> Grant {
+        let now = self.now();
+        let age = self.clock.mono().since(want.oldest);
+        let live = age <= self.live_bound;
+        let purpose = Purpose::of(want.class, live);
+        let network = self.network();
+        let mut state = self.state();
+        let key = (want.destination.to_owned(), want.class);
+        let learned = state.learned.get(&key).copied().unwrap_or_default();
+        let most = want.most as u64;
+        let (bytes, full) = learned.message(want.rows as u64, most);
+        let waiting = learned.all(want.waiting, most);
+        let full = full || !want.class.waits_for_window() || age > GATHERED;
+        let grant = state.ledger.grant(now, &Ask { purpose, bytes, waiting, full, network });
+        let key = (want.destination.to_owned(), purpose);
+        let changed = match grant {
+            Grant::Wait { why: Why::Recording, .. } => {
+                self.due.notify_one();
+                false
+            }
+            Grant::Wait { until, why } => {
+                let before = state.waits.insert(key, (until, why));
+                before.is_none_or(|(_, before)| before != why)
+            }
+            Grant::Go | Grant::Thin { .. } => state.waits.remove(&key).is_some(),
+        };
+        if !matches!(grant, Grant::Wait { .. }) && want.class == Class::Telemetry {
+            match purpose {
+                Purpose::Backlog => state.backlog.insert(want.destination.to_owned()),
+                _ => state.backlog.remove(want.destination),
+            };
+        }
+        let thinned = match grant {
+            Grant::Thin { factor } => {
+                state.thinned.insert(want.destination.to_owned(), factor) != Some(factor)
+            }
+            Grant::Go if purpose == Purpose::Backlog => state.thinned.remove(want.destination).is_some(),
+            Grant::Go | Grant::Wait { .. } => false,
+        };
+        drop(state);
+        if changed || thinned {
+            self.publish();
+        }
+        grant
+    }
+
+    /// A message was packed: what a reading takes is learned.
+    pub fn packed(&self, destination: &str, class: Class, rows: usize, body: usize) {
+        let mut state = self.state();
+        state.learned.entry((destination.to_owned(), class)).or_default().packed(rows as u64, body as u64);
+    }
+
+    /// Whether so many bytes may go for a purpose without readings. `None` when they may.
+    #[must_use]
+    pub fn refused(&self, purpose: Purpose, bytes: u64) -> Option<(Duration, Why)> {
+        let (now, network) = (self.now(), self.network());
+        let ask = Ask { purpose, bytes, waiting: bytes, full: true, network };
+        match self.state().ledger.grant(now, &ask) {
+            Grant::Wait { until, why } => {
+                self.due.notify_one();
+                Some((until, why))
+            }
+            Grant::Go | Grant::Thin { .. } => None,
+        }
+    }
+
+    /// Waits until a record should be made.
+    pub async fn record_due(&self) {
+        self.due.notified().await;
+    }
+
+    /// The record to keep now, if one is due.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        let now = self.now();
+        let mut state = self.state();
+        state.ledger.advance(now);
+        state.ledger.wants_record(now.mono).then(|| state.ledger.record())
+    }
+
+    /// The last record of a run.
+    #[must_use]
+    pub fn closing_record(&self) -> Record {
+        self.state().ledger.closing_record()
+    }
+
+    /// What became of a record.
+    pub fn recorded(&self, written: bool) {
+        let now = self.clock.mono().since_boot();
+        self.state().ledger.recorded(now, written);
+    }
+
+    /// What the interface counted, both ways together: what is not ours is others'. A counter that starts over is taken as
+    /// a new beginning.
+    pub fn interface_counted(&self, bytes: u64) {
+        let mut state = self.state();
+        let charged = state.charged;
+        let known = state.interface.filter(|(_, last)| bytes >= *last);
+        let first = known.map_or(bytes.saturating_sub(charged), |(first, _)| first);
+        state.interface = Some((first, bytes));
+    }
+
+    /// Puts the plan on the board.
+    pub fn publish(&self) {
+        let (now, network) = (self.now(), self.network());
+        let mut state = self.state();
+        let (day, month) = state.ledger.forecast(now, Network::Home);
+        let (_, roaming) = state.ledger.forecast(now, Network::Roaming);
+        state.waits.retain(|_, (until, _)| *until > now.mono);
+        let fact = DataPlan {
+            limited: state.ledger.plan().is_limited(),
+            roaming: network == Network::Roaming,
+            by_purpose: Purpose::ALL
+                .into_iter()
+                .map(|purpose| (purpose.name(), month.spent.on(purpose) + roaming.spent.on(purpose)))
+                .collect(),
+            day: period(&day),
+            month: period(&month),
+            roaming_month: period(&roaming),
+            others_bytes: state.interface.map(|(first, last)| (last - first).saturating_sub(state.charged)),
+            waits: state
+                .waits
+                .iter()
+                .map(|((destination, purpose), (until, why))| {
+                    (format!("{} for {destination}: {}", purpose.name(), why.words()), Mono::from(*until))
+                })
+                .collect(),
+            thinned: state.thinned.iter().map(|(name, factor)| (name.clone(), *factor)).collect(),
+            wire_percent: state
+                .learned
+                .iter()
+                .map(|((name, class), learned)| (format!("{name} {}", class.name()), learned.percent()))
+                .collect(),
+        };
+        drop(state);
+        self.board.data_plan.set(self.clock.mono(), fact);
+    }
+
+    fn network(&self) -> Network {
+        let roaming = self.board.registration.get().is_some_and(|stamped| stamped.value.roaming);
+        if roaming { Network::Roaming } else { Network::Home }
+    }
+
+    fn now(&self) -> Moment {
+        let wall = self.clock.wall();
+        Moment { mono: self.clock.mono().since_boot(), wall_ms: wall.trusted.then_some(wall.unix_ms) }
+    }
+
+    /// A panic while it was held leaves counts that are at worst a little behind.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn period(outlook: &super::Outlook) -> PlanPeriod {
+    PlanPeriod {
+        bytes: outlook.counted,
+        limit: outlook.limit,
+        forecast: outlook.forecast,
+        ends_unix_ms: outlook.ends_ms,
+    }
+}

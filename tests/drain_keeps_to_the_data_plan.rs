@@ -1,0 +1,258 @@
+//! The promise: with a data plan too small for everything, alarms go, telemetry waits or is thinned, the books account for every
+//! reading, and the board says what waits and why.
+//!
+//! The real drain, queue and purse in virtual time; the link acknowledges everything and charges what a message costs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+
+#[path = "support/store.rs"]
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fieldgate::board::{Board, Registration};
+use fieldgate::clock::{Clock, VirtualClock, Wall};
+use fieldgate::daemon::rim::machine;
+use fieldgate::daemon::supervisor::Supervisor;
+use fieldgate::reading::{Class, Value};
+use fieldgate::spend::{Allowance, Cause, Direction, Plan, Purpose, Purse};
+use fieldgate::store::queue::{Queue, QueuedRow};
+use fieldgate::uplink::drain::{self, DrainOptions};
+use fieldgate::uplink::link::{
+    Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
+};
+use support::{BOOT, capture, options, problems, spec, steps};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+const S: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const PLAN: u64 = 256 << 10;
+
+/// Eight bytes a reading; what is sent costs what a message over DTLS does.
+struct Willing {
+    up: watch::Sender<bool>,
+    purse: Arc<Purse>,
+    arrived: Mutex<Vec<(Class, i64)>>,
+}
+
+impl std::fmt::Debug for Willing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Willing")
+    }
+}
+
+#[async_trait]
+impl Link for Willing {
+    fn name(&self) -> &str {
+        "golioth"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { max_message_bytes: 1024, max_in_flight: 8 }
+    }
+
+    fn pack(&self, _: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
+        let rows = &rows[..rows.len().min(limit / 8)];
+        let value = |row: &QueuedRow| match row.sample.value {
+            Value::Steps(n) => n,
+            _ => panic!("{row:?}"),
+        };
+        let body = rows.iter().flat_map(|row| value(row).to_be_bytes()).collect();
+        let message = Message { address: "a".into(), body, class: rows[0].stream.class };
+        Some(Packed { message, rows: rows.len() })
+    }
+
+    async fn send(&self, message: &Message, _: Duration) -> Outcome {
+        let cause = Cause::Message(message.class);
+        self.purse.caused("golioth", cause, Direction::Up, message.body.len() as u64 + 73);
+        self.purse.caused("golioth", cause, Direction::Down, 65);
+        let values = message.body.chunks_exact(8).map(|v| i64::from_be_bytes(v.try_into().unwrap()));
+        self.arrived.lock().unwrap().extend(values.map(|value| (message.class, value)));
+        tokio::time::sleep(S).await;
+        Outcome::Acknowledged
+    }
+
+    async fn report(&self, _: Report) -> Outcome {
+        Outcome::Acknowledged
+    }
+
+    fn up(&self) -> watch::Receiver<bool> {
+        self.up.subscribe()
+    }
+
+    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+        None
+    }
+}
+
+struct Bench {
+    queue: Queue,
+    link: Arc<Willing>,
+    board: Arc<Board>,
+    purse: Arc<Purse>,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+    clock: Arc<VirtualClock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// On 2026-06-10, a third of the month gone.
+    fn start(plan: Plan) -> Self {
+        let folder = support::fast_folder();
+        let wall = Wall { unix_ms: 1_781_049_600_000, uncertainty_ms: 50, trusted: true };
+        let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let streams = vec![
+            spec("telemetry", "g", Class::Telemetry, &["golioth"]),
+            spec("alarm", "g", Class::Alarm, &["golioth"]),
+        ];
+        let path = folder.path().join("queue.db");
+        let (queue, pump) = Queue::open_inline(options(path, streams, &["golioth"], 1), &shared).unwrap();
+        tokio::spawn(pump);
+        let board = Board::shared();
+        let purse = Purse::new(plan, None, 300 * S, Arc::clone(&shared), Arc::clone(&board));
+        tokio::spawn(write_down(Arc::clone(&purse)));
+        let link = Arc::new(Willing {
+            up: watch::Sender::new(false),
+            purse: Arc::clone(&purse),
+            arrived: Mutex::default(),
+        });
+        let rim = machine::rim(shared);
+        let stop = CancellationToken::new();
+        let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
+        let drain_options =
+            DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S, purse: Arc::clone(&purse) };
+        let destination = queue.destinations()[0].0;
+        let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
+        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
+        Self { queue, link, board, purse, supervisor, stop, clock, _folder: folder }
+    }
+
+    async fn take(&self, stream: usize, values: std::ops::Range<i64>) {
+        let (id, group) = self.queue.streams()[stream];
+        let mut answers = Vec::new();
+        for value in values {
+            let reading = capture(group, self.clock.mono(), vec![steps(id, value)]);
+            answers.push(self.queue.offer(reading).await.unwrap());
+        }
+        for answer in answers {
+            answer.await.unwrap().unwrap();
+        }
+    }
+
+    fn arrived(&self, class: Class) -> usize {
+        self.link.arrived.lock().unwrap().iter().filter(|(of, _)| *of == class).count()
+    }
+
+    async fn finish(self) {
+        self.stop.cancel();
+        self.supervisor.stopped(5 * S).await;
+        self.queue.stop();
+        assert_eq!(problems(self.queue.path()), Vec::<String>::new());
+    }
+}
+
+/// As the daemon's own lane does, to no disk.
+async fn write_down(purse: Arc<Purse>) {
+    loop {
+        if purse.record().is_some() {
+            purse.recorded(true);
+        }
+        tokio::select! {
+            () = purse.record_due() => {}
+            () = tokio::time::sleep(30 * S) => {}
+        }
+    }
+}
+
+fn plan() -> Plan {
+    Plan { home: Allowance { day: None, month: Some(PLAN) }, ..Plan::unlimited() }
+}
+
+fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run)
+}
+
+#[test]
+fn telemetry_waits_for_the_plan_while_alarms_go_and_the_page_says_so() {
+    in_virtual_time(async {
+        let bench = Bench::start(plan());
+        bench.purse.charge(Purpose::Live, Direction::Up, PLAN * 70 / 100);
+        bench.link.up.send_replace(true);
+        bench.take(0, 0..50).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(bench.arrived(Class::Telemetry), 0, "two thirds are spent in a third of the month");
+        bench.take(1, 0..3).await;
+        tokio::time::sleep(10 * S).await;
+        assert_eq!(bench.arrived(Class::Alarm), 3);
+
+        bench.purse.publish();
+        let fact = bench.board.data_plan.get().unwrap().value;
+        assert!(fact.waits.iter().any(|(what, _)| what.contains("backlog for golioth")), "{fact:?}");
+        let lane = bench.board.lanes.get("drain golioth").unwrap().value;
+        assert!(lane.fine && lane.words.contains("waits for the data plan"), "{lane:?}");
+
+        tokio::time::sleep(20 * 24 * HOUR).await;
+        assert_eq!(bench.arrived(Class::Telemetry), 50, "the line has caught up: nothing was lost");
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_backlog_beyond_the_plan_is_thinned_evenly_and_the_books_count_what_was_given_up() {
+    in_virtual_time(async {
+        let bench = Bench::start(plan());
+        for hundred in 0..300 {
+            bench.take(0, hundred * 100..hundred * 100 + 100).await;
+        }
+        tokio::time::sleep(600 * S).await;
+        bench.link.up.send_replace(true);
+        tokio::time::sleep(HOUR).await;
+        bench.purse.publish();
+        let fact = bench.board.data_plan.get().unwrap().value;
+        assert!(matches!(&fact.thinned[..], [(name, 2..)] if name == "golioth"), "{fact:?}");
+        let golioth = bench.queue.destinations()[0].0;
+        let totals = bench.queue.status().borrow().destination(golioth);
+        assert!(totals.dropped > 0 && totals.acknowledged > 0, "{totals:?}");
+        assert_eq!(totals.accepted, totals.acknowledged + totals.dropped + totals.queued);
+        assert_eq!(totals.acknowledged, bench.arrived(Class::Telemetry) as u64);
+        let reason: String = rusqlite::Connection::open(bench.queue.path())
+            .unwrap()
+            .query_row("SELECT group_concat(DISTINCT reason) FROM drops", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(reason, "thinned");
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_foreign_network_without_bytes_is_silent_until_the_gateway_is_home() {
+    in_virtual_time(async {
+        let bench = Bench::start(Plan { roaming: Allowance { day: None, month: Some(0) }, ..plan() });
+        let registration = |roaming| Registration {
+            registered: true,
+            roaming,
+            words: String::new(),
+            operator: None,
+            access: None,
+            band: None,
+            cell: None,
+        };
+        bench.board.registration.set(bench.clock.mono(), registration(true));
+        bench.link.up.send_replace(true);
+        bench.take(1, 0..5).await;
+        tokio::time::sleep(5 * HOUR).await;
+        assert_eq!(bench.arrived(Class::Alarm), 0);
+        assert!(bench.purse.refused(Purpose::Session, 300).is_some(), "not even a session is kept");
+        bench.board.registration.set(bench.clock.mono(), registration(false));
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(bench.arrived(Class::Alarm), 5);
+        bench.finish().await;
+    });
+}
