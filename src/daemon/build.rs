@@ -199,6 +199,7 @@ impl Daemon {
     /// stand for a broker, see [`Daemon::drain_into`].
     pub fn brokers(&self, config: &SharedConfig, rim: &Rim) {
         let window = usize::from(config.uplink.window);
+        let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         for settings in &config.mqtt {
             let serial = &config.gateway.serial;
             let (link, lane) = MqttLink::new(settings, serial, &config.path, window, means);

@@ -55,6 +55,8 @@ pub enum Cause {
     Session,
     /// Reports, manifests, settings.
     Management,
+    /// A page of the firmware log.
+    FirmwareLog,
     /// A message with readings, or the answer to it.
     Message(Class),
 }
@@ -126,6 +128,7 @@ impl Purse {
         match cause {
             Cause::Session => self.charge(Purpose::Session, direction, bytes),
             Cause::Management => self.charge(Purpose::Management, direction, bytes),
+            Cause::FirmwareLog => self.charge(Purpose::FirmwareLog, direction, bytes),
             Cause::Message(class) => {
                 let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
                 self.charge(Purpose::of(class, !backlog), direction, bytes);

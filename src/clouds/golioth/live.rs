@@ -27,7 +27,7 @@ use crate::board::{LinkPhase, in_words};
 use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
 use crate::spend::{Cause, Direction, Purpose, wire};
-use crate::uplink::link::Outcome;
+use crate::uplink::link::{Outcome, Report};
 use crate::uplink::policy;
 
 /// Nothing heard for this long while an answer is owed: the session, or the way to it, is gone.
@@ -517,7 +517,10 @@ impl<'a> Live<'a> {
                     let _ = reply.send(refused);
                     return;
                 }
-                self.sending = Cause::Management;
+                self.sending = match &report {
+                    Report::FirmwareLog { .. } => Cause::FirmwareLog,
+                    Report::Component { .. } => Cause::Management,
+                };
                 match translate::report(&report) {
                     Some(post) => (post, Waiting::Report(reply)),
                     None => {

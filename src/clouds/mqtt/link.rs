@@ -88,7 +88,7 @@ impl MqttLink {
         let topic = format!("fieldgate/{}/firmware_log", self.gateway);
         match unfit_topic(&topic) {
             Some(why) => Outcome::Bad { why },
-            None => self.publish(&topic, page, false, REPORT_DEADLINE).await,
+            None => self.publish(&topic, page, Cause::FirmwareLog, REPORT_DEADLINE).await,
         }
     }
 
