@@ -128,7 +128,16 @@ impl Bench {
             DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S, purse: Arc::clone(&purse) };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
-        supervisor.spawn(drain::lane(as_link, destination, queue.clone(), rim, drain_options, stop.clone()));
+        let shown = Arc::clone(&board);
+        supervisor.spawn(drain::lane(
+            as_link,
+            destination,
+            queue.clone(),
+            rim,
+            drain_options,
+            shown,
+            stop.clone(),
+        ));
         Self { queue, link, board, purse, supervisor, stop, clock, _folder: folder }
     }
 

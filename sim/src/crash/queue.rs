@@ -111,6 +111,7 @@ fn options(path: PathBuf, max_bytes: u64, boot: BootId, epoch: u64) -> OpenOptio
         boot,
         epoch: Epoch(epoch),
         file_id: epoch ^ 0xF11E,
+        flash_budget_per_day: None,
     }
 }
 

@@ -123,6 +123,7 @@ impl Life {
             rows: rows.collect(),
             outcome,
             announces_epoch: self.dice.one_in(4),
+            thinned: Vec::new(),
         };
         self.command(Command::Settle(settlement));
         Ok(())
