@@ -21,12 +21,13 @@ use crate::gateway::{Trouble, child, config, machine, program, run_alone};
 pub(crate) const VIOLATED: u8 = 3;
 
 /// Every claim with the defects it catches.
-pub const SABOTAGES: [(&str, &str); 9] = [
+pub const SABOTAGES: [(&str, &str); 10] = [
     ("drain", "drain-one-by-one"),
     ("drain", "shelf-without-end"),
     ("footprint", "slow-start"),
     ("month-offline", "drop-off-the-record"),
     ("month-offline", "drop-urgent-first"),
+    ("month-offline", "send-the-dropped"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "reuse-sequence"),
