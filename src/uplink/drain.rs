@@ -205,7 +205,9 @@ impl<'a> Drain<'a> {
                 changed = self.up.changed() => {
                     changed.map_err(|_| LaneError("the link has ended".into()))?;
                     // What was at hand may have been given up for room while nothing could be sent.
-                    self.shelves.values_mut().for_each(Shelf::lay_back);
+                    if !crate::sabotage::on("send-the-dropped") {
+                        self.shelves.values_mut().for_each(Shelf::lay_back);
+                    }
                 }
                 changed = self.status.changed() => {
                     changed.map_err(|_| LaneError("the store has ended".into()))?;

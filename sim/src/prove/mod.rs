@@ -34,6 +34,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("footprint", "slow-start"),
     ("month-offline", "drop-off-the-record"),
     ("month-offline", "drop-urgent-first"),
+    ("month-offline", "send-the-dropped"),
     ("no-loss", "answer-before-commit"),
     ("no-loss", "delete-before-ack"),
     ("no-loss", "forget-settlements"),

@@ -184,10 +184,8 @@ fn judge_stream(proof: &mut Proof, stream: &Arrived, recorded: u64) {
         _ => u64::MAX,
     };
     proof.demand(oldest != u64::MAX, || {
-        format!(
-            "the oldest go, nothing after what is kept is missing ({alias}: {:?})",
-            missing.get(..4.min(missing.len()))
-        )
+        let runs: Vec<_> = missing.iter().take(4).collect();
+        format!("the oldest go, nothing after what is kept is missing ({alias} lacks {runs:?})")
     });
     proof.demand(oldest == u64::MAX || oldest == recorded, || {
         format!("each reading given up is on record ({alias}: {oldest} are missing, {recorded} recorded)")
