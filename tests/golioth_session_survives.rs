@@ -74,6 +74,24 @@ fn a_session_the_cloud_forgot_without_a_word_is_found_dead_even_when_idle() {
 }
 
 #[test]
+fn every_datagram_is_charged_to_the_data_plan_with_its_headers() {
+    /// Asking for the endpoint's name, once.
+    const LOOKUP: u64 = 320;
+    in_virtual_time(async {
+        let world = quiet_world(WorldOptions::default()).await;
+        readings(&world, 20).await;
+        world.drained(20 * S).await;
+        world.pass(40 * S).await;
+        let (link, plan) = (world.link(), world.board().data_plan.get().unwrap().value);
+        let on = |name: &str| plan.by_purpose.iter().find(|(of, _)| *of == name).unwrap().1;
+        let charged: u64 = plan.by_purpose.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(charged, link.bytes_up + link.bytes_down + 28 * link.packets + LOOKUP);
+        assert!(on("live") > 0 && on("session") > LOOKUP, "{plan:?}");
+        assert_eq!((on("backlog"), on("alarm")), (0, 0), "{plan:?}");
+    });
+}
+
+#[test]
 fn a_cloud_that_restarts_is_connected_to_again_within_seconds_of_the_next_reading() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions::default()).await;

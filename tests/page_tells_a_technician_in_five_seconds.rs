@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fieldgate::board::{LaneState, LinkPhase};
+use fieldgate::board::{DataPlan, LaneState, LinkPhase, PlanPeriod};
+use fieldgate::clock::Mono;
 use fieldgate::daemon::rim;
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::http::Door;
@@ -203,6 +204,7 @@ fn every_colour_of_text_stands_out_from_what_is_behind_it() {
 async fn the_status_has_the_keys_that_programs_rely_on() {
     let mut gateway = Gateway::attention();
     gateway.status.health = fieldgate::store::queue::Health::Faulty("I/O error".into());
+    gateway.board.data_plan.set(seconds_ago(1), plan());
     let status = gateway.serve().get("/api/gateway/status").await;
     assert_eq!(status.header("content-type"), Some("application/json"));
     assert_eq!(
@@ -210,6 +212,57 @@ async fn the_status_has_the_keys_that_programs_rely_on() {
         lines(GATEWAY_KEYS),
         "a key that went or changed its name breaks its readers"
     );
+}
+
+/// A month that is running short.
+fn plan() -> DataPlan {
+    let period = |bytes, limit| PlanPeriod {
+        bytes,
+        limit,
+        forecast: Some(6_100_000),
+        ends_unix_ms: Some(1_782_864_000_000),
+    };
+    DataPlan {
+        limited: true,
+        roaming: false,
+        day: period(120_000, None),
+        month: period(3_100_000, Some(5_000_000)),
+        roaming_month: period(0, Some(0)),
+        by_purpose: vec![("alarm", 2_000), ("backlog", 2_100_000), ("session", 400_000)],
+        others_bytes: Some(70_000),
+        waits: vec![("backlog for golioth: the data plan must last until its end".into(), Mono(u64::MAX))],
+        thinned: vec![("golioth".into(), 4)],
+        wire_percent: vec![("golioth telemetry".into(), 117)],
+    }
+}
+
+#[tokio::test]
+async fn a_data_plan_that_runs_short_says_what_was_spent_what_waits_and_what_is_given_up() {
+    let gateway = Gateway::fine();
+    gateway.board.data_plan.set(seconds_ago(1), plan());
+    let served = gateway.serve();
+    let page = served.get("/").await.body;
+    for words in [
+        "62 %",
+        "of 5.0 MB this month",
+        "3.1 MB of 5.0 MB",
+        "6.1 MB at the end",
+        "backlog 2.1 MB, session 400.0 kB, alarm 2.0 kB",
+        "70.0 kB",
+        "the data plan must last until its end",
+        "one reading in 4 of the backlog",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    let metrics = served.get("/metrics").await.body;
+    for line in [
+        "fieldgate_data_plan_spent_bytes{network=\"home\",period=\"month\"} 3100000",
+        "fieldgate_data_plan_limit_bytes{network=\"roaming\",period=\"month\"} 0",
+        "fieldgate_data_plan_purpose_bytes{purpose=\"backlog\"} 2100000",
+        "fieldgate_data_plan_others_bytes 70000",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -442,8 +495,16 @@ fn keys(json: &Json) -> BTreeSet<String> {
         match json {
             Json::Object(map) => {
                 for (key, value) in map {
-                    let named =
-                        ["classes", "telemetry", "newestSequences"].iter().any(|map| path.ends_with(map));
+                    let named = [
+                        "classes",
+                        "telemetry",
+                        "newestSequences",
+                        "monthByPurpose",
+                        "thinned",
+                        "wirePercent",
+                    ]
+                    .iter()
+                    .any(|map| path.ends_with(map));
                     let at = format!(
                         "{path}{}{}",
                         if path.is_empty() { "" } else { "." },
@@ -555,7 +616,12 @@ fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
 
 const GATEWAY_KEYS: &str = "
     components[].device components[].package components[].reason components[].state components[].target
-    components[].version destinations[].account.accepted destinations[].account.acknowledged
+    components[].version dataPlan.day.bytes dataPlan.day.endsUnixMilliseconds dataPlan.day.forecastBytes
+    dataPlan.day.limitBytes dataPlan.limited dataPlan.month.bytes dataPlan.month.endsUnixMilliseconds
+    dataPlan.month.forecastBytes dataPlan.month.limitBytes dataPlan.monthByPurpose.* dataPlan.othersBytes
+    dataPlan.roaming dataPlan.roamingMonth.bytes dataPlan.roamingMonth.endsUnixMilliseconds
+    dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
+    dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged
     destinations[].account.dropped destinations[].account.queued destinations[].account.setAside
     destinations[].classes.*.accepted destinations[].classes.*.acknowledged
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
