@@ -224,6 +224,7 @@ fn open(path: &Path, clock: &Arc<dyn Clock>, commit_window: Duration) -> Result<
             commit_window,
             max_bytes: 512 << 20,
             ballast_bytes: 0,
+            flash_budget_per_day: None,
             boot: clock.boot_id(),
             epoch: Epoch(clock.mono().0),
             file_id: clock.mono().0,

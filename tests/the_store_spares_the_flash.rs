@@ -65,6 +65,22 @@ fn the_window_widens_to_the_budget_and_says_why_and_an_alarm_never_waits_for_it(
     assert_eq!(problems(&path), Vec::<String>::new());
 }
 
+#[test]
+fn no_window_at_all_is_widened_too() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let options = OpenOptions {
+        flash_budget_per_day: Some(60_000_000),
+        commit_window: Duration::ZERO,
+        ..options(path.clone(), streams(), &["golioth"], 1)
+    };
+    let mut hand = Hand::open(options, Mono(1_000_000_000)).unwrap();
+    run(&mut hand, Duration::from_secs(4 * 3600));
+    let status = hand.status();
+    assert!(status.commit_window > Duration::from_secs(1), "{status:?}");
+    assert!(status.flash.forecast_per_day.unwrap() < 66_000_000, "{:?}", status.flash);
+}
+
 /// The measure is what the kernel counts, for the same work: the file and its log, each write once.
 #[test]
 fn what_is_counted_is_what_was_handed_to_the_file_system() {

@@ -64,6 +64,7 @@ impl Rig {
     }
 
     /// What waits is committed, and of that commit the disk has only so much.
+    #[allow(clippy::disallowed_methods, reason = "the test is the power cut")]
     fn tear(&mut self, change: u64) {
         let log = sqlite::suffixed(&self.path, "-wal");
         let read = |path: &std::path::Path| std::fs::read(path).unwrap_or_default();

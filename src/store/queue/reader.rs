@@ -1,6 +1,7 @@
 //! A destination's view of the queue: its next readings, in the order of acceptance within a class. Within one commit,
 //! readings that go to the same destinations stand together, so two streams routed differently may change places there;
-//! a stream's own readings never do.
+//! a stream's own readings never do. What was salvaged from a damaged predecessor stands behind what was accepted before it
+//! was, under its own epoch.
 //!
 //! Read-only, beside the writer. A pick is a bounded step: at most a few segments are decoded, and no transaction outlives
 //! it. What a pick passes over (readings of other destinations, readings settled before a restart) is part of the range

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::cursor::Cursor;
 use super::super::reader::StreamInfo;
 use super::super::segment::Position;
@@ -77,9 +79,10 @@ impl Catalogue {
                 }
             }
             (Some(id), _) if self.note_stream(id, row) => {}
-            (Some(id @ 0..=61), [Field::Null, Field::Text(name), Field::Int(0 | 1), announced, ..])
-                if matches!(announced, Field::Null | Field::Int(_)) =>
-            {
+            (
+                Some(id @ 0..=61),
+                [Field::Null, Field::Text(name), Field::Int(0 | 1), Field::Null | Field::Int(_), ..],
+            ) => {
                 let id = DestinationId(u8::try_from(id).unwrap_or(61));
                 self.destinations.entry(id).or_insert_with(|| (*name).to_owned());
             }
@@ -163,17 +166,24 @@ pub(in super::super) fn copy<'a>(
     epoch: &EpochRow,
     streams: impl Iterator<Item = (StreamId, &'a StreamInfo)>,
 ) -> String {
-    let hex: String = epoch.boot.0.iter().map(|b| format!("{b:02x}")).collect();
-    let streams: Vec<_> = streams
-        .map(|(id, s)| {
-            let resolution = s.resolution.map(|r| (r.numerator, r.denominator));
-            serde_json::json!([id.0, s.name, s.group, s.device, s.class as i64, s.unit, resolution, s.alias])
-        })
-        .collect();
-    serde_json::json!({
-        "number": number, "epoch": epoch.epoch.0, "boot": hex, "first_mono_ns": epoch.first_mono_ns, "streams": streams,
-    })
-    .to_string()
+    let streams = streams.map(|(id, s)| Defined {
+        id: id.0,
+        name: s.name.clone(),
+        group: s.group.clone(),
+        device: s.device.clone(),
+        class: s.class as i64,
+        unit: s.unit.clone(),
+        resolution: s.resolution.map(|r| (r.numerator, r.denominator)),
+        alias: s.alias.clone(),
+    });
+    let copy = Copy {
+        number,
+        epoch: epoch.epoch.0,
+        boot: epoch.boot.0,
+        first_mono_ns: epoch.first_mono_ns,
+        streams: streams.collect(),
+    };
+    serde_json::to_string(&copy).unwrap_or_default()
 }
 
 /// Writes a [`copy`] to pages of its own, whether or not it says anything new: done once in each round of the log, the
@@ -188,29 +198,40 @@ pub(in super::super) fn keep_copy(tx: &rusqlite::Transaction<'_>, copy: &str) ->
     Ok(())
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Copy {
     number: i64,
     epoch: u64,
-    boot: String,
+    boot: [u8; 16],
     first_mono_ns: i64,
-    streams: Vec<(u32, String, String, String, i64, String, Option<(u32, u32)>, String)>,
+    streams: Vec<Defined>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Defined {
+    id: u32,
+    name: String,
+    group: String,
+    device: String,
+    class: i64,
+    unit: String,
+    resolution: Option<(u32, u32)>,
+    alias: String,
 }
 
 impl Catalogue {
     /// Fills what the tables left open from a file's [`copy`].
     pub(super) fn note_copy(&mut self, text: &str) {
         let Ok(copy) = serde_json::from_str::<Copy>(text) else { return };
-        if let Ok(boot) = u128::from_str_radix(&copy.boot, 16) {
-            self.epochs.entry(copy.number).or_insert(EpochRow {
-                epoch: Epoch(copy.epoch),
-                boot: BootId(boot.to_be_bytes()),
-                first_mono_ns: copy.first_mono_ns,
-                wall_offset_ms: None,
-            });
-        }
-        for (id, name, group, device, class, unit, resolution, alias) in copy.streams.into_iter().take(MOST) {
-            let Some(class) = Class::from_number(class) else { continue };
+        self.epochs.entry(copy.number).or_insert(EpochRow {
+            epoch: Epoch(copy.epoch),
+            boot: BootId(copy.boot),
+            first_mono_ns: copy.first_mono_ns,
+            wall_offset_ms: None,
+        });
+        for stream in copy.streams.into_iter().take(MOST) {
+            let Some(class) = Class::from_number(stream.class) else { continue };
+            let Defined { id, name, group, device, unit, resolution, alias, .. } = stream;
             let resolution = resolution.map(|(numerator, denominator)| Resolution { numerator, denominator });
             let info = StreamInfo { name, group, device, class, unit, resolution, alias };
             self.streams.entry(StreamId(id)).or_insert(info);

@@ -53,7 +53,7 @@ impl Writer {
         self.judge(capture, &mut waiting);
         self.miss(capture, sequence);
         let mut at_once = self.pack(capture, sequence);
-        at_once |= self.options.commit_window.is_zero() || self.pending.rows >= MAX_PENDING_ROWS;
+        at_once |= self.pace.window().is_zero() || self.pending.rows >= MAX_PENDING_ROWS;
         if crate::sabotage::on("answer-before-commit") {
             let (reply, _) = oneshot::channel();
             let early = std::mem::replace(&mut waiting.reply, reply);
