@@ -26,6 +26,7 @@ use crate::registry::{self, own_record_lane};
 use crate::sensors;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
+use crate::uplink::share::Weights;
 
 /// A running gateway: its lanes, and what they share.
 #[derive(Debug)]
@@ -182,10 +183,21 @@ impl Daemon {
     fn drain(&self, link: Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
         let destination = self.stores.queue.destinations().iter().find(|(_, name)| name == link.name());
         let Some((destination, _)) = destination else { return };
+        let points = config.buses.iter().flat_map(|bus| &bus.slaves).flat_map(|slave| &slave.points);
+        // The same order in which the streams were opened: see `stores::streams`.
+        let streams = points.zip(self.stores.queue.streams());
+        let latest_only = streams
+            .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
+            .map(|(_, (stream, _))| *stream)
+            .collect();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
+            live_bound: config.uplink.live_bound,
+            weights: Weights { live: config.uplink.live_weight, backlog: config.uplink.backlog_weight },
+            max_age: config.uplink.max_age.clone(),
+            latest_only,
         };
         let (queue, board, stop) = (self.stores.queue.clone(), Arc::clone(&self.board), self.stop.clone());
         self.lane(drain::lane(link, *destination, queue, rim.clone(), options, board, stop));

@@ -223,7 +223,12 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
     let directory = tempfile::tempdir().unwrap();
     let queue = queue(directory.path(), &gateway.rim.clock);
     let (destination, _) = queue.destinations()[0].clone();
-    let options = DrainOptions { window: WINDOW, linger: Duration::ZERO, hold_untrusted: Duration::ZERO };
+    let options = DrainOptions {
+        window: WINDOW,
+        linger: Duration::ZERO,
+        hold_untrusted: Duration::ZERO,
+        ..DrainOptions::default()
+    };
     let link: Arc<dyn Link> = gateway.link.clone();
     gateway.supervisor.spawn(drain::lane(
         link,

@@ -192,6 +192,7 @@ pub(crate) fn settlement(
         to,
         rows: rows.iter().map(|r| SettledRow { position: r.position, stream: r.sample.stream }).collect(),
         outcome,
+        superseded: Vec::new(),
         announces_epoch: false,
     }
 }

@@ -1,6 +1,8 @@
 //! What a taken configuration holds: defaults, written values, secrets that do not show.
 
+use core::num::NonZeroU16;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
@@ -20,7 +22,14 @@ fn a_serial_is_all_a_gateway_must_be_told() {
             ballast_bytes: 4 << 20,
         },
         time: Time { trust_system_clock: false, hold_untrusted: Duration::from_secs(600) },
-        uplink: Uplink { live_bound: Duration::from_secs(300), window: 8, linger: Duration::from_secs(2) },
+        uplink: Uplink {
+            live_bound: Duration::from_secs(300),
+            live_weight: NonZeroU16::new(3).unwrap(),
+            backlog_weight: NonZeroU16::new(1).unwrap(),
+            max_age: BTreeMap::new(),
+            window: 8,
+            linger: Duration::from_secs(2),
+        },
         http: Some(Http {
             listen: ([127, 0, 0, 1], 8080).into(),
             interface: None,
@@ -66,6 +75,7 @@ fn the_example_is_taken_as_it_stands() {
             resolution: Some(0.1),
             sentinels: vec![-32768],
             class: Class::Telemetry,
+            latest_only: false,
             routes: vec!["golioth".into(), "plant".into()],
             min: Some(-40.0),
             max: Some(150.0),

@@ -44,6 +44,9 @@ pub struct Settlement {
     pub rows: Vec<SettledRow>,
     /// What became of them.
     pub outcome: Outcome,
+    /// Readings of the range that were not sent because a newer one of their stream was accepted, in order. Whatever the
+    /// outcome, they are dropped with the reason `superseded`.
+    pub superseded: Vec<SettledRow>,
     /// The message also carried the statement that opens an epoch.
     pub announces_epoch: bool,
 }

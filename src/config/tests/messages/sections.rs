@@ -211,6 +211,19 @@ ballast = "5MiB""#,
         (
             GATEWAY,
             "[uplink]
+live_weight = 0
+[uplink.max_age]
+telemetry = \"30s\"
+alarm = \"30d\"",
+            &[
+                "f.toml:3: uplink.live_weight: 0 is not a weight. Use 1 to 100.",
+                "f.toml:5: uplink.max_age.telemetry: \"30s\" is out of range. Use \"1m\" to \"3650d\".",
+                "f.toml:6: uplink.max_age.alarm: alarms are not given up for their age. Remove alarm.",
+            ],
+        ),
+        (
+            GATEWAY,
+            "[uplink]
 window = 33",
             &["f.toml:3: uplink.window: 33 is not a number of messages in flight. Use 1 to 32."],
         ),

@@ -162,6 +162,8 @@ impl Writer {
         // A quota may have dropped some of them while the message was under way.
         let fresh: Vec<SettledRow> =
             settlement.rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
+        let superseded: Vec<SettledRow> =
+            settlement.superseded.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
         if cursor.settle(settlement.from, settlement.to).is_err() {
             tracing::error!(
                 destination = settlement.destination.0,
@@ -169,11 +171,11 @@ impl Writer {
             );
             return Ok(());
         }
-        let mut counts: BTreeMap<StreamId, u64> = BTreeMap::new();
-        for row in &fresh {
-            *counts.entry(row.stream).or_default() += 1;
+        for (stream, count) in by_stream(&superseded) {
+            changes.account(&self.books, settlement.destination, stream).dropped += count;
+            write_drop(tx, settlement.destination, stream, "superseded", count, self.epoch_number, now)?;
         }
-        for (stream, count) in counts {
+        for (stream, count) in by_stream(&fresh) {
             let account = changes.account(&self.books, settlement.destination, stream);
             match &settlement.outcome {
                 Outcome::Acknowledged => account.acknowledged += count,
@@ -388,4 +390,12 @@ impl Writer {
             let _ = flush.send(self.health.clone());
         }
     }
+}
+
+fn by_stream(rows: &[SettledRow]) -> BTreeMap<StreamId, u64> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row.stream).or_default() += 1;
+    }
+    counts
 }

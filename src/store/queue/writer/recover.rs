@@ -453,6 +453,7 @@ mod tests {
                     to: from.next_segment(),
                     rows: vec![SettledRow { position: from, stream: a }],
                     outcome: Outcome::SetAside("4.00".into()),
+                    superseded: Vec::new(),
                     announces_epoch: false,
                 },
             );
