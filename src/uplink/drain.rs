@@ -17,6 +17,7 @@
 //!
 //! - `refill` brings readings from disk to hand: jumps, age limits, what is superseded.
 //! - `outcome` is what each answer does.
+//! - `letter` tells the destination what was lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{EpochStatement, Link, Outcome};
+use super::link::{EpochStatement, Link, Message, Outcome};
 use super::parcel::Parcel;
 use super::pause::Pause;
 use super::policy::{self, Choice, Flow, FlowView};
@@ -42,9 +43,11 @@ use crate::store::queue::Outcome as Settled;
 use crate::store::queue::cursor::Cursor;
 use crate::store::queue::{DestinationId, Queue, QueueStatus, QueuedRow, Reader};
 
+mod letter;
 mod outcome;
 mod refill;
 
+use letter::{Letter, Letters};
 use outcome::Sick;
 
 /// Settings of a drain.
@@ -133,6 +136,7 @@ struct Drain<'a> {
     announcing: bool,
     /// A message with the statement was refused, and it is not known whether for its sake.
     statement_suspect: bool,
+    letters: Letters,
     set_aside: VecDeque<Duration>,
     /// The destination did not acknowledge lately: one message at a time.
     cautious: bool,
@@ -141,7 +145,22 @@ struct Drain<'a> {
     sickness: u32,
 }
 
-type Sending<'a> = FuturesUnordered<BoxFuture<'a, (Parcel, Outcome)>>;
+/// What a message carries.
+enum Cargo {
+    Rows(Parcel),
+    Letter(Letter),
+}
+
+impl Cargo {
+    fn message(&self) -> Option<&Message> {
+        match self {
+            Self::Rows(parcel) => parcel.message.as_ref(),
+            Self::Letter(letter) => Some(letter.message()),
+        }
+    }
+}
+
+type Sending<'a> = FuturesUnordered<BoxFuture<'a, (Cargo, Outcome)>>;
 
 impl<'a> Drain<'a> {
     fn new(
@@ -188,6 +207,7 @@ impl<'a> Drain<'a> {
             limit_since: now,
             announcing: false,
             statement_suspect: false,
+            letters: Letters::default(),
             set_aside: VecDeque::new(),
             cautious: false,
             sick: None,
@@ -206,6 +226,7 @@ impl<'a> Drain<'a> {
             }
             let wait = loop {
                 self.refill(&status).await?;
+                self.look_for_owed(&status)?;
                 let before = sending.len();
                 let wait = self.dispatch(&status, &mut sending);
                 if sending.len() == before || !self.more_on_disk(&status) {
@@ -213,7 +234,7 @@ impl<'a> Drain<'a> {
                 }
             };
             self.report(&sending, wait);
-            let wake = [wait, self.next_too_old()].into_iter().flatten().min();
+            let wake = [wait, self.next_too_old(), self.next_letter()].into_iter().flatten().min();
             let wake = async {
                 match wake {
                     Some(at) => self.rim.sleep_until(at).await,
@@ -223,8 +244,11 @@ impl<'a> Drain<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some((parcel, outcome)) = sending.next(), if !sending.is_empty() => {
-                    self.settle(parcel, outcome).await;
+                Some((cargo, outcome)) = sending.next(), if !sending.is_empty() => {
+                    match cargo {
+                        Cargo::Rows(parcel) => self.settle(parcel, outcome).await,
+                        Cargo::Letter(letter) => self.letter_settled(letter, outcome).await,
+                    }
                     self.progress.advanced();
                 }
                 changed = self.up.changed() => {
@@ -259,7 +283,16 @@ impl<'a> Drain<'a> {
         };
         loop {
             let views = self.views(now);
-            match policy::choose(&views, &self.share, now, self.options.linger) {
+            let choice = policy::choose(&views, &self.share, now, self.options.linger);
+            let urgent_first = matches!(choice, Choice::Send { flow: Flow::Alarm | Flow::Event, .. });
+            if !urgent_first
+                && sending.len() < urgent
+                && let Some(letter) = self.take_letter(now)
+            {
+                sending.push(self.send(letter));
+                continue;
+            }
+            match choice {
                 Choice::Send { flow, shared } => {
                     let places = if flow.class().waits_for_window() { ordinary } else { urgent };
                     if sending.len() >= places {
@@ -272,7 +305,7 @@ impl<'a> Drain<'a> {
                         let bytes = parcel.message.as_ref().map_or(1, |message| message.body.len());
                         self.share.sent(side, bytes, shared);
                     }
-                    sending.push(self.send(parcel));
+                    sending.push(self.send(Cargo::Rows(parcel)));
                 }
                 Choice::WaitUntil(at) => return Some(at),
                 Choice::Idle => return None,
@@ -353,20 +386,24 @@ impl<'a> Drain<'a> {
         Some(parcel)
     }
 
-    fn send(&self, parcel: Parcel) -> BoxFuture<'a, (Parcel, Outcome)> {
+    fn send(&self, cargo: Cargo) -> BoxFuture<'a, (Cargo, Outcome)> {
         let link = self.link;
-        let early = crate::sabotage::on("delete-before-ack")
-            .then(|| (self.queue.clone(), self.settlement(&parcel, Settled::Acknowledged)));
+        let early = match &cargo {
+            Cargo::Rows(parcel) if crate::sabotage::on("delete-before-ack") => {
+                Some((self.queue.clone(), self.settlement(parcel, Settled::Acknowledged)))
+            }
+            _ => None,
+        };
         Box::pin(async move {
             if let Some((queue, settlement)) = early {
                 queue.settle(settlement).await;
             }
-            let outcome = match &parcel.message {
+            let outcome = match cargo.message() {
                 Some(message) => link.send(message, SEND_DEADLINE).await,
                 // Not even alone does it fit a message: that is known without asking.
                 None => Outcome::TooLarge { limit: None },
             };
-            (parcel, outcome)
+            (cargo, outcome)
         })
     }
 

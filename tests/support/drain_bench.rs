@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::board::Board;
-use fieldgate::clock::{Clock, VirtualClock, Wall};
+use fieldgate::clock::{Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Entropy, Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
-use fieldgate::store::queue::{Queue, QueuedRow, StreamSpec, Totals};
+use fieldgate::store::queue::{Owed, Queue, QueuedRow, Reader, StreamSpec, Totals};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
     Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
@@ -34,6 +34,7 @@ type Script = dyn FnMut(&[u32], &Message) -> (Duration, Outcome) + Send;
 
 pub(crate) struct Scripted {
     script: Mutex<Box<Script>>,
+    clock: Arc<VirtualClock>,
     pub(crate) up: watch::Sender<bool>,
     pub(crate) seen: Mutex<Seen>,
 }
@@ -44,6 +45,11 @@ pub(crate) struct Seen {
     pub(crate) sent: Vec<Vec<u32>>,
     pub(crate) acknowledged: BTreeMap<u32, u32>,
     in_flight: usize,
+    /// What each letter tells, as packed; after how many acknowledged readings, and when, letters were sent.
+    pub(crate) packed_letters: Vec<Vec<Owed>>,
+    pub(crate) letters: Vec<(usize, Mono)>,
+    /// The last one first.
+    pub(crate) letter_outcomes: Vec<Outcome>,
     pub(crate) most_in_flight: usize,
     pub(crate) most_offered: usize,
 }
@@ -104,7 +110,20 @@ impl Link for Scripted {
         (count > 0).then_some(Packed { message, rows: count })
     }
 
+    fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
+        let body = Vec::new();
+        let message = Message { address: "losses".into(), body, class: Class::Event };
+        self.seen.lock().unwrap().packed_letters.push(owed.to_vec());
+        Some(Packed { message, rows: owed.len() })
+    }
+
     async fn send(&self, message: &Message, _: Duration) -> Outcome {
+        if message.address == "losses" {
+            let mut seen = self.seen.lock().unwrap();
+            let sent = (seen.acknowledged.len(), self.clock.mono());
+            seen.letters.push(sent);
+            return seen.letter_outcomes.pop().unwrap_or(Outcome::Acknowledged);
+        }
         let values = values(&message.body);
         let (after, outcome) = {
             let mut seen = self.seen.lock().unwrap();
@@ -178,10 +197,19 @@ impl Bench {
 
     pub(crate) fn start_in(
         folder: tempfile::TempDir,
+        drain_options: DrainOptions,
+        script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+    ) -> Self {
+        Self::start_at(WALL, folder, drain_options, script)
+    }
+
+    pub(crate) fn start_at(
+        wall: Wall,
+        folder: tempfile::TempDir,
         mut drain_options: DrainOptions,
         script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
     ) -> Self {
-        let clock = Arc::new(VirtualClock::starting_at(BOOT, WALL));
+        let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let path = folder.path().join("queue.db");
         let (queue, pump) =
@@ -189,6 +217,7 @@ impl Bench {
         tokio::spawn(pump);
         let link = Arc::new(Scripted {
             script: Mutex::new(Box::new(script)),
+            clock: Arc::clone(&clock),
             up: watch::Sender::new(true),
             seen: Mutex::default(),
         });
@@ -240,6 +269,14 @@ impl Bench {
     /// The link goes down, or comes up.
     pub(crate) fn link_is(&self, up: bool) {
         self.link.up.send_replace(up);
+    }
+
+    /// What the destination is owed by the file, as somebody who looks sees it.
+    pub(crate) async fn owed(&self) -> usize {
+        self.queue.flush().await;
+        let mut reader = Reader::open(self.queue.path(), self.queue.destinations()[0].0).unwrap();
+        let owed = reader.owed(99).unwrap();
+        owed.new.len() + owed.grown.len()
     }
 
     pub(crate) fn has(&self, value: u32) -> bool {

@@ -14,8 +14,8 @@ const MOST_POINTS: usize = 4096;
 
 /// Names that mean something else in the message: keys of the envelope a batch travels in, and what a cloud would take for
 /// the time.
-const RESERVED_ALIASES: [&str; 14] =
-    ["b", "e", "ep", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
+const RESERVED_ALIASES: [&str; 15] =
+    ["b", "e", "ep", "loss", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
 
 const TABLES: [(&str, Table); 4] = [
     ("input", Table::Input),

@@ -29,7 +29,7 @@ pub mod writer;
 
 pub use handle::{Queue, QueueStatus, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
-pub use reader::{Picked, QueuedRow, Reader};
+pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Told};
 pub use segment::Position;
 pub use settle::{Outcome, SettledRow, Settlement};
 pub use writer::{Accepted, Aside, AsideError, AsideMoved, Health, Refused};

@@ -22,6 +22,9 @@ use crate::reading::{Class, Resolution, Sample, StreamId};
 use crate::store::sqlite::{self, OpenError};
 
 mod look;
+mod owed;
+
+pub use owed::{LossRecord, Owed, OwedRecords, RecordKind, Told};
 
 /// What is known of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
 //! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
+//! - `told` is what destinations were told of losses.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `aside` is what people do with readings a destination refused.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
@@ -23,6 +24,7 @@ use super::books::Books;
 use super::cursor::Cursor;
 use super::handle::QueueStatus;
 use super::open::{OpenOptions, Opened};
+use super::reader::Told;
 use super::segment::{Position, SegmentBuilder};
 use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
@@ -39,6 +41,7 @@ mod intake;
 mod quota;
 mod recover;
 mod tally;
+mod told;
 
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
@@ -149,6 +152,15 @@ pub enum Command {
     },
     /// Move accounts by a destination's answer.
     Settle(Settlement),
+    /// A destination was told of losses or wall times, or will have to be.
+    Told {
+        /// [`QueueStatus::generation`] of what the records are in.
+        generation: u32,
+        /// Which destination.
+        destination: DestinationId,
+        /// What.
+        told: Vec<Told>,
+    },
     /// The wall clock is trusted now, or is trusted differently: rows of this epoch can be dated.
     WallKnown {
         /// The monotonic time it was read at.
@@ -245,6 +257,7 @@ struct Pending {
     /// By place in [`Writer::streams`]: readings that wait, and the newest sequence any reading was accepted under.
     intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
+    told: Vec<(DestinationId, Told)>,
     wall: Option<(Mono, Wall)>,
     flushes: Vec<oneshot::Sender<Health>>,
 }
@@ -423,6 +436,7 @@ impl Machine for Writer {
         match command {
             Command::Accept { capture, reply } => self.accept(now, &capture, reply),
             Command::Settle(settlement) => self.settle(now, settlement),
+            Command::Told { generation, destination, told } => self.told(now, generation, destination, &told),
             Command::WallKnown { at, wall } => {
                 if wall.trusted {
                     self.pending.wall = Some((at, wall));

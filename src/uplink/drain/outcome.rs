@@ -71,7 +71,7 @@ impl Drain<'_> {
     }
 
     /// The destination takes messages again, unless a refusal that came meanwhile still holds.
-    fn recovered(&mut self, class: Class, now: Duration) {
+    pub(super) fn recovered(&mut self, class: Class, now: Duration) {
         self.pauses.entry(class).or_default().is_over();
         if self.sick.as_ref().is_none_or(|sick| sick.until <= now) {
             if self.sick.take().is_some() {
@@ -98,11 +98,15 @@ impl Drain<'_> {
         if parcel.rows.len() == 1 && !parcel.announces_epoch {
             return self.put_aside(parcel, "too long for one message to this destination".into()).await;
         }
-        // A limit that the message was within says nothing; halving always ends.
+        self.learn_limit(length, named);
+        self.without_statement(parcel);
+    }
+
+    /// A message of `length` bytes was too long. A limit that it was within says nothing; halving always ends.
+    pub(super) fn learn_limit(&mut self, length: usize, named: Option<usize>) {
         let smaller = named.filter(|limit| *limit < length).unwrap_or(length / 2);
         self.limit = self.limit.min(smaller).max(SMALLEST_LIMIT);
         self.limit_since = self.rim.now();
-        self.without_statement(parcel);
     }
 
     /// Has the readings packed anew; a statement among them waits for another message.
@@ -132,7 +136,7 @@ impl Drain<'_> {
     }
 
     /// Stops sending. What else was in flight and comes back refused is part of the same refusal.
-    fn fall_sick(&mut self, now: Duration, words: String) {
+    pub(super) fn fall_sick(&mut self, now: Duration, words: String) {
         self.cautious = true;
         if self.sick.as_ref().is_some_and(|sick| sick.until > now) {
             return;
@@ -156,6 +160,7 @@ impl Drain<'_> {
             // Should it not fit, the writer forgets the answer too, and the readings are sent again after a restart.
             let _ = self.telemetry.settle(parcel.from, parcel.to);
         }
+        self.owe_clock(parcel, &outcome).await;
         self.queue.settle(self.settlement(parcel, outcome)).await;
     }
 

@@ -47,11 +47,13 @@ impl Drain<'_> {
             shelf.next_stretch();
             let to_read = status.ends.get(&class).and_then(|end| shelf.to_read(*end));
             let room = AT_HAND.saturating_sub(shelf.rows().len());
-            let to_read = to_read.filter(|_| room > AT_HAND / 2);
-            if let Some((from, until)) = to_read {
+            let mut came = false;
+            if let Some((from, until)) = to_read.filter(|_| room > AT_HAND / 2) {
                 let picked = self.reader.pick_before(class, from, until, room).map_err(LaneError::new)?;
-                let Some(resume) = picked.resume.filter(|resume| *resume != from) else { return Ok(()) };
-                shelf.arrive(now, resume, picked.rows);
+                if let Some(resume) = picked.resume.filter(|resume| *resume != from) {
+                    shelf.arrive(now, resume, picked.rows);
+                    came = true;
+                }
             }
             self.supersede(flow)?;
             self.give_up_aged(flow).await;
@@ -61,7 +63,7 @@ impl Drain<'_> {
                 let parcel = shelf.take(0);
                 self.record(&parcel, Settled::Acknowledged).await;
             }
-            if to_read.is_none() {
+            if !came {
                 break;
             }
         }

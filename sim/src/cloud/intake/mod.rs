@@ -32,8 +32,12 @@ pub struct Intake {
     faults: VecDeque<BatchFault>,
     epochs: BTreeMap<(String, [u8; 4]), Epoch>,
     clocks: VecDeque<ClockStatement>,
+    losses: BTreeMap<LossKey, Loss>,
     counts: IntakeCounts,
 }
+
+/// Device, queue file, whether of what was dropped, record.
+type LossKey = (String, [u8; 4], bool, u64);
 
 /// One stream of one device in one epoch.
 #[derive(Debug)]
@@ -71,6 +75,8 @@ pub struct IntakeCounts {
     pub epochs: u64,
     /// Clock statements, copies included.
     pub clocks: u64,
+    /// Loss statements, copies included.
+    pub losses: u64,
 }
 
 /// What the ledger knows of one identity.
@@ -183,6 +189,23 @@ pub struct ClockStatement {
     pub uncertainty_ms: Option<u64>,
 }
 
+/// What a gateway says it lost: the newest statement of one of its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// `dropped`, `missed`, `refused` or `coalesced`.
+    pub of: String,
+    /// Why.
+    pub why: String,
+    /// The stream's alias; none for every stream.
+    pub stream: Option<String>,
+    /// How many in all; none where nobody knows.
+    pub count: Option<u64>,
+    /// The queue file it is a record of.
+    pub file: [u8; 4],
+    /// The record's number.
+    pub id: u64,
+}
+
 impl Intake {
     /// Sums over everything.
     #[must_use]
@@ -244,6 +267,11 @@ impl Intake {
         &self.clocks
     }
 
+    /// What `device` says it lost, a record each.
+    pub fn losses(&self, device: &str) -> impl Iterator<Item = &Loss> {
+        self.losses.iter().filter(move |((of, ..), _)| of == device).map(|(_, loss)| loss)
+    }
+
     /// Enters a CBOR body that a pipeline took.
     pub(super) fn enter(&mut self, device: &str, body: &[u8]) {
         let elements = match rows::decode(body) {
@@ -273,6 +301,13 @@ impl Intake {
                 Element::Epoch { prefix, epoch, previous } => {
                     self.counts.epochs += 1;
                     self.enter_epoch(device, prefix, Epoch { epoch, previous });
+                }
+                Element::Loss(loss) => {
+                    self.counts.losses += 1;
+                    let key = (device.to_owned(), loss.file, loss.of == "dropped", loss.id);
+                    if self.losses.len() < MOST_EPOCHS || self.losses.contains_key(&key) {
+                        self.losses.insert(key, loss);
+                    }
                 }
                 Element::Clock { epoch, boot, unix_ms_at_mono_zero, uncertainty_ms } => {
                     self.counts.clocks += 1;

@@ -313,7 +313,7 @@ type = "uint16""#,
             POINT,
             r#"alias = "t""#,
             &[
-                r#"f.toml:14: bus.slave.point.alias: "t" has a meaning of its own in the message. Use a name that is not one of b e ep ls m o pe q s t time timestamp ts u."#,
+                r#"f.toml:14: bus.slave.point.alias: "t" has a meaning of its own in the message. Use a name that is not one of b e ep loss ls m o pe q s t time timestamp ts u."#,
             ],
         ),
         (

@@ -63,6 +63,7 @@ impl Writer {
     fn nothing_waits(&self) -> bool {
         self.pending.captures.is_empty()
             && self.pending.settlements.is_empty()
+            && self.pending.told.is_empty()
             && self.pending.wall.is_none()
             && self.gaps.is_clean()
     }
@@ -94,6 +95,7 @@ impl Writer {
             }
         }
         self.write_cursors(tx, &cursors)?;
+        self.write_told(tx)?;
         let mut next_segment = self.next_segment.clone();
         if scope == Scope::All {
             self.write_readings(tx, &mut next_segment, &mut changes)?;
@@ -334,6 +336,7 @@ impl Writer {
         }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
+        self.pending.told.clear();
         self.pending.settlements_since = None;
         if done.scope == Scope::All {
             self.accepted(now);

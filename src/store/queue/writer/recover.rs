@@ -268,6 +268,7 @@ impl Writer {
         // Numbers of epochs begin anew with the file; so does who has been told.
         self.announced.clear();
         self.pending.settlements.clear();
+        self.pending.told.clear();
         self.pending.settlements_since = None;
         self.gaps.begin_again(self.epoch_number);
         self.measure();
