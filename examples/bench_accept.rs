@@ -213,6 +213,7 @@ fn open(path: &Path, clock: &Arc<dyn Clock>, commit_window: Duration) -> Result<
             destinations: vec![DestinationSpec { name: "golioth".into() }],
             commit_window,
             max_bytes: 512 << 20,
+            class_quotas: Default::default(),
             ballast_bytes: 0,
             boot: clock.boot_id(),
             epoch: Epoch(clock.mono().0),

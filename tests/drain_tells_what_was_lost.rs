@@ -17,7 +17,7 @@ use fieldgate::reading::{Class, GapReason};
 use fieldgate::store::queue::{OpenOptions, Owed};
 use fieldgate::uplink::drain::DrainOptions;
 use fieldgate::uplink::link::Outcome;
-use support::{BOOT, Hand, NO_WALL, capture, fast_folder, options, steps};
+use support::{BOOT, Hand, NO_WALL, capture, fast_folder, options};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -120,7 +120,10 @@ fn a_letter_without_an_answer_is_sent_again_and_one_that_is_put_off_waits() {
         bench.link_is(true);
         tokio::time::sleep(30 * S).await;
         assert_eq!((letters(&bench), bench.owed().await), (3, 1));
-        tokio::time::sleep(60 * S).await;
+        // The third time in a row that it is put off, it is put off for four times as long.
+        tokio::time::sleep(100 * S).await;
+        assert_eq!(letters(&bench), 3);
+        tokio::time::sleep(100 * S).await;
         assert_eq!((letters(&bench), bench.owed().await), (4, 0));
         assert_eq!(told(&bench).len(), 1, "the same letter, not another");
         bench.finish().await;

@@ -61,6 +61,11 @@ pub struct Store {
     pub commit_window: Duration,
     /// Size `queue.db` may reach, in bytes. From 8 MiB, default 512 MiB.
     pub queue_max_bytes: u64,
+    /// `[store.max_rows]`: how many readings of a class the file may hold; what is more is given up, the oldest first, on
+    /// record. From 1000; default no bound of its own. Alarms cannot have one.
+    pub max_rows: BTreeMap<Class, u64>,
+    /// `[store.max_bytes]`: the same in bytes of packed readings. From 64 KiB to `queue_max_bytes`.
+    pub max_bytes: BTreeMap<Class, u64>,
     /// File held back to be released when the disk is full, in bytes. From 1 MiB to half of `queue_max_bytes`, default 4 MiB.
     pub ballast_bytes: u64,
 }

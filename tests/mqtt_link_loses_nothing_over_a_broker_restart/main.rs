@@ -155,6 +155,7 @@ fn queue(directory: &Path, clock: &Arc<dyn Clock>) -> Queue {
         destinations: vec![DestinationSpec { name: "plant".into() }],
         commit_window: Duration::ZERO,
         max_bytes: 16 << 20,
+        class_quotas: Default::default(),
         ballast_bytes: 0,
         boot: BootId([7; 16]),
         epoch: Epoch(0x00c0_ffee_00c0_ffee),

@@ -75,6 +75,7 @@ pub(crate) fn options(
         destinations: destinations.iter().map(|d| DestinationSpec { name: (*d).into() }).collect(),
         commit_window: Duration::from_secs(1),
         max_bytes: 64 << 20,
+        class_quotas: Default::default(),
         ballast_bytes: 0,
         boot: BOOT,
         epoch: Epoch(epoch),

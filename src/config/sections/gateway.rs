@@ -55,8 +55,35 @@ pub(super) fn store(mut reader: Reader<'_>) -> Store {
     let commit_window = reader.duration("commit_window", "1s", "0s"..="60s");
     let queue_max_bytes = reader.size("queue_max", 512 * MIB, 8 * MIB..=1 << 40);
     let ballast_bytes = reader.size("ballast", 4 * MIB, MIB..=queue_max_bytes / 2);
+    let (mut max_rows, mut max_bytes) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(mut reader) = reader.table("max_rows") {
+        let numbers = Numbers { noun: "a number of readings", range: 1_000..=u32::MAX };
+        for class in boundable(&mut reader, "for want of room") {
+            if let Some(rows) = reader.number(class.name(), "1000000", &numbers) {
+                max_rows.insert(class, rows.into());
+            }
+        }
+        reader.finish();
+    }
+    if let Some(mut reader) = reader.table("max_bytes") {
+        for class in boundable(&mut reader, "for want of room") {
+            max_bytes.insert(class, reader.size(class.name(), 64 * MIB, 64 << 10..=queue_max_bytes));
+        }
+        reader.finish();
+    }
     reader.finish();
-    Store { commit_window, queue_max_bytes, ballast_bytes }
+    Store { commit_window, queue_max_bytes, max_rows, max_bytes, ballast_bytes }
+}
+
+/// The classes that this table has a bound for. One for alarms is refused.
+fn boundable(reader: &mut Reader<'_>, why: &str) -> Vec<Class> {
+    if reader.has("alarm") {
+        // Taken, so that it is not also told to be unknown.
+        reader.entry("alarm");
+        reader.problem("alarm", format!("alarms are not given up {why}."), "Remove alarm.");
+    }
+    let classes = [Class::Event, Class::State, Class::Telemetry, Class::Diagnostics];
+    classes.into_iter().filter(|class| reader.has(class.name())).collect()
 }
 
 pub(super) fn time(mut reader: Reader<'_>) -> Time {
@@ -85,17 +112,10 @@ fn weight(reader: &mut Reader<'_>, key: &'static str, default: u16) -> NonZeroU1
 }
 
 fn max_age(mut reader: Reader<'_>) -> BTreeMap<Class, Duration> {
-    let classes = [Class::Event, Class::State, Class::Telemetry, Class::Diagnostics];
-    let limits = classes.into_iter().filter(|class| reader.has(class.name())).collect::<Vec<_>>();
-    let limits = limits
+    let limits = boundable(&mut reader, "for their age")
         .into_iter()
         .map(|class| (class, reader.duration(class.name(), "30d", "1m"..="3650d")))
         .collect();
-    if reader.has("alarm") {
-        // Taken, so that it is not also told to be unknown.
-        reader.entry("alarm");
-        reader.problem("alarm", "alarms are not given up for their age.", "Remove alarm.");
-    }
     reader.finish();
     limits
 }

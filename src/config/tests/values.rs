@@ -19,6 +19,8 @@ fn a_serial_is_all_a_gateway_must_be_told() {
         store: Store {
             commit_window: Duration::from_secs(1),
             queue_max_bytes: 512 << 20,
+            max_rows: BTreeMap::new(),
+            max_bytes: BTreeMap::new(),
             ballast_bytes: 4 << 20,
         },
         time: Time { trust_system_clock: false, hold_untrusted: Duration::from_secs(600) },
@@ -113,7 +115,13 @@ fn every_key_the_example_mentions_exists_and_its_value_is_right() {
 fn what_the_example_calls_a_default_is_one() {
     let plain = taken(&[("example.toml", example())]).config;
     let full = taken(&[("example.toml", &example_in_full())]).config;
-    assert_eq!((&full.store, &full.time, &full.uplink), (&plain.store, &plain.time, &plain.uplink));
+    let store = |config: &Config| Store {
+        max_rows: BTreeMap::new(),
+        max_bytes: BTreeMap::new(),
+        ..config.store.clone()
+    };
+    let uplink = |config: &Config| Uplink { max_age: BTreeMap::new(), ..config.uplink.clone() };
+    assert_eq!((store(&full), &full.time, uplink(&full)), (store(&plain), &plain.time, uplink(&plain)));
     assert_eq!((&full.modem, &full.log, &full.components), (&plain.modem, &plain.log, &plain.components));
     assert_eq!(full.gateway.state_dir, plain.gateway.state_dir);
     assert_eq!(full.buses[0].timeout, plain.buses[0].timeout);

@@ -54,6 +54,11 @@ fn keep_epochs(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite:
     if count <= 2 * most {
         return Ok(());
     }
+    // A time that was told, or that nobody learned in thousands of starts, is owed no more.
+    tx.execute(
+        "DELETE FROM told WHERE kind = 2 AND (count = 1 OR record < ?1)",
+        [current_epoch.saturating_sub(most)],
+    )?;
     tx.execute(
         "DELETE FROM epochs WHERE number < ?1
          AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside
@@ -81,7 +86,10 @@ mod tests {
                 [n],
             )
             .unwrap();
+            tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 2, ?1, 0)", [n])
+                .unwrap();
         }
+        tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 1, 1, 1)", []).unwrap();
         tx.commit().unwrap();
         connection
     }
@@ -101,6 +109,19 @@ mod tests {
             "an unknown number stays unknown"
         );
         assert!(one("SELECT count(*) FROM epochs").unwrap() <= 150);
+        assert_eq!(
+            one("SELECT count(*) FROM told WHERE kind = 2"),
+            Some(101),
+            "of what is long gone nothing is owed"
+        );
+        // The folded records are told of by the sum of what they were.
+        assert_eq!(one("SELECT count(*) FROM told WHERE kind = 1"), Some(2));
+        assert_eq!(
+            one(
+                "SELECT count(*) FROM told AS t JOIN gaps AS g ON g.id = t.record WHERE t.count = coalesce(g.count, 0)"
+            ),
+            Some(2)
+        );
         assert_eq!(one("SELECT count(*) FROM gaps WHERE epoch NOT IN (SELECT number FROM epochs)"), Some(0));
     }
 }

@@ -10,6 +10,7 @@
 //!   states a sick disk puts it in. [`open`] brings a file from whatever state it was left in to a writer.
 //! - [`segment`] is the unit on disk, [`cursor`] what a destination has settled of a class, [`books`] the counts.
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
+//! - [`quota_policy`] says which class gives up what to stay within its own quota.
 //! - [`ballast`] is the room that lets a full disk be emptied.
 //! - `damage` says what a damaged file still tells; `bounds` keeps records that grow with every start to a number.
 
@@ -20,6 +21,7 @@ pub mod cursor;
 mod damage;
 mod handle;
 pub mod open;
+pub mod quota_policy;
 pub mod reader;
 pub mod schema;
 pub mod segment;
@@ -29,6 +31,7 @@ pub mod writer;
 
 pub use handle::{Queue, QueueStatus, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
+pub use quota_policy::{ClassQuota, ClassQuotas};
 pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Told};
 pub use segment::Position;
 pub use settle::{Outcome, SettledRow, Settlement};

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
+use super::quota_policy::ClassQuotas;
 use super::segment::{self, Position};
 use super::writer::{StreamRow, Writer};
 use super::{DestinationId, Epoch, bounds, damage, schema};
@@ -65,6 +66,8 @@ pub struct OpenOptions {
     pub commit_window: Duration,
     /// The file's quota in bytes.
     pub max_bytes: u64,
+    /// What each class may take of it.
+    pub class_quotas: ClassQuotas,
     /// The room held back, in bytes; 0 for none.
     pub ballast_bytes: u64,
     /// The boot that monotonic times count from.

@@ -7,7 +7,8 @@
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
-//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
+//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest (of a class that
+//!   takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `aside` is what people do with readings a destination refused.
@@ -34,6 +35,7 @@ use crate::store::sqlite;
 use crate::store::worker::Machine;
 
 mod aside;
+mod class_quota;
 mod commit;
 mod disk;
 mod gaps;

@@ -14,6 +14,7 @@ use crate::daemon::supervisor::LaneError;
 use crate::store::queue::{Outcome as Settled, Owed, QueueStatus, RecordKind, Told};
 use crate::uplink::link::{Message, Outcome};
 use crate::uplink::parcel::Parcel;
+use crate::uplink::pause::Pause;
 
 /// Between two looks at what is owed, while the books say that there may be something.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -44,6 +45,7 @@ pub(super) struct Letters {
     /// To be sent.
     waiting: Option<Letter>,
     not_before: Duration,
+    pause: Pause,
     under_way: bool,
     last_told: Option<Duration>,
     /// The destination refuses letters for their content: nothing more is told in this run.
@@ -146,16 +148,17 @@ impl Drain<'_> {
         match outcome {
             Outcome::Acknowledged => {
                 self.recovered(letter.message.class, now);
+                self.letters.pause.is_over();
                 self.letters.last_told = Some(now);
                 // On disk before the next look: that asks the file.
                 self.letters.next_look = now + LOOK_EVERY;
                 self.queue.told(self.generation, self.destination, letter.told).await;
             }
-            Outcome::Unknown => self.letter_again(letter, now + BEFORE_REPEATING),
-            Outcome::Later { after } => self.letter_again(letter, now + after.max(BEFORE_REPEATING)),
+            Outcome::Unknown => self.letter_again(letter, now, BEFORE_REPEATING),
+            Outcome::Later { after } => self.letter_again(letter, now, after.max(BEFORE_REPEATING)),
             Outcome::LinkSick { why, next_step } => {
                 self.fall_sick(now, format!("{why}. Next: {next_step}"));
-                self.letter_again(letter, now + LOOK_EVERY);
+                self.letter_again(letter, now, LOOK_EVERY);
             }
             Outcome::TooLarge { limit } => {
                 self.learn_limit(letter.message.body.len(), limit);
@@ -168,9 +171,11 @@ impl Drain<'_> {
         }
     }
 
-    fn letter_again(&mut self, letter: Letter, at: Duration) {
+    /// Not before `after`, and more seldom each time in a row.
+    fn letter_again(&mut self, letter: Letter, now: Duration, after: Duration) {
+        let wait = self.letters.pause.asked_for(now, after);
         self.letters.waiting = Some(letter);
-        self.letters.not_before = at;
+        self.letters.not_before = now + wait + self.rim.random.below(wait / 8);
     }
 
     /// Readings that were taken without their wall time are owed it. Remembered before they are settled, so that a

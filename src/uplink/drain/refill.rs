@@ -161,7 +161,7 @@ impl Drain<'_> {
         let count = shelf.rows().iter().take_while(|row| too_old(row)).count();
         if count > 0 {
             let parcel = shelf.take(count);
-            tracing::warn!(destination = self.link.name(), ?flow, count, "given up: older than the limit");
+            tracing::debug!(destination = self.link.name(), ?flow, count, "given up: older than the limit");
             self.record(&parcel, Settled::Dropped("age")).await;
         }
     }

@@ -73,7 +73,9 @@ serail = "x""#,
             GATEWAY,
             "[store]
 speed = 1",
-            &["f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast."],
+            &[
+                "f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast, max_rows, max_bytes.",
+            ],
         ),
         (
             GATEWAY,
@@ -207,6 +209,19 @@ ballast = 2020-01-01",
 queue_max = "8MiB"
 ballast = "5MiB""#,
             &[r#"f.toml:4: store.ballast: "5MiB" is out of range. Use "1MiB" to "4MiB"."#],
+        ),
+        (
+            GATEWAY,
+            "[store.max_rows]
+telemetry = 10
+[store.max_bytes]
+alarm = \"1MiB\"
+state = \"1KiB\"",
+            &[
+                "f.toml:3: store.max_rows.telemetry: 10 is not a number of readings. Use 1000 to 4294967295.",
+                "f.toml:5: store.max_bytes.alarm: alarms are not given up for want of room. Remove alarm.",
+                "f.toml:6: store.max_bytes.state: \"1KiB\" is out of range. Use \"64KiB\" to \"512MiB\".",
+            ],
         ),
         (
             GATEWAY,

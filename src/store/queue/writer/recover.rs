@@ -377,6 +377,7 @@ mod tests {
             destinations: vec![DestinationSpec { name: "golioth".into() }],
             commit_window: Duration::from_secs(1),
             max_bytes: 1 << 20,
+            class_quotas: Default::default(),
             ballast_bytes: 0,
             boot: BootId([1; 16]),
             epoch: Epoch(5),
