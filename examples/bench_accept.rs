@@ -223,6 +223,7 @@ fn open(path: &Path, clock: &Arc<dyn Clock>, commit_window: Duration) -> Result<
             destinations: vec![DestinationSpec { name: "golioth".into() }],
             commit_window,
             max_bytes: 512 << 20,
+            class_quotas: Default::default(),
             ballast_bytes: 0,
             flash_budget_per_day: None,
             boot: clock.boot_id(),

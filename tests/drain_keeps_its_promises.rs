@@ -254,3 +254,26 @@ fn no_lane_is_taken_for_silent_while_it_waits_for_what_it_named() {
         world.drained(2 * HOUR).await.unwrap();
     });
 }
+
+#[test]
+fn after_the_quota_gave_readings_up_the_cloud_knows_how_many_of_which_stream_and_why() {
+    in_virtual_time(async {
+        let options = WorldOptions { tables: "[store]\nqueue_max = \"8MiB\"", ..WorldOptions::default() };
+        let world = quiet_world(options).await;
+        world.relay(|relay| relay.cut());
+        let long = Value::Text("x".repeat(Value::MAX_TEXT).into());
+        for _ in 0..40 {
+            world.take_all("q0", std::iter::repeat_n(long.clone(), 1000)).await;
+        }
+        let golioth = world.queue().destinations()[0].0;
+        let dropped = world.queue().status().borrow().destination(golioth).dropped;
+        assert!(dropped > 1000, "{dropped}");
+        world.relay(|relay| relay.heal());
+        world.pass(10 * MINUTE).await;
+        let told: Vec<_> = world.cloud(|cloud, _| cloud.intake().losses("gw-1").cloned().collect());
+        let quota = told.iter().find(|loss| loss.why == "quota").unwrap_or_else(|| panic!("{told:?}"));
+        assert_eq!((quota.of.as_str(), quota.stream.as_deref()), ("dropped", Some("q0")));
+        assert_eq!(quota.count, Some(dropped));
+        assert_eq!(world.cloud(|cloud, _| cloud.intake().counts().broken), 0);
+    });
+}

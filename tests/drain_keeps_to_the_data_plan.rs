@@ -125,7 +125,7 @@ impl Bench {
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
         let drain_options =
-            DrainOptions { window: 8, linger: 2 * S, hold_untrusted: 600 * S, purse: Arc::clone(&purse) };
+            DrainOptions { purse: Some(Arc::clone(&purse)), ..DrainOptions::default() };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
         let shown = Arc::clone(&board);

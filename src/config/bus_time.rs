@@ -87,6 +87,7 @@ mod tests {
             resolution: None,
             sentinels: Vec::new(),
             class: Class::Telemetry,
+            latest_only: false,
             routes: Vec::new(),
             min: None,
             max: None,

@@ -3,7 +3,9 @@
 //! Invariant: a `Config` in hand has passed every check of this room. Names are unique and safe as topic segments, routes name
 //! destinations that exist, ranges hold, secrets have been read. Units stand in the type (`Duration`) or in the field's name.
 
+use core::num::NonZeroU16;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -62,6 +64,11 @@ pub struct Store {
     pub commit_window: Duration,
     /// Size `queue.db` may reach, in bytes. From 8 MiB, default 512 MiB.
     pub queue_max_bytes: u64,
+    /// `[store.max_rows]`: how many readings of a class the file may hold; what is more is given up, the oldest first, on
+    /// record. From 1000; default no bound of its own. Alarms cannot have one.
+    pub max_rows: BTreeMap<Class, u64>,
+    /// `[store.max_bytes]`: the same in bytes of packed readings. From 64 KiB to `queue_max_bytes`.
+    pub max_bytes: BTreeMap<Class, u64>,
     /// File held back to be released when the disk is full, in bytes. From 1 MiB to half of `queue_max_bytes`, default 4 MiB.
     pub ballast_bytes: u64,
     /// Bytes a day that may be written to the flash; where more would be, the commit window widens, up to 60 s. From 16 MiB.
@@ -84,6 +91,13 @@ pub struct Time {
 pub struct Uplink {
     /// Telemetry younger than this is live, older is backlog. 1 s to 24 h, default 5 min.
     pub live_bound: Duration,
+    /// How much of a link live gets beside a backlog, relative to `backlog_weight`. 1 to 100, default 3.
+    pub live_weight: NonZeroU16,
+    /// See `live_weight`. 1 to 100, default 1.
+    pub backlog_weight: NonZeroU16,
+    /// `[uplink.max_age]`: a reading that waits for longer than its class's limit is given up, on record. 1 min to
+    /// 3650 d; default none. Alarms cannot have one.
+    pub max_age: BTreeMap<Class, Duration>,
     /// Messages in flight at once on one link. 1 to 32, default 8.
     pub window: u8,
     /// How long to gather a batch before it is sent although not full. 0 to 10 min, default 2 s.
@@ -223,6 +237,9 @@ pub struct Point {
     pub sentinels: Vec<i128>,
     /// Class the readings are accepted under. Default telemetry.
     pub class: Class,
+    /// `coalesce = "latest"`: of the readings that wait only the newest is sent, the others are given up on record. Not for
+    /// alarms and events. Default: every reading is sent.
+    pub latest_only: bool,
     /// Names of the destinations it goes to: each exists. Default all. Empty only when there is no destination.
     pub routes: Vec<String>,
     /// Lowest plausible value, in `unit`. Default none.

@@ -32,6 +32,7 @@ use crate::sensors;
 use crate::spend::Purse;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
+use crate::uplink::share::Weights;
 
 /// A running gateway: its lanes, and what they share.
 #[derive(Debug)]
@@ -212,11 +213,22 @@ impl Daemon {
     pub fn drain_into(&self, link: Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
         let destination = self.stores.queue.destinations().iter().find(|(_, name)| name == link.name());
         let Some((destination, _)) = destination else { return };
+        let points = config.buses.iter().flat_map(|bus| &bus.slaves).flat_map(|slave| &slave.points);
+        // The same order in which the streams were opened: see `stores::streams`.
+        let streams = points.zip(self.stores.queue.streams());
+        let latest_only = streams
+            .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
+            .map(|(_, (stream, _))| *stream)
+            .collect();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
             hold_untrusted: config.time.hold_untrusted,
-            purse: Arc::clone(&self.purse),
+            purse: Some(Arc::clone(&self.purse)),
+            live_bound: config.uplink.live_bound,
+            weights: Weights { live: config.uplink.live_weight, backlog: config.uplink.backlog_weight },
+            max_age: config.uplink.max_age.clone(),
+            latest_only,
         };
         let (gateway, stop) = (self.stores.gateway.clone(), self.stop.clone());
         self.lane(log_push::lane(Arc::clone(&link), gateway, rim.clone(), stop));

@@ -6,7 +6,7 @@ use super::rim::Rim;
 use crate::config::Config;
 use crate::sensors;
 use crate::store::gateway::{self, Gateway};
-use crate::store::queue::{self, DestinationSpec, Epoch, OpenOptions, Queue};
+use crate::store::queue::{self, ClassQuotas, DestinationSpec, Epoch, OpenOptions, Queue};
 use crate::store::sqlite::OpenError;
 
 /// The open files.
@@ -68,12 +68,24 @@ pub fn queue_options(config: &Config, rim: &Rim) -> OpenOptions {
         destinations: config.destinations().map(|name| DestinationSpec { name: name.to_owned() }).collect(),
         commit_window: config.store.commit_window,
         max_bytes: config.store.queue_max_bytes,
+        class_quotas: class_quotas(config),
         ballast_bytes: config.store.ballast_bytes,
         flash_budget_per_day: config.store.flash_budget_per_day,
         boot: rim.clock.boot_id(),
         epoch: Epoch(rim.random.u64()),
         file_id: rim.random.u64(),
     }
+}
+
+fn class_quotas(config: &Config) -> ClassQuotas {
+    let mut quotas = ClassQuotas::new();
+    for (class, rows) in &config.store.max_rows {
+        quotas.entry(*class).or_default().rows = Some(*rows);
+    }
+    for (class, bytes) in &config.store.max_bytes {
+        quotas.entry(*class).or_default().bytes = Some(*bytes);
+    }
+    quotas
 }
 
 /// Shared by everything that holds the configuration.

@@ -168,6 +168,7 @@ pub(super) mod tests {
             resolution: None,
             sentinels: Vec::new(),
             class: Class::Telemetry,
+            latest_only: false,
             routes: Vec::new(),
             min: None,
             max: None,

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use crate::reading::Class;
-use crate::store::queue::{Epoch, QueuedRow};
+use crate::store::queue::{Epoch, Owed, QueuedRow};
 
 /// What a link is able to do, so that the drain packs for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct EpochStatement {
 pub struct Packed {
     /// The message, as it goes on the wire.
     pub message: Message,
-    /// How many of the readings are in it; the rest is for the next message.
+    /// How many of the readings (or records) are in it; the rest is for the next message.
     pub rows: usize,
 }
 
@@ -140,6 +140,10 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     /// Packs as many of `rows` (one class, in order, at least one) as fit one message of at most `limit` bytes. `None`
     /// when not even the first row fits.
     fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed>;
+
+    /// Packs as many of `owed` (at least one) as fit one message of at most `limit` bytes: losses and corrections of times.
+    /// `None` when not even the first fits; it is then never told.
+    fn pack_owed(&self, owed: &[Owed], limit: usize) -> Option<Packed>;
 
     /// Sends one message and waits for what becomes of it. May wait for the link to come up; never longer than
     /// `deadline` once the message has left. Dropping the future gives the message up; its outcome is then unknown.

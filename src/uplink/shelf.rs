@@ -1,77 +1,111 @@
-//! What of one class's queue is in memory: readings at hand, and parcels that are to be sent again.
+//! What of one flow is in memory: readings at hand, and parcels that are to be sent again. Pure.
 //!
-//! Pure. Invariant: parcels wait in the order of acceptance, so that whatever happens to messages in flight the oldest goes
-//! first, and what is settled stays one stretch with at most a window's worth of islands beyond it.
+//! A flow reads one stretch of its class's queue after another. The live flow's stretch has no end; the backlog's are what
+//! the live flow jumped over. So no reading is in two flows.
+//!
+//! Invariant: parcels wait in the order of acceptance, so that whatever happens to messages in flight the oldest goes
+//! first, and what is settled of a stretch stays one piece with at most a window's worth of islands beyond it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::link::Message;
+use super::parcel::Parcel;
+use super::policy::Flow;
 use crate::clock::Mono;
-use crate::reading::StreamId;
-use crate::store::queue::{Position, QueuedRow};
+use crate::store::queue::{GivenUp, Position, QueuedRow, SettledRow};
 
-/// The readings of one class that are at hand.
+/// The readings of one flow that are at hand.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pub(super) rows: VecDeque<QueuedRow>,
-    /// Everything before this is settled or in a parcel.
-    pub(super) from: Position,
+    flow: Flow,
+    rows: VecDeque<QueuedRow>,
+    /// Between the rows at hand or before them, and not to be sent; in order.
+    given_up: Vec<GivenUp>,
+    /// Everything of this stretch before this is settled or in a parcel.
+    from: Position,
     /// Where the next pick begins.
-    pub(super) read_to: Position,
-    pub(super) paused_until: Option<Duration>,
-    /// How often in a row the destination asked this class to wait.
-    pub(super) laters: u32,
-    /// When the rows at hand came into view: so many, at that time. As long as it has entries, `rows` has.
+    read_to: Position,
+    /// Where the stretch ends; `None` for the live edge.
+    until: Option<Position>,
+    /// Further stretches, in order.
+    later: VecDeque<(Position, Position)>,
+    /// When the rows at hand came into view: so many, at that time.
     arrivals: VecDeque<(usize, Duration)>,
     /// Messages without an answer and parts of refused ones, to be sent before anything newer.
     again: VecDeque<Parcel>,
 }
 
-/// Readings that travel together, and the range they settle.
-#[derive(Clone, Debug)]
-pub(super) struct Parcel {
-    pub(super) rows: Vec<QueuedRow>,
-    pub(super) from: Position,
-    pub(super) to: Position,
-    /// Already packed: to be sent again byte for byte.
-    pub(super) message: Option<Message>,
-    /// The message carries the epoch's opening statement.
-    pub(super) announces_epoch: bool,
-}
-
 impl Shelf {
-    pub(super) fn new(start: Position) -> Self {
+    /// From `start` to the live edge.
+    pub(super) fn new(flow: Flow, start: Position) -> Self {
         Self {
+            flow,
             rows: VecDeque::new(),
+            given_up: Vec::new(),
             from: start,
             read_to: start,
-            paused_until: None,
-            laters: 0,
+            until: None,
+            later: VecDeque::new(),
             arrivals: VecDeque::new(),
             again: VecDeque::new(),
         }
     }
 
-    /// Puts a parcel back, in its place among the others.
-    pub(super) fn again(&mut self, parcel: Parcel) {
-        let place = self.again.partition_point(|other| other.from < parcel.from);
-        self.again.insert(place, parcel);
+    /// Nothing, until a stretch is given to it.
+    pub(super) fn without_stretch(flow: Flow, start: Position) -> Self {
+        Self { until: Some(start), ..Self::new(flow, start) }
     }
 
-    /// The oldest parcel that is to be sent again.
-    pub(super) fn take_again(&mut self) -> Option<Parcel> {
-        self.again.pop_front()
+    /// Gives it another stretch, behind those it has. One that goes on where the last ends is the same stretch.
+    pub(super) fn add_stretch(&mut self, from: Position, to: Position) {
+        match (self.later.back_mut(), &mut self.until) {
+            (Some((_, end)), _) if *end == from => *end = to,
+            (None, Some(end)) if *end == from && self.from < *end => *end = to,
+            _ => self.later.push_back((from, to)),
+        }
     }
 
-    /// Whether a parcel is to be sent again.
-    pub(super) fn has_again(&self) -> bool {
-        !self.again.is_empty()
+    /// Goes on to the next stretch once this one is in parcels to its end.
+    pub(super) fn next_stretch(&mut self) {
+        while self.until.is_some_and(|until| self.from >= until)
+            && let Some((from, to)) = self.later.pop_front()
+        {
+            (self.from, self.read_to, self.until) = (from, from, Some(to));
+        }
     }
 
-    /// Readings here, packed or not.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len() + self.again.iter().map(|parcel| parcel.rows.len()).sum::<usize>()
+    /// Stretches it has yet to finish.
+    pub(super) fn stretches(&self) -> usize {
+        self.later.len() + usize::from(self.until.is_none_or(|until| self.from < until))
+    }
+
+    /// Gives up the stretch from where it has sent to on, and goes on at `to`. Returns what it leaves to others.
+    pub(super) fn jump(&mut self, to: Position) -> (Position, Position) {
+        let left = (self.from, to);
+        self.forget_rows();
+        (self.from, self.read_to) = (to, to);
+        left
+    }
+
+    /// Where the next pick begins, and where it must end at the latest.
+    pub(super) fn to_read(&self, end: Position) -> Option<(Position, Position)> {
+        let until = self.until.unwrap_or(end);
+        (self.read_to < until).then_some((self.read_to, until))
+    }
+
+    /// The rows at hand.
+    pub(super) fn rows(&self) -> &VecDeque<QueuedRow> {
+        &self.rows
+    }
+
+    /// The rows at hand, as one piece.
+    pub(super) fn rows_in_order(&mut self) -> &[QueuedRow] {
+        self.rows.make_contiguous()
+    }
+
+    /// Whether a range waits to be settled without sending anything.
+    pub(super) fn has_passed_over(&self) -> bool {
+        self.rows.is_empty() && self.from < self.read_to
     }
 
     /// Puts the next rows of the queue at hand, read up to `resume`.
@@ -86,6 +120,69 @@ impl Shelf {
     /// When the oldest row at hand came into view.
     pub(super) fn oldest_since(&self) -> Duration {
         self.arrivals.front().map_or(Duration::ZERO, |(_, at)| *at)
+    }
+
+    /// Takes out of the rows at hand those that are not to be sent, for this reason.
+    pub(super) fn give_up(&mut self, reason: &'static str, is_given_up: impl Fn(&QueuedRow) -> bool) {
+        if !self.rows.iter().any(&is_given_up) {
+            return;
+        }
+        let since = self.oldest_since();
+        let given_up = &mut self.given_up;
+        self.rows.retain(|row| {
+            let taken = is_given_up(row);
+            if taken {
+                let row = SettledRow { position: row.position, stream: row.sample.stream };
+                given_up.push(GivenUp { row, reason });
+            }
+            !taken
+        });
+        given_up.sort_unstable_by_key(|given_up| given_up.row.position);
+        self.arrivals.clear();
+        if !self.rows.is_empty() {
+            self.arrivals.push_back((self.rows.len(), since));
+        }
+    }
+
+    /// Keeps one instant in `factor` of the rows at hand, whole. The first stays, so that there is something to send.
+    pub(super) fn thin(&mut self, factor: u64) {
+        let first = self.rows.front().map(|row| row.position);
+        self.give_up("thinned", |row| {
+            Some(row.position) != first && !row.sequence.is_multiple_of(factor.max(1))
+        });
+    }
+
+    /// When the oldest reading here was captured.
+    pub(super) fn oldest(&self) -> Option<Mono> {
+        let again = self.again.front().and_then(|parcel| parcel.rows.first());
+        again.or_else(|| self.rows.front()).map(|row| row.at)
+    }
+
+    /// Puts a parcel back, in its place among the others.
+    pub(super) fn again(&mut self, parcel: Parcel) {
+        let place = self.again.partition_point(|other| other.from < parcel.from);
+        self.again.insert(place, parcel);
+    }
+
+    /// The oldest parcel that is to be sent again.
+    pub(super) fn take_again(&mut self) -> Option<Parcel> {
+        self.again.pop_front()
+    }
+
+    /// The oldest parcel that is to be sent again, if all of it `is_given_up`.
+    pub(super) fn take_again_if(&mut self, is_given_up: impl Fn(&QueuedRow) -> bool) -> Option<Parcel> {
+        let all = self.again.front().is_some_and(|parcel| parcel.rows.iter().all(is_given_up));
+        all.then(|| self.again.pop_front()).flatten()
+    }
+
+    /// Whether a parcel is to be sent again.
+    pub(super) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Readings here, packed or not.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len() + self.again.iter().map(|parcel| parcel.rows.len()).sum::<usize>()
     }
 
     /// Takes the first `count` rows at hand, and the range they settle.
@@ -103,53 +200,21 @@ impl Shelf {
         }
         let to = self.rows.front().map_or(self.read_to, |row| row.position);
         self.from = to;
-        Parcel { rows, from, to, message: None, announces_epoch: false }
+        let rest = self.given_up.partition_point(|given_up| given_up.row.position < to);
+        let given_up = self.given_up.drain(..rest).collect();
+        Parcel { flow: self.flow, rows, given_up, from, to, message: None, announces_epoch: false }
     }
 
     /// Lays the rows at hand back: the next pick reads them again, with what has become known of them.
     pub(super) fn lay_back(&mut self) {
-        self.rows.clear();
-        self.arrivals.clear();
+        self.forget_rows();
         self.read_to = self.from;
     }
 
-    /// When the oldest reading here was captured.
-    pub(super) fn oldest(&self) -> Option<Mono> {
-        let again = self.again.front().and_then(|parcel| parcel.rows.first());
-        again.or_else(|| self.rows.front()).map(|row| row.at)
-    }
-
-    /// Keeps one instant in `factor` of the readings not yet packed, whole; tells each of the others. The first stays, so
-    /// that there is something whose range they lie in.
-    pub(super) fn thin(&mut self, factor: u64, mut given_up: impl FnMut(Position, StreamId)) {
-        let Some(first) = self.rows.front().map(|row| row.position) else { return };
-        self.rows.retain(|row| {
-            let kept = row.position == first || row.sequence.is_multiple_of(factor.max(1));
-            if !kept {
-                given_up(row.position, row.sample.stream);
-            }
-            kept
-        });
-    }
-
-    /// Lets nothing of this class go before `until`; an earlier promise to wait longer holds.
-    pub(super) fn pause(&mut self, until: Duration) {
-        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
-    }
-}
-
-impl Parcel {
-    /// The first `count` rows, and the rest. Both are packed anew; neither carries the statement.
-    pub(super) fn split(mut self, count: usize) -> (Self, Self) {
-        let tail = self.rows.split_off(count.min(self.rows.len()));
-        let middle = tail.first().map_or(self.to, |row| row.position);
-        let rest = Self { rows: tail, from: middle, to: self.to, message: None, announces_epoch: false };
-        (Self { rows: self.rows, from: self.from, to: middle, message: None, announces_epoch: false }, rest)
-    }
-
-    /// The same readings, to be packed anew.
-    pub(super) fn unpacked(self) -> Self {
-        Self { message: None, announces_epoch: false, ..self }
+    fn forget_rows(&mut self) {
+        self.rows.clear();
+        self.given_up.clear();
+        self.arrivals.clear();
     }
 }
 
@@ -158,8 +223,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::BootId;
-    use crate::reading::{Class, Quality, Sample, Value};
+    use crate::clock::{BootId, Mono};
+    use crate::reading::{Class, Quality, Sample, StreamId, Value};
     use crate::store::queue::Epoch;
     use crate::store::queue::reader::{EpochInfo, StreamInfo};
 
@@ -187,9 +252,13 @@ mod tests {
     }
 
     fn shelf(rows: u32) -> Shelf {
-        let mut shelf = Shelf::new(at(0));
+        let mut shelf = Shelf::new(Flow::Live, at(0));
         shelf.arrive(Duration::ZERO, at(rows + 5), (0..rows).map(row).collect());
         shelf
+    }
+
+    fn numbers(parcel: &Parcel) -> Vec<u32> {
+        parcel.rows.iter().map(|r| r.position.row).collect()
     }
 
     #[test]
@@ -202,7 +271,7 @@ mod tests {
         }
         let mut rows = Vec::new();
         while let Some(parcel) = shelf.take_again() {
-            rows.extend(parcel.rows.iter().map(|r| r.position.row));
+            rows.extend(numbers(&parcel));
         }
         assert_eq!(rows, (0..9).collect::<Vec<u32>>());
     }
@@ -216,7 +285,57 @@ mod tests {
         assert_eq!((last.from, last.to), (at(2), at(10)), "what the reader passed over belongs to the last");
         let (head, tail) = last.split(1);
         assert_eq!((head.from, head.to, tail.from, tail.to), (at(2), at(3), at(3), at(10)));
-        assert_eq!(shelf.from, shelf.read_to);
+        assert!(!shelf.has_passed_over());
+    }
+
+    #[test]
+    fn thinning_keeps_whole_instants_the_first_reading_and_every_range() {
+        let mut shelf = shelf(9);
+        shelf.take(1);
+        shelf.thin(4);
+        let given_up = |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
+        let (first, last) = (shelf.take(1), shelf.take(9));
+        assert_eq!((numbers(&first), given_up(&first)), (vec![1], vec![2, 3]));
+        assert_eq!((numbers(&last), given_up(&last)), (vec![4, 8], vec![5, 6, 7]));
+        assert_eq!((first.from, first.to, last.from, last.to), (at(1), at(4), at(4), at(14)));
+        assert!(first.given_up.iter().all(|given_up| given_up.reason == "thinned"));
+    }
+
+    #[test]
+    fn what_is_superseded_is_settled_with_the_range_it_stands_in_and_not_sent() {
+        let mut shelf = shelf(8);
+        shelf.give_up("superseded", |row| [0, 3, 4, 7].contains(&row.position.row));
+        let first = shelf.take(2);
+        assert_eq!((numbers(&first), first.to), (vec![1, 2], at(5)));
+        let given_up = |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
+        assert_eq!(given_up(&first), [0, 3, 4]);
+        let (head, tail) = first.split(1);
+        assert_eq!((given_up(&head), given_up(&tail)), (vec![0], vec![3, 4]));
+        let last = shelf.take(9);
+        assert_eq!((numbers(&last), given_up(&last), last.to), (vec![5, 6], vec![7], at(13)));
+    }
+
+    #[test]
+    fn a_jump_leaves_what_was_not_sent_as_a_stretch_and_stretches_follow_one_another() {
+        let mut live = shelf(8);
+        let sent = live.take(3);
+        let (from, to) = live.jump(at(40));
+        assert_eq!((sent.to, from, to), (at(3), at(3), at(40)));
+        assert_eq!((live.to_read(at(90)), live.len()), (Some((at(40), at(90))), 0));
+        let mut backlog = Shelf::without_stretch(Flow::Backlog, at(0));
+        backlog.next_stretch();
+        assert_eq!((backlog.to_read(at(90)), backlog.stretches()), (None, 0));
+        backlog.add_stretch(from, at(30));
+        backlog.add_stretch(at(30), to);
+        backlog.add_stretch(at(50), at(60));
+        backlog.next_stretch();
+        assert_eq!((backlog.to_read(at(90)), backlog.stretches()), (Some((at(3), at(40))), 2));
+        backlog.arrive(Duration::ZERO, at(40), (3..8).map(row).collect());
+        backlog.next_stretch();
+        assert_eq!(backlog.to_read(at(90)), None, "not before all of it is in parcels");
+        assert_eq!(backlog.take(9).to, at(40));
+        backlog.next_stretch();
+        assert_eq!(backlog.to_read(at(90)), Some((at(50), at(60))));
     }
 
     #[test]
@@ -225,7 +344,7 @@ mod tests {
         let parcel = shelf.take(2);
         shelf.again(parcel);
         shelf.lay_back();
-        assert_eq!((shelf.read_to, shelf.len()), (at(2), 2));
+        assert_eq!((shelf.to_read(at(90)), shelf.len()), (Some((at(2), at(90))), 2));
     }
 
     #[test]
@@ -239,31 +358,5 @@ mod tests {
         shelf.take(9);
         shelf.arrive(Duration::from_secs(8), at(13), vec![row(12)]);
         assert_eq!(shelf.oldest_since(), Duration::from_secs(8));
-    }
-
-    #[test]
-    fn thinning_keeps_whole_instants_the_first_reading_and_every_range() {
-        let mut shelf = shelf(9);
-        shelf.take(1);
-        let mut given_up = Vec::new();
-        shelf.thin(4, |position, _| given_up.push(position.row));
-        assert_eq!(shelf.rows.iter().map(|row| row.position.row).collect::<Vec<_>>(), [1, 4, 8]);
-        assert_eq!(given_up, [2, 3, 5, 6, 7]);
-        let (first, last) = (shelf.take(1), shelf.take(9));
-        assert_eq!(
-            (first.from, first.to),
-            (at(1), at(4)),
-            "what was given up lies in the range of what stays"
-        );
-        assert_eq!((last.from, last.to), (at(4), at(14)));
-        shelf.thin(4, |_, _| panic!("nothing is left to thin"));
-    }
-
-    #[test]
-    fn the_longer_pause_holds() {
-        let mut shelf = shelf(1);
-        shelf.pause(Duration::from_secs(9));
-        shelf.pause(Duration::from_secs(3));
-        assert_eq!(shelf.paused_until, Some(Duration::from_secs(9)));
     }
 }

@@ -159,6 +159,7 @@ fn queue(directory: &Path, clock: &Arc<dyn Clock>) -> Queue {
         destinations: vec![DestinationSpec { name: "plant".into() }],
         commit_window: Duration::ZERO,
         max_bytes: 16 << 20,
+        class_quotas: Default::default(),
         ballast_bytes: 0,
         flash_budget_per_day: None,
         boot: BootId([7; 16]),
@@ -232,7 +233,7 @@ async fn every_accepted_reading_arrives_although_the_broker_is_killed_twice() {
         window: WINDOW,
         linger: Duration::ZERO,
         hold_untrusted: Duration::ZERO,
-        purse: Purse::unlimited(Arc::clone(&gateway.rim.clock)),
+        ..DrainOptions::default()
     };
     let link: Arc<dyn Link> = gateway.link.clone();
     gateway.supervisor.spawn(drain::lane(

@@ -63,6 +63,7 @@ impl Bench {
             destinations: config.destinations().map(|n| DestinationSpec { name: n.into() }).collect(),
             commit_window: config.store.commit_window,
             max_bytes: 512 << 20,
+            class_quotas: Default::default(),
             ballast_bytes: 0,
             flash_budget_per_day: None,
             boot: rim.clock.boot_id(),

@@ -75,6 +75,7 @@ pub(crate) fn options(
         destinations: destinations.iter().map(|d| DestinationSpec { name: (*d).into() }).collect(),
         commit_window: Duration::from_secs(1),
         max_bytes: 64 << 20,
+        class_quotas: Default::default(),
         ballast_bytes: 0,
         flash_budget_per_day: None,
         boot: BOOT,
@@ -192,7 +193,7 @@ pub(crate) fn settlement(
         from,
         to,
         rows: rows.iter().map(|r| SettledRow { position: r.position, stream: r.sample.stream }).collect(),
-        thinned: Vec::new(),
+        given_up: Vec::new(),
         outcome,
         announces_epoch: false,
     }

@@ -95,7 +95,7 @@ fn drop_waiting(config: &Config, asked: &Waiting) -> Result<bool, Trouble> {
                 to: resume,
                 rows,
                 outcome: Outcome::Dropped("operator"),
-                thinned: Vec::new(),
+                given_up: Vec::new(),
                 announces_epoch: false,
             })?;
         }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::pack;
-use crate::store::queue::QueuedRow;
+use crate::reading::Class;
+use crate::store::queue::{Owed, QueuedRow};
 use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
 
 /// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
@@ -101,6 +102,12 @@ impl Link for GoliothLink {
         let class = rows.first()?.stream.class;
         let (body, rows) = pack::pack(statement, rows, limit.min(MAX_MESSAGE_BYTES))?;
         Some(Packed { message: Message { address: self.path.clone(), body, class }, rows })
+    }
+
+    fn pack_owed(&self, owed: &[Owed], limit: usize) -> Option<Packed> {
+        let (body, rows) = pack::pack_owed(owed, limit.min(MAX_MESSAGE_BYTES))?;
+        // What was lost is an event, also where it was telemetry.
+        Some(Packed { message: Message { address: self.path.clone(), body, class: Class::Event }, rows })
     }
 
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {

@@ -1,11 +1,14 @@
 //! From queued readings to a `rows` message body. Pure.
 
 use fieldgate_golioth_proto::rows::{
-    self, EpochStatement as WireStatement, PreviousEpoch, Push, Row, RowError, RowTime, RowValue, RowsPacker,
+    self, ClockStatement, EpochStatement as WireStatement, LossStatement, PreviousEpoch, Push, Row, RowError,
+    RowTime, RowValue, RowsPacker,
 };
 
+use crate::clock::{BootId, Mono};
 use crate::reading::{Resolution, Value};
-use crate::store::queue::QueuedRow;
+use crate::store::queue::reader::EpochInfo;
+use crate::store::queue::{LossRecord, Owed, QueuedRow};
 use crate::uplink::link::EpochStatement;
 
 /// Packs as many of `queued` as fit `limit` bytes: all values of an instant in one map, as long as they stand together.
@@ -30,6 +33,52 @@ pub fn pack(
         }
     }
     (taken > 0).then(|| (packer.finish().to_vec(), taken))
+}
+
+/// Packs as many of `owed` as fit `limit` bytes. Returns the body and how many are in it; `None` when not even the first fits.
+#[must_use]
+pub fn pack_owed(owed: &[Owed], limit: usize) -> Option<(Vec<u8>, usize)> {
+    let mut packer = RowsPacker::new(limit);
+    let mut taken = 0;
+    for owed in owed {
+        let pushed = match owed {
+            Owed::Loss(loss) => packer.push_loss(&loss_statement(loss)),
+            Owed::Clock(epoch) => match clock_statement(epoch) {
+                Some(statement) => packer.push_clock(&statement),
+                None => break,
+            },
+        };
+        if !matches!(pushed, Ok(Push::Pushed)) {
+            break;
+        }
+        taken += 1;
+    }
+    (taken > 0).then(|| (packer.finish().to_vec(), taken))
+}
+
+fn loss_statement(loss: &LossRecord) -> LossStatement<'_> {
+    let [a, b, c, d, ..] = loss.file_id.to_be_bytes();
+    LossStatement {
+        epoch_prefix: loss.epoch.epoch.prefix(),
+        time: time(&loss.clock, loss.at),
+        of: loss.of,
+        why: &loss.why,
+        count: loss.count,
+        stream: loss.stream.as_deref().map(|stream| stream.alias.as_str()),
+        sequences: loss.sequences,
+        file: [a, b, c, d],
+        id: loss.told.record.cast_unsigned(),
+    }
+}
+
+fn clock_statement(epoch: &EpochInfo) -> Option<ClockStatement> {
+    let (unix_ms_at_mono_zero, uncertainty_ms) = epoch.wall_offset_ms?;
+    Some(ClockStatement {
+        epoch_prefix: epoch.epoch.prefix(),
+        boot: boot_number(epoch.boot),
+        unix_ms_at_mono_zero,
+        uncertainty_ms,
+    })
 }
 
 fn push_statement(packer: &mut RowsPacker, statement: &EpochStatement) -> Option<()> {
@@ -66,7 +115,7 @@ fn push_instant(packer: &mut RowsPacker, rows: &[QueuedRow], others: bool) -> (u
         let row = Row {
             epoch_prefix: first.epoch.epoch.prefix(),
             sequence: first.sequence,
-            time: time(first),
+            time: time(&first.epoch, first.at),
             values,
         };
         match packer.push(&row) {
@@ -92,7 +141,7 @@ fn push_without_bad(packer: &mut RowsPacker, rows: &[QueuedRow]) -> (usize, bool
         let one = Row {
             epoch_prefix: row.epoch.epoch.prefix(),
             sequence: row.sequence,
-            time: time(row),
+            time: time(&row.epoch, row.at),
             values: &[value],
         };
         match packer.push(&one) {
@@ -111,17 +160,20 @@ fn same_instant(a: &QueuedRow, b: &QueuedRow) -> bool {
         && a.stream.group == b.stream.group
 }
 
-fn time(row: &QueuedRow) -> RowTime {
-    match row.epoch.wall_offset_ms {
+fn time(epoch: &EpochInfo, at: Mono) -> RowTime {
+    match epoch.wall_offset_ms {
         Some((offset, uncertainty_ms)) => RowTime::Wall {
-            unix_ms: offset.saturating_add(i64::try_from(row.at.ms()).unwrap_or(i64::MAX)),
+            unix_ms: offset.saturating_add(i64::try_from(at.ms()).unwrap_or(i64::MAX)),
             uncertainty_ms,
         },
-        None => {
-            let [a, b, c, d, e, f, g, h, ..] = row.epoch.boot.0;
-            RowTime::Boot { boot: u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 32, mono_ms: row.at.ms() }
-        }
+        None => RowTime::Boot { boot: boot_number(epoch.boot), mono_ms: at.ms() },
     }
+}
+
+/// The first four bytes of a boot's id.
+fn boot_number(boot: BootId) -> u64 {
+    let [a, b, c, d, ..] = boot.0;
+    u64::from(u32::from_be_bytes([a, b, c, d]))
 }
 
 fn value(row: &QueuedRow) -> RowValue<'_> {
@@ -148,9 +200,8 @@ mod tests {
     use fieldgate_golioth_proto::rows::{DecodedValue, Element, decode_rows};
 
     use super::*;
-    use crate::clock::{BootId, Mono};
     use crate::reading::{Class, Quality, Sample, StreamId};
-    use crate::store::queue::reader::{EpochInfo, StreamInfo};
+    use crate::store::queue::reader::StreamInfo;
     use crate::store::queue::{Epoch, Position};
 
     fn row(n: u32, sequence: u64, alias: &str, value: Value) -> QueuedRow {

@@ -13,13 +13,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::answers::Answers;
 use super::streak::Sick;
-use super::{lane, pack};
+use super::{lane, owed, pack};
 use crate::clouds::Means;
 use crate::config::{Mqtt, NetworkPath};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::Lane;
 use crate::spend::Cause;
-use crate::store::queue::QueuedRow;
+use crate::store::queue::{Owed, QueuedRow};
 use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
 
 /// The longest message body. Far below any broker's limit known (AWS IoT Core takes 128 KiB), and short enough that losing
@@ -121,6 +121,10 @@ impl Link for MqttLink {
 
     fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
         pack::pack(&self.config.topic, &self.gateway, statement, rows, limit.min(MAX_MESSAGE_BYTES))
+    }
+
+    fn pack_owed(&self, owed: &[Owed], limit: usize) -> Option<Packed> {
+        owed::pack(&self.gateway, owed, limit.min(MAX_MESSAGE_BYTES))
     }
 
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {

@@ -1,7 +1,7 @@
 //! A generic MQTT 3.1.1 broker as a destination (requirement D7): QoS 1, the broker's PUBACK is the acknowledgement.
 //!
-//! [`MqttLink`] is the handle the drain holds; `lane` keeps the connection and owns everything of rumqttc's. `pack` and
-//! `decimal` make message bodies, `answers` matches acknowledgements to messages, `streak` reads what a row of connections
+//! [`MqttLink`] is the handle the drain holds; `lane` keeps the connection and owns everything of rumqttc's. `pack`,
+//! `owed` and `decimal` make message bodies, `answers` matches acknowledgements to messages, `streak` reads what a row of connections
 //! tells, `explain` puts errors into words: these are pure. `tls` says whom to trust.
 //!
 //! The queue is the truth. What rumqttc remembers of a connection ends with it: after any error every unanswered message is
@@ -37,6 +37,14 @@
 //! `"prev":{"of":E,"e":P,"s":{group:n}}` says that epoch `of` has begun, that `e` went before it and which sequence each
 //! group had reached there. `e` is absent for a first epoch; `s` is absent when it would take more than 2 KiB.
 //!
+//! # What was lost, and times that were not known
+//! To `fieldgate/{gateway}/losses`, before readings: `{"g":…,"losses":[…],"clocks":[…]}`, either left out when empty.
+//! A loss is `{"of":"dropped","why":"quota","n":12,"stream":"tank.level","e":…,"t":…,"from":5,"to":90,"file":…,"id":3}`: what
+//! became of the readings (`dropped`, `missed`, `refused`), why, how many in all (null where nobody knows), of which stream
+//! (left out: of every stream), in which epoch and when it last grew, and which record of which queue file it is. A record
+//! that has grown is sent again; the latest replaces those before. A clock is `{"b":…,"o":…,"u":…}`: readings that carry
+//! boot `b` and `m` were captured at `o` + `m` Unix milliseconds, give or take `u`.
+//!
 //! # What is reported of firmware
 //! A component's state is published with QoS 1 and retained, to `fieldgate/{gateway}/firmware/{package}`:
 //! `{"package":…,"version":…,"target":…,"state":0,"reason":0}`, in Golioth's numbering. A broker deploys nothing, so there
@@ -48,6 +56,7 @@ mod decimal;
 mod explain;
 mod lane;
 mod link;
+mod owed;
 mod pack;
 mod streak;
 mod tls;

@@ -1,11 +1,15 @@
 //! `[gateway]`, `[store]`, `[time]`, `[uplink]`, `[log]`, `[path]`, `[modem]`.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Context;
 use crate::config::model::{Gateway, Log, LogLevel, Modem, NetworkPath, Store, Time, Uplink};
 use crate::config::reader::{Found, Numbers, Reader};
 use crate::config::words;
+use crate::reading::Class;
 
 const MIB: u64 = 1 << 20;
 
@@ -55,8 +59,35 @@ pub(super) fn store(mut reader: Reader<'_>) -> Store {
     let has_budget = reader.has(budget);
     let flash_budget_per_day = reader.size(budget, 512 * MIB, 16 * MIB..=1 << 40);
     let flash_budget_per_day = has_budget.then_some(flash_budget_per_day);
+    let (mut max_rows, mut max_bytes) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(mut reader) = reader.table("max_rows") {
+        let numbers = Numbers { noun: "a number of readings", range: 1_000..=u32::MAX };
+        for class in boundable(&mut reader, "for want of room") {
+            if let Some(rows) = reader.number(class.name(), "1000000", &numbers) {
+                max_rows.insert(class, rows.into());
+            }
+        }
+        reader.finish();
+    }
+    if let Some(mut reader) = reader.table("max_bytes") {
+        for class in boundable(&mut reader, "for want of room") {
+            max_bytes.insert(class, reader.size(class.name(), 64 * MIB, 64 << 10..=queue_max_bytes));
+        }
+        reader.finish();
+    }
     reader.finish();
-    Store { commit_window, queue_max_bytes, ballast_bytes, flash_budget_per_day }
+    Store { commit_window, queue_max_bytes, max_rows, max_bytes, ballast_bytes, flash_budget_per_day }
+}
+
+/// The classes that this table has a bound for. One for alarms is refused.
+fn boundable(reader: &mut Reader<'_>, why: &str) -> Vec<Class> {
+    if reader.has("alarm") {
+        // Taken, so that it is not also told to be unknown.
+        reader.entry("alarm");
+        reader.problem("alarm", format!("alarms are not given up {why}."), "Remove alarm.");
+    }
+    let classes = [Class::Event, Class::State, Class::Telemetry, Class::Diagnostics];
+    classes.into_iter().filter(|class| reader.has(class.name())).collect()
 }
 
 pub(super) fn time(mut reader: Reader<'_>) -> Time {
@@ -71,8 +102,26 @@ pub(super) fn uplink(mut reader: Reader<'_>) -> Uplink {
     let window = Numbers { noun: "a number of messages in flight", range: 1..=32 };
     let window = reader.number("window", "8", &window).and_then(|window| u8::try_from(window).ok());
     let linger = reader.duration("linger", "2s", "0s"..="10m");
+    let live_weight = weight(&mut reader, "live_weight", 3);
+    let backlog_weight = weight(&mut reader, "backlog_weight", 1);
+    let max_age = reader.table("max_age").map(max_age).unwrap_or_default();
     reader.finish();
-    Uplink { live_bound, window: window.unwrap_or(8), linger }
+    Uplink { live_bound, live_weight, backlog_weight, max_age, window: window.unwrap_or(8), linger }
+}
+
+fn weight(reader: &mut Reader<'_>, key: &'static str, default: u16) -> NonZeroU16 {
+    let numbers = Numbers { noun: "a weight", range: 1..=100 };
+    let weight = reader.number(key, &default.to_string(), &numbers).and_then(|n| u16::try_from(n).ok());
+    NonZeroU16::new(weight.unwrap_or(default)).unwrap_or(NonZeroU16::MIN)
+}
+
+fn max_age(mut reader: Reader<'_>) -> BTreeMap<Class, Duration> {
+    let limits = boundable(&mut reader, "for their age")
+        .into_iter()
+        .map(|class| (class, reader.duration(class.name(), "30d", "1m"..="3650d")))
+        .collect();
+    reader.finish();
+    limits
 }
 
 pub(super) fn log(mut reader: Reader<'_>) -> Log {

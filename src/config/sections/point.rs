@@ -14,8 +14,8 @@ const MOST_POINTS: usize = 4096;
 
 /// Names that mean something else in the message: keys of the envelope a batch travels in, and what a cloud would take for
 /// the time.
-const RESERVED_ALIASES: [&str; 14] =
-    ["b", "e", "ep", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
+const RESERVED_ALIASES: [&str; 15] =
+    ["b", "e", "ep", "loss", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
 
 const TABLES: [(&str, Table); 4] = [
     ("input", Table::Input),
@@ -85,6 +85,11 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
     let resolution = resolution(&mut reader, scale, value_type);
     let sentinels = sentinels(&mut reader, value_type);
     let class = reader.choice("class", "a class", &CLASSES).unwrap_or(Class::Telemetry);
+    let latest_only = reader.choice("coalesce", "a way to coalesce", &[("latest", ())]).is_some();
+    if latest_only && !class.waits_for_window() {
+        let what = format!("each {} counts.", class.name());
+        reader.problem("coalesce", what, "Remove coalesce, or give the point another class.");
+    }
     let routes = routes(&mut reader, context);
     let min = reader.real("min", "-40");
     let max = reader.real("max", "120");
@@ -112,6 +117,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
         resolution,
         sentinels,
         class,
+        latest_only,
         routes,
         min,
         max,

@@ -11,7 +11,7 @@ fn every_problem_of_every_file_is_told_in_the_order_of_files_and_lines() {
         [
             "f.toml: gateway.serial: this key is required. Write serial = \"gw-0042\", for example.",
             "f.toml:2: uplink.window: 0 is not a number of messages in flight. Use 1 to 32.",
-            "f.toml:3: uplink.speed: this key is unknown. Known here: live_bound, window, linger.",
+            "f.toml:3: uplink.speed: this key is unknown. Known here: live_bound, window, linger, live_weight, backlog_weight, max_age.",
             "f.toml:5: store.queue_max: 5 is not a text. Write queue_max = \"512MiB\", for example.",
             "f.toml:7: log.level: \"x\" is not a log level. \
              Use \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",

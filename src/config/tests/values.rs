@@ -1,6 +1,8 @@
 //! What a taken configuration holds: defaults, written values, secrets that do not show.
 
+use core::num::NonZeroU16;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
@@ -17,11 +19,20 @@ fn a_serial_is_all_a_gateway_must_be_told() {
         store: Store {
             commit_window: Duration::from_secs(1),
             queue_max_bytes: 512 << 20,
+            max_rows: BTreeMap::new(),
+            max_bytes: BTreeMap::new(),
             ballast_bytes: 4 << 20,
             flash_budget_per_day: None,
         },
         time: Time { trust_system_clock: false, hold_untrusted: Duration::from_secs(600) },
-        uplink: Uplink { live_bound: Duration::from_secs(300), window: 8, linger: Duration::from_secs(2) },
+        uplink: Uplink {
+            live_bound: Duration::from_secs(300),
+            live_weight: NonZeroU16::new(3).unwrap(),
+            backlog_weight: NonZeroU16::new(1).unwrap(),
+            max_age: BTreeMap::new(),
+            window: 8,
+            linger: Duration::from_secs(2),
+        },
         budget: Plan::unlimited(),
         http: Some(Http {
             listen: ([127, 0, 0, 1], 8080).into(),
@@ -68,6 +79,7 @@ fn the_example_is_taken_as_it_stands() {
             resolution: Some(0.1),
             sentinels: vec![-32768],
             class: Class::Telemetry,
+            latest_only: false,
             routes: vec!["golioth".into(), "plant".into()],
             min: Some(-40.0),
             max: Some(150.0),
@@ -106,8 +118,14 @@ fn every_key_the_example_mentions_exists_and_its_value_is_right() {
 fn what_the_example_calls_a_default_is_one() {
     let plain = taken(&[("example.toml", example())]).config;
     let full = taken(&[("example.toml", &example_in_full())]).config;
-    let store = Store { flash_budget_per_day: None, ..full.store.clone() };
-    assert_eq!((&store, &full.time, &full.uplink), (&plain.store, &plain.time, &plain.uplink));
+    let store = |config: &Config| Store {
+        max_rows: BTreeMap::new(),
+        max_bytes: BTreeMap::new(),
+        flash_budget_per_day: None,
+        ..config.store.clone()
+    };
+    let uplink = |config: &Config| Uplink { max_age: BTreeMap::new(), ..config.uplink.clone() };
+    assert_eq!((store(&full), &full.time, uplink(&full)), (store(&plain), &plain.time, uplink(&plain)));
     assert_eq!((&full.modem, &full.log, &full.components), (&plain.modem, &plain.log, &plain.components));
     let unlimited = |config: &Config| Plan {
         home: Allowance::default(),

@@ -27,6 +27,7 @@ fn keep_gaps(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::R
     }
     let newest_old: i64 =
         tx.query_row("SELECT id FROM gaps ORDER BY id DESC LIMIT 1 OFFSET ?1", [most], |r| r.get(0))?;
+    let newest: i64 = tx.query_row("SELECT max(id) FROM gaps", [], |r| r.get(0))?;
     tx.execute(
         "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
          SELECT stream, kind, reason, max(epoch), CASE WHEN count(*) = count(count) THEN sum(count) END,
@@ -35,6 +36,16 @@ fn keep_gaps(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::R
         (newest_old, current_epoch),
     )?;
     tx.execute("DELETE FROM gaps WHERE id <= ?1 AND epoch < ?2", (newest_old, current_epoch))?;
+    // What was folded was told, as a rule, thousands of starts ago: the sum is not told as if it were more.
+    tx.execute(
+        "INSERT INTO told (destination, kind, record, count)
+         SELECT t.destination, 1, g.id, coalesce(g.count, 0)
+         FROM gaps AS g, (SELECT DISTINCT destination FROM told WHERE kind = 1) AS t
+         WHERE g.id > ?1
+         ON CONFLICT DO NOTHING",
+        [newest],
+    )?;
+    tx.execute("DELETE FROM told WHERE kind = 1 AND record NOT IN (SELECT id FROM gaps)", [])?;
     Ok(())
 }
 
@@ -43,9 +54,15 @@ fn keep_epochs(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite:
     if count <= 2 * most {
         return Ok(());
     }
+    // A time that was told, or that nobody learned in thousands of starts, is owed no more.
+    tx.execute(
+        "DELETE FROM told WHERE kind = 2 AND (count = 1 OR record < ?1)",
+        [current_epoch.saturating_sub(most)],
+    )?;
     tx.execute(
         "DELETE FROM epochs WHERE number < ?1
-         AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside)",
+         AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside
+                            UNION SELECT at_epoch FROM drops UNION SELECT record FROM told WHERE kind = 2)",
         [current_epoch.saturating_sub(most)],
     )?;
     Ok(())
@@ -69,7 +86,10 @@ mod tests {
                 [n],
             )
             .unwrap();
+            tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 2, ?1, 0)", [n])
+                .unwrap();
         }
+        tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 1, 1, 1)", []).unwrap();
         tx.commit().unwrap();
         connection
     }
@@ -89,6 +109,19 @@ mod tests {
             "an unknown number stays unknown"
         );
         assert!(one("SELECT count(*) FROM epochs").unwrap() <= 150);
+        assert_eq!(
+            one("SELECT count(*) FROM told WHERE kind = 2"),
+            Some(101),
+            "of what is long gone nothing is owed"
+        );
+        // The folded records are told of by the sum of what they were.
+        assert_eq!(one("SELECT count(*) FROM told WHERE kind = 1"), Some(2));
+        assert_eq!(
+            one(
+                "SELECT count(*) FROM told AS t JOIN gaps AS g ON g.id = t.record WHERE t.count = coalesce(g.count, 0)"
+            ),
+            Some(2)
+        );
         assert_eq!(one("SELECT count(*) FROM gaps WHERE epoch NOT IN (SELECT number FROM epochs)"), Some(0));
     }
 }

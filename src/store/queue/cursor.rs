@@ -2,11 +2,11 @@
 //!
 //! Outcomes arrive in any order. A range that begins where the cursor stands moves it, swallowing islands it then touches;
 //! any other range becomes an island. Invariant: islands are disjoint, do not touch each other or the cursor, are sorted,
-//! and number at most [`MAX_ISLANDS`], because no more messages than that are ever in flight.
+//! and number at most [`MAX_ISLANDS`], because a drain has fewer messages in flight and leaves fewer stretches for later.
 
 use super::segment::Position;
 
-/// More islands than this cannot arise from a window of messages in flight; a file that says so is damaged.
+/// More islands than this cannot arise from what a drain does; a file that says so is damaged.
 pub const MAX_ISLANDS: usize = 256;
 
 /// The settled part of a (destination, class) queue.
@@ -32,6 +32,12 @@ impl Cursor {
     #[must_use]
     pub fn position(&self) -> Position {
         self.at
+    }
+
+    /// How many settled ranges there are beyond the position.
+    #[must_use]
+    pub fn islands(&self) -> usize {
+        self.islands.len()
     }
 
     /// Whether the reading at `position` is settled.

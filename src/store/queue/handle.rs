@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::open::{self, OpenOptions};
-use super::reader::{ReadError, Reader};
+use super::reader::{ReadError, Reader, Told};
 use super::settle::Settlement;
 use super::writer::{Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, Health, Refused, Writer};
 use super::{DestinationId, Epoch, Position};
@@ -231,6 +231,12 @@ impl Queue {
     pub async fn settle(&self, settlement: Settlement) {
         // A stopped writer means the daemon is ending: the readings stay queued and are sent again.
         let _ = self.worker.send(Command::Settle(settlement)).await;
+    }
+
+    /// Remembers what `destination` was told of losses and wall times, or owes it. On disk after the next commit; losing it
+    /// costs a repetition.
+    pub async fn told(&self, generation: u32, destination: DestinationId, told: Vec<Told>) {
+        let _ = self.worker.send(Command::Told { generation, destination, told }).await;
     }
 
     /// Tells the queue what the wall clock said at `at`, so that this boot's readings can be dated.

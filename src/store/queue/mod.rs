@@ -11,6 +11,7 @@
 //! - [`segment`] is the unit on disk, [`cursor`] what a destination has settled of a class, [`books`] the counts.
 //! - [`reader`] gives a destination its next readings; [`verify`] recounts everything and compares.
 //! - [`look`] is how an onlooker opens and walks a file, live or a copy; [`snapshot`] makes such a copy.
+//! - [`quota_policy`] says which class gives up what to stay within its own quota.
 //! - [`ballast`] is the room that lets a full disk be emptied.
 //! - `damage` says what a damaged file still tells, `salvage` takes its readings from its pages.
 //! - `bounds` keeps records that grow with every start to a number.
@@ -24,6 +25,7 @@ mod handle;
 pub mod look;
 mod names;
 pub mod open;
+pub mod quota_policy;
 pub mod reader;
 mod salvage;
 pub mod schema;
@@ -36,9 +38,10 @@ pub mod writer;
 
 pub use handle::{Flash, Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
-pub use reader::{Picked, QueuedRow, Reader};
+pub use quota_policy::{ClassQuota, ClassQuotas};
+pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Told};
 pub use segment::Position;
-pub use settle::{Outcome, SettledRow, Settlement};
+pub use settle::{GivenUp, Outcome, SettledRow, Settlement};
 pub use writer::{Accepted, Aside, AsideError, AsideMoved, Health, Refused};
 
 /// A random 64-bit id drawn at every start of the daemon and with each new queue file; part of every reading's identity.

@@ -16,6 +16,7 @@ use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
 use super::damage::Remains;
+use super::quota_policy::ClassQuotas;
 use super::reader::StreamInfo;
 use super::salvage::{EpochRow, Progress};
 use super::segment::{self, Position};
@@ -82,6 +83,8 @@ pub struct OpenOptions {
     pub commit_window: Duration,
     /// The file's quota in bytes.
     pub max_bytes: u64,
+    /// What each class may take of it.
+    pub class_quotas: ClassQuotas,
     /// The room held back, in bytes; 0 for none.
     pub ballast_bytes: u64,
     /// Bytes a day that may be written; where the forecast is higher the commit window widens, up to a minute.

@@ -23,6 +23,11 @@ use crate::clock::{BootId, Mono};
 use crate::reading::{Class, Resolution, Sample, StreamId};
 use crate::store::sqlite::{self, OpenError};
 
+mod look;
+mod owed;
+
+pub use owed::{LossRecord, Owed, OwedRecords, RecordKind, Told};
+
 /// What is known of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochInfo {
@@ -171,12 +176,44 @@ impl Reader {
         self.settled.get(&class).map_or_else(|| Position::first_of(class), Cursor::position)
     }
 
+    /// What this destination had settled of `class` when the view was opened.
+    #[must_use]
+    pub fn settled(&self, class: Class) -> Cursor {
+        let none = || Cursor::starting_at(Position::first_of(class));
+        self.settled.get(&class).cloned().unwrap_or_else(none)
+    }
+
     /// Up to `most` readings of `class` from `from` on.
     ///
     /// # Errors
     /// [`ReadError`]; where it is damage, the writer has been told and will replace the file.
     pub fn pick(&mut self, class: Class, from: Position, most: usize) -> Result<Picked, ReadError> {
-        let picked = self.pick_rows(class, from, most);
+        self.pick_and_report(class, from, None, most)
+    }
+
+    /// As [`Reader::pick`], of what stands before the segment that `until` is the start of. Where nothing is left before
+    /// it, the next pick begins there.
+    ///
+    /// # Errors
+    /// As [`Reader::pick`].
+    pub fn pick_before(
+        &mut self,
+        class: Class,
+        from: Position,
+        until: Position,
+        most: usize,
+    ) -> Result<Picked, ReadError> {
+        self.pick_and_report(class, from, Some(until), most)
+    }
+
+    fn pick_and_report(
+        &mut self,
+        class: Class,
+        from: Position,
+        until: Option<Position>,
+        most: usize,
+    ) -> Result<Picked, ReadError> {
+        let picked = self.pick_rows(class, from, until, most);
         if let (Err(error), Some(report)) = (&picked, &self.report)
             && error.is_damage()
         {
@@ -185,9 +222,15 @@ impl Reader {
         picked
     }
 
-    fn pick_rows(&mut self, class: Class, from: Position, most: usize) -> Result<Picked, ReadError> {
+    fn pick_rows(
+        &mut self,
+        class: Class,
+        from: Position,
+        until: Option<Position>,
+        most: usize,
+    ) -> Result<Picked, ReadError> {
+        let end = until.map_or(Position::first_of(class).segment + (1 << 48) - 1, |until| until.segment);
         let mut picked = Picked { rows: Vec::new(), resume: Some(from) };
-        let end = Position::first_of(class).segment + (1 << 48) - 1;
         let mut at = from;
         // Segments of other destinations are passed over without being counted; a bound keeps the step short.
         for _ in 0..256 {
@@ -200,7 +243,10 @@ impl Reader {
                     Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, Vec<u8>>(3)?))
                 })
                 .optional()?;
-            let Some((id, epoch, routes, body)) = next else { break };
+            let Some((id, epoch, routes, body)) = next else {
+                picked.resume = until.or(picked.resume);
+                break;
+            };
             let first_row = if id == at.segment { at.row } else { 0 };
             if routes & self.destination.bit() != 0 {
                 let stopped = self.take(class, id, epoch, &body, first_row, most, &mut picked)?;

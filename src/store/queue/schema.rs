@@ -13,6 +13,7 @@
 //! | `drops` | readings given up for a destination: a range, a count, a reason |
 //! | `gaps` | readings that were due and never accepted: a range, a count (NULL is unknown), a reason |
 //! | `set_aside` | a reading a destination refuses for its content, kept for people |
+//! | `told` | how much of a drop, a gap or a boot's wall time a destination was told |
 //! | `statements` | what a predecessor of this file held when it was found damaged |
 
 use rusqlite_migration::{M, Migrations};
@@ -35,7 +36,7 @@ pub fn migrations() -> Migrations<'static> {
 /// `user_version` of a file of this release.
 pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
 
-const STEPS_OF_SCHEMA: [&str; 1] = [V1];
+const STEPS_OF_SCHEMA: [&str; 2] = [V1, V2];
 
 const V1: &str = "
 CREATE TABLE meta (
@@ -160,6 +161,16 @@ CREATE TABLE statements (
     epoch       INTEGER NOT NULL,
     at_mono_ns  INTEGER NOT NULL
 );
+";
+
+const V2: &str = "
+CREATE TABLE told (
+    destination INTEGER NOT NULL,
+    kind        INTEGER NOT NULL,                -- 0 a row of drops, 1 of gaps, 2 of epochs
+    record      INTEGER NOT NULL,
+    count       INTEGER NOT NULL,                -- as told; of an epoch's wall time: 0 owed, 1 told
+    PRIMARY KEY (destination, kind, record)
+) WITHOUT ROWID;
 ";
 
 #[cfg(test)]

@@ -23,6 +23,15 @@ pub struct SettledRow {
     pub stream: StreamId,
 }
 
+/// A reading that was not sent, and why: `superseded` (a newer one of its stream was accepted), `thinned` (the data plan).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Which.
+    pub row: SettledRow,
+    /// The reason on record.
+    pub reason: &'static str,
+}
+
 /// A range of one (destination, class) queue and what became of it.
 ///
 /// The range is everything the destination's reader passed over, `from` inclusive to `to` exclusive; `rows` are the
@@ -42,10 +51,10 @@ pub struct Settlement {
     pub to: Position,
     /// The readings.
     pub rows: Vec<SettledRow>,
-    /// Other readings of the range, given up for the data plan whatever became of `rows`.
-    pub thinned: Vec<SettledRow>,
     /// What became of `rows`.
     pub outcome: Outcome,
+    /// Other readings of the range, in order. Whatever the outcome, they are dropped.
+    pub given_up: Vec<GivenUp>,
     /// The message also carried the statement that opens an epoch.
     pub announces_epoch: bool,
 }

@@ -7,7 +7,9 @@
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
-//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest.
+//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest (of a class that
+//!   takes more than its own: `class_quota`).
+//! - `told` is what destinations were told of losses.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `aside` is what people do with readings a destination refused.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
@@ -25,6 +27,7 @@ use super::books::Books;
 use super::cursor::Cursor;
 use super::handle::{Flash, QueueStatus};
 use super::open::{OpenOptions, Opened};
+use super::reader::Told;
 use super::segment::{Position, SegmentBuilder};
 use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
@@ -34,6 +37,7 @@ use crate::store::sqlite;
 use crate::store::worker::Machine;
 
 mod aside;
+mod class_quota;
 mod commit;
 mod disk;
 mod gaps;
@@ -43,6 +47,7 @@ mod quota;
 mod recover;
 mod salvage;
 mod tally;
+mod told;
 mod wear;
 
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
@@ -161,6 +166,15 @@ pub enum Command {
     },
     /// Move accounts by a destination's answer.
     Settle(Settlement),
+    /// A destination was told of losses or wall times, or will have to be.
+    Told {
+        /// [`QueueStatus::generation`] of what the records are in.
+        generation: u32,
+        /// Which destination.
+        destination: DestinationId,
+        /// What.
+        told: Vec<Told>,
+    },
     /// The wall clock is trusted now, or is trusted differently: rows of this epoch can be dated.
     WallKnown {
         /// The monotonic time it was read at.
@@ -269,6 +283,7 @@ struct Pending {
     /// By place in [`Writer::streams`]: readings that wait, and the newest sequence any reading was accepted under.
     intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
+    told: Vec<(DestinationId, Told)>,
     wall: Option<(Mono, Wall)>,
     flushes: Vec<oneshot::Sender<Health>>,
 }
@@ -512,6 +527,7 @@ impl Machine for Writer {
         match command {
             Command::Accept { capture, reply } => self.accept(now, &capture, reply),
             Command::Settle(settlement) => self.settle(now, settlement),
+            Command::Told { generation, destination, told } => self.told(now, generation, destination, &told),
             Command::WallKnown { at, wall } => {
                 if wall.trusted {
                     self.pending.wall = Some((at, wall));

@@ -3,6 +3,7 @@
 //! It takes what any encoder of this format may write (any order of keys, either length style), and refuses what no
 //! encoder should.
 
+use super::loss::{self, DecodedLoss, LossKeys};
 use super::{ClockStatement, MAX_ALIAS_BYTES, Resolution, RowTime, UNSTATED_UNCERTAINTY_MS};
 use crate::cbor::{Fault, Reader, Scalar};
 
@@ -18,6 +19,8 @@ pub enum Element {
     Epoch(DecodedEpoch),
     /// A boot's wall time.
     Clock(ClockStatement),
+    /// What was lost.
+    Loss(DecodedLoss),
 }
 
 /// As [`super::Row`], owned.
@@ -154,6 +157,7 @@ struct Keys {
     ep: Option<[u8; 8]>,
     pe: Option<[u8; 8]>,
     ls: Option<Vec<(String, u64)>>,
+    loss: Option<LossKeys>,
     values: Vec<DecodedReading>,
 }
 
@@ -181,6 +185,7 @@ impl Keys {
             "q" => once(&mut self.q, read_named(reader, |reader| reader.unsigned().and_then(narrow))),
             "ep" => once(&mut self.ep, reader.byte_array()),
             "pe" => once(&mut self.pe, reader.byte_array()),
+            "loss" => once(&mut self.loss, loss::read(reader)),
             "ls" => once(&mut self.ls, read_named(reader, Reader::unsigned)),
             alias => {
                 if super::validate_alias(alias).is_err() {
@@ -209,8 +214,10 @@ impl Keys {
         }
     }
 
-    fn element(self, index: usize) -> Result<Element, DecodeError> {
-        if self.ep.is_some() {
+    fn element(mut self, index: usize) -> Result<Element, DecodeError> {
+        if let Some(loss) = self.loss.take() {
+            self.loss(index, loss).map(Element::Loss)
+        } else if self.ep.is_some() {
             self.epoch(index).map(Element::Epoch)
         } else if self.o.is_some() {
             self.clock(index).map(Element::Clock)
@@ -221,17 +228,7 @@ impl Keys {
 
     fn row(self, index: usize) -> Result<DecodedRow, DecodeError> {
         refuse(index, [("pe", self.pe.is_some()), ("ls", self.ls.is_some())])?;
-        let time = match (self.t, self.b, self.m) {
-            (Some(unix_ms), None, None) => RowTime::Wall { unix_ms, uncertainty_ms: stated(self.u) },
-            (None, Some(boot), Some(mono_ms)) => {
-                refuse(index, [("u", self.u.is_some())])?;
-                RowTime::Boot { boot, mono_ms }
-            }
-            (Some(_), _, _) => return Err(DecodeError::Inconsistent { index, key: "t".to_owned() }),
-            (None, None, None) => return Err(DecodeError::Incomplete { index, missing: "t" }),
-            (None, None, Some(_)) => return Err(DecodeError::Incomplete { index, missing: "b" }),
-            (None, Some(_), None) => return Err(DecodeError::Incomplete { index, missing: "m" }),
-        };
+        let time = self.time(index)?;
         let mut values = self.values;
         for (alias, quality) in self.q.unwrap_or_default() {
             match values.iter_mut().find(|reading| reading.alias == alias) {
@@ -248,6 +245,37 @@ impl Keys {
             time,
             values,
         })
+    }
+
+    fn time(&self, index: usize) -> Result<RowTime, DecodeError> {
+        match (self.t, self.b, self.m) {
+            (Some(unix_ms), None, None) => Ok(RowTime::Wall { unix_ms, uncertainty_ms: stated(self.u) }),
+            (None, Some(boot), Some(mono_ms)) => {
+                refuse(index, [("u", self.u.is_some())])?;
+                Ok(RowTime::Boot { boot, mono_ms })
+            }
+            (Some(_), _, _) => Err(DecodeError::Inconsistent { index, key: "t".to_owned() }),
+            (None, None, None) => Err(DecodeError::Incomplete { index, missing: "t" }),
+            (None, None, Some(_)) => Err(DecodeError::Incomplete { index, missing: "b" }),
+            (None, Some(_), None) => Err(DecodeError::Incomplete { index, missing: "m" }),
+        }
+    }
+
+    fn loss(self, index: usize, loss: LossKeys) -> Result<DecodedLoss, DecodeError> {
+        refuse(
+            index,
+            [
+                ("s", self.s.is_some()),
+                ("o", self.o.is_some()),
+                ("q", self.q.is_some()),
+                ("ep", self.ep.is_some()),
+                ("pe", self.pe.is_some()),
+                ("ls", self.ls.is_some()),
+            ],
+        )?;
+        refuse_values(index, &self.values)?;
+        let time = self.time(index)?;
+        Ok(DecodedLoss { epoch_prefix: require(index, "e", self.e)?, time, loss })
     }
 
     fn epoch(self, index: usize) -> Result<DecodedEpoch, DecodeError> {

@@ -15,9 +15,10 @@
 //! | `q` | map of alias to quality, for the readings whose quality is not 0 (good) |
 //! | any other | a stream's alias, with its value; null where a quality stands for a value that is missing |
 //!
-//! Two more kinds of map stand between rows. An [`EpochStatement`] opens the first message of an epoch: `e`, `ep` the
+//! Three more kinds of map stand between rows. An [`EpochStatement`] opens the first message of an epoch: `e`, `ep` the
 //! whole epoch, and where one went before, `pe` that one and `ls`, its last sequence by group. A [`ClockStatement`]
-//! says, once the time is known, when the clock behind `b` and `m` stood at zero: `e`, `b`, `o`, and `u` as above.
+//! says, once the time is known, when the clock behind `b` and `m` stood at zero: `e`, `b`, `o`, and `u` as above. A
+//! [`LossStatement`] says what will never come, and why: `e`, the time, and `loss`.
 //!
 //! # Numbers
 //! Every number takes the shortest form that gives the same value back: an integer if it is whole, else the
@@ -31,6 +32,7 @@
 //! with [`Push::Pushed`], in that order.
 
 mod decode;
+mod loss;
 mod number;
 mod packer;
 
@@ -38,6 +40,7 @@ pub use decode::{
     DecodeError, DecodedEpoch, DecodedReading, DecodedRow, DecodedValue, Element, PreviousEpochSequences,
     decode_rows,
 };
+pub use loss::{DecodedLoss, LossKeys, LossStatement, MAX_WORD_BYTES};
 pub use number::{MAX_EXACT_MANTISSA, Resolution};
 pub use packer::{Push, RowError, RowsPacker};
 
@@ -53,8 +56,8 @@ pub const MAX_ALIAS_BYTES: usize = 32;
 
 /// Keys with a meaning of their own. `ts`, `time` and `timestamp` are not ours: `extract-timestamp` would take a
 /// stream of that name for the time.
-const RESERVED: [&str; 14] =
-    ["b", "e", "ep", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
+const RESERVED: [&str; 15] =
+    ["b", "e", "ep", "loss", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
 
 /// One instant of one group of streams.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -184,7 +187,7 @@ pub enum AliasError {
 }
 
 /// Whether a stream may go by this name: 1 to [`MAX_ALIAS_BYTES`] of `A-Z a-z 0-9 _ -`, and none of the keys of a row
-/// (`b e ep ls m o pe q s t u`) or of Golioth's `extract-timestamp` (`t ts time timestamp`).
+/// (`b e ep loss ls m o pe q s t u`) or of Golioth's `extract-timestamp` (`t ts time timestamp`).
 pub fn validate_alias(alias: &str) -> Result<(), AliasError> {
     validate_name(alias)?;
     if RESERVED.contains(&alias) {

@@ -2,8 +2,8 @@
 
 use super::number::{write_float, write_scaled};
 use super::{
-    AliasError, ClockStatement, EpochStatement, MAX_BATCH_BYTES, Row, RowTime, RowValue,
-    UNSTATED_UNCERTAINTY_MS, Value, validate_alias, validate_name,
+    AliasError, ClockStatement, EpochStatement, LossStatement, MAX_BATCH_BYTES, Row, RowTime, RowValue,
+    UNSTATED_UNCERTAINTY_MS, Value, loss, validate_alias, validate_name,
 };
 use crate::cbor::{Writer, head_bytes};
 
@@ -112,6 +112,13 @@ impl RowsPacker {
         outcome
     }
 
+    /// Adds a loss statement if it fits.
+    pub fn push_loss(&mut self, statement: &LossStatement<'_>) -> Result<Push, RowError> {
+        let outcome = self.element(|writer| write_loss(writer, statement), || Ok(()));
+        self.after_epoch += usize::from(outcome == Ok(Push::Pushed));
+        outcome
+    }
+
     /// The message, complete; with nothing pushed, the empty array. The next push begins another.
     pub fn finish(&mut self) -> &[u8] {
         self.finished = true;
@@ -198,28 +205,12 @@ fn write_row(writer: &mut Writer<'_>, row: &Row<'_>) -> Result<(), RowError> {
         return Err(RowError::NoValues);
     }
     let not_good = row.values.iter().filter(|value| value.quality != 0).count();
-    let time_keys = match row.time {
-        RowTime::Wall { uncertainty_ms, .. } => 1 + usize::from(is_stated(uncertainty_ms)),
-        RowTime::Boot { .. } => 2,
-    };
-    writer.map(2 + time_keys + row.values.len() + usize::from(not_good > 0));
+    writer.map(2 + time_keys(row.time) + row.values.len() + usize::from(not_good > 0));
     writer.text("e");
     writer.bytes(&row.epoch_prefix);
     writer.text("s");
     writer.unsigned(row.sequence);
-    match row.time {
-        RowTime::Wall { unix_ms, uncertainty_ms } => {
-            writer.text("t");
-            writer.integer(unix_ms);
-            write_uncertainty(writer, uncertainty_ms);
-        }
-        RowTime::Boot { boot, mono_ms } => {
-            writer.text("b");
-            writer.unsigned(boot);
-            writer.text("m");
-            writer.unsigned(mono_ms);
-        }
-    }
+    write_time(writer, row.time);
     for value in row.values {
         write_value(writer, value)?;
     }
@@ -292,6 +283,37 @@ fn write_clock(writer: &mut Writer<'_>, statement: &ClockStatement) {
     writer.text("o");
     writer.integer(statement.unix_ms_at_mono_zero);
     write_uncertainty(writer, statement.uncertainty_ms);
+}
+
+fn write_loss(writer: &mut Writer<'_>, statement: &LossStatement<'_>) -> Result<(), RowError> {
+    writer.map(2 + time_keys(statement.time));
+    writer.text("e");
+    writer.bytes(&statement.epoch_prefix);
+    write_time(writer, statement.time);
+    loss::write(writer, statement)
+}
+
+fn time_keys(time: RowTime) -> usize {
+    match time {
+        RowTime::Wall { uncertainty_ms, .. } => 1 + usize::from(is_stated(uncertainty_ms)),
+        RowTime::Boot { .. } => 2,
+    }
+}
+
+fn write_time(writer: &mut Writer<'_>, time: RowTime) {
+    match time {
+        RowTime::Wall { unix_ms, uncertainty_ms } => {
+            writer.text("t");
+            writer.integer(unix_ms);
+            write_uncertainty(writer, uncertainty_ms);
+        }
+        RowTime::Boot { boot, mono_ms } => {
+            writer.text("b");
+            writer.unsigned(boot);
+            writer.text("m");
+            writer.unsigned(mono_ms);
+        }
+    }
 }
 
 fn is_stated(uncertainty_ms: u32) -> bool {

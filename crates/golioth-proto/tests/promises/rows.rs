@@ -3,8 +3,8 @@
 use fieldgate_golioth_proto::Fault;
 use fieldgate_golioth_proto::rows::{
     AliasError, ClockStatement, DecodeError, DecodedEpoch, DecodedReading, DecodedRow, DecodedValue, Element,
-    EpochStatement, PreviousEpoch, PreviousEpochSequences, Push, Resolution, Row, RowError, RowTime,
-    RowValue, RowsPacker, Value, decode_rows, validate_alias,
+    EpochStatement, LossKeys, LossStatement, PreviousEpoch, PreviousEpochSequences, Push, Resolution, Row,
+    RowError, RowTime, RowValue, RowsPacker, Value, decode_rows, validate_alias,
 };
 
 use crate::common::{bytes, widest};
@@ -225,8 +225,9 @@ fn an_alias_is_short_plain_and_not_a_key_of_the_row() {
     for alias in ["a.b", "a/b", "a b", "ü", "a\0"] {
         assert_eq!(validate_alias(alias), Err(AliasError::Character { alias: alias.to_owned() }));
     }
-    let reserved = ["b", "e", "ep", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"]
-        .map(str::to_owned);
+    let reserved =
+        ["b", "e", "ep", "loss", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"]
+            .map(str::to_owned);
     for alias in reserved {
         let expected = AliasError::Reserved { alias: alias.clone() };
         assert_eq!(validate_alias(&alias), Err(expected.clone()));
@@ -368,4 +369,60 @@ fn a_map_that_no_encoder_writes_is_refused_with_its_place_and_key() {
     assert_eq!(decode_rows(&bytes("a0")), document(wrong("an array")));
     assert_eq!(decode_rows(&bytes("80 80")), document(Fault::Trailing));
     assert_eq!(decode_rows(&[]), document(Fault::Truncated));
+}
+
+#[test]
+fn a_loss_comes_back_as_it_was_stated_between_rows_and_with_unknown_counts_unknown() {
+    let whole = LossStatement {
+        epoch_prefix: [1, 2, 3, 4],
+        time: RowTime::Wall { unix_ms: 1_795_000_000_000, uncertainty_ms: 1_000 },
+        of: "dropped",
+        why: "quota",
+        count: Some(70_000),
+        stream: Some("t1"),
+        sequences: Some((5, 90_000)),
+        file: [9, 8, 7, 6],
+        id: 3,
+    };
+    let unclean = LossStatement {
+        time: RowTime::Boot { boot: 7, mono_ms: 50 },
+        of: "missed",
+        why: "unclean_stop",
+        count: None,
+        stream: None,
+        sequences: None,
+        ..whole
+    };
+    let mut packer = RowsPacker::new(1024);
+    for statement in [whole, unclean] {
+        assert_eq!(packer.push_loss(&statement), Ok(Push::Pushed));
+        let values = [good("t1", Value::Integer(1))];
+        assert_eq!(packer.push(&row(&values)), Ok(Push::Pushed));
+    }
+    let elements = decode_rows(packer.finish()).unwrap();
+    let [Element::Loss(first), Element::Row(_), Element::Loss(second), Element::Row(_)] = elements.as_slice()
+    else {
+        panic!("{elements:?}")
+    };
+    assert_eq!((first.epoch_prefix, first.time), (whole.epoch_prefix, whole.time));
+    let keys = LossKeys {
+        of: "dropped".into(),
+        why: "quota".into(),
+        count: Some(70_000),
+        stream: Some("t1".into()),
+        sequences: Some((5, 90_000)),
+        file: [9, 8, 7, 6],
+        id: 3,
+    };
+    assert_eq!(first.loss, keys);
+    assert_eq!(second.time, unclean.time);
+    let unknown = LossKeys {
+        of: "missed".into(),
+        why: "unclean_stop".into(),
+        count: None,
+        stream: None,
+        sequences: None,
+        ..keys
+    };
+    assert_eq!(second.loss, unknown);
 }

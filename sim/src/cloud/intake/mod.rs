@@ -39,6 +39,7 @@ pub struct Intake {
     arrivals: Vec<Arrival>,
     /// By earlier and later message, how many identities.
     repeats: BTreeMap<(u32, u32), u64>,
+    losses: BTreeMap<LossKey, Loss>,
     counts: IntakeCounts,
 }
 
@@ -61,6 +62,9 @@ pub struct Repeat {
     /// How many readings.
     pub readings: u64,
 }
+
+/// Device, queue file, whether of what was dropped, record.
+type LossKey = (String, [u8; 4], bool, u64);
 
 /// One stream of one device in one epoch.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub struct IntakeCounts {
     pub epochs: u64,
     /// Clock statements, copies included.
     pub clocks: u64,
+    /// Loss statements, copies included.
+    pub losses: u64,
 }
 
 /// What the ledger knows of one identity.
@@ -210,6 +216,23 @@ pub struct ClockStatement {
     pub uncertainty_ms: Option<u64>,
 }
 
+/// What a gateway says it lost: the newest statement of one of its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// `dropped`, `missed`, `refused` or `coalesced`.
+    pub of: String,
+    /// Why.
+    pub why: String,
+    /// The stream's alias; none for every stream.
+    pub stream: Option<String>,
+    /// How many in all; none where nobody knows.
+    pub count: Option<u64>,
+    /// The queue file it is a record of.
+    pub file: [u8; 4],
+    /// The record's number.
+    pub id: u64,
+}
+
 impl Intake {
     /// Sums over everything.
     #[must_use]
@@ -287,6 +310,11 @@ impl Intake {
         })
     }
 
+    /// What `device` says it lost, a record each.
+    pub fn losses(&self, device: &str) -> impl Iterator<Item = &Loss> {
+        self.losses.iter().filter(move |((of, ..), _)| of == device).map(|(_, loss)| loss)
+    }
+
     /// Enters a CBOR body that a pipeline took.
     pub(super) fn enter(&mut self, device: &str, came: Arrival, body: &[u8]) {
         let elements = match rows::decode(body) {
@@ -318,6 +346,13 @@ impl Intake {
                 Element::Epoch { prefix, epoch, previous } => {
                     self.counts.epochs += 1;
                     self.enter_epoch(device, prefix, Epoch { epoch, previous });
+                }
+                Element::Loss(loss) => {
+                    self.counts.losses += 1;
+                    let key = (device.to_owned(), loss.file, loss.of == "dropped", loss.id);
+                    if self.losses.len() < MOST_EPOCHS || self.losses.contains_key(&key) {
+                        self.losses.insert(key, loss);
+                    }
                 }
                 Element::Clock { epoch, boot, unix_ms_at_mono_zero, uncertainty_ms } => {
                     self.counts.clocks += 1;

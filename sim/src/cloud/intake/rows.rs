@@ -9,9 +9,10 @@
 //! | `q` | map of alias to quality, where it is not 0 |
 //! | `ep`, `pe`, `ls` | an epoch statement: this epoch in 8 bytes, the one before, its last sequence by group |
 //! | `o` | a clock statement: Unix milliseconds when the clock of boot `b` stood at zero |
+//! | `loss` | a loss statement, a map: `of`, `why`, `n` or null, `stream`, `from`, `to`, `file`, `id`; with its time |
 //! | other | a stream's alias, with its value |
 
-use super::PreviousEpoch;
+use super::{Loss, PreviousEpoch};
 use crate::cloud::cbor::{Rest, Undecodable, text};
 use minicbor::Decoder;
 use minicbor::data::Type;
@@ -23,6 +24,7 @@ pub(super) enum Element<'b> {
     Row { epoch: [u8; 4], sequence: u64, values: Vec<RowValue<'b>> },
     Epoch { prefix: [u8; 4], epoch: [u8; 8], previous: Option<PreviousEpoch> },
     Clock { epoch: [u8; 4], boot: u64, unix_ms_at_mono_zero: i64, uncertainty_ms: Option<u64> },
+    Loss(Loss),
 }
 
 #[derive(Debug, PartialEq)]
@@ -96,6 +98,7 @@ struct Keys<'b> {
     ep: Option<[u8; 8]>,
     pe: Option<[u8; 8]>,
     ls: Option<Vec<(String, u64)>>,
+    loss: Option<Loss>,
     q: Vec<(String, u64)>,
     values: Vec<RowValue<'b>>,
 }
@@ -157,6 +160,10 @@ impl<'b> Keys<'b> {
                 let named = named(decoder)?;
                 put(&mut self.ls, Some(named))
             }
+            "loss" => {
+                let stated = loss(decoder)?;
+                put(&mut self.loss, stated)
+            }
             "q" => {
                 self.q.append(&mut named(decoder)?);
                 true
@@ -199,6 +206,12 @@ impl<'b> Keys<'b> {
             };
             return Ok(Element::Epoch { prefix, epoch, previous });
         }
+        if let Some(loss) = self.loss {
+            if self.s.is_some() || !self.values.is_empty() {
+                return Err("a loss statement with readings");
+            }
+            return Ok(Element::Loss(loss));
+        }
         if let Some(unix_ms_at_mono_zero) = self.o {
             let boot = self.b.ok_or("a clock statement without its boot")?;
             return Ok(Element::Clock { epoch: prefix, boot, unix_ms_at_mono_zero, uncertainty_ms: self.u });
@@ -236,6 +249,35 @@ fn named(decoder: &mut Decoder<'_>) -> Result<Vec<(String, u64)>, Undecodable> {
         all.push((text(decoder)?.into_owned(), decoder.u64()?));
     }
     Ok(all)
+}
+
+/// `None` where a key is unknown or one that is needed is not there.
+fn loss(decoder: &mut Decoder<'_>) -> Result<Option<Loss>, Undecodable> {
+    let mut rest = Rest::new(decoder.map()?);
+    let (mut of, mut why, mut stream, mut file, mut id) = (None, None, None, None, None);
+    let mut count = None;
+    while rest.another(decoder)? {
+        match text(decoder)?.as_ref() {
+            "of" => of = Some(text(decoder)?.into_owned()),
+            "why" => why = Some(text(decoder)?.into_owned()),
+            "stream" => stream = Some(text(decoder)?.into_owned()),
+            "n" if decoder.datatype()? == Type::Null => {
+                decoder.null()?;
+                count = Some(None);
+            }
+            "n" => count = Some(Some(decoder.u64()?)),
+            "from" | "to" => {
+                decoder.u64()?;
+            }
+            "file" => file = bytes(decoder),
+            "id" => id = Some(decoder.u64()?),
+            _ => return Ok(None),
+        }
+    }
+    let (Some(of), Some(why), Some(count), Some(file), Some(id)) = (of, why, count, file, id) else {
+        return Ok(None);
+    };
+    Ok(Some(Loss { of, why, stream, count, file, id }))
 }
 
 /// `None` for an array, a map, bytes, or a number no double stands for.

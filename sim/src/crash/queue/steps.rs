@@ -123,7 +123,7 @@ impl Life {
             rows: rows.collect(),
             outcome,
             announces_epoch: self.dice.one_in(4),
-            thinned: Vec::new(),
+            given_up: Vec::new(),
         };
         self.command(Command::Settle(settlement));
         Ok(())

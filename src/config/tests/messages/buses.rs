@@ -299,9 +299,21 @@ type = "uint16""#,
         ),
         (
             POINT,
+            "class = \"alarm\"\ncoalesce = \"latest\"",
+            &[
+                "f.toml:15: bus.slave.point.coalesce: each alarm counts. Remove coalesce, or give the point another class.",
+            ],
+        ),
+        (
+            POINT,
+            r#"coalesce = "newest""#,
+            &[r#"f.toml:14: bus.slave.point.coalesce: "newest" is not a way to coalesce. Use "latest"."#],
+        ),
+        (
+            POINT,
             r#"alias = "t""#,
             &[
-                r#"f.toml:14: bus.slave.point.alias: "t" has a meaning of its own in the message. Use a name that is not one of b e ep ls m o pe q s t time timestamp ts u."#,
+                r#"f.toml:14: bus.slave.point.alias: "t" has a meaning of its own in the message. Use a name that is not one of b e ep loss ls m o pe q s t time timestamp ts u."#,
             ],
         ),
         (

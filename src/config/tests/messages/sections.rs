@@ -74,7 +74,8 @@ serail = "x""#,
             "[store]
 speed = 1",
             &[
-                "f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast, flash_budget_per_day.",
+                "f.toml:3: store.speed: this key is unknown. Known here: commit_window, queue_max, ballast, flash_budget_per_day, \
+                 max_rows, max_bytes.",
             ],
         ),
         (
@@ -215,6 +216,32 @@ flash_budget_per_day = "1MiB""#,
 queue_max = "8MiB"
 ballast = "5MiB""#,
             &[r#"f.toml:4: store.ballast: "5MiB" is out of range. Use "1MiB" to "4MiB"."#],
+        ),
+        (
+            GATEWAY,
+            "[store.max_rows]
+telemetry = 10
+[store.max_bytes]
+alarm = \"1MiB\"
+state = \"1KiB\"",
+            &[
+                "f.toml:3: store.max_rows.telemetry: 10 is not a number of readings. Use 1000 to 4294967295.",
+                "f.toml:5: store.max_bytes.alarm: alarms are not given up for want of room. Remove alarm.",
+                "f.toml:6: store.max_bytes.state: \"1KiB\" is out of range. Use \"64KiB\" to \"512MiB\".",
+            ],
+        ),
+        (
+            GATEWAY,
+            "[uplink]
+live_weight = 0
+[uplink.max_age]
+telemetry = \"30s\"
+alarm = \"30d\"",
+            &[
+                "f.toml:3: uplink.live_weight: 0 is not a weight. Use 1 to 100.",
+                "f.toml:5: uplink.max_age.telemetry: \"30s\" is out of range. Use \"1m\" to \"3650d\".",
+                "f.toml:6: uplink.max_age.alarm: alarms are not given up for their age. Remove alarm.",
+            ],
         ),
         (
             GATEWAY,

@@ -8,7 +8,7 @@ use super::super::books::Changes;
 use super::super::cursor::Cursor;
 use super::super::salvage;
 use super::super::segment::{self, PackedRow, Position, SegmentBuilder};
-use super::super::settle::{Outcome, SettledRow, Settlement};
+use super::super::settle::{GivenUp, Outcome, SettledRow, Settlement};
 use super::gaps::Made;
 use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, offset_ms, write_drop};
 use crate::clock::Mono;
@@ -65,6 +65,7 @@ impl Writer {
     fn nothing_waits(&self) -> bool {
         self.pending.captures.is_empty()
             && self.pending.settlements.is_empty()
+            && self.pending.told.is_empty()
             && self.pending.wall.is_none()
             && self.gaps.is_clean()
     }
@@ -99,6 +100,7 @@ impl Writer {
         if !crate::sabotage::on("forget-settlements") {
             self.write_cursors(tx, &cursors)?;
         }
+        self.write_told(tx)?;
         let mut next_segment = self.next_segment.clone();
         if scope == Scope::All {
             self.write_readings(tx, &mut next_segment, &mut changes)?;
@@ -168,10 +170,12 @@ impl Writer {
         let Some(known) = self.cursors.get(&key) else { return Ok(()) };
         let cursor = cursors.entry(key).or_insert_with(|| known.clone());
         // A quota may have dropped some of them while the message was under way.
-        let unsettled = |rows: &[SettledRow]| -> Vec<SettledRow> {
-            rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect()
-        };
-        let (fresh, thinned) = (unsettled(&settlement.rows), unsettled(&settlement.thinned));
+        let fresh: Vec<SettledRow> =
+            settlement.rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
+        let mut given_up: BTreeMap<(StreamId, &'static str), u64> = BTreeMap::new();
+        for GivenUp { row, reason } in settlement.given_up.iter().filter(|g| !cursor.is_settled(g.row.position)) {
+            *given_up.entry((row.stream, *reason)).or_default() += 1;
+        }
         if cursor.settle(settlement.from, settlement.to).is_err() {
             tracing::error!(
                 destination = settlement.destination.0,
@@ -179,11 +183,11 @@ impl Writer {
             );
             return Ok(());
         }
-        for (stream, count) in counts(&thinned) {
+        for ((stream, reason), count) in given_up {
             changes.account(&self.books, settlement.destination, stream).dropped += count;
-            write_drop(tx, settlement.destination, stream, "thinned", count, self.epoch_number, now)?;
+            write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
         }
-        for (stream, count) in counts(&fresh) {
+        for (stream, count) in by_stream(&fresh) {
             let account = changes.account(&self.books, settlement.destination, stream);
             match &settlement.outcome {
                 Outcome::Acknowledged => account.acknowledged += count,
@@ -342,6 +346,7 @@ impl Writer {
         }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
+        self.pending.told.clear();
         self.pending.settlements_since = None;
         if done.scope == Scope::All {
             self.accepted(now);
@@ -402,7 +407,7 @@ impl Writer {
     }
 }
 
-fn counts(rows: &[SettledRow]) -> BTreeMap<StreamId, u64> {
+fn by_stream(rows: &[SettledRow]) -> BTreeMap<StreamId, u64> {
     let mut counts = BTreeMap::new();
     for row in rows {
         *counts.entry(row.stream).or_default() += 1;

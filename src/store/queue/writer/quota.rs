@@ -35,6 +35,7 @@ impl Writer {
 
     /// Drops the oldest when the quota is nearly reached.
     pub(super) fn keep_quota(&mut self, now: Mono) {
+        self.keep_class_quotas(now);
         if self.is_over_quota() {
             self.give_up_oldest(now, "quota");
         }
@@ -85,17 +86,28 @@ impl Writer {
 
     /// One step. Returns how many segments were given up.
     fn give_up_oldest(&mut self, now: Mono, reason: &'static str) -> usize {
+        let mut order = GIVEN_UP;
+        if crate::sabotage::on("drop-urgent-first") {
+            order.reverse();
+        }
+        self.give_up_oldest_of(now, reason, &order, STEP)
+    }
+
+    /// One step: at most `most` segments of the first of `classes` that has any.
+    pub(super) fn give_up_oldest_of(
+        &mut self,
+        now: Mono,
+        reason: &'static str,
+        classes: &[Class],
+        most: usize,
+    ) -> usize {
         let Ok(mut connection) = self.disk.take() else { return 0 };
         let result = connection.transaction().and_then(|tx| {
             let (mut changes, mut moved, mut dropped) =
                 (Changes::default(), BTreeMap::new(), BTreeMap::new());
             let mut given = 0;
-            let mut order = GIVEN_UP;
-            if crate::sabotage::on("drop-urgent-first") {
-                order.reverse();
-            }
-            for class in order {
-                given = self.give_up(&tx, class, &mut dropped, &mut moved)?;
+            for class in classes {
+                given = self.give_up(&tx, *class, most.min(STEP), &mut dropped, &mut moved)?;
                 if given > 0 {
                     break;
                 }
@@ -128,18 +140,19 @@ impl Writer {
         }
     }
 
-    /// Takes up to [`STEP`] segments of `class` away. Returns how many.
+    /// Takes up to `most` segments of `class` away. Returns how many.
     fn give_up(
         &self,
         tx: &Transaction<'_>,
         class: Class,
+        most: usize,
         dropped: &mut BTreeMap<(DestinationId, StreamId), u64>,
         moved: &mut BTreeMap<(DestinationId, Class), Cursor>,
     ) -> rusqlite::Result<usize> {
         let first = Position::first_of(class);
         let mut at = first.segment;
         let end = self.next_segment.get(&class).map_or(at, |p| p.segment);
-        for given in 0..STEP {
+        for given in 0..most {
             let oldest: Option<(i64, i64, Vec<u8>)> = tx
                 .prepare_cached(
                     "SELECT id, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
@@ -170,6 +183,6 @@ impl Writer {
             }
             at = id + 1;
         }
-        Ok(STEP)
+        Ok(most)
     }
 }

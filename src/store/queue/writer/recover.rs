@@ -317,6 +317,7 @@ impl Writer {
         // Numbers of epochs begin anew with the file; so does who has been told.
         self.announced.clear();
         self.pending.settlements.clear();
+        self.pending.told.clear();
         self.pending.settlements_since = None;
         self.gaps.begin_again(self.epoch_number);
         self.measure();
@@ -425,6 +426,7 @@ mod tests {
             destinations: vec![DestinationSpec { name: "golioth".into() }],
             commit_window: Duration::from_secs(1),
             max_bytes: 1 << 20,
+            class_quotas: Default::default(),
             ballast_bytes: 0,
             flash_budget_per_day: None,
             boot: BootId([1; 16]),
@@ -519,7 +521,7 @@ mod tests {
                     from,
                     to: from.next_segment(),
                     rows: vec![SettledRow { position: from, stream: a }],
-                    thinned: Vec::new(),
+                    given_up: Vec::new(),
                     outcome: Outcome::SetAside("4.00".into()),
                     announces_epoch: false,
                 },

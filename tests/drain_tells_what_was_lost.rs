@@ -1,0 +1,199 @@
+//! The promise: what was lost is told to the destination before the readings that came through: how many, of which stream and
+//! why; once, and again when it has grown; and readings that went without wall time are corrected when it is known.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+
+#[path = "support/drain_bench.rs"]
+mod bench;
+#[path = "support/store.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
+use fieldgate::clock::{BootId, Clock as _, Mono};
+use fieldgate::reading::{Class, GapReason};
+use fieldgate::store::queue::{OpenOptions, Owed};
+use fieldgate::uplink::drain::DrainOptions;
+use fieldgate::uplink::link::Outcome;
+use support::{BOOT, Hand, NO_WALL, capture, fast_folder, options};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn with_age_limit() -> DrainOptions {
+    DrainOptions { max_age: BTreeMap::from([(Class::Telemetry, HOUR)]), ..DrainOptions::default() }
+}
+
+fn takes_all() -> Bench {
+    Bench::start_in(fast_folder(), with_age_limit(), |_, _| (S, Outcome::Acknowledged))
+}
+
+/// `count` readings become too old while the link is down.
+async fn lose(bench: &Bench, count: u32) {
+    bench.link_is(false);
+    bench.take(0, 0..count).await;
+    tokio::time::sleep(HOUR + MINUTE).await;
+}
+
+/// Every loss told: what became of them, why, how many, of which stream.
+fn told(bench: &Bench) -> Vec<(&'static str, String, Option<u64>, Option<String>)> {
+    let seen = bench.link.seen.lock().unwrap();
+    let losses = seen.packed_letters.iter().flatten().filter_map(|owed| match owed {
+        Owed::Loss(loss) => Some(loss.clone()),
+        Owed::Clock(_) => None,
+    });
+    losses.map(|l| (l.of, l.why, l.count, l.stream.map(|s| s.name.clone()))).collect()
+}
+
+fn letters(bench: &Bench) -> usize {
+    bench.link.seen.lock().unwrap().letters.len()
+}
+
+fn age(count: u64) -> (&'static str, String, Option<u64>, Option<String>) {
+    ("dropped", "age".into(), Some(count), Some("telemetry".into()))
+}
+
+#[test]
+fn after_an_outage_the_losses_come_first_and_are_told_once() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        bench.take(0, 1000..2000).await;
+        bench.link_is(true);
+        bench.drained(MINUTE).await;
+        assert_eq!(told(&bench), [age(300)]);
+        assert_eq!(bench.link.seen.lock().unwrap().letters[0].0, 0, "before any reading");
+        tokio::time::sleep(3 * HOUR).await;
+        assert_eq!((letters(&bench), bench.owed().await), (1, 0));
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn an_alarm_does_not_wait_for_the_telling() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        bench.take(1, [9]).await;
+        bench.link.seen.lock().unwrap().letter_outcomes = vec![Outcome::Unknown; 50];
+        bench.link_is(true);
+        tokio::time::sleep(2 * S).await;
+        assert!(bench.has(9));
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_record_that_has_grown_is_told_again_with_the_whole_count_and_not_at_once() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        bench.link_is(true);
+        tokio::time::sleep(S).await;
+        // A sensor goes silent: a new record, told within a minute or so; then it stays silent.
+        let (id, group) = bench.queue.streams()[0];
+        for n in 0..4 * 3600 {
+            let mut silent = capture(group, bench.clock.mono(), vec![]);
+            silent.missing.push((id, GapReason::Silent));
+            bench.queue.accept(silent).await.unwrap();
+            if n == 180 {
+                assert_eq!(letters(&bench), 2, "{:?}", told(&bench));
+            }
+        }
+        let all = told(&bench);
+        assert!((12..=18).contains(&all.len()), "every quarter of an hour for four hours: {}", all.len());
+        let counts: Vec<u64> = all[1..].iter().map(|(_, _, count, _)| count.unwrap()).collect();
+        assert!(counts.is_sorted() && *counts.last().unwrap() > 13_000, "{counts:?}");
+        assert!(all[1..].iter().all(|(of, why, _, _)| *of == "missed" && why == "silent"));
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_letter_without_an_answer_is_sent_again_and_one_that_is_put_off_waits() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        bench.link.seen.lock().unwrap().letter_outcomes =
+            vec![Outcome::Later { after: 40 * S }, Outcome::Unknown, Outcome::Unknown];
+        bench.link_is(true);
+        tokio::time::sleep(30 * S).await;
+        assert_eq!((letters(&bench), bench.owed().await), (3, 1));
+        // The third time in a row that it is put off, it is put off for four times as long.
+        tokio::time::sleep(100 * S).await;
+        assert_eq!(letters(&bench), 3);
+        tokio::time::sleep(100 * S).await;
+        assert_eq!((letters(&bench), bench.owed().await), (4, 0));
+        assert_eq!(told(&bench).len(), 1, "the same letter, not another");
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_destination_that_refuses_to_be_told_still_gets_its_readings() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        bench.link.seen.lock().unwrap().letter_outcomes = vec![Outcome::Bad { why: "what is this".into() }];
+        bench.link_is(true);
+        bench.take(0, 1000..1100).await;
+        bench.drained(MINUTE).await;
+        tokio::time::sleep(3 * HOUR).await;
+        assert_eq!((letters(&bench), bench.owed().await), (1, 1), "it stays on record as not told");
+        assert_eq!(bench.finish().await.acknowledged.len(), 100);
+    });
+}
+
+#[test]
+fn an_unclean_stop_is_told_as_an_unknown_number_of_every_stream() {
+    in_virtual_time(async {
+        let folder = fast_folder();
+        let path = folder.path().join("queue.db");
+        let earlier =
+            OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
+        drop(Hand::open(earlier, Mono::from(HOUR)).unwrap());
+        let bench = Bench::start_in(folder, with_age_limit(), |_, _| (S, Outcome::Acknowledged));
+        tokio::time::sleep(2 * S).await;
+        assert_eq!(told(&bench), [("missed", "unclean_stop".to_owned(), None, None)]);
+        {
+            let seen = bench.link.seen.lock().unwrap();
+            let Owed::Loss(loss) = &seen.packed_letters[0][0] else { panic!() };
+            assert_eq!(
+                (loss.epoch.epoch.0, loss.clock.boot),
+                (7, BOOT),
+                "of that epoch, found out in this boot"
+            );
+        }
+        assert_eq!(bench.owed().await, 0);
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn readings_that_went_without_wall_time_are_corrected_once_it_is_known() {
+    in_virtual_time(async {
+        let drain = DrainOptions { hold_untrusted: Duration::ZERO, ..DrainOptions::default() };
+        let bench = Bench::start_at(NO_WALL, fast_folder(), drain, |_, _| (S, Outcome::Acknowledged));
+        bench.take(0, 0..10).await;
+        bench.drained(MINUTE).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(letters(&bench), 0, "nobody knows the time yet");
+        bench.clock.step_wall(WALL);
+        bench.queue.wall_known(bench.clock.mono(), WALL).await;
+        bench.take(0, 10..20).await;
+        tokio::time::sleep(3 * MINUTE).await;
+        {
+            let seen = bench.link.seen.lock().unwrap();
+            let [letter] = seen.packed_letters.as_slice() else { panic!("{:?}", seen.packed_letters) };
+            let [Owed::Clock(epoch)] = letter.as_slice() else { panic!("{letter:?}") };
+            let (offset, uncertainty) = epoch.wall_offset_ms.unwrap();
+            assert_eq!((epoch.boot, uncertainty), (BOOT, WALL.uncertainty_ms));
+            assert!(offset < WALL.unix_ms && offset > WALL.unix_ms - 2 * 3_600_000);
+        }
+        assert_eq!(bench.owed().await, 0);
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(letters(&bench), 1);
+        bench.finish().await;
+    });
+}
