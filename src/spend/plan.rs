@@ -17,9 +17,9 @@ pub struct Plan {
     pub roaming: Allowance,
     /// The day of the month on which the month begins, 1 to 28.
     pub reset_day: u8,
-    /// Percent of every limit that only alarms may use.
+    /// Percent of every limit that only alarms may use. A reserve shrinks with what is left of the period, to a quarter.
     pub alarm_percent: u8,
-    /// Percent of every limit that only management and the session may use, so that the box stays reachable.
+    /// The same for management and the session, so that the box stays reachable.
     pub management_percent: u8,
     /// Days whose unused share may be spent on one later day.
     pub carry_over_days: u8,
