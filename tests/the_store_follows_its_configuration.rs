@@ -61,7 +61,7 @@ fn each_bad_reading_is_refused_by_itself_and_the_record_names_the_stream_and_the
     ];
     let accepted = hand.accept(support::capture(ids[0].1, Mono(1), samples)).unwrap();
     assert_eq!((accepted.accepted, accepted.refused), (2, 6));
-    let ahead = support::capture(ids[0].1, Mono(3_600_000_000_000), vec![value(4, Value::Bool(true))]);
+    let ahead = support::capture(ids[0].1, Mono(7_200_000_000_000), vec![value(4, Value::Bool(true))]);
     let refused = hand.accept(ahead).unwrap_err();
     assert!(matches!(refused, Refused::ImplausibleTime(_)), "{refused}");
     hand.close();

@@ -18,7 +18,7 @@ use super::cursor::Cursor;
 use super::damage::Remains;
 use super::quota_policy::ClassQuotas;
 use super::reader::StreamInfo;
-use super::salvage::{EpochRow, Progress};
+use super::salvage::Progress;
 use super::segment::{self, Position};
 use super::writer::{StreamRow, Writer};
 use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
@@ -375,7 +375,7 @@ impl Opening<'_> {
         let (destinations, one_is_gone) = self.destinations(&mut books, epoch_number)?;
         let cursors = self.cursors(&destinations, &next_segment)?;
         let streams = self.streams(&mut books, &destinations)?;
-        let definitions = self.definitions(epoch_number, epoch, &streams);
+        let definitions = salvage::copy(self.tx)?;
         salvage::keep_copy(self.tx, &definitions)?;
         let previous_epoch = match &previous {
             Some((number, sequences, _)) => {
@@ -403,14 +403,6 @@ impl Opening<'_> {
             salvage: Progress::load(self.tx)?,
             definitions,
         })
-    }
-
-    /// What all readings of this start refer to.
-    fn definitions(&self, number: i64, epoch: Epoch, streams: &[StreamRow]) -> String {
-        let first_mono_ns = self.now.0.cast_signed();
-        let epoch = EpochRow { epoch, boot: self.options.boot, first_mono_ns, wall_offset_ms: None };
-        let infos: Vec<StreamInfo> = self.options.streams.iter().map(StreamSpec::info).collect();
-        salvage::copy(number, &epoch, streams.iter().map(|s| s.id).zip(&infos))
     }
 
     fn state(&self, kind: &str, detail: &str, epoch: i64) -> Result<(), Failure> {

@@ -42,7 +42,7 @@ pub(super) struct Progress {
     /// The damaged file's name, beside its successor.
     pub(super) file: String,
     /// The next candidate to be looked at for readings.
-    at: u32,
+    pub(super) at: u32,
     /// The segments taken so far, as runs of numbers, both ends included.
     taken: Vec<(i64, i64)>,
     /// Readings taken, by destination and stream.
@@ -51,7 +51,7 @@ pub(super) struct Progress {
     taken_aside: Vec<(i64, i64)>,
     /// So many of these.
     pub(super) set_aside: u64,
-    /// Readings whose segment was whole, but whose stream nobody knows any more.
+    /// Readings that were found and could not be taken: nobody knows their stream or their destination any more.
     pub(super) nameless: u64,
 }
 
@@ -189,6 +189,12 @@ impl Salvage {
     /// What the last step found is committed elsewhere.
     pub(super) fn taken(&mut self, progress: Progress) {
         self.progress = progress;
+    }
+
+    /// What the last step found cannot be taken: it is passed over, and counted.
+    pub(super) fn pass_over(&mut self, step_end: u32, readings: u64) {
+        self.progress.at = step_end;
+        self.progress.nameless += readings;
     }
 
     fn list(&mut self, candidate: u32) {

@@ -3,7 +3,37 @@
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::reader::StreamInfo;
-use crate::reading::StreamId;
+use crate::reading::{Class, Resolution, StreamId};
+
+/// As many definitions are given by [`newest`].
+const NEWEST: u32 = 128;
+
+/// The definitions in use, and the newest that were.
+///
+/// # Errors
+/// What SQLite says.
+pub(super) fn newest(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(StreamId, StreamInfo)>> {
+    let mut rows = tx.prepare(
+        "SELECT id, name, group_name, device, class, unit, resolution_numerator, resolution_denominator, alias
+         FROM streams ORDER BY current DESC, id DESC LIMIT ?1",
+    )?;
+    rows.query_map([NEWEST], |r| {
+        let (numerator, denominator): (Option<u32>, Option<u32>) = (r.get(6)?, r.get(7)?);
+        let info = StreamInfo {
+            name: r.get(1)?,
+            group: r.get(2)?,
+            device: r.get(3)?,
+            class: Class::from_number(r.get(4)?).unwrap_or(Class::Telemetry),
+            unit: r.get(5)?,
+            resolution: numerator
+                .zip(denominator)
+                .map(|(numerator, denominator)| Resolution { numerator, denominator }),
+            alias: r.get(8)?,
+        };
+        Ok((StreamId(r.get(0)?), info))
+    })?
+    .collect()
+}
 
 /// The number of exactly this definition, if the file has it.
 ///

@@ -1,9 +1,10 @@
 //! What the small tables of a damaged file still say: epochs, streams, destinations, cursors.
 //!
 //! Gathered row by row from whichever pages hold them, told apart by their shape; no two tables of this schema share one.
-//! These rows have no checksum. An epoch, a stream or a destination never changes what defines it, so that any copy is as
-//! good as another and the first one found counts. Cursors only move forward: the furthest sound one counts, because it
-//! can only leave out what was settled.
+//! These rows have no checksum. An epoch, a stream or a destination never changes what defines it, so that any copy of a
+//! row is as good as another and the first one found counts; but the file keeps a [`copy`] of what matters most that does
+//! have one, and where that holds, it counts instead: a damaged name must not send readings under another name. Cursors only
+//! move forward: the furthest sound one counts, because it can only leave out what was settled.
 
 use std::collections::BTreeMap;
 
@@ -159,14 +160,32 @@ fn int(field: &Field<'_>) -> Option<i64> {
 /// The key in `meta` under which a file keeps [`copy`].
 pub(super) const COPY: &str = "copy";
 
-/// What every reading of this start refers to, once more and on another page than the tables have it: one damaged page
-/// must not make all others unreadable. JSON.
-pub(in super::super) fn copy<'a>(
-    number: i64,
-    epoch: &EpochRow,
-    streams: impl Iterator<Item = (StreamId, &'a StreamInfo)>,
-) -> String {
-    let streams = streams.map(|(id, s)| Defined {
+/// As many starts are in a [`copy`].
+const STARTS: u32 = 32;
+
+/// What readings refer to, once more and on another page than the tables have it: one damaged page must not make all
+/// others unreadable. The newest starts, and the definitions of streams in use and the newest before them; JSON.
+///
+/// # Errors
+/// What SQLite says.
+pub(in super::super) fn copy(tx: &rusqlite::Transaction<'_>) -> rusqlite::Result<String> {
+    let mut epochs = tx.prepare(
+        "SELECT number, epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms FROM epochs
+         ORDER BY number DESC LIMIT ?1",
+    )?;
+    let epochs = epochs.query_map([STARTS], |r| {
+        let (offset, uncertainty): (Option<i64>, Option<u32>) = (r.get(4)?, r.get(5)?);
+        Ok(Start {
+            number: r.get(0)?,
+            epoch: r.get::<_, i64>(1)?.cast_unsigned(),
+            boot: format!("{:032x}", u128::from_be_bytes(r.get(2)?)),
+            first_mono_ns: r.get(3)?,
+            wall: offset.map(|offset| (offset, uncertainty.unwrap_or(u32::MAX))),
+        })
+    })?;
+    let epochs = epochs.collect::<rusqlite::Result<_>>()?;
+    let streams = super::super::streams::newest(tx)?;
+    let streams = streams.iter().map(|(id, s)| Defined {
         id: id.0,
         name: s.name.clone(),
         group: s.group.clone(),
@@ -176,15 +195,13 @@ pub(in super::super) fn copy<'a>(
         resolution: s.resolution.map(|r| (r.numerator, r.denominator)),
         alias: s.alias.clone(),
     });
-    let copy = Copy {
-        number,
-        epoch: epoch.epoch.0,
-        boot: epoch.boot.0,
-        first_mono_ns: epoch.first_mono_ns,
-        streams: streams.collect(),
-    };
-    serde_json::to_string(&copy).unwrap_or_default()
+    let copy = Copy { epochs, streams: streams.collect() };
+    let json = serde_json::to_string(&copy).unwrap_or_default();
+    Ok(format!("{:08x}{json}", CRC.checksum(json.as_bytes())))
 }
+
+/// Ahead of the JSON, as eight hexadecimal digits.
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Writes a [`copy`] to pages of its own, whether or not it says anything new: done once in each round of the log, the
 /// log alone is enough to understand what stands in it.
@@ -200,11 +217,18 @@ pub(in super::super) fn keep_copy(tx: &rusqlite::Transaction<'_>, copy: &str) ->
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
+    epochs: Vec<Start>,
+    streams: Vec<Defined>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Start {
     number: i64,
     epoch: u64,
-    boot: [u8; 16],
+    /// 32 hexadecimal digits.
+    boot: String,
     first_mono_ns: i64,
-    streams: Vec<Defined>,
+    wall: Option<(i64, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -220,21 +244,28 @@ struct Defined {
 }
 
 impl Catalogue {
-    /// Fills what the tables left open from a file's [`copy`].
+    /// Takes a file's [`copy`], if its checksum holds, for truer than the tables.
     pub(super) fn note_copy(&mut self, text: &str) {
-        let Ok(copy) = serde_json::from_str::<Copy>(text) else { return };
-        self.epochs.entry(copy.number).or_insert(EpochRow {
-            epoch: Epoch(copy.epoch),
-            boot: BootId(copy.boot),
-            first_mono_ns: copy.first_mono_ns,
-            wall_offset_ms: None,
-        });
-        for stream in copy.streams.into_iter().take(MOST) {
+        let Some((crc, json)) = text.split_at_checked(8) else { return };
+        if u32::from_str_radix(crc, 16) != Ok(CRC.checksum(json.as_bytes())) {
+            return;
+        }
+        let Ok(copy) = serde_json::from_str::<Copy>(json) else { return };
+        for start in copy.epochs {
+            let Ok(boot) = u128::from_str_radix(&start.boot, 16) else { continue };
+            let epoch = Epoch(start.epoch);
+            // The wall time of the newest is learned after this was written; only the table has it.
+            let known = self.epochs.get(&start.number).filter(|known| known.epoch == epoch);
+            let wall_offset_ms = start.wall.or(known.and_then(|known| known.wall_offset_ms));
+            let (boot, first_mono_ns) = (BootId(boot.to_be_bytes()), start.first_mono_ns);
+            self.epochs.insert(start.number, EpochRow { epoch, boot, first_mono_ns, wall_offset_ms });
+        }
+        for stream in copy.streams {
             let Some(class) = Class::from_number(stream.class) else { continue };
             let Defined { id, name, group, device, unit, resolution, alias, .. } = stream;
             let resolution = resolution.map(|(numerator, denominator)| Resolution { numerator, denominator });
             let info = StreamInfo { name, group, device, class, unit, resolution, alias };
-            self.streams.entry(StreamId(id)).or_insert(info);
+            self.streams.insert(StreamId(id), info);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 }
 
 /// A capture is made before it is handed in. One that claims to be later than this is of another boot, or of no clock.
-const MOST_AHEAD: Duration = Duration::from_secs(600);
+const MOST_AHEAD: Duration = Duration::from_secs(3600);
 /// Streams this queue was not opened with share one record: their number is not ours to trust, or to grow by.
 const NO_STREAM: StreamId = StreamId(0);
 

@@ -39,8 +39,6 @@ pub(super) struct Rescue {
     waiting: VecDeque<Progress>,
     at_hand: Option<Salvage>,
     due: Option<Mono>,
-    /// Numbers of the epochs of the file at hand are theirs plus this.
-    epochs_from: Option<i64>,
 }
 
 impl Rescue {
@@ -104,6 +102,7 @@ impl Writer {
             self.publish();
             return;
         }
+        let (end, readings) = (step.progress.at, step.found.iter().map(|f| f.rows.len() as u64).sum());
         match self.take_salvaged(salvage.catalogue(), step) {
             Ok(taken) => {
                 self.apply_salvaged(&taken, &mut salvage);
@@ -115,7 +114,6 @@ impl Writer {
                         "what a damaged file still held is salvaged"
                     );
                     self.rescue.waiting.pop_front();
-                    self.rescue.epochs_from = None;
                 } else {
                     self.rescue.at_hand = Some(salvage);
                 }
@@ -127,9 +125,14 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%error, "a step of the salvage failed");
+                let trouble = self.trouble(&error);
+                if trouble == Trouble::Doubt {
+                    // Something in what was found does not go in. What is accepted now must not suffer for it.
+                    salvage.pass_over(end, readings);
+                }
                 (self.rescue.at_hand, self.rescue.due) = (Some(salvage), Some(now.plus(LATER)));
                 // What the file says counts: the step may have landed. It is opened again, and read.
-                if self.trouble(&error) != Trouble::Full {
+                if !matches!(trouble, Trouble::Full | Trouble::Doubt) {
                     self.fall_sick(now, &error);
                 }
             }
@@ -167,7 +170,7 @@ impl Writer {
     }
 
     fn write_salvaged(
-        &mut self,
+        &self,
         tx: &Transaction<'_>,
         catalogue: &Catalogue,
         step: Step,
@@ -257,7 +260,7 @@ impl Writer {
 
     /// The number here of an epoch that had the number `there`; its row is made when it is not here yet.
     fn epoch_of(
-        &mut self,
+        &self,
         tx: &Transaction<'_>,
         catalogue: &Catalogue,
         there: i64,
@@ -271,17 +274,9 @@ impl Writer {
         if let Some(known) = known {
             return Ok(known);
         }
-        // Before all that are here, so that the newest stays the newest, and in their old order.
-        let from = match self.rescue.epochs_from {
-            Some(from) => from,
-            None => {
-                let first: i64 = tx.query_row("SELECT min(number) FROM epochs", [], |r| r.get(0))?;
-                let newest = catalogue.epochs.keys().next_back().copied().unwrap_or(0).max(there);
-                *self.rescue.epochs_from.insert(first.min(0).saturating_sub(1).saturating_sub(newest))
-            }
-        };
+        // Before all that are here, so that the newest stays the newest.
+        let number: i64 = tx.query_row("SELECT min(min(number), 0) - 1 FROM epochs", [], |r| r.get(0))?;
         let wall = row.wall_offset_ms.or(self.wall_offset.filter(|_| row.boot == self.options.boot));
-        let number = from.saturating_add(there);
         tx.execute(
             "INSERT INTO epochs (number, epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, clean_stop)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
