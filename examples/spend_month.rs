@@ -16,7 +16,8 @@ use std::time::Duration;
 use fieldgate::reading::Class;
 use fieldgate::spend::wire::{self, Learned, UDP_OVER_IPV4};
 use fieldgate::spend::{Allowance, Ask, Direction, Grant, Ledger, Moment, Network, Plan, Purpose};
-use fieldgate::uplink::policy::{self, Choice, ClassView};
+use fieldgate::uplink::policy::{self, Choice, Flow, FlowView};
+use fieldgate::uplink::share::{Share, Weights};
 use serde_json::{Value as Json, json};
 
 /// The plan at home and while roaming, bytes a month.
@@ -434,14 +435,14 @@ impl Ours {
 
     /// What the drain's policy would send.
     fn choose(&self, now: Duration, minute: u32) -> Option<Class> {
-        let views: Vec<ClassView> = WORTHS
+        let views: Vec<FlowView> = WORTHS
             .iter()
             .map(|worth| {
                 let n = worth.class as usize;
                 let waiting = self.queues[n].rows;
                 let oldest = self.queues[n].batches.front().map_or(minute, |batch| batch.minute);
-                ClassView {
-                    class: worth.class,
+                FlowView {
+                    flow: flow(worth.class),
                     rows: waiting as usize,
                     fills_a_message: waiting * worth.bytes >= MESSAGE,
                     oldest_since: MINUTE * oldest.saturating_sub(self.booted),
@@ -449,10 +450,21 @@ impl Ours {
                 }
             })
             .collect();
-        match policy::choose(&views, now, LINGER) {
-            Choice::Send(class) => Some(class),
+        match policy::choose(&views, &Share::new(Weights::default()), now, LINGER) {
+            Choice::Send { flow, .. } => Some(flow.class()),
             Choice::WaitUntil(_) | Choice::Idle => None,
         }
+    }
+}
+
+/// The flow a class's queue is here: telemetry goes in the order of its capture, live and backlog in one.
+fn flow(class: Class) -> Flow {
+    match class {
+        Class::Alarm => Flow::Alarm,
+        Class::Event => Flow::Event,
+        Class::State => Flow::State,
+        Class::Telemetry => Flow::Live,
+        Class::Diagnostics => Flow::Diagnostics,
     }
 }
 

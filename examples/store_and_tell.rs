@@ -154,6 +154,7 @@ async fn settle(stores: &Stores, teller: &Teller) -> Result<(), Box<dyn Error>> 
         to,
         rows,
         outcome,
+        given_up: Vec::new(),
         announces_epoch: false,
     };
     stores.queue.settle(settlement).await;

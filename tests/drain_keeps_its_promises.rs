@@ -258,12 +258,13 @@ fn no_lane_is_taken_for_silent_while_it_waits_for_what_it_named() {
 #[test]
 fn after_the_quota_gave_readings_up_the_cloud_knows_how_many_of_which_stream_and_why() {
     in_virtual_time(async {
-        let options = WorldOptions { tables: "[store]\nqueue_max = \"8MiB\"", ..WorldOptions::default() };
+        let options =
+            WorldOptions { tables: "[store]\nqueue_max = \"8MiB\"".into(), ..WorldOptions::default() };
         let world = quiet_world(options).await;
         world.relay(|relay| relay.cut());
         let long = Value::Text("x".repeat(Value::MAX_TEXT).into());
         for _ in 0..40 {
-            world.take_all("q0", std::iter::repeat_n(long.clone(), 1000)).await;
+            world.take_all("q0", std::iter::repeat_n(long.clone(), 1000)).await.unwrap();
         }
         let golioth = world.queue().destinations()[0].0;
         let dropped = world.queue().status().borrow().destination(golioth).dropped;

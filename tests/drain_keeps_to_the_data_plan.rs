@@ -18,7 +18,7 @@ use fieldgate::daemon::rim::machine;
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
 use fieldgate::spend::{Allowance, Cause, Direction, Plan, Purpose, Purse};
-use fieldgate::store::queue::{Queue, QueuedRow};
+use fieldgate::store::queue::{Owed, Queue, QueuedRow};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
     Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
@@ -63,6 +63,11 @@ impl Link for Willing {
         let body = rows.iter().flat_map(|row| value(row).to_be_bytes()).collect();
         let message = Message { address: "a".into(), body, class: rows[0].stream.class };
         Some(Packed { message, rows: rows.len() })
+    }
+
+    fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
+        let message = Message { address: "losses".into(), body: Vec::new(), class: Class::Event };
+        Some(Packed { message, rows: owed.len() })
     }
 
     async fn send(&self, message: &Message, _: Duration) -> Outcome {
@@ -124,8 +129,7 @@ impl Bench {
         let rim = machine::rim(shared);
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let drain_options =
-            DrainOptions { purse: Some(Arc::clone(&purse)), ..DrainOptions::default() };
+        let drain_options = DrainOptions { purse: Some(Arc::clone(&purse)), ..DrainOptions::default() };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
         let shown = Arc::clone(&board);

@@ -80,9 +80,9 @@ fn every_datagram_is_charged_to_the_data_plan_with_its_headers() {
     in_virtual_time(async {
         let world = quiet_world(WorldOptions::default()).await;
         readings(&world, 20).await;
-        world.drained(20 * S).await;
+        world.drained(20 * S).await.unwrap();
         world.pass(40 * S).await;
-        let (link, plan) = (world.link(), world.board().data_plan.get().unwrap().value);
+        let (link, plan) = (world.link().unwrap(), world.board().data_plan.get().unwrap().value);
         let on = |name: &str| plan.by_purpose.iter().find(|(of, _)| *of == name).unwrap().1;
         let charged: u64 = plan.by_purpose.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(charged, link.bytes_up + link.bytes_down + 28 * link.packets + LOOKUP);

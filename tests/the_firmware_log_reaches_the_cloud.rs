@@ -11,7 +11,8 @@ use fieldgate_sim::world::{World, WorldOptions, in_virtual_time};
 #[test]
 fn the_log_arrives_whole_over_a_lossy_link_that_was_cut() {
     in_virtual_time(async {
-        let world = World::start(&WorldOptions { seed: 11, loss: 0.2, ..WorldOptions::default() }).await.unwrap();
+        let world =
+            World::start(&WorldOptions { seed: 11, loss: 0.2, ..WorldOptions::default() }).await.unwrap();
         world.relay(|relay| relay.cut());
         world.pass(Duration::from_secs(60)).await;
         assert_eq!(world.cloud(|cloud, _| cloud.firmware_log("gw-1").rows), 0);

@@ -120,7 +120,7 @@ mod tests {
     use crate::board::Board;
     use crate::daemon::supervisor::Supervisor;
     use crate::store::gateway::tests::{clock, key, open, rim, versions};
-    use crate::store::queue::QueuedRow;
+    use crate::store::queue::{Owed, QueuedRow};
     use crate::uplink::link::{Capabilities, EpochStatement, Manifest, Message, Packed};
 
     /// A cloud that answers as it is told, then takes everything; it keeps what it was offered.
@@ -142,6 +142,10 @@ mod tests {
         }
 
         fn pack(&self, _: Option<&EpochStatement>, _: &[QueuedRow], _: usize) -> Option<Packed> {
+            None
+        }
+
+        fn pack_owed(&self, _: &[Owed], _: usize) -> Option<Packed> {
             None
         }
 

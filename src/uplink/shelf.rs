@@ -293,7 +293,8 @@ mod tests {
         let mut shelf = shelf(9);
         shelf.take(1);
         shelf.thin(4);
-        let given_up = |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
+        let given_up =
+            |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
         let (first, last) = (shelf.take(1), shelf.take(9));
         assert_eq!((numbers(&first), given_up(&first)), (vec![1], vec![2, 3]));
         assert_eq!((numbers(&last), given_up(&last)), (vec![4, 8], vec![5, 6, 7]));
@@ -307,7 +308,8 @@ mod tests {
         shelf.give_up("superseded", |row| [0, 3, 4, 7].contains(&row.position.row));
         let first = shelf.take(2);
         assert_eq!((numbers(&first), first.to), (vec![1, 2], at(5)));
-        let given_up = |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
+        let given_up =
+            |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
         assert_eq!(given_up(&first), [0, 3, 4]);
         let (head, tail) = first.split(1);
         assert_eq!((given_up(&head), given_up(&tail)), (vec![0], vec![3, 4]));

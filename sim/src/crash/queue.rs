@@ -107,6 +107,7 @@ fn options(path: PathBuf, max_bytes: u64, boot: BootId, epoch: u64) -> OpenOptio
         destinations: DESTINATIONS.iter().map(|name| DestinationSpec { name: (*name).into() }).collect(),
         commit_window: Duration::from_millis(500),
         max_bytes,
+        class_quotas: Default::default(),
         ballast_bytes: 0,
         boot,
         epoch: Epoch(epoch),

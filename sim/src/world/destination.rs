@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fieldgate::reading::{Resolution, Value};
-use fieldgate::store::queue::QueuedRow;
+use fieldgate::reading::{Class, Resolution, Value};
+use fieldgate::store::queue::{Owed, QueuedRow};
 use fieldgate::uplink::link::{
     Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
 };
@@ -146,6 +146,12 @@ impl Link for Destination {
         }
         let message = Message { address: self.name.to_owned(), body, class };
         (count > 0).then_some(Packed { message, rows: count })
+    }
+
+    /// It takes note of losses and keeps nothing of them: the books are looked at where they are.
+    fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
+        let message = Message { address: self.name.to_owned(), body: Vec::new(), class: Class::Event };
+        Some(Packed { message, rows: owed.len() })
     }
 
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Cargo, Drain};
 use crate::daemon::supervisor::LaneError;
+use crate::spend::Purpose;
 use crate::store::queue::{Outcome as Settled, Owed, QueueStatus, RecordKind, Told};
 use crate::uplink::link::{Message, Outcome};
 use crate::uplink::parcel::Parcel;
@@ -119,9 +120,16 @@ impl Drain<'_> {
         }
     }
 
-    /// The letter that may go now.
+    /// The letter that may go now. What was lost is told as an event is: when the data plan has room for one.
     pub(super) fn take_letter(&mut self, now: Duration) -> Option<Cargo> {
+        let bytes = self.letters.waiting.as_ref()?.message.body.len() as u64;
         let due = now >= self.letters.not_before;
+        if let Some(purse) = self.options.purse.as_ref().filter(|_| due)
+            && let Some((until, _)) = purse.refused(Purpose::Event, bytes)
+        {
+            self.letters.not_before = until.clamp(now + BEFORE_REPEATING, now + TELL_AGAIN);
+            return None;
+        }
         let letter = due.then(|| self.letters.waiting.take()).flatten()?;
         self.letters.under_way = true;
         Some(Cargo::Letter(letter))

@@ -173,7 +173,9 @@ impl Writer {
         let fresh: Vec<SettledRow> =
             settlement.rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
         let mut given_up: BTreeMap<(StreamId, &'static str), u64> = BTreeMap::new();
-        for GivenUp { row, reason } in settlement.given_up.iter().filter(|g| !cursor.is_settled(g.row.position)) {
+        for GivenUp { row, reason } in
+            settlement.given_up.iter().filter(|g| !cursor.is_settled(g.row.position))
+        {
             *given_up.entry((row.stream, *reason)).or_default() += 1;
         }
         if cursor.settle(settlement.from, settlement.to).is_err() {
