@@ -128,7 +128,7 @@ pub struct QueueStatus {
     pub salvage: Option<Salvaging>,
 }
 
-/// What the queue writes to the flash, in bytes handed to the file system.
+/// What the queue writes to the flash, in bytes of whole blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flash {
     /// Since the start of the daemon.

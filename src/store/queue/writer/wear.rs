@@ -1,7 +1,8 @@
 //! What the writer does to the flash, measured: bytes written, the length of the log, how long commits take.
 //!
-//! Bytes are counted as SQLite hands them to the file system: each frame of the log once, each page that a checkpoint
-//! brings home once. What the file system adds for itself is not known here.
+//! Counted are the blocks that a file system writes for it: of the log those that a commit touches, again when the next
+//! one goes on in the same block, as each commit is synced by itself; of the file those that a checkpoint brings home. What
+//! the file system adds for its own books is not known here. On ext4 this is what the kernel counts (`write_bytes`).
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,6 +15,9 @@ use crate::store::sqlite::suffixed;
 
 const PAGE: u64 = schema::KIND.page_size as u64;
 const FRAME: u64 = PAGE + 24;
+const LOG_HEADER: u64 = 32;
+/// What a file system writes at once.
+const BLOCK: u64 = 4096;
 /// From this length on the log is brought home, once whoever waits has been answered; SQLite itself does it at 1000.
 pub(super) const HOME_AT: u64 = 768;
 /// No commit begins on a longer log where readers keep their rule (a transaction of theirs is shorter than a second): the
@@ -65,9 +69,13 @@ impl Wear {
         let began_again = at.frames < before.frames;
         self.new_round |= began_again;
         let (from, home_from) = if began_again { (0, 0) } else { (before.frames, before.home) };
-        let mut bytes = at.frames.saturating_sub(from) * FRAME;
+        let mut bytes = 0;
+        if at.frames > from {
+            let (begin, end) = (LOG_HEADER + from * FRAME, LOG_HEADER + at.frames * FRAME);
+            bytes += (end.div_ceil(BLOCK) - begin / BLOCK) * BLOCK;
+        }
         if at.home > home_from {
-            bytes += pages_in(path, home_from, at.home) * PAGE;
+            bytes += blocks_of(path, home_from, at.home) * BLOCK;
         }
         self.written += bytes;
         bytes
@@ -93,17 +101,17 @@ impl Wear {
     }
 }
 
-/// How many different pages these frames hold: so many a checkpoint writes.
-fn pages_in(path: &Path, from: u64, to: u64) -> u64 {
+/// How many blocks of the file a checkpoint of these frames writes.
+fn blocks_of(path: &Path, from: u64, to: u64) -> u64 {
     let Ok(log) = File::open(suffixed(path, "-wal")) else { return to - from };
-    let mut pages = BTreeSet::new();
+    let mut blocks = BTreeSet::new();
     let mut number = [0u8; 4];
     for frame in from..to {
-        if log.read_exact_at(&mut number, 32 + frame * FRAME).is_ok() {
-            pages.insert(number);
+        if log.read_exact_at(&mut number, LOG_HEADER + frame * FRAME).is_ok() {
+            blocks.insert(u64::from(u32::from_be_bytes(number).saturating_sub(1)) * PAGE / BLOCK);
         }
     }
-    pages.len() as u64
+    blocks.len() as u64
 }
 
 /// The last commits' times.
