@@ -36,6 +36,21 @@ impl Dice {
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.number() % high.saturating_sub(low).saturating_add(1)
     }
+
+    /// From 0 up to, not including, `n`; 0 when `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.number() % n.max(1)
+    }
+
+    /// A place in a list of `n`.
+    pub fn place(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap_or(0)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
 }
 
 /// The first number of the stream of seed `n`: every bit of the input moves every bit of the output.

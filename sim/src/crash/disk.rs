@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use super::dice::Dice;
+use super::Dice;
 
 /// A file, whatever name it has.
 pub type Ino = u32;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Dice;
 use super::check::{self, Judge, Verdict};
-use super::dice::Dice;
 use super::disk::{Log, Piece, Playback};
 use super::images;
 
@@ -185,7 +185,7 @@ fn work(
         };
         playback.advance_to(point);
         sum.points += 1;
-        let seed = wanted.seed ^ (point as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = wanted.seed ^ (point as u64).wrapping_mul(crate::random::STEP);
         for kept in images::at(&playback, wanted.random, seed) {
             let key = key(&playback, judge.stage(point), &kept);
             if !shared.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {

@@ -17,8 +17,8 @@ use fieldgate::store::gateway::{
 use fieldgate::store::sqlite::OpenError;
 use futures_util::FutureExt;
 
+use super::Dice;
 use super::check::{Judge, Verdict};
-use super::dice::Dice;
 use super::disk::Log;
 use super::folder;
 use super::vfs::Recording;
@@ -50,7 +50,7 @@ struct SeededEntropy(Mutex<Dice>);
 impl Entropy for SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes.fill_with(|| dice.next().to_le_bytes()[0]);
+        bytes.fill_with(|| dice.number().to_le_bytes()[0]);
     }
 }
 

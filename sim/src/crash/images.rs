@@ -1,6 +1,6 @@
 //! Which images a crash at one point can leave behind: the choices of what was kept, none of them random but those that say so.
 
-use super::dice::Dice;
+use super::Dice;
 use super::disk::{Cut, Piece, Playback, SECTOR_BYTES};
 
 /// Of more pending changes than this, so many are chosen by chance for each kind of image. A commit has about a dozen; a

@@ -13,7 +13,6 @@
 //! the system takes out of its memory while the daemon still runs on them after a failed sync.
 
 mod check;
-mod dice;
 pub mod disk;
 mod examine;
 pub mod fault;
@@ -23,8 +22,8 @@ pub mod promise;
 pub mod queue;
 pub mod vfs;
 
+pub(crate) use crate::random::Dice;
 pub use check::{Judge, Verdict};
-pub(crate) use dice::Dice;
 pub use examine::{Sum, Told, Wanted, examine};
 
 use std::path::Path;

@@ -21,7 +21,7 @@ use fieldgate::store::sqlite::OpenError;
 use fieldgate::store::worker::Machine;
 use tokio::sync::oneshot;
 
-use super::dice::Dice;
+use super::Dice;
 use super::disk::{Disk, Log};
 use super::promise::{DESTINATIONS, Found, Promises, Stream};
 use super::vfs::Recording;
@@ -170,7 +170,7 @@ pub fn live(
         dice: Dice::new(seed),
         now: Mono(1_000_000_000),
         boot: BootId(boot),
-        epochs: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        epochs: seed.wrapping_mul(crate::random::STEP),
         writer: None,
         ids: Vec::new(),
         destinations: Vec::new(),

@@ -91,10 +91,10 @@ fn one_round(
         // What a quota gave up in an earlier life would hide what this one loses.
         let begins = before.take().filter(|_| kind != Kind::Quota);
         let begins = begins.as_ref().map(|(image, promises)| (image, promises.clone()));
-        let lived = queue::live(kind, dice.next(), events, begins).map_err(surroundings)?;
+        let lived = queue::live(kind, dice.number(), events, begins).map_err(surroundings)?;
         let judge = QueueJudge { kind, promises: &lived.promises, clock };
         let index = lived.stale_index.as_deref();
-        let sum = examine(&lived.log, &judge, wanted(dice.next()), index)
+        let sum = examine(&lived.log, &judge, wanted(dice.number()), index)
             .map_err(Trouble::system("write a crash image"))?;
         lives.sum.merge(sum);
         lives.events += lived.log.events.len() as u64;
@@ -106,12 +106,12 @@ fn one_round(
         if lives.sum.broken() > 0 {
             return Ok(());
         }
-        before = Some(crashed(&lived, dice.next())?);
+        before = Some(crashed(&lived, dice.number())?);
     }
     let lived =
-        gateway::live(dice.next(), (share + share / 4).clamp(400, MOST_EVENTS)).map_err(surroundings)?;
+        gateway::live(dice.number(), (share + share / 4).clamp(400, MOST_EVENTS)).map_err(surroundings)?;
     let judge = GatewayJudge { promised: &lived.promised, clock };
-    let sum = examine(&lived.log, &judge, wanted(dice.next()), None)
+    let sum = examine(&lived.log, &judge, wanted(dice.number()), None)
         .map_err(Trouble::system("write a crash image"))?;
     lives.gateway_images += sum.images;
     lives.sum.merge(sum);

@@ -270,7 +270,7 @@ fn value(place: usize, group: &FeedGroup, stream: usize, capture: u64) -> i64 {
     let wave = (capture / 8 + 400 * stream as u64) % 4000;
     let wave = wave.min(4000 - wave);
     let noise =
-        (capture ^ (stream as u64) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - group.noise_bits);
+        (capture ^ (stream as u64) << 40).wrapping_mul(crate::random::STEP) >> (64 - group.noise_bits);
     wave.cast_signed() * 8 + noise.cast_signed()
 }
 

@@ -162,7 +162,7 @@ impl Life {
     fn suffer(&mut self) {
         let fate = match self.dice.below(4) {
             0 => Fate::Waiting,
-            1 => Fate::Divided(self.dice.next()),
+            1 => Fate::Divided(self.dice.number()),
             _ => Fate::Lost,
         };
         let faults = if self.dice.one_in(3) {
