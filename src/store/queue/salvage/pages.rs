@@ -132,8 +132,10 @@ impl Image {
 /// silence, and takes what comes before for all there is.
 ///
 /// A power cut leaves a broken end too, and that is no damage: what was not yet synced was not accepted. But a commit is
-/// synced before the next begins; so where a whole commit stands behind the break, and more of the same round behind
-/// that, what is broken had been whole. A log without its header is damaged when `is_readable` knows one of its pages.
+/// synced before the next begins; so where a commit stands behind the break, and frames that were written after it go on
+/// from its checksum, what is broken had been whole. Frames that do not go on from it tell nothing: a commit whose sync failed is
+/// written over, and its tail stays where the next one is shorter. A log without its header is damaged when `is_readable`
+/// knows one of its pages.
 pub(super) fn log_is_damaged(path: &Path, mut is_readable: impl FnMut(&[u8; PAGE]) -> bool) -> bool {
     let Ok((Some(log), length)) = open(&suffixed(path, "-wal")) else { return false };
     let Ok(read) = read_log(&log, length) else { return false };
@@ -162,13 +164,15 @@ fn read_log(log: &File, length: u64) -> io::Result<Log> {
     log.read_exact_at(&mut header, 0)?;
     let magic = word(&header, 0, true);
     let big_endian = magic & 1 == 1;
-    let mut sum = checksum(big_endian, (0, 0), header.get(..24).unwrap_or(&[]));
+    let sum = checksum(big_endian, (0, 0), header.get(..24).unwrap_or(&[]));
     read.has_header = magic & !1 == 0x377f_0682
         && word(&header, 8, true) == schema::KIND.page_size
         && sum == (word(&header, 24, true), word(&header, 28, true));
     let count = ((length - LOG_HEADER) / FRAME as u64).min(MOST_FRAMES);
     let mut frame = vec![0u8; FRAME];
-    let (mut whole, mut committed, mut behind_break) = (read.has_header, 0, false);
+    let (mut whole, mut committed, mut behind_commit) = (read.has_header, 0, false);
+    // What the frame before says of itself: the frame after it begins there.
+    let mut before = sum;
     for n in 0..u32::try_from(count).unwrap_or(0) {
         if log.read_exact_at(&mut frame, frame_at(n)).is_err() {
             // A block the disk does not give: nothing can be said of it, and the chain ends here.
@@ -176,20 +180,22 @@ fn read_log(log: &File, length: u64) -> io::Result<Log> {
         }
         let of_this_round = read.has_header && frame.get(8..16) == header.get(16..24);
         let page = word(&frame, 0, true);
-        if whole {
-            sum = checksum(big_endian, sum, frame.get(..8).unwrap_or(&[]));
-            sum = checksum(big_endian, sum, frame.get(FRAME_HEADER..).unwrap_or(&[]));
-            whole = of_this_round && sum == (word(&frame, 16, true), word(&frame, 20, true));
-        }
+        let says = (word(&frame, 16, true), word(&frame, 20, true));
+        let goes_on = of_this_round && {
+            let head = checksum(big_endian, before, frame.get(..8).unwrap_or(&[]));
+            checksum(big_endian, head, frame.get(FRAME_HEADER..).unwrap_or(&[])) == says
+        };
+        before = says;
+        whole &= goes_on;
         let commits = word(&frame, 4, true) != 0;
         read.frames.push(Frame { page, sound: false });
         if whole && commits {
             committed = read.frames.len();
         }
-        if !whole && of_this_round {
+        if !whole {
             // Behind a commit that stands behind the break.
-            read.synced_behind_break |= behind_break;
-            behind_break |= commits;
+            read.synced_behind_break |= behind_commit && goes_on;
+            behind_commit = of_this_round && (commits || behind_commit && goes_on);
         }
     }
     for frame in read.frames.iter_mut().take(committed) {
