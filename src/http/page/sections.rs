@@ -242,17 +242,34 @@ pub(super) fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         .collect()
 }
 
+/// Whose time it is, how far it may be off, and who says another.
+fn clock(s: &Snapshot) -> (&'static str, String, Mark) {
+    let state = s.clock.as_ref().map(|clock| clock.value);
+    let past = state.and_then(|state| state.in_the_past);
+    let past =
+        past.map(|source| format!("; {} says a time that has passed", source.words())).unwrap_or_default();
+    if !s.wall.trusted {
+        return ("Not set", format!("nothing vouches for it yet{past}"), Mark::Look);
+    }
+    let within = millis(Duration::from_millis(s.wall.uncertainty_ms.into()));
+    let by = state.and_then(|state| state.source).map(|source| format!(" by {}", source.words()));
+    let right = format!("right within {within}{}{past}", by.unwrap_or_default());
+    match state.and_then(|state| state.contradicted_by) {
+        Some(other) => {
+            let by = Duration::from_millis(other.ahead_ms.unsigned_abs());
+            let by = if by < Duration::from_secs(60) { millis(by) } else { in_words(by) };
+            let direction = if other.ahead_ms < 0 { "behind" } else { "ahead" };
+            let words = format!("{right}; {} is {by} {direction} and not followed", other.source.words());
+            ("Contradicted", words, Mark::Look)
+        }
+        None if past.is_empty() => ("Trusted", right, Mark::Fine),
+        None => ("Trusted", right, Mark::Look),
+    }
+}
+
 pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let up = format!("running for {}", in_words(s.now.since(s.gateway.started)));
-    let clock = if s.wall.trusted {
-        (
-            "Trusted",
-            format!("right within {}", millis(Duration::from_millis(s.wall.uncertainty_ms.into()))),
-            Mark::Fine,
-        )
-    } else {
-        ("Not set", "nothing vouches for it yet".to_owned(), Mark::Look)
-    };
+    let clock = clock(s);
     let mut rows = vec![
         bounds.row("fieldgate", &s.gateway.version, &up, Mark::Plain),
         bounds.row("Clock", clock.0, &clock.1, clock.2),

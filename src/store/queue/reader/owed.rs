@@ -29,7 +29,7 @@ pub struct Told {
     pub kind: RecordKind,
     /// Its row there.
     pub record: i64,
-    /// The count as told. Of a wall time: 0 that it is owed, 1 that it was told.
+    /// The count as told. Of a wall time: 0 that it is owed, else one more than [`EpochInfo::revision`] as told.
     pub count: i64,
 }
 
@@ -73,7 +73,9 @@ impl Owed {
     pub fn told(&self) -> Told {
         match self {
             Self::Loss(loss) => loss.told,
-            Self::Clock(epoch) => Told { kind: RecordKind::Clock, record: epoch.number, count: 1 },
+            Self::Clock(epoch) => {
+                Told { kind: RecordKind::Clock, record: epoch.number, count: i64::from(epoch.revision) + 1 }
+            }
         }
     }
 }
@@ -105,7 +107,7 @@ const GAPS: &str = "
 
 const CLOCKS: &str = "
     SELECT e.number FROM told AS t JOIN epochs AS e ON e.number = t.record
-    WHERE t.destination = ?1 AND t.kind = 2 AND t.count = 0 AND e.wall_offset_ms IS NOT NULL
+    WHERE t.destination = ?1 AND t.kind = 2 AND t.count <= e.wall_revision AND e.wall_offset_ms IS NOT NULL
     ORDER BY e.number LIMIT ?2";
 
 impl Reader {
@@ -114,6 +116,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub fn owed(&mut self, most: u32) -> Result<OwedRecords, ReadError> {
+        self.names.look_again();
         let mut owed = OwedRecords::default();
         let clocks: Vec<i64> = self
             .connection
