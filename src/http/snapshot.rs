@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::Recent;
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
-    SlaveState, Stamped, WriterState,
+    ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
+    Registration, Signal, SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;

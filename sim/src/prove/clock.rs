@@ -96,6 +96,9 @@ async fn run(period: Duration) -> Result<Proof, Trouble> {
     world.synchronise(0);
     world.pass(TOLD).await;
     judge_wall(&mut proof, &world, "the time server was put right");
+    proof.demand(corrected_at_cloud(&world), || {
+        format!("a correction reaches the cloud within {TOLD:?} of being found out")
+    });
     let corrections = world.corrections()?;
     let matches = |(c, step_ms): (&Correction, i64)| c.events == 2 && c.by_ms.abs_diff(step_ms) <= SERVED_MS;
     let all = corrections.iter().zip([STEP_MS, -STEP_MS]).all(matches);
@@ -132,6 +135,17 @@ async fn run(period: Duration) -> Result<Proof, Trouble> {
         "polls": polls, "readings": outcome.accepted,
     });
     Ok(proof)
+}
+
+/// The last that was said of the first boot is when it really began, and that readings were dated otherwise.
+fn corrected_at_cloud(world: &World) -> bool {
+    world.cloud(|cloud, _| {
+        let last = cloud.intake().clocks().back();
+        last.is_some_and(|said| {
+            let off = said.unix_ms_at_mono_zero.abs_diff(UNIX_MS);
+            said.dated_with_ms.is_some() && off <= said.uncertainty_ms.unwrap_or(UNSTATED_MS)
+        })
+    })
 }
 
 async fn pass_until(world: &World, at: Duration) {

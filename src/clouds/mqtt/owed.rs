@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn record(id: i64) -> Owed {
-        Owed::Loss(LossRecord {
+        Owed::Loss(Box::new(LossRecord {
             told: Told { kind: RecordKind::Drop, record: id, count: 12 },
             file_id: 0xf11e,
             of: "dropped",
@@ -105,7 +105,7 @@ mod tests {
             clock: epoch(),
             sequences: Some((5, 90)),
             count: Some(12),
-        })
+        }))
     }
 
     #[test]

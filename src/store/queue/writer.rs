@@ -222,6 +222,8 @@ pub struct Writer {
     /// What the epochs of this boot are dated with, once anything is.
     wall: Option<Claim>,
     wall_remembered: Option<Claim>,
+    /// See [`QueueStatus::corrections`].
+    corrections: u64,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -317,6 +319,7 @@ impl Writer {
             epoch_number: opened.epoch_number,
             wall: opened.wall,
             wall_remembered: opened.wall_remembered,
+            corrections: 0,
             by_id,
             groups,
             group_places,
@@ -456,6 +459,7 @@ impl Writer {
             status.announced.clear();
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
+            status.corrections = self.corrections;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;

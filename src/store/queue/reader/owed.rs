@@ -62,7 +62,7 @@ pub struct LossRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Owed {
     /// A loss.
-    Loss(LossRecord),
+    Loss(Box<LossRecord>),
     /// The wall time of the boot that this epoch's times count from; it is known.
     Clock(EpochInfo),
 }
@@ -149,7 +149,7 @@ impl Reader {
         let epoch = self.epoch(0, raw.epoch)?;
         let clock =
             if raw.why == "unclean_stop" { self.epoch(0, raw.epoch + 1).unwrap_or(epoch) } else { epoch };
-        Ok(Owed::Loss(LossRecord {
+        Ok(Owed::Loss(Box::new(LossRecord {
             clock,
             told: raw.told,
             file_id,
@@ -160,7 +160,7 @@ impl Reader {
             at: raw.at,
             sequences: raw.sequences,
             count: raw.count,
-        }))
+        })))
     }
 }
 

@@ -339,7 +339,11 @@ impl Writer {
         for destination in done.announced {
             self.announced.insert(destination, self.epoch_number);
         }
-        self.wall = self.pending.wall.take().or(self.wall);
+        if let Some(claim) = self.pending.wall.take() {
+            let wrong = self.wall.is_some_and(|known| known.contradicts(&claim, claim.at));
+            self.corrections += u64::from(wrong);
+            self.wall = Some(claim);
+        }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
         self.pending.told.clear();
