@@ -235,7 +235,9 @@ mod tests {
 
     #[test]
     fn whom_to_follow_is_decided_as_the_table_says() {
-        let table: &[(&str, &[Claim], Option<Source>, Option<Source>)] = &[
+        /// In words, who says what, who is followed, who contradicts.
+        type Row<'a> = (&'a str, &'a [Claim], Option<Source>, Option<Source>);
+        let table: &[Row<'_>] = &[
             ("nobody", &[], None, None),
             ("anybody is better than nobody", &[says(Cloud, 0, 3000)], Some(Cloud), None),
             ("the better rank", &[says(Modem, 900, 2000), says(Ntp, 0, 500)], Some(Ntp), None),
