@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fieldgate::clock::{Mono, Wall};
+use fieldgate::clock::Mono;
+use fieldgate::clock::sources::{Claim, Source};
 use fieldgate::reading::{Class, Quality, Sample, Value};
 use fieldgate::store::queue::snapshot::{SnapshotError, snapshot};
 use fieldgate::store::queue::writer::Command as Ask;
@@ -113,8 +114,8 @@ fn filled(path: PathBuf) -> Hand {
     let picked = reader.pick(Class::Event, from, 10).unwrap();
     let refused = Outcome::SetAside("4.00, too long".into());
     hand.settle(settlement(0, golioth, from, picked.resume.unwrap(), &picked.rows, refused));
-    let wall = Wall { unix_ms: BOOTED + 60_000, uncertainty_ms: 250, trusted: true };
-    hand.writer.handle(hand.now, Ask::WallKnown { at: Mono(60_000_000_000), wall });
+    let claim = Claim::new(Source::Ntp, Mono(60_000_000_000), BOOTED + 60_000, 250);
+    hand.writer.handle(hand.now, Ask::WallKnown(claim));
     hand.flush();
     hand
 }

@@ -14,7 +14,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bench::{Bench, HOUR, S, in_virtual_time, streams};
-use fieldgate::clock::{BootId, Mono, Wall};
+use fieldgate::clock::sources::{Claim, Source};
+use fieldgate::clock::{BootId, Mono};
 use fieldgate::reading::Class;
 use fieldgate::store::queue::OpenOptions;
 use fieldgate::store::queue::writer::Command;
@@ -176,8 +177,8 @@ async fn of_an_earlier_boot(dated: bool) -> u64 {
     hand.accept(capture(group, at, vec![steps(id, 5)])).unwrap();
     if dated {
         let two_days = 2 * 86_400_000;
-        let wall = Wall { unix_ms: bench::WALL.unix_ms - two_days, uncertainty_ms: 50, trusted: true };
-        hand.writer.handle(hand.now, Command::WallKnown { at, wall });
+        let claim = Claim::new(Source::Ntp, at, bench::WALL.unix_ms - two_days, 50);
+        hand.writer.handle(hand.now, Command::WallKnown(claim));
         hand.flush();
     }
     hand.close();

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
+use fieldgate::clock::sources::{Claim, Source};
 use fieldgate::clock::{BootId, Clock as _, Mono};
 use fieldgate::reading::{Class, GapReason};
 use fieldgate::store::queue::{OpenOptions, Owed};
@@ -180,7 +181,9 @@ fn readings_that_went_without_wall_time_are_corrected_once_it_is_known() {
         tokio::time::sleep(HOUR).await;
         assert_eq!(letters(&bench), 0, "nobody knows the time yet");
         bench.clock.step_wall(WALL);
-        bench.queue.wall_known(bench.clock.mono(), WALL).await;
+        let at = bench.clock.mono();
+        let claim = Claim::new(Source::Ntp, at, WALL.unix_ms, WALL.uncertainty_ms);
+        bench.queue.tell_wall(claim).await;
         bench.take(0, 10..20).await;
         tokio::time::sleep(3 * MINUTE).await;
         {

@@ -125,6 +125,21 @@ fn the_proof_of_two_destinations_sees_one_acknowledge_for_the_other() {
 }
 
 #[test]
+fn every_reading_is_dated_as_exactly_as_it_says_whatever_the_clocks_do() {
+    holds("clock");
+}
+
+#[test]
+fn the_proof_of_the_clock_sees_a_clock_that_nobody_vouches_for_believed() {
+    sees("clock", "trust-any-clock");
+}
+
+#[test]
+fn the_proof_of_the_clock_sees_a_schedule_that_runs_by_wall_time() {
+    sees("clock", "schedule-by-wall");
+}
+
+#[test]
 fn a_long_time_without_a_link_grows_nothing_and_costs_what_the_policy_says() {
     holds("month-offline");
 }
@@ -152,6 +167,7 @@ fn every_claim_is_listed_with_a_defect() {
     // Every claim there is, and no other.
     let claims = [
         "budget",
+        "clock",
         "crash-points",
         "drain",
         "footprint",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Mono;
+use crate::clock::sources::{Contradiction, Source};
 use crate::reading::{Quality, Value};
 
 /// A fact and when it was learned.
@@ -93,6 +94,17 @@ impl<T: Clone> Cells<T> {
     pub fn all(&self) -> BTreeMap<String, Stamped<T>> {
         self.0.lock().map(|cells| cells.clone()).unwrap_or_default()
     }
+}
+
+/// Whose time is followed, and who disagrees. The time itself is the clock's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockState {
+    /// Whose; nobody's while nobody vouches for any.
+    pub source: Option<Source>,
+    /// Somebody of a lower rank cannot be right.
+    pub contradicted_by: Option<Contradiction>,
+    /// Somebody says a time that has certainly passed.
+    pub in_the_past: Option<Source>,
 }
 
 /// How good the radio is, as people say it.
@@ -411,6 +423,8 @@ pub struct Board {
     pub modem_millivolts: Cell<u32>,
     /// Modem temperature, degrees Celsius.
     pub modem_celsius: Cell<i16>,
+    /// See [`ClockState`].
+    pub clock: Cell<ClockState>,
     /// Network time: unix milliseconds at the stamp.
     pub network_time_unix_ms: Cell<i64>,
     /// See [`DataPlan`].

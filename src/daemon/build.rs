@@ -67,7 +67,12 @@ impl Daemon {
             Arc::clone(&board),
         );
         let daemon = Self { board, stores, purse, supervisor, stop };
-        daemon.lane(timekeeper::lane(daemon.stores.clone(), rim.clone(), daemon.stop.clone()));
+        daemon.lane(timekeeper::lane(
+            daemon.stores.clone(),
+            rim.clone(),
+            Arc::clone(&daemon.board),
+            daemon.stop.clone(),
+        ));
         let NetworkPath::System { interface } = &config.path;
         let (purse, gateway) = (Arc::clone(&daemon.purse), daemon.stores.gateway.clone());
         daemon.lane(accountant::lane(purse, gateway, interface.clone(), rim.clone(), daemon.stop.clone()));

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::Recent;
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState, Registration, Signal,
-    SlaveState, Stamped, WriterState,
+    ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
+    Registration, Signal, SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub now: Mono,
     /// The wall clock then.
     pub wall: Wall,
+    /// Whose time that is, once it was looked at.
+    pub clock: Option<Stamped<ClockState>>,
     /// Name, serial, version, start.
     pub gateway: GatewayFacts,
     /// Where readings go, in the configured order.
@@ -96,6 +98,7 @@ impl Snapshot {
         Self {
             now: sources.clock.mono(),
             wall: sources.clock.wall(),
+            clock: board.clock.get(),
             gateway: sources.gateway.clone(),
             destinations,
             queue,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::provider::{Operation, Provider, ProviderDevice, ProviderError};
+use crate::clock::Mono;
+use crate::clock::sources::{Claim, Source};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::store::gateway::{Gateway, RemoteDevice, Upserted};
@@ -57,11 +59,15 @@ impl Keeper {
         let mut pause = RETRY;
         loop {
             progress.waiting("waiting for the cloud's answer", Duration::from_secs(60));
+            let asked = self.rim.clock.mono();
             let answer = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
                 answer = self.provider.own_device() => answer,
             };
+            if let Some(said) = answer.as_ref().ok().and_then(|record| record.service_unix_ms) {
+                self.rim.clock.hear(time_of(said, asked, self.rim.clock.mono()));
+            }
             let wait = match answer {
                 Ok(record) => {
                     self.take(record).await?;
@@ -112,6 +118,13 @@ impl Keeper {
     }
 }
 
+/// What a service's clock says: somewhere in the second it names, and somewhere between question and answer.
+fn time_of(second_unix_ms: i64, asked: Mono, answered: Mono) -> Claim {
+    let way_ms = u32::try_from(answered.since(asked).as_millis()).unwrap_or(u32::MAX / 2);
+    let unix_ms = second_unix_ms.saturating_add(500).saturating_add(i64::from(way_ms / 2));
+    Claim::new(Source::Cloud, answered, unix_ms, way_ms.saturating_add(1000))
+}
+
 /// The store's form of a provider's record. What the cloud believes of versions is kept beside the rest and sets nothing.
 fn remote(service: &str, own_serial: &str, record: ProviderDevice) -> RemoteDevice {
     let mut metadata = record.metadata;
@@ -134,5 +147,23 @@ fn remote(service: &str, own_serial: &str, record: ProviderDevice) -> RemoteDevi
         battery_percent: record.battery_percent,
         signal_dbm: record.signal_dbm,
         metadata,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_a_service_says_is_as_uncertain_as_its_answer_took() {
+        let (asked, answered) = (Mono(1_000_000_000), Mono(4_000_000_000));
+        let claim = time_of(1_800_000_000_000, asked, answered);
+        // Said when the answer set out, one second at most after the second began, three at most before it arrived.
+        for arrives_unix_ms in [1_800_000_000_000, 1_800_000_000_999 + 3000] {
+            assert!(
+                claim.wall_at(answered).unix_ms.abs_diff(arrives_unix_ms) <= u64::from(claim.uncertainty_ms)
+            );
+        }
+        assert_eq!((claim.source, claim.at, claim.uncertainty_ms), (Source::Cloud, answered, 4000));
     }
 }

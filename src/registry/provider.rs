@@ -53,6 +53,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 /// Times are milliseconds since 1970-01-01T00:00:00Z by the cloud's clock.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProviderDevice {
+    /// The service's own clock when it answered, unix milliseconds: the beginning of a second; where the connection was verified.
+    pub service_unix_ms: Option<i64>,
     /// The cloud's own id.
     pub external_id: String,
     /// The device's name at the cloud, which is its serial number.

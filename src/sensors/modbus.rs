@@ -47,7 +47,7 @@ pub(super) async fn run(setup: &Setup, progress: Progress) -> Result<(), LaneErr
     let mut lane = Driver::new(setup, progress)?;
     while !setup.stop.is_cancelled() {
         lane.mind_the_port();
-        match lane.schedule.next(setup.rim.now()) {
+        match lane.schedule.next(lane.now()) {
             Action::Gap { slave, due, reason } => lane.gap(slave, due, reason).await?,
             Action::Poll(poll) => lane.poll(poll).await?,
             Action::Wait(until) => lane.wait(until).await,
@@ -96,6 +96,14 @@ impl<'a> Driver<'a> {
         })
     }
 
+    /// What the schedule runs by.
+    fn now(&self) -> Duration {
+        if crate::sabotage::on("schedule-by-wall") {
+            return Duration::from_millis(u64::try_from(self.setup.rim.clock.wall().unix_ms).unwrap_or(0));
+        }
+        self.setup.rim.now()
+    }
+
     /// Opens a port that is not there when its time has come, and notices one that is gone.
     fn mind_the_port(&mut self) {
         let now = self.setup.rim.now();
@@ -114,7 +122,7 @@ impl<'a> Driver<'a> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let at_most = wake.map_or(Duration::MAX, |at| at.saturating_sub(rim.now()));
+        let at_most = wake.map_or(Duration::MAX, |at| at.saturating_sub(self.now()));
         if retry.is_some() {
             self.progress.waiting(&self.port.trouble(), at_most);
         } else if at_most > LONG_WAIT {
@@ -124,7 +132,7 @@ impl<'a> Driver<'a> {
             biased;
             () = self.setup.stop.cancelled() => {}
             () = async { match wake {
-                Some(at) => rim.sleep_until(at).await,
+                Some(_) => rim.sleep(at_most).await,
                 None => std::future::pending().await,
             } } => {}
         }

@@ -235,7 +235,15 @@ mod tests {
     fn row(n: u32) -> QueuedRow {
         QueuedRow {
             position: at(n),
-            epoch: EpochInfo { number: 1, epoch: Epoch(1), boot: BootId([1; 16]), wall_offset_ms: None },
+            epoch: EpochInfo {
+                number: 1,
+                epoch: Epoch(1),
+                boot: BootId([1; 16]),
+                wall_offset_ms: None,
+                known_at: Mono(0),
+                dated_with_ms: None,
+                revision: 0,
+            },
             sequence: u64::from(n),
             at: Mono(0),
             sample: Sample { stream: StreamId(1), value: Value::Steps(i64::from(n)), quality: Quality::Good },

@@ -44,7 +44,7 @@ pub use firmware_log::FirmwareLogSeen;
 pub use handle::CloudHandle;
 pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
-    Seen, SeenValue,
+    RowTime, Seen, SeenValue, Stated,
 };
 pub use pipelines::{Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

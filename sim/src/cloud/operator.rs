@@ -25,6 +25,11 @@ impl Cloud {
         &self.plane.intake
     }
 
+    /// Keeps the times of rows from now on: see [`Intake::row_times`].
+    pub fn keep_row_times(&mut self) {
+        self.plane.intake.keep_row_times();
+    }
+
     /// What came of a device's firmware log and was taken.
     #[must_use]
     pub fn firmware_log(&self, device: &str) -> FirmwareLogSeen {

@@ -31,6 +31,12 @@ pub struct Wired {
 }
 
 impl Wired {
+    /// The Modbus function code that reads it.
+    #[must_use]
+    pub fn function(&self) -> u8 {
+        if self.table == "input" { 4 } else { 3 }
+    }
+
     /// The stream's name at the gateway.
     #[must_use]
     pub fn stream(&self) -> String {

@@ -44,6 +44,8 @@ const WAITING_MAX: usize = 16;
 pub struct SimModem {
     profile: ModemProfile,
     unix_at_origin: u64,
+    /// Before this the network does not say what time it is.
+    tells_time_from: Duration,
     rng: Dice,
     power: Power,
     reader: Reader,
@@ -83,6 +85,7 @@ enum Tick {
     SignalStep,
     RadioIdle,
     NetworkBack,
+    NetworkTime,
     LineNoise,
 }
 
@@ -103,7 +106,7 @@ impl Tick {
 
     /// Comes from outside the modem.
     fn is_outside(&self) -> bool {
-        matches!(self, Self::NetworkBack | Self::LineNoise)
+        matches!(self, Self::NetworkBack | Self::NetworkTime | Self::LineNoise)
     }
 }
 
@@ -115,6 +118,7 @@ impl SimModem {
         Self {
             profile,
             unix_at_origin,
+            tells_time_from: Duration::ZERO,
             rng: Dice::new(seed),
             power: Power::Off,
             reader,
@@ -128,6 +132,14 @@ impl SimModem {
             radio: Radio::default(),
             faults: Faults::default(),
             traffic: (0, 0),
+        }
+    }
+
+    /// The network says what time it is from `at` on, and then at once; without this, whenever the modem registers.
+    pub fn tell_time_from(&mut self, at: Duration) {
+        self.tells_time_from = at;
+        if at < Duration::MAX {
+            self.schedule.add(at, Tick::NetworkTime);
         }
     }
 
@@ -268,6 +280,7 @@ impl SimModem {
                     self.search(now);
                 }
             }
+            Tick::NetworkTime => self.network_time(now),
             Tick::LineNoise => {
                 if now < self.faults.noise_until {
                     self.send_noise(now);

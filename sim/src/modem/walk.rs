@@ -51,11 +51,18 @@ impl SimModem {
         self.set_registration(now, Registration::Registered);
         self.wake_radio(now);
         self.after(now, 50, 300, Tick::PdnUp);
-        if self.settings.time {
-            let wall = self.unix_at_origin.saturating_add(now.as_secs());
-            if let Some(line) = encode::network_time(wall, self.profile.quarter_hours) {
-                self.report(now, line);
-            }
+        self.network_time(now);
+    }
+
+    /// What the network says of the time, if it does and somebody wants to know.
+    pub(super) fn network_time(&mut self, now: Duration) {
+        let registered = self.radio.registration == Registration::Registered;
+        if !registered || !self.settings.time || now < self.tells_time_from {
+            return;
+        }
+        let wall = self.unix_at_origin.saturating_add(now.as_secs());
+        if let Some(line) = encode::network_time(wall, self.profile.quarter_hours) {
+            self.report(now, line);
         }
     }
 

@@ -4,6 +4,7 @@
 //! then nothing is known about the promise. The result is printed as JSON together with the conditions it holds under.
 
 mod budget;
+mod clock;
 mod crash_points;
 mod drain;
 mod footprint;
@@ -26,6 +27,8 @@ pub(crate) const VIOLATED: u8 = 3;
 /// Every claim with the defects it catches.
 pub const SABOTAGES: &[(&str, &str)] = &[
     ("budget", "charge-payload-only"),
+    ("clock", "schedule-by-wall"),
+    ("clock", "trust-any-clock"),
     ("crash-points", "answer-before-commit"),
     ("crash-points", "believe-failed-sync"),
     ("crash-points", "sync-off"),
@@ -60,6 +63,8 @@ pub struct Args {
 /// What can be proved.
 #[derive(Debug, Subcommand)]
 pub enum Claim {
+    /// Every reading is dated as exactly as it says, and no schedule slips, whatever the clocks do.
+    Clock(clock::Args),
     /// A long queue leaves as fast as link and cloud allow, and takes no memory.
     Drain(drain::Args),
     /// Nothing that was accepted is lost, whenever the daemon is killed, over a bad link.
@@ -141,6 +146,7 @@ pub fn run(args: &Args) -> ExitCode {
             eprintln!("name a claim, or --list-sabotage; see --help");
             ExitCode::from(2)
         }
+        Some(Claim::Clock(args)) => here::prove_here("clock", &args.common, || clock::prove(args)),
         Some(Claim::Drain(args)) => here::prove_here("drain", &args.common, || drain::prove(args)),
         Some(Claim::MonthOffline(args)) => {
             here::prove_here("month-offline", &args.common, || month_offline::prove(args))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
+use fieldgate::clock::{BootId, Machine, Mono, SystemTime, VirtualClock};
 use fieldgate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, SerialStream, UdpTarget};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,22 +32,25 @@ impl Entropy for Seeded {
     }
 }
 
-/// Counts how often the daemon looks at the time: what never sleeps looks very often.
+/// The gateway's own clocks. Counts how often the daemon looks at the time: what never sleeps looks very often.
 #[derive(Debug)]
-pub(super) struct CountingClock(pub(super) Arc<Wires>);
+pub(super) struct CountingMachine {
+    pub(super) wires: Arc<Wires>,
+    pub(super) clock: Arc<VirtualClock>,
+}
 
-impl Clock for CountingClock {
+impl Machine for CountingMachine {
     fn mono(&self) -> Mono {
-        self.0.looks.fetch_add(1, Ordering::Relaxed);
-        self.0.clock.mono()
-    }
-
-    fn wall(&self) -> Wall {
-        self.0.clock.wall()
+        self.wires.looks.fetch_add(1, Ordering::Relaxed);
+        Machine::mono(&*self.clock)
     }
 
     fn boot_id(&self) -> BootId {
-        VirtualClock::boot_id(&self.0.clock)
+        Machine::boot_id(&*self.clock)
+    }
+
+    fn system(&self) -> SystemTime {
+        self.clock.system()
     }
 }
 
@@ -111,6 +114,7 @@ impl Drop for MemorySocket {
 pub(super) struct MemoryPorts {
     pub(super) wires: Arc<Wires>,
     pub(super) seed: u64,
+    pub(super) network_time: Option<Duration>,
 }
 
 impl Ports for MemoryPorts {
@@ -124,6 +128,7 @@ impl Ports for MemoryPorts {
         } else {
             let mut modem =
                 SimModem::new(ModemProfile::serial_modem(), self.seed, UNIX_MS.unsigned_abs() / 1000);
+            modem.tell_time_from(self.network_time.unwrap_or(Duration::MAX));
             modem.power_on(wires.now());
             tokio::spawn(modem_line(wires, modem, theirs));
         }
@@ -138,6 +143,7 @@ async fn bus(wires: Arc<Wires>, mut line: tokio::io::DuplexStream) {
             state.bus.handle_timeout(now);
             let mut out = Vec::new();
             while let Some(bytes) = state.bus.poll_transmit() {
+                state.note_answer(now, &bytes);
                 out.extend(bytes);
             }
             if !out.is_empty() {

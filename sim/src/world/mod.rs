@@ -29,12 +29,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fieldgate::board::{Board, LinkState};
-use fieldgate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
+use fieldgate::clock::{BootId, Clock, RankedClock, VirtualClock, Wall};
 use fieldgate::config::{self, Config};
 use fieldgate::daemon::Daemon;
 use fieldgate::daemon::rim::Rim;
 use fieldgate::daemon::stores::{self, Stores};
 use fieldgate::reading::{Capture, Quality, Sample, Value};
+use fieldgate::store::gateway::time_floor;
 use fieldgate::store::queue::verify::{Verified, verify};
 use fieldgate::store::queue::{Accepted, DestinationId, Queue, Refused, Totals};
 use fieldgate::uplink::link::Link;
@@ -47,11 +48,11 @@ pub use feed::{Arrived, Feed, FeedGroup};
 pub use options::WorldOptions;
 pub use outcome::Outcome;
 
-use crate::bus::{SimBus, three_slaves};
+use crate::bus::{Ledger, SimBus, three_slaves};
 use crate::cloud::{Cloud, CloudConfig, DeviceConfig};
 use crate::gateway::reckon::FarValue;
 use crate::relay::{PathProfile, Relay, RelayCounters, RelayProfile};
-use machine::{CountingClock, MemoryNet, MemoryPorts, Seeded};
+use machine::{CountingMachine, MemoryNet, MemoryPorts, Seeded};
 use options::Secrets;
 use wires::{State, Wires, carry};
 
@@ -67,6 +68,9 @@ const BAUD: u32 = 19_200;
 /// How long a datagram that is overtaken is held.
 const REORDER_HOLD: Duration = Duration::from_millis(400);
 
+/// How far off a time server leaves the clock, milliseconds.
+const SERVED_MS: u32 = 50;
+
 /// As much room is wanted in memory for a world's files, bytes.
 const ROOM: u64 = 1 << 30;
 
@@ -81,12 +85,28 @@ pub struct Dropped {
     pub count: u64,
 }
 
+/// The time was wrong, and was put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    /// The right time minus the wrong one.
+    pub by_ms: i64,
+    /// Who was wrong.
+    pub believed: String,
+    /// Who was right.
+    pub instead: String,
+    /// Events of the kind in `gateway.db`, all together.
+    pub events: u64,
+}
+
 /// A running daemon and its surroundings.
 #[derive(Debug)]
 pub struct World {
     daemon: Daemon,
     config: Arc<Config>,
     rim: Rim,
+    /// The machine's clocks of this boot.
+    clock: Arc<VirtualClock>,
+    boots: u8,
     dir: tempfile::TempDir,
     wires: Arc<Wires>,
 }
@@ -100,14 +120,16 @@ impl World {
         let dir = folder()?;
         let wires = Arc::new(wires(options)?);
         tokio::spawn(carry(Arc::clone(&wires)));
+        let clock = Arc::new(boot(options, 0));
+        let network_time = options.network_time;
         let rim = Rim {
-            clock: Arc::new(CountingClock(Arc::clone(&wires))) as Arc<dyn Clock>,
+            clock: ranked(&wires, &clock, dir.path()),
             random: Arc::new(Seeded(Mutex::new(options.seed))),
             net: Arc::new(MemoryNet(Arc::clone(&wires))),
-            ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed }),
+            ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed, network_time }),
         };
         let (daemon, config) = daemon(options, dir.path(), &rim)?;
-        Ok(Self { daemon, config, rim, dir, wires })
+        Ok(Self { daemon, config, rim, clock, boots: 0, dir, wires })
     }
 
     /// Stops the daemon cleanly and starts another on the same files, in the same surroundings: of the options only what makes
@@ -116,10 +138,21 @@ impl World {
     /// # Errors
     /// [`WorldError`], when the options make no daemon.
     pub async fn restart(self, options: &WorldOptions) -> Result<Self, WorldError> {
-        let Self { daemon: old, rim, dir, wires, .. } = self;
+        let Self { daemon: old, rim, clock, boots, dir, wires, .. } = self;
         old.stop().await;
+        // What the process before had heard of the time went with it.
+        let rim = Rim { clock: ranked(&wires, &clock, dir.path()), ..rim };
         let (daemon, config) = daemon(options, dir.path(), &rim)?;
-        Ok(Self { daemon, config, rim, dir, wires })
+        Ok(Self { daemon, config, rim, clock, boots, dir, wires })
+    }
+
+    /// As [`World::restart`], with the machine: another boot, whose system clock begins as the options say.
+    ///
+    /// # Errors
+    /// As [`World::restart`].
+    pub async fn reboot(self, options: &WorldOptions) -> Result<Self, WorldError> {
+        let boots = self.boots.wrapping_add(1);
+        Self { clock: Arc::new(boot(options, boots)), boots, ..self }.restart(options).await
     }
 
     /// Lets a destination of the configuration be this one.
@@ -221,11 +254,73 @@ impl World {
         self.wires.with(|state, _| state.bus.fall_silent());
     }
 
-    /// Somebody vouches for the wall clock from now on.
+    /// What time it really is, unix milliseconds.
+    #[must_use]
+    pub fn true_unix_ms(&self) -> i64 {
+        UNIX_MS + i64::try_from(self.wires.now().as_millis()).unwrap_or(i64::MAX - UNIX_MS)
+    }
+
+    /// What the daemon takes the time to be.
+    #[must_use]
+    pub fn wall(&self) -> Wall {
+        self.rim.clock.wall()
+    }
+
+    /// A time server sets the system clock, and is right.
     pub fn trust_the_clock(&self) {
-        let elapsed = i64::try_from(self.wires.now().as_millis()).unwrap_or(i64::MAX - UNIX_MS);
-        let wall = Wall { unix_ms: UNIX_MS + elapsed, uncertainty_ms: 50, trusted: true };
-        self.wires.clock.step_wall(wall);
+        self.synchronise(0);
+    }
+
+    /// A time server sets the system clock, wrong by so many milliseconds.
+    pub fn synchronise(&self, wrong_by_ms: i64) {
+        let unix_ms = self.true_unix_ms() + wrong_by_ms;
+        self.clock.step_wall(Wall { unix_ms, uncertainty_ms: SERVED_MS, trusted: true });
+    }
+
+    /// Somebody nobody vouches for sets the system clock to this.
+    pub fn set_system_clock(&self, unix_ms: i64) {
+        self.clock.step_wall(Wall { unix_ms, uncertainty_ms: u32::MAX, trusted: false });
+    }
+
+    /// When each answer of a slave with this function code was on the line.
+    #[must_use]
+    pub fn answers(&self, unit: u8, function: u8) -> Vec<Duration> {
+        self.wires.with(|state, _| state.answers.get(&(unit, function)).cloned().unwrap_or_default())
+    }
+
+    /// What the bus has said so far.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.wires.with(|state, _| state.bus.ledger())
+    }
+
+    /// What the daemon put on record of having been wrong about the time, oldest first.
+    ///
+    /// # Errors
+    /// [`WorldError::Records`] when a file does not read.
+    pub fn corrections(&self) -> Result<Vec<Correction>, WorldError> {
+        let open = |name: &str| {
+            let path = self.dir.path().join(name);
+            rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        };
+        let events: i64 = open("gateway.db")?.query_row(
+            "SELECT count(*) FROM events WHERE kind = 'clock_corrected'",
+            [],
+            |row| row.get(0),
+        )?;
+        let file = open("queue.db")?;
+        let mut rows = file.prepare(
+            "SELECT old_offset_ms, new_offset_ms, old_source, new_source FROM corrections ORDER BY id",
+        )?;
+        let rows = rows.query_map([], |row| {
+            Ok(Correction {
+                by_ms: row.get::<_, i64>(1)? - row.get::<_, i64>(0)?,
+                believed: row.get(2)?,
+                instead: row.get(3)?,
+                events: events.cast_unsigned(),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Has the store accept one reading of the stream with this alias, captured now.
@@ -262,7 +357,7 @@ impl World {
         let known = index.and_then(|index| self.queue().streams().get(index));
         let (stream, group) = *known.ok_or_else(|| WorldError::NoStream(alias.to_owned()))?;
         let samples = vec![Sample { stream, value, quality: Quality::Good }];
-        Ok(Capture { group, at: Mono::from(self.wires.now()), samples, missing: Vec::new() })
+        Ok(Capture { group, at: self.rim.clock.mono(), samples, missing: Vec::new() })
     }
 
     /// Overwrites the queue's file and its log where they stand, as a dying flash does.
@@ -412,6 +507,17 @@ impl World {
     }
 }
 
+/// The machine's clocks of the boot of this number.
+fn boot(options: &WorldOptions, boots: u8) -> VirtualClock {
+    let wall = Wall { unix_ms: options.system_unix_ms, uncertainty_ms: SERVED_MS, trusted: options.trusted };
+    VirtualClock::starting_at(BootId([options.seed.to_le_bytes()[0].wrapping_add(boots); 16]), wall)
+}
+
+fn ranked(wires: &Arc<Wires>, clock: &Arc<VirtualClock>, state_dir: &Path) -> Arc<dyn Clock> {
+    let machine = CountingMachine { wires: Arc::clone(wires), clock: Arc::clone(clock) };
+    Arc::new(RankedClock::of(machine, time_floor(state_dir)))
+}
+
 fn daemon(options: &WorldOptions, folder: &Path, rim: &Rim) -> Result<(Daemon, Arc<Config>), WorldError> {
     let text = options.configuration(folder);
     let config = Arc::new(config::parse(&[("world.toml", &text)], &Secrets(options.key))?.config);
@@ -431,8 +537,7 @@ fn folder() -> std::io::Result<tempfile::TempDir> {
 }
 
 fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
-    let wall = Wall { unix_ms: UNIX_MS, uncertainty_ms: 50, trusted: options.trusted };
-    let boot = BootId([options.seed.to_le_bytes()[0]; 16]);
+    let unasked = Wall { unix_ms: UNIX_MS, uncertainty_ms: 0, trusted: false };
     let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
     cloud.connection_id = options.connection_id;
     let path = PathProfile {
@@ -454,10 +559,11 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             sockets: BTreeMap::new(),
             next_port: 40_000,
             sockets_asked_for: 0,
+            answers: BTreeMap::new(),
             interface_down: false,
         }),
         changed: Notify::new(),
-        clock: Arc::new(VirtualClock::starting_at(boot, wall)),
+        clock: VirtualClock::starting_at(BootId([0; 16]), unasked),
         looks: AtomicU64::new(0),
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fieldgate::config::{Secret, SecretRefused, SecretSource, Surroundings};
 
+use super::UNIX_MS;
 use crate::gateway::points;
 use crate::relay::RateLimit;
 
@@ -40,6 +41,12 @@ pub struct WorldOptions {
     pub tables: Cow<'static, str>,
     /// Somebody vouches for the wall clock from the start.
     pub trusted: bool,
+    /// What the system clock says at the start, unix milliseconds.
+    pub system_unix_ms: i64,
+    /// From when on the cellular network says what time it is; `None`: never.
+    pub network_time: Option<Duration>,
+    /// How often each of the three slaves is read.
+    pub period: Duration,
 }
 
 impl Default for WorldOptions {
@@ -59,18 +66,18 @@ impl Default for WorldOptions {
             golioth: "".into(),
             tables: "".into(),
             trusted: true,
+            system_unix_ms: UNIX_MS,
+            network_time: None,
+            period: Duration::from_secs(1),
         }
     }
 }
-
-/// How often each slave is read.
-const PERIOD: Duration = Duration::from_secs(1);
 
 impl WorldOptions {
     /// The daemon's configuration file.
     pub(super) fn configuration(&self, state_dir: &Path) -> String {
         let (port, slaves) = if self.bus {
-            ("bus", points::slave_tables(PERIOD).into())
+            ("bus", points::slave_tables(self.period).into())
         } else {
             ("quiet", self.quiet.clone())
         };

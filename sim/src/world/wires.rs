@@ -19,7 +19,8 @@ use crate::relay::{Direction, FlowId, Relay};
 pub(super) struct Wires {
     pub(super) state: Mutex<State>,
     pub(super) changed: Notify,
-    pub(super) clock: Arc<VirtualClock>,
+    /// Counts from the start of the world, over reboots of the gateway.
+    pub(super) clock: VirtualClock,
     /// How often the daemon looked at the time.
     pub(super) looks: AtomicU64,
 }
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) sockets: BTreeMap<FlowId, mpsc::Sender<Vec<u8>>>,
     pub(super) next_port: u16,
     pub(super) sockets_asked_for: u64,
+    /// When each answer of a slave was on the line, by unit and function code.
+    pub(super) answers: BTreeMap<(u8, u8), Vec<Duration>>,
     /// The interface is gone: sockets give errors.
     pub(super) interface_down: bool,
 }
@@ -62,7 +65,19 @@ impl Wires {
     }
 }
 
+/// As many answers are remembered of one slave and function.
+const MOST_ANSWERS: usize = 200_000;
+
 impl State {
+    pub(super) fn note_answer(&mut self, now: Duration, frame: &[u8]) {
+        if let [unit, function, ..] = frame {
+            let times = self.answers.entry((*unit, *function)).or_default();
+            if times.len() < MOST_ANSWERS {
+                times.push(now);
+            }
+        }
+    }
+
     pub(super) fn trace(&mut self, now: Duration, wire: &str, bytes: &[u8]) {
         self.trace.update(now.as_nanos().to_le_bytes());
         self.trace.update(wire.as_bytes());

@@ -72,11 +72,12 @@ fn loss_statement(loss: &LossRecord) -> LossStatement<'_> {
 }
 
 fn clock_statement(epoch: &EpochInfo) -> Option<ClockStatement> {
-    let (unix_ms_at_mono_zero, uncertainty_ms) = epoch.wall_offset_ms?;
+    let (unix_ms_at_mono_zero, uncertainty_ms) = epoch.wall_at(Mono::default())?;
     Some(ClockStatement {
         epoch_prefix: epoch.epoch.prefix(),
         boot: boot_number(epoch.boot),
         unix_ms_at_mono_zero,
+        dated_with_unix_ms_at_mono_zero: epoch.dated_with_ms,
         uncertainty_ms,
     })
 }
@@ -161,11 +162,8 @@ fn same_instant(a: &QueuedRow, b: &QueuedRow) -> bool {
 }
 
 fn time(epoch: &EpochInfo, at: Mono) -> RowTime {
-    match epoch.wall_offset_ms {
-        Some((offset, uncertainty_ms)) => RowTime::Wall {
-            unix_ms: offset.saturating_add(i64::try_from(at.ms()).unwrap_or(i64::MAX)),
-            uncertainty_ms,
-        },
+    match epoch.stated_at(at) {
+        Some((unix_ms, uncertainty_ms)) => RowTime::Wall { unix_ms, uncertainty_ms },
         None => RowTime::Boot { boot: boot_number(epoch.boot), mono_ms: at.ms() },
     }
 }
@@ -212,6 +210,9 @@ mod tests {
                 epoch: Epoch(0x0102_0304_0506_0708),
                 boot: BootId([9; 16]),
                 wall_offset_ms: Some((1_795_000_000_000, 20)),
+                known_at: Mono(0),
+                dated_with_ms: None,
+                revision: 0,
             },
             sequence,
             at: Mono(sequence * 1_000_000_000),

@@ -75,7 +75,8 @@ impl GoliothProvider {
         })
     }
 
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, ProviderError> {
+    /// The answer, and what the service's clock said with it.
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<(Value, Option<i64>), ProviderError> {
         let mut url = reqwest::Url::parse(&format!("{}/v1/projects/{}{path}", self.url, self.project))
             .map_err(|e| ProviderError::Unintelligible { service: SERVICE.into(), detail: e.to_string() })?;
         url.query_pairs_mut().extend_pairs(query);
@@ -101,12 +102,17 @@ impl GoliothProvider {
             .get(reqwest::header::RETRY_AFTER)
             .and_then(|v| v.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
+        // Without TLS anybody on the way could say any time.
+        let said_at = (response.url().scheme() == "https").then(|| date(response.headers())).flatten();
         let body = bounded(response).await?;
         let answer = ANSWER + body.len() as u64;
         let segments = answer.div_ceil(SEGMENT) * wire::TCP_SEGMENT;
         self.purse.charge(Purpose::Management, Direction::Down, answer + segments);
         match status {
-            200 => serde_json::from_slice(&body).map_err(|e| unintelligible(&e.to_string())),
+            200 => match serde_json::from_slice(&body) {
+                Ok(answer) => Ok((answer, said_at)),
+                Err(error) => Err(unintelligible(&error.to_string())),
+            },
             401 | 403 => Err(ProviderError::Refused { service: SERVICE.into(), detail: said(status, &body) }),
             404 => Err(ProviderError::NoSuchDevice { service: SERVICE.into(), name: self.serial.clone() }),
             429 => Err(ProviderError::TooMany { service: SERVICE.into(), after }),
@@ -132,7 +138,8 @@ impl Provider for GoliothProvider {
     }
 
     async fn own_device(&self) -> Result<ProviderDevice, ProviderError> {
-        let listing = self.get("/devices", &[("deviceName", &self.serial), ("perPage", "2")]).await?;
+        let (listing, service_unix_ms) =
+            self.get("/devices", &[("deviceName", &self.serial), ("perPage", "2")]).await?;
         let devices =
             listing.get("list").and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
         // The filter is exact, but a cloud that ignored it would hand us somebody else's record.
@@ -141,8 +148,14 @@ impl Provider for GoliothProvider {
             service: SERVICE.into(),
             name: self.serial.clone(),
         })?;
-        device(own)
+        Ok(ProviderDevice { service_unix_ms, ..device(own)? })
     }
+}
+
+/// The `Date` of an answer (RFC 9110, section 6.6.1), unix milliseconds.
+fn date(headers: &reqwest::header::HeaderMap) -> Option<i64> {
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond())
 }
 
 async fn bounded(mut response: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
@@ -171,6 +184,7 @@ fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
         rest.insert("metadata".into(), Value::Object(metadata.clone()));
     }
     Ok(ProviderDevice {
+        service_unix_ms: None,
         external_id: text(own, "id").ok_or_else(|| unintelligible("a device without an id"))?,
         name: text(own, "name").ok_or_else(|| unintelligible("a device without a name"))?,
         hardware_ids: texts(own, "hardwareIds"),
@@ -277,6 +291,17 @@ mod tests {
             poll: Duration::from_secs(3600),
         };
         (GoliothProvider::new(&config, "gw-1", purse()).unwrap(), server)
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read_and_one_that_is_none_is_not() {
+        let with = |text: &'static str| {
+            let value = reqwest::header::HeaderValue::from_static(text);
+            date(&[(reqwest::header::DATE, value)].into_iter().collect())
+        };
+        assert_eq!(with("Fri, 20 Nov 2026 13:33:20 GMT"), Some(1_795_181_600_000));
+        assert_eq!(with("soon"), None);
+        assert_eq!(date(&reqwest::header::HeaderMap::new()), None);
     }
 
     #[tokio::test]

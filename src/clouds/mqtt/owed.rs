@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock::Mono;
 use crate::reading::Class;
 use crate::store::queue::{LossRecord, Owed};
 use crate::uplink::link::{Message, Packed};
@@ -30,8 +31,12 @@ fn body(gateway: &str, owed: &[Owed]) -> Vec<u8> {
         match owed {
             Owed::Loss(record) => losses.push(loss(record)),
             Owed::Clock(epoch) => {
-                let (offset, uncertainty) = epoch.wall_offset_ms.unwrap_or_default();
-                clocks.push(json!({"b": format!("{:?}", epoch.boot), "o": offset, "u": uncertainty}));
+                let (offset, uncertainty) = epoch.wall_at(Mono::default()).unwrap_or_default();
+                let mut clock = json!({"b": format!("{:?}", epoch.boot), "o": offset, "u": uncertainty});
+                if let Some(dated_with) = epoch.dated_with_ms {
+                    clock["t"] = Value::from(dated_with);
+                }
+                clocks.push(clock);
             }
         }
     }
@@ -59,10 +64,8 @@ fn loss(record: &LossRecord) -> Value {
     if let Some((from, to)) = record.sequences {
         (loss["from"], loss["to"]) = (Value::from(from), Value::from(to));
     }
-    match record.clock.wall_offset_ms {
-        Some((offset, _)) => {
-            loss["t"] = Value::from(offset.saturating_add(i64::try_from(record.at.ms()).unwrap_or(i64::MAX)));
-        }
+    match record.clock.stated_at(record.at) {
+        Some((unix_ms, _)) => loss["t"] = Value::from(unix_ms),
         None => {
             loss["b"] = Value::from(format!("{:?}", record.clock.boot));
             loss["m"] = Value::from(record.at.ms());
@@ -74,16 +77,24 @@ fn loss(record: &LossRecord) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{BootId, Mono};
+    use crate::clock::BootId;
     use crate::store::queue::Epoch;
     use crate::store::queue::reader::{EpochInfo, RecordKind, Told};
 
     fn epoch() -> EpochInfo {
-        EpochInfo { number: 1, epoch: Epoch(0x0a), boot: BootId([3; 16]), wall_offset_ms: Some((1000, 20)) }
+        EpochInfo {
+            number: 1,
+            epoch: Epoch(0x0a),
+            boot: BootId([3; 16]),
+            wall_offset_ms: Some((1000, 20)),
+            known_at: Mono(0),
+            dated_with_ms: None,
+            revision: 0,
+        }
     }
 
     fn record(id: i64) -> Owed {
-        Owed::Loss(LossRecord {
+        Owed::Loss(Box::new(LossRecord {
             told: Told { kind: RecordKind::Drop, record: id, count: 12 },
             file_id: 0xf11e,
             of: "dropped",
@@ -94,7 +105,7 @@ mod tests {
             clock: epoch(),
             sequences: Some((5, 90)),
             count: Some(12),
-        })
+        }))
     }
 
     #[test]

@@ -133,9 +133,8 @@ impl<'a> Record<'a> {
     fn begin(row: &'a QueuedRow) -> Self {
         let mut head = String::new();
         // Writing to a string cannot fail.
-        let _ = match row.epoch.wall_offset_ms {
-            Some((offset, uncertainty)) => {
-                let unix_ms = offset.saturating_add(i64::try_from(row.at.ms()).unwrap_or(i64::MAX));
+        let _ = match row.epoch.stated_at(row.at) {
+            Some((unix_ms, uncertainty)) => {
                 let _ = write!(head, "\"t\":{unix_ms}");
                 match uncertainty {
                     0..=UNSTATED_UNCERTAINTY_MS => Ok(()),

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::{age, json};
 use crate::board::{DataPlan, Hidden, PlanPeriod, Stamped};
+use crate::clock::sources::Source;
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
 use crate::http::words::{grade_word, modem_word, phase_word};
@@ -45,6 +46,8 @@ struct Gateway {
 struct Clock {
     unix_milliseconds: i64,
     trusted: bool,
+    /// Who vouches for it: `ntp`, `operator`, `modem`, `cloud`.
+    source: Option<&'static str>,
     /// Absent while nothing vouches for the clock.
     uncertainty_milliseconds: Option<u32>,
 }
@@ -255,6 +258,7 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
             clock: Clock {
                 unix_milliseconds: s.wall.unix_ms,
                 trusted: s.wall.trusted,
+                source: s.clock.as_ref().and_then(|clock| clock.value.source).map(Source::word),
                 uncertainty_milliseconds: s.wall.trusted.then_some(s.wall.uncertainty_ms),
             },
         },

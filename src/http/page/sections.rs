@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Bounds, Mark, Row, Stream};
-use crate::board::{Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words};
+use crate::board::{ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words};
+use crate::clock::Wall;
 use crate::http::recent;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
@@ -242,17 +243,33 @@ pub(super) fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         .collect()
 }
 
+/// Whose time it is, how far it may be off, and who says another.
+fn clock(wall: Wall, state: Option<ClockState>) -> (&'static str, String, Mark) {
+    let past = state.and_then(|state| state.in_the_past);
+    let past =
+        past.map(|source| format!("; {} says a time that has passed", source.words())).unwrap_or_default();
+    if !wall.trusted {
+        return ("Not set", format!("nothing vouches for it yet{past}"), Mark::Look);
+    }
+    let within = millis(Duration::from_millis(wall.uncertainty_ms.into()));
+    let by = state.and_then(|state| state.source).map(|source| format!(" by {}", source.words()));
+    let right = format!("right within {within}{}{past}", by.unwrap_or_default());
+    match state.and_then(|state| state.contradicted_by) {
+        Some(other) => {
+            let by = Duration::from_millis(other.ahead_ms.unsigned_abs());
+            let by = if by < Duration::from_secs(60) { millis(by) } else { in_words(by) };
+            let direction = if other.ahead_ms < 0 { "behind" } else { "ahead" };
+            let words = format!("{right}; {} is {by} {direction} and not followed", other.source.words());
+            ("Contradicted", words, Mark::Look)
+        }
+        None if past.is_empty() => ("Trusted", right, Mark::Fine),
+        None => ("Trusted", right, Mark::Look),
+    }
+}
+
 pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let up = format!("running for {}", in_words(s.now.since(s.gateway.started)));
-    let clock = if s.wall.trusted {
-        (
-            "Trusted",
-            format!("right within {}", millis(Duration::from_millis(s.wall.uncertainty_ms.into()))),
-            Mark::Fine,
-        )
-    } else {
-        ("Not set", "nothing vouches for it yet".to_owned(), Mark::Look)
-    };
+    let clock = clock(s.wall, s.clock.as_ref().map(|clock| clock.value));
     let mut rows = vec![
         bounds.row("fieldgate", &s.gateway.version, &up, Mark::Plain),
         bounds.row("Clock", clock.0, &clock.1, clock.2),
@@ -284,4 +301,31 @@ pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         rows.push(bounds.row(name, word, &format!("{}{restarts}", value.words), mark));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::sources::{Contradiction, Source};
+
+    #[test]
+    fn the_clock_says_whose_time_it_is_and_who_says_another() {
+        let wall = Wall { unix_ms: 0, uncertainty_ms: 500, trusted: true };
+        let fine = ClockState { source: Some(Source::Ntp), contradicted_by: None, in_the_past: None };
+        assert_eq!(clock(wall, Some(fine)).1, "right within 500 ms by a time server");
+        let by = |ahead_ms| Contradiction { source: Source::Modem, ahead_ms };
+        let other = |ahead_ms| ClockState { contradicted_by: Some(by(ahead_ms)), ..fine };
+        let (word, detail, mark) = clock(wall, Some(other(-10_800_000)));
+        assert!(word == "Contradicted" && mark == Mark::Look);
+        assert_eq!(
+            detail,
+            "right within 500 ms by a time server; the cellular network is 3 h 0 min behind and not followed"
+        );
+        let nobody = ClockState { source: None, in_the_past: Some(Source::Operator), ..fine };
+        let unknown = Wall { trusted: false, ..wall };
+        assert_eq!(
+            clock(unknown, Some(nobody)).1,
+            "nothing vouches for it yet; the operator's word says a time that has passed"
+        );
+    }
 }

@@ -52,6 +52,7 @@ fn fine() -> Snapshot {
     Snapshot {
         now: NOW,
         wall: Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 500, trusted: true },
+        clock: None,
         gateway: GatewayFacts {
             name: "pump house".into(),
             serial: "gw-0042".into(),

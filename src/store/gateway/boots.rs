@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::{Stamp, journal};
+use crate::clock::sources::Claim;
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite;
 
@@ -71,6 +73,26 @@ pub(super) fn note(tx: &Transaction<'_>, number: u64, now: Mono, wall: Wall) -> 
              ON CONFLICT (id) DO UPDATE SET unix_ms = excluded.unix_ms WHERE excluded.unix_ms > unix_ms",
         )?
         .execute([certain])?;
+    }
+    Ok(())
+}
+
+/// The time was wrong by more than it was stated to be: an event for people. A floor that the wrong time may have raised is
+/// taken back to what the right one is certain of; otherwise a clock that was hours ahead once would leave the gateway without
+/// any time for hours.
+pub(super) fn corrected(tx: &Transaction<'_>, at: Stamp, old: &Claim, new: &Claim) -> rusqlite::Result<()> {
+    let ahead_ms = new.offset_ms.saturating_sub(old.offset_ms);
+    let detail = serde_json::json!({
+        "by_ms": ahead_ms,
+        "believed": { "source": old.source.word(), "since_mono_ms": old.at.ms(), "uncertainty_ms": old.uncertainty_ms },
+        "now": { "source": new.source.word(), "since_mono_ms": new.at.ms(), "uncertainty_ms": new.uncertainty_ms },
+    });
+    journal::event(tx, at, "clock_corrected", "warning", None, &detail)?;
+    if ahead_ms < 0 {
+        let wall = new.wall_at(new.at);
+        let certain = wall.unix_ms.saturating_sub(i64::from(wall.uncertainty_ms));
+        tx.execute("UPDATE time_floor SET unix_ms = min(unix_ms, ?1) WHERE id = 1", [certain])?;
+        note(tx, at.boot, new.at, wall)?;
     }
     Ok(())
 }

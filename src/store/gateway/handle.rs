@@ -11,6 +11,7 @@ use super::{
     HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
     RemoteDevice, Source, Upserted, Verified, pages, spending,
 };
+use crate::clock::sources::Claim;
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
 use crate::store::sqlite::OpenError;
@@ -392,6 +393,14 @@ impl Gateway {
     /// [`GatewayError`].
     pub async fn keep_spending(&self, record: String) -> Result<(), GatewayError> {
         self.ask(|reply| Command::KeepSpending { record, reply }).await
+    }
+
+    /// Puts on record that the time was wrong, and takes back what the wrong time made of the floor.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn clock_corrected(&self, old: Claim, new: Claim) -> Result<(), GatewayError> {
+        self.ask(|reply| Command::ClockCorrected { old, new, reply }).await
     }
 
     /// Makes a snapshot now.

@@ -18,6 +18,7 @@ use super::{
     RemoteDevice, Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, restarts,
     snapshot, spending, verify,
 };
+use crate::clock::sources::Claim;
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::sqlite::{self, OpenError};
 use crate::store::worker::Machine;
@@ -103,6 +104,7 @@ pub(super) enum Command {
     Acknowledge { puller: String, cursor: String, wall: Wall, reply: Reply<()> },
     Acknowledged { puller: String, reply: Reply<Option<String>> },
     RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
+    ClockCorrected { old: Claim, new: Claim, reply: Reply<()> },
     Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
     KeepSpending { record: String, reply: Reply<()> },
@@ -437,6 +439,11 @@ impl Machine for Writer {
             }
             Command::KeepSpending { record, reply } => {
                 let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(spending::keep(tx, &record)?)));
+            }
+            Command::ClockCorrected { old, new, reply } => {
+                let wall = new.wall_at(now);
+                let done = self.run(now, wall, |tx, _, at| Ok(boots::corrected(tx, at, &old, &new)?));
+                let _ = reply.send(done);
             }
             Command::Snapshot { reply } => {
                 let made = self.snapshot(now);

@@ -12,7 +12,8 @@ use super::reader::{ReadError, Reader, Told};
 use super::settle::Settlement;
 use super::writer::{Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, Health, Refused, Writer};
 use super::{DestinationId, Epoch, Position};
-use crate::clock::{Clock, Mono, Wall};
+use crate::clock::Clock;
+use crate::clock::sources::Claim;
 use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite::OpenError;
 use crate::store::worker::{Busy, Worker};
@@ -25,6 +26,7 @@ pub struct Queue {
     path: PathBuf,
     streams: Arc<Vec<(StreamId, GroupId)>>,
     destinations: Arc<Vec<(DestinationId, String)>>,
+    wall_remembered: Option<Claim>,
 }
 
 /// Counts of readings. Of a stream's producing side or of a destination's consuming side; the other half is zero.
@@ -103,6 +105,8 @@ pub struct QueueStatus {
     pub announced: BTreeSet<DestinationId>,
     /// The end of each class's queue: a destination standing there has nothing to send.
     pub ends: BTreeMap<Class, Position>,
+    /// How often in this run this boot's wall time turned out to have been wrong.
+    pub corrections: u64,
     /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.
@@ -239,9 +243,16 @@ impl Queue {
         let _ = self.worker.send(Command::Told { generation, destination, told }).await;
     }
 
-    /// Tells the queue what the wall clock said at `at`, so that this boot's readings can be dated.
-    pub async fn wall_known(&self, at: Mono, wall: Wall) {
-        let _ = self.worker.send(Command::WallKnown { at, wall }).await;
+    /// Tells the queue what time it is, so that this boot's readings can be dated. Where that shows that they were dated wrongly, a
+    /// correction is put on record and every destination is owed it.
+    pub async fn tell_wall(&self, claim: Claim) {
+        let _ = self.worker.send(Command::WallKnown(claim)).await;
+    }
+
+    /// What an earlier run of this boot was told of the time.
+    #[must_use]
+    pub fn wall_remembered(&self) -> Option<Claim> {
+        self.wall_remembered
     }
 
     /// Has readings that were set aside sent again, each under the identity it was accepted with.
@@ -333,6 +344,7 @@ struct Parts {
     status: watch::Receiver<QueueStatus>,
     streams: Vec<(StreamId, GroupId)>,
     destinations: Vec<(DestinationId, String)>,
+    wall_remembered: Option<Claim>,
 }
 
 impl Parts {
@@ -341,6 +353,7 @@ impl Parts {
             status: writer.subscribe(),
             streams: writer.stream_ids(),
             destinations: writer.destination_ids().to_vec(),
+            wall_remembered: writer.wall_remembered(),
         }
     }
 
@@ -351,6 +364,7 @@ impl Parts {
             path,
             streams: Arc::new(self.streams),
             destinations: Arc::new(self.destinations),
+            wall_remembered: self.wall_remembered,
         }
     }
 }

@@ -7,27 +7,40 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Epoch;
 use super::reader::{EpochInfo, StreamInfo};
-use crate::clock::BootId;
+use crate::clock::{BootId, Mono};
 use crate::reading::{Class, Resolution, StreamId};
+
+/// Where it is not noted when the wall time was said, it was when the epoch began or later.
+const EPOCH: &str = "
+    SELECT epoch, boot_id, wall_offset_ms, wall_uncertainty_ms, coalesce(wall_known_ns, first_mono_ns), wall_first_ms,
+           wall_revision
+    FROM epochs WHERE number = ?1";
+const EPOCH_BEFORE: &str = "
+    SELECT epoch, boot_id, wall_offset_ms, wall_uncertainty_ms, first_mono_ns, NULL, 0 FROM epochs WHERE number = ?1";
 
 /// See the module head. Grows with the number of epochs and streams met, never with readings.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     epochs: BTreeMap<i64, EpochInfo>,
+    /// The file tells when a wall time was said; one that an earlier release wrote does not.
+    tells_when: Option<bool>,
     streams: BTreeMap<StreamId, Arc<StreamInfo>>,
 }
 
 impl Names {
+    /// What is known of epochs may have changed: they are asked for again.
+    pub(super) fn look_again(&mut self) {
+        self.epochs.clear();
+    }
+
     /// The epoch of a number; `None` when the file does not have it.
     pub(super) fn epoch(&mut self, c: &Connection, number: i64) -> rusqlite::Result<Option<EpochInfo>> {
-        // Asked again while its wall time is unknown: that may have changed since.
-        if let Some(known) = self.epochs.get(&number).filter(|e| e.wall_offset_ms.is_some()) {
+        if let Some(known) = self.epochs.get(&number) {
             return Ok(Some(*known));
         }
+        let sql = if self.tells_when(c)? { EPOCH } else { EPOCH_BEFORE };
         let info = c
-            .prepare_cached(
-                "SELECT epoch, boot_id, wall_offset_ms, wall_uncertainty_ms FROM epochs WHERE number = ?1",
-            )?
+            .prepare_cached(sql)?
             .query_row([number], |r| {
                 let offset: Option<i64> = r.get(2)?;
                 let uncertainty: Option<u32> = r.get(3)?;
@@ -36,6 +49,9 @@ impl Names {
                     epoch: Epoch(r.get::<_, i64>(0)?.cast_unsigned()),
                     boot: BootId(r.get(1)?),
                     wall_offset_ms: offset.map(|o| (o, uncertainty.unwrap_or(u32::MAX))),
+                    known_at: Mono(r.get::<_, i64>(4)?.cast_unsigned()),
+                    dated_with_ms: r.get(5)?,
+                    revision: r.get(6)?,
                 })
             })
             .optional()?;
@@ -43,6 +59,15 @@ impl Names {
             self.epochs.insert(number, info);
         }
         Ok(info)
+    }
+
+    fn tells_when(&mut self, c: &Connection) -> rusqlite::Result<bool> {
+        if let Some(known) = self.tells_when {
+            return Ok(known);
+        }
+        let sql = "SELECT count(*) > 0 FROM pragma_table_info('epochs') WHERE name = 'wall_known_ns'";
+        let tells = c.query_row(sql, [], |r| r.get(0))?;
+        Ok(*self.tells_when.insert(tells))
     }
 
     /// The stream of a number; `None` when the file does not have it.

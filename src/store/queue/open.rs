@@ -22,6 +22,7 @@ use super::salvage::Progress;
 use super::segment::{self, Position};
 use super::writer::{StreamRow, Writer};
 use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
+use crate::clock::sources::{Claim, Source};
 use crate::clock::{BootId, Mono, Wall};
 use crate::reading::{Class, Resolution, StreamId};
 use crate::store::sqlite::{self, Log, OpenError, Trouble};
@@ -144,7 +145,7 @@ pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenE
         begun = begin(&options, now, wall, remains.as_ref(), None);
     }
     begun.map(|(connection, opened)| {
-        Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now, wall)
+        Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now)
     })
 }
 
@@ -302,6 +303,10 @@ pub(super) struct Opened {
     pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
     pub(super) next_segment: BTreeMap<Class, Position>,
     pub(super) previous_epoch: Option<(Epoch, String)>,
+    /// What the epoch is dated with.
+    pub(super) wall: Option<Claim>,
+    /// The same, where an earlier run of this boot was told.
+    pub(super) wall_remembered: Option<Claim>,
     /// Of every stream the file has ever had.
     pub(super) classes: BTreeMap<StreamId, Class>,
     /// What is still to be taken from damaged predecessors.
@@ -357,8 +362,12 @@ impl Opening<'_> {
         let file_id = self.meta()?;
         let mut books = Books::load(self.tx)?;
         let previous = self.previous_epoch(&books)?;
+        let wall_remembered = self.wall_remembered()?;
+        let vouched = || Claim::new(Source::Operator, self.now, wall.unix_ms, wall.uncertainty_ms);
+        let wall = wall_remembered.or_else(|| wall.trusted.then(vouched));
+        let last_sequences = previous.as_ref().map(|(_, sequences, _)| sequences.as_str());
         let (epoch_number, epoch) =
-            self.new_epoch(wall, previous.as_ref().map(|(_, sequences, _)| sequences.as_str()))?;
+            self.new_epoch(wall.as_ref(), wall_remembered.is_some(), last_sequences)?;
         if let Some((number, _, false)) = previous.as_ref().map(|(n, s, clean)| (*n, s, *clean)) {
             self.unclean_stop(number)?;
             if let Some(detail) = damage::lost_log(log) {
@@ -399,6 +408,8 @@ impl Opening<'_> {
             cursors,
             next_segment,
             previous_epoch,
+            wall,
+            wall_remembered,
             classes: self.classes()?,
             salvage: Progress::load(self.tx)?,
             definitions,
@@ -459,7 +470,29 @@ impl Opening<'_> {
         Ok(Some((number, sequences, clean)))
     }
 
-    fn new_epoch(&self, wall: Wall, last_sequences: Option<&str>) -> Result<(i64, Epoch), Failure> {
+    /// What a run before in the same boot was told of the time.
+    fn wall_remembered(&self) -> Result<Option<Claim>, Failure> {
+        let known = self
+            .tx
+            .query_row(
+                "SELECT wall_offset_ms, wall_uncertainty_ms, wall_known_ns, wall_source FROM epochs
+                 WHERE boot_id = ?1 AND wall_source IS NOT NULL ORDER BY number DESC LIMIT 1",
+                [self.options.boot.0],
+                |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, i64>(2)?, r.get::<_, String>(3)?)),
+            )
+            .optional()?;
+        Ok(known.and_then(|(offset_ms, uncertainty_ms, at, word)| {
+            let source = Source::from_word(&word)?;
+            Some(Claim { source, offset_ms, uncertainty_ms, at: Mono(at.cast_unsigned()) })
+        }))
+    }
+
+    fn new_epoch(
+        &self,
+        wall: Option<&Claim>,
+        remembered: bool,
+        last_sequences: Option<&str>,
+    ) -> Result<(i64, Epoch), Failure> {
         // Chance does not repeat 64 bits; a source of it that always begins alike does.
         let mut epoch = self.options.epoch;
         while self
@@ -471,16 +504,19 @@ impl Opening<'_> {
             tracing::error!(%epoch, "this epoch was drawn before: the machine's random numbers repeat");
             epoch = epoch.successor(self.now.0);
         }
-        let offset = wall.trusted.then(|| wall.unix_ms - i64::try_from(self.now.ms()).unwrap_or(0));
+        let said = wall.filter(|_| remembered);
         self.tx.execute(
-            "INSERT INTO epochs (epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, last_sequences)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO epochs (epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, wall_known_ns,
+                                 wall_source, last_sequences)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             (
                 epoch.0.cast_signed(),
                 self.options.boot.0,
                 self.now.0.cast_signed(),
-                offset,
-                wall.trusted.then_some(wall.uncertainty_ms),
+                wall.map(|claim| claim.offset_ms),
+                wall.map(|claim| claim.uncertainty_ms),
+                said.map(|claim| claim.at.0.cast_signed()),
+                said.map(|claim| claim.source.word()),
                 last_sequences,
             ),
         )?;

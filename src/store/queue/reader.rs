@@ -19,6 +19,7 @@ use super::cursor::Cursor;
 use super::names::Names;
 use super::segment::{self, Position};
 use super::{DestinationId, Epoch};
+use crate::clock::sources::drift_ms;
 use crate::clock::{BootId, Mono};
 use crate::reading::{Class, Resolution, Sample, StreamId};
 use crate::store::sqlite::{self, OpenError};
@@ -37,8 +38,37 @@ pub struct EpochInfo {
     pub epoch: Epoch,
     /// The boot its monotonic times count from.
     pub boot: BootId,
-    /// Wall time at monotonic zero of that boot in unix milliseconds, and its uncertainty, once trusted.
+    /// Wall time at monotonic zero of that boot in unix milliseconds, and its uncertainty at `known_at`, once trusted.
     pub wall_offset_ms: Option<(i64, u32)>,
+    /// When that was said. Before and after, it is less certain.
+    pub known_at: Mono,
+    /// The offset turned out to have been wrong: readings dated before went out with this one, and none goes out dated since.
+    pub dated_with_ms: Option<i64>,
+    /// How often it was corrected.
+    pub revision: u32,
+}
+
+impl EpochInfo {
+    /// Wall time of an instant of the boot, unix milliseconds, and how far off it may be; `None` while nobody knows.
+    #[must_use]
+    pub fn wall_at(&self, at: Mono) -> Option<(i64, u32)> {
+        let (offset, uncertainty_ms) = self.wall_offset_ms?;
+        let drift = drift_ms(at.since(self.known_at).max(self.known_at.since(at)));
+        let unix_ms = offset.saturating_add(i64::try_from(at.ms()).unwrap_or(i64::MAX));
+        Some((unix_ms, uncertainty_ms.saturating_add(u32::try_from(rounded(drift)).unwrap_or(u32::MAX))))
+    }
+
+    /// The same as it goes out with a reading: not while nobody knows it, and not in an epoch that was corrected. There, and
+    /// only there, a reading without wall time tells that it was not dated with the wrong one.
+    #[must_use]
+    pub fn stated_at(&self, at: Mono) -> Option<(i64, u32)> {
+        self.wall_at(at).filter(|_| self.dated_with_ms.is_none())
+    }
+}
+
+/// In steps of a tenth of a second, so that neighbours state the same; below a hundredth it is not worth its bytes.
+fn rounded(drift_ms: u64) -> u64 {
+    if drift_ms < 10 { 0 } else { drift_ms.next_multiple_of(100) }
 }
 
 /// What is known of a stream, as it was defined when the reading was accepted.
@@ -229,6 +259,7 @@ impl Reader {
         until: Option<Position>,
         most: usize,
     ) -> Result<Picked, ReadError> {
+        self.names.look_again();
         let end = until.map_or(Position::first_of(class).segment + (1 << 48) - 1, |until| until.segment);
         let mut picked = Picked { rows: Vec::new(), resume: Some(from) };
         let mut at = from;

@@ -14,6 +14,7 @@
 //! | `gaps` | readings that were due and never accepted: a range, a count (NULL is unknown), a reason |
 //! | `set_aside` | a reading a destination refuses for its content, kept for people |
 //! | `told` | how much of a drop, a gap or a boot's wall time a destination was told |
+//! | `corrections` | wall times of a boot that turned out to have been wrong: what was believed, what is, since when, by whom |
 //! | `statements` | what a predecessor of this file held when it was found damaged |
 
 use rusqlite_migration::{M, Migrations};
@@ -36,7 +37,7 @@ pub fn migrations() -> Migrations<'static> {
 /// `user_version` of a file of this release.
 pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
 
-const STEPS_OF_SCHEMA: [&str; 2] = [V1, V2];
+const STEPS_OF_SCHEMA: [&str; 3] = [V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE meta (
@@ -171,6 +172,30 @@ CREATE TABLE told (
     count       INTEGER NOT NULL,                -- as told; of an epoch's wall time: 0 owed, 1 told
     PRIMARY KEY (destination, kind, record)
 ) WITHOUT ROWID;
+";
+
+/// A boot's wall time has a history. `wall_first_ms` is what readings of a corrected epoch were dated with before it was corrected:
+/// they went out with `t`, and from then on none of the epoch does.
+const V3: &str = "
+ALTER TABLE epochs ADD COLUMN wall_known_ns INTEGER;        -- monotonic, when wall_offset_ms was said
+ALTER TABLE epochs ADD COLUMN wall_source TEXT;             -- who said it; NULL was not noted
+ALTER TABLE epochs ADD COLUMN wall_revision INTEGER NOT NULL DEFAULT 0; -- how often it was corrected
+ALTER TABLE epochs ADD COLUMN wall_first_ms INTEGER;        -- before the first correction
+
+CREATE TABLE corrections (
+    id                 INTEGER PRIMARY KEY,
+    boot_id            BLOB    NOT NULL,
+    first_epoch        INTEGER NOT NULL,             -- epochs.number: all of this boot up to the correction
+    last_epoch         INTEGER NOT NULL,
+    at_mono_ns         INTEGER NOT NULL,             -- when it was found out
+    believed_since_ns  INTEGER NOT NULL,             -- monotonic, when the old offset was last said
+    old_offset_ms      INTEGER NOT NULL,
+    old_uncertainty_ms INTEGER NOT NULL,
+    old_source         TEXT    NOT NULL,
+    new_offset_ms      INTEGER NOT NULL,
+    new_uncertainty_ms INTEGER NOT NULL,
+    new_source         TEXT    NOT NULL
+);
 ";
 
 #[cfg(test)]

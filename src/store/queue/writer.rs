@@ -9,7 +9,7 @@
 //!
 //! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest (of a class that
 //!   takes more than its own: `class_quota`).
-//! - `told` is what destinations were told of losses.
+//! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `aside` is what people do with readings a destination refused.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
@@ -31,7 +31,8 @@ use super::reader::Told;
 use super::segment::{Position, SegmentBuilder};
 use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
-use crate::clock::{Mono, Wall};
+use crate::clock::Mono;
+use crate::clock::sources::Claim;
 use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite;
 use crate::store::worker::Machine;
@@ -48,6 +49,7 @@ mod recover;
 mod salvage;
 mod tally;
 mod told;
+mod wall;
 mod wear;
 
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
@@ -175,13 +177,8 @@ pub enum Command {
         /// What.
         told: Vec<Told>,
     },
-    /// The wall clock is trusted now, or is trusted differently: rows of this epoch can be dated.
-    WallKnown {
-        /// The monotonic time it was read at.
-        at: Mono,
-        /// What it said.
-        wall: Wall,
-    },
+    /// The time is known, or known better or otherwise: rows of this boot can be dated.
+    WallKnown(Claim),
     /// A reader found the file of this generation damaged. Looked into before anything is done about it.
     Damaged {
         /// [`QueueStatus::generation`] of what it read.
@@ -222,8 +219,11 @@ pub struct Writer {
     disk: Disk,
     pub(super) generation: u32,
     epoch_number: i64,
-    /// Wall minus monotonic, and its uncertainty, once trusted.
-    wall_offset: Option<(i64, u32)>,
+    /// What the epochs of this boot are dated with, once anything is.
+    wall: Option<Claim>,
+    wall_remembered: Option<Claim>,
+    /// See [`QueueStatus::corrections`].
+    corrections: u64,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -284,7 +284,7 @@ struct Pending {
     intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
     told: Vec<(DestinationId, Told)>,
-    wall: Option<(Mono, Wall)>,
+    wall: Option<Claim>,
     flushes: Vec<oneshot::Sender<Health>>,
 }
 
@@ -299,13 +299,7 @@ struct Waiting {
 }
 
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        options: OpenOptions,
-        opened: Opened,
-        now: Mono,
-        wall: Wall,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, options: OpenOptions, opened: Opened, now: Mono) -> Self {
         let ballast =
             (options.ballast_bytes > 0).then(|| Ballast::beside(&options.path, options.ballast_bytes));
         let mut groups: Vec<Group> = Vec::new();
@@ -323,7 +317,9 @@ impl Writer {
         let mut writer = Self {
             generation: 0,
             epoch_number: opened.epoch_number,
-            wall_offset: wall.trusted.then(|| (offset_ms(now, wall), wall.uncertainty_ms)),
+            wall: opened.wall,
+            wall_remembered: opened.wall_remembered,
+            corrections: 0,
             by_id,
             groups,
             group_places,
@@ -398,6 +394,11 @@ impl Writer {
         &self.destinations
     }
 
+    /// What an earlier run of this boot was told of the time.
+    pub(super) fn wall_remembered(&self) -> Option<Claim> {
+        self.wall_remembered
+    }
+
     fn open_window(&mut self, now: Mono) {
         self.pending.since.get_or_insert(now);
     }
@@ -458,6 +459,7 @@ impl Writer {
             status.announced.clear();
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
+            status.corrections = self.corrections;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
@@ -528,11 +530,9 @@ impl Machine for Writer {
             Command::Accept { capture, reply } => self.accept(now, &capture, reply),
             Command::Settle(settlement) => self.settle(now, settlement),
             Command::Told { generation, destination, told } => self.told(now, generation, destination, &told),
-            Command::WallKnown { at, wall } => {
-                if wall.trusted {
-                    self.pending.wall = Some((at, wall));
-                    self.open_window(now);
-                }
+            Command::WallKnown(claim) => {
+                self.pending.wall = Some(claim);
+                self.open_window(now);
             }
             Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
             Command::Aside { which, action, reply } => self.aside(now, which, action, reply),
@@ -575,11 +575,6 @@ impl Machine for Writer {
             tracing::warn!(%error, "the queue could not be closed cleanly; the next start records an unclean stop");
         }
     }
-}
-
-/// Wall time at monotonic zero.
-fn offset_ms(at: Mono, wall: Wall) -> i64 {
-    wall.unix_ms - i64::try_from(at.ms()).unwrap_or(0)
 }
 
 pub(super) fn write_drop(

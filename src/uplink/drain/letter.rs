@@ -61,6 +61,7 @@ pub(super) struct Letters {
 struct Books {
     dropped: u64,
     never_accepted: u64,
+    corrections: u64,
     dated: bool,
 }
 
@@ -77,6 +78,7 @@ impl Drain<'_> {
         let books = Books {
             dropped: status.destination(self.destination).dropped,
             never_accepted: status.intake.missed + status.intake.refused + status.intake.coalesced,
+            corrections: status.corrections,
             dated: self.rim.clock.wall().trusted,
         };
         let before = letters.looked_at;

@@ -310,7 +310,6 @@ impl Keys {
             index,
             [
                 ("s", self.s.is_some()),
-                ("t", self.t.is_some()),
                 ("m", self.m.is_some()),
                 ("q", self.q.is_some()),
                 ("pe", self.pe.is_some()),
@@ -322,6 +321,7 @@ impl Keys {
             epoch_prefix: require(index, "e", self.e)?,
             boot: require(index, "b", self.b)?,
             unix_ms_at_mono_zero: require(index, "o", self.o)?,
+            dated_with_unix_ms_at_mono_zero: self.t,
             uncertainty_ms: stated(self.u),
         })
     }

@@ -17,7 +17,8 @@
 //!
 //! Three more kinds of map stand between rows. An [`EpochStatement`] opens the first message of an epoch: `e`, `ep` the
 //! whole epoch, and where one went before, `pe` that one and `ls`, its last sequence by group. A [`ClockStatement`]
-//! says, once the time is known, when the clock behind `b` and `m` stood at zero: `e`, `b`, `o`, and `u` as above. A
+//! says, once the time is known, when the clock behind `b` and `m` stood at zero: `e`, `b`, `o`, and `u` as above; and
+//! where that corrects rows that went out with `t`, the zero they were dated with, as `t`. A
 //! [`LossStatement`] says what will never come, and why: `e`, the time, and `loss`.
 //!
 //! # Numbers
@@ -143,7 +144,9 @@ pub struct PreviousEpoch<'a> {
     pub last_sequences: &'a [(&'a str, u64)],
 }
 
-/// Corrects rows that went out with boot id and monotonic time: adds `unix_ms_at_mono_zero` to their `m`.
+/// Dates rows that went out with boot id and monotonic time: `unix_ms_at_mono_zero` plus their `m`. Where
+/// `dated_with_unix_ms_at_mono_zero` is said, it also corrects the epoch's rows that went out with `t`: that much is taken off
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockStatement {
     /// First 4 bytes of the epoch under which the statement is made.
@@ -152,6 +155,8 @@ pub struct ClockStatement {
     pub boot: u64,
     /// Unix milliseconds when that boot's monotonic clock stood at zero.
     pub unix_ms_at_mono_zero: i64,
+    /// What the epoch's `t` were made with, if that was wrong; `t` on the wire.
+    pub dated_with_unix_ms_at_mono_zero: Option<i64>,
     /// How far off that may be, either way.
     pub uncertainty_ms: u32,
 }

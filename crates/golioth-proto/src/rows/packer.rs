@@ -275,13 +275,18 @@ fn check_epoch(statement: &EpochStatement<'_>) -> Result<(), RowError> {
 }
 
 fn write_clock(writer: &mut Writer<'_>, statement: &ClockStatement) {
-    writer.map(3 + usize::from(is_stated(statement.uncertainty_ms)));
+    let corrects = statement.dated_with_unix_ms_at_mono_zero;
+    writer.map(3 + usize::from(corrects.is_some()) + usize::from(is_stated(statement.uncertainty_ms)));
     writer.text("e");
     writer.bytes(&statement.epoch_prefix);
     writer.text("b");
     writer.unsigned(statement.boot);
     writer.text("o");
     writer.integer(statement.unix_ms_at_mono_zero);
+    if let Some(dated_with) = corrects {
+        writer.text("t");
+        writer.integer(dated_with);
+    }
     write_uncertainty(writer, statement.uncertainty_ms);
 }
 

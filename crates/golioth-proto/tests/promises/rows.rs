@@ -127,6 +127,7 @@ fn a_clock_statement_ties_a_boot_to_the_wall() {
         epoch_prefix: PREFIX,
         boot: 17,
         unix_ms_at_mono_zero: 1_763_629_200_000,
+        dated_with_unix_ms_at_mono_zero: None,
         uncertainty_ms: 2000,
     };
     let mut packer = RowsPacker::new(1024);
@@ -134,6 +135,17 @@ fn a_clock_statement_ties_a_boot_to_the_wall() {
     let expected = bytes("81 a4 61 'e' 44 deadbeef 61 'b' 11 61 'o' 1b0000019aa07df280 61 'u' 1907d0");
     assert_eq!(packer.finish(), expected);
     assert_eq!(decode_rows(&expected), Ok(vec![Element::Clock(statement)]));
+    let corrects = ClockStatement {
+        dated_with_unix_ms_at_mono_zero: Some(1_763_640_000_000),
+        uncertainty_ms: 1000,
+        ..statement
+    };
+    let mut packer = RowsPacker::new(1024);
+    assert_eq!(packer.push_clock(&corrects), Ok(Push::Pushed));
+    let expected =
+        bytes("81 a4 61 'e' 44 deadbeef 61 'b' 11 61 'o' 1b0000019aa07df280 61 't' 1b0000019aa122be00");
+    assert_eq!(packer.finish(), expected);
+    assert_eq!(decode_rows(&expected), Ok(vec![Element::Clock(corrects)]));
 }
 
 #[test]

@@ -8,6 +8,10 @@
 
 mod page;
 mod rows;
+mod times;
+
+use times::Times;
+pub use times::{RowTime, Stated};
 
 use page::{Cell, Page};
 use rows::{Element, NotRows, Scalar};
@@ -40,6 +44,7 @@ pub struct Intake {
     /// By earlier and later message, how many identities.
     repeats: BTreeMap<(u32, u32), u64>,
     losses: BTreeMap<LossKey, Loss>,
+    times: Times,
     counts: IntakeCounts,
 }
 
@@ -201,7 +206,7 @@ pub struct PreviousEpoch {
     pub last_sequences: Vec<(String, u64)>,
 }
 
-/// A correction of rows that were sent with boot time.
+/// The time of rows that were sent with boot time, and a correction of others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClockStatement {
     /// Device name.
@@ -212,6 +217,8 @@ pub struct ClockStatement {
     pub boot: u64,
     /// Unix milliseconds when that boot's clock stood at zero.
     pub unix_ms_at_mono_zero: i64,
+    /// The same as the epoch's rows were dated with, where that was wrong.
+    pub dated_with_ms: Option<i64>,
     /// As stated, in milliseconds.
     pub uncertainty_ms: Option<u64>,
 }
@@ -294,6 +301,17 @@ impl Intake {
         &self.clocks
     }
 
+    /// Keeps the times of rows from now on, for [`Intake::row_times`].
+    pub fn keep_row_times(&mut self) {
+        self.times.want();
+    }
+
+    /// The times of rows in the order they came, copies included.
+    #[must_use]
+    pub fn row_times(&self) -> &[RowTime] {
+        self.times.rows()
+    }
+
     /// The first 200 000 messages, in the order they came.
     #[must_use]
     pub fn arrivals(&self) -> &[Arrival] {
@@ -335,8 +353,13 @@ impl Intake {
         let number = self.device_number(device);
         for element in elements {
             match element {
-                Element::Row { epoch, sequence, values } => {
+                Element::Row { epoch, sequence, stated, values } => {
                     self.counts.rows += 1;
+                    self.times.note(|| {
+                        let alias =
+                            values.first().map(|value| value.alias.as_ref().into()).unwrap_or_default();
+                        RowTime { epoch, sequence, alias, stated }
+                    });
                     for value in values {
                         let (kind, bits) = self.code(&value.value);
                         let cell = Cell { bits, kind, quality: value.quality, copies: 1, message };
@@ -354,12 +377,19 @@ impl Intake {
                         self.losses.insert(key, loss);
                     }
                 }
-                Element::Clock { epoch, boot, unix_ms_at_mono_zero, uncertainty_ms } => {
+                Element::Clock { epoch, boot, unix_ms_at_mono_zero, dated_with_ms, uncertainty_ms } => {
                     self.counts.clocks += 1;
                     let device = device.to_owned();
                     keep(
                         &mut self.clocks,
-                        ClockStatement { device, epoch, boot, unix_ms_at_mono_zero, uncertainty_ms },
+                        ClockStatement {
+                            device,
+                            epoch,
+                            boot,
+                            unix_ms_at_mono_zero,
+                            dated_with_ms,
+                            uncertainty_ms,
+                        },
                     );
                 }
             }

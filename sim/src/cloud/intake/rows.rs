@@ -8,11 +8,11 @@
 //! | `u` | uncertainty of the time in milliseconds |
 //! | `q` | map of alias to quality, where it is not 0 |
 //! | `ep`, `pe`, `ls` | an epoch statement: this epoch in 8 bytes, the one before, its last sequence by group |
-//! | `o` | a clock statement: Unix milliseconds when the clock of boot `b` stood at zero |
+//! | `o` | a clock statement: Unix milliseconds when the clock of boot `b` stood at zero; with `t`, what rows were dated with |
 //! | `loss` | a loss statement, a map: `of`, `why`, `n` or null, `stream`, `from`, `to`, `file`, `id`; with its time |
 //! | other | a stream's alias, with its value |
 
-use super::{Loss, PreviousEpoch};
+use super::{Loss, PreviousEpoch, Stated};
 use crate::cloud::cbor::{Rest, Undecodable, text};
 use minicbor::Decoder;
 use minicbor::data::Type;
@@ -21,9 +21,24 @@ use std::borrow::Cow;
 /// One map of a batch.
 #[derive(Debug, PartialEq)]
 pub(super) enum Element<'b> {
-    Row { epoch: [u8; 4], sequence: u64, values: Vec<RowValue<'b>> },
-    Epoch { prefix: [u8; 4], epoch: [u8; 8], previous: Option<PreviousEpoch> },
-    Clock { epoch: [u8; 4], boot: u64, unix_ms_at_mono_zero: i64, uncertainty_ms: Option<u64> },
+    Row {
+        epoch: [u8; 4],
+        sequence: u64,
+        stated: Stated,
+        values: Vec<RowValue<'b>>,
+    },
+    Epoch {
+        prefix: [u8; 4],
+        epoch: [u8; 8],
+        previous: Option<PreviousEpoch>,
+    },
+    Clock {
+        epoch: [u8; 4],
+        boot: u64,
+        unix_ms_at_mono_zero: i64,
+        dated_with_ms: Option<i64>,
+        uncertainty_ms: Option<u64>,
+    },
     Loss(Loss),
 }
 
@@ -214,12 +229,21 @@ impl<'b> Keys<'b> {
         }
         if let Some(unix_ms_at_mono_zero) = self.o {
             let boot = self.b.ok_or("a clock statement without its boot")?;
-            return Ok(Element::Clock { epoch: prefix, boot, unix_ms_at_mono_zero, uncertainty_ms: self.u });
+            let (dated_with_ms, uncertainty_ms) = (self.t, self.u);
+            return Ok(Element::Clock {
+                epoch: prefix,
+                boot,
+                unix_ms_at_mono_zero,
+                dated_with_ms,
+                uncertainty_ms,
+            });
         }
         let sequence = self.s.ok_or("no sequence")?;
-        if !matches!((self.t, self.b, self.m), (Some(_), None, None) | (None, Some(_), Some(_))) {
-            return Err("neither wall time nor boot time, or both");
-        }
+        let stated = match (self.t, self.b, self.m) {
+            (Some(unix_ms), None, None) => Stated::Wall { unix_ms, uncertainty_ms: self.u },
+            (None, Some(boot), Some(mono_ms)) => Stated::Boot { boot, mono_ms },
+            _ => return Err("neither wall time nor boot time, or both"),
+        };
         if self.values.is_empty() {
             return Err("no value");
         }
@@ -228,7 +252,7 @@ impl<'b> Keys<'b> {
             value.ok_or("a quality without its value")?.quality =
                 u8::try_from(quality).map_err(|_| "a quality above 255")?;
         }
-        Ok(Element::Row { epoch: prefix, sequence, values: self.values })
+        Ok(Element::Row { epoch: prefix, sequence, stated, values: self.values })
     }
 }
 

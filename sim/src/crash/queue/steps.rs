@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fieldgate::clock::Wall;
+use fieldgate::clock::sources::{Claim, Source};
 use fieldgate::reading::{Capture, Class, GapReason, Quality, Sample, Value};
 use fieldgate::store::queue::writer::Command;
 use fieldgate::store::queue::{Health, Outcome, Reader, SettledRow, Settlement};
@@ -141,8 +141,7 @@ impl Life {
 
     fn know_the_time(&mut self) {
         let unix_ms = 1_790_000_000_000 + i64::try_from(self.dice.below(1_000_000)).unwrap_or(0);
-        let wall = Wall { unix_ms, uncertainty_ms: 500, trusted: true };
-        self.command(Command::WallKnown { at: self.now, wall });
+        self.command(Command::WallKnown(Claim::new(Source::Ntp, self.now, unix_ms, 500)));
     }
 
     /// The daemon stops in order, or is killed; and starts again.

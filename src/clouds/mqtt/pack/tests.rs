@@ -37,7 +37,15 @@ fn stream(name: &str, device: &str, resolution: Option<Resolution>) -> Arc<Strea
 
 fn epoch() -> EpochInfo {
     let wall_offset_ms = Some((1_795_000_000_000, 20));
-    EpochInfo { number: 1, epoch: EPOCH, boot: BootId([0xab; 16]), wall_offset_ms }
+    EpochInfo {
+        number: 1,
+        epoch: EPOCH,
+        boot: BootId([0xab; 16]),
+        wall_offset_ms,
+        known_at: Mono(0),
+        dated_with_ms: None,
+        revision: 0,
+    }
 }
 
 fn row(n: u32, sequence: u64, stream: &Arc<StreamInfo>, value: Value) -> QueuedRow {

@@ -10,6 +10,7 @@ use super::super::{
     time_floor,
 };
 use super::*;
+use crate::clock::sources::{Claim, Source as Clocks};
 use crate::clock::{BootId, Clock, Mono, VirtualClock, Wall};
 
 fn remote(serial: &str, external_id: &str) -> RemoteDevice {
@@ -200,6 +201,34 @@ async fn the_time_floor_only_rises_and_only_on_trusted_time() {
     assert_eq!(gateway.time_floor_unix_ms().await.unwrap(), Some(WALL.unix_ms + 1));
     gateway.stop();
     assert_eq!(time_floor(dir.path()), Some(WALL.unix_ms + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_time_that_is_put_right_is_an_event_and_leaves_no_floor_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    let right = Claim::new(Clocks::Ntp, minute(3), WALL.unix_ms + 180_000, 50);
+    let ahead = Claim::new(Clocks::Ntp, minute(2), WALL.unix_ms + 120_000 + 10_800_000, 50);
+    gateway.note_time(minute(2), ahead.wall_at(minute(2))).await;
+    let floor = async || gateway.time_floor_unix_ms().await.unwrap().unwrap();
+    assert_eq!(floor().await, ahead.wall_at(minute(2)).unix_ms - 50);
+    gateway.clock_corrected(ahead, right).await.unwrap();
+    assert_eq!(floor().await, right.wall_at(minute(3)).unix_ms - 50);
+    gateway.clock_corrected(right, ahead).await.unwrap();
+    assert_eq!(floor().await, right.wall_at(minute(3)).unix_ms - 50, "forward is raised by noting the time");
+    gateway.stop();
+    let file = rusqlite::Connection::open(dir.path().join("gateway.db")).unwrap();
+    let by: Vec<i64> = file
+        .prepare(
+            "SELECT json_extract(detail, '$.by_ms') FROM events WHERE kind = 'clock_corrected' ORDER BY id",
+        )
+        .unwrap()
+        .query_map([], |r| r.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(by.len(), 2);
+    assert!(by[0] <= -10_800_000 + 60_000 && by[1] >= 10_800_000 - 60_000, "{by:?}");
 }
 
 /// Somewhat more than `n` minutes after the start.

@@ -173,6 +173,9 @@ pub(super) fn set_aside_after(
             epoch: super::super::Epoch(0),
             boot: crate::clock::BootId([0; 16]),
             wall_offset_ms: None,
+            known_at: Mono::default(),
+            dated_with_ms: None,
+            revision: 0,
         };
         let told = line(&epoch.unwrap_or(undated), &packed, &stream);
         found.push(SetAside {

@@ -295,7 +295,7 @@ pub(super) fn line(epoch: &EpochInfo, row: &PackedRow, stream: &StreamInfo) -> L
         epoch: Epoch::to_string(&epoch.epoch),
         sequence: row.sequence,
         time: rfc3339(epoch, row.at),
-        uncertainty_ms: epoch.wall_offset_ms.map(|(_, uncertainty)| uncertainty),
+        uncertainty_ms: epoch.wall_at(row.at).map(|(_, uncertainty)| uncertainty),
         boot: format!("{:?}", epoch.boot),
         boot_us: row.at.0 / 1000,
         value: Told::of(&row.sample.value, stream.resolution),

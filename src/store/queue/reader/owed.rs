@@ -29,7 +29,7 @@ pub struct Told {
     pub kind: RecordKind,
     /// Its row there.
     pub record: i64,
-    /// The count as told. Of a wall time: 0 that it is owed, 1 that it was told.
+    /// The count as told. Of a wall time: 0 that it is owed, else one more than [`EpochInfo::revision`] as told.
     pub count: i64,
 }
 
@@ -62,7 +62,7 @@ pub struct LossRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Owed {
     /// A loss.
-    Loss(LossRecord),
+    Loss(Box<LossRecord>),
     /// The wall time of the boot that this epoch's times count from; it is known.
     Clock(EpochInfo),
 }
@@ -73,7 +73,9 @@ impl Owed {
     pub fn told(&self) -> Told {
         match self {
             Self::Loss(loss) => loss.told,
-            Self::Clock(epoch) => Told { kind: RecordKind::Clock, record: epoch.number, count: 1 },
+            Self::Clock(epoch) => {
+                Told { kind: RecordKind::Clock, record: epoch.number, count: i64::from(epoch.revision) + 1 }
+            }
         }
     }
 }
@@ -105,7 +107,7 @@ const GAPS: &str = "
 
 const CLOCKS: &str = "
     SELECT e.number FROM told AS t JOIN epochs AS e ON e.number = t.record
-    WHERE t.destination = ?1 AND t.kind = 2 AND t.count = 0 AND e.wall_offset_ms IS NOT NULL
+    WHERE t.destination = ?1 AND t.kind = 2 AND t.count <= e.wall_revision AND e.wall_offset_ms IS NOT NULL
     ORDER BY e.number LIMIT ?2";
 
 impl Reader {
@@ -114,6 +116,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub fn owed(&mut self, most: u32) -> Result<OwedRecords, ReadError> {
+        self.names.look_again();
         let mut owed = OwedRecords::default();
         let clocks: Vec<i64> = self
             .connection
@@ -146,7 +149,7 @@ impl Reader {
         let epoch = self.epoch(0, raw.epoch)?;
         let clock =
             if raw.why == "unclean_stop" { self.epoch(0, raw.epoch + 1).unwrap_or(epoch) } else { epoch };
-        Ok(Owed::Loss(LossRecord {
+        Ok(Owed::Loss(Box::new(LossRecord {
             clock,
             told: raw.told,
             file_id,
@@ -157,7 +160,7 @@ impl Reader {
             at: raw.at,
             sequences: raw.sequences,
             count: raw.count,
-        }))
+        })))
     }
 }
 

@@ -60,15 +60,18 @@ impl Catalogue {
                     uncertainty @ (Field::Null | Field::Int(_)),
                     Field::Null | Field::Text(_),
                     Field::Int(0 | 1),
-                    ..,
+                    since @ ..,
                 ],
             ) => {
+                // Readings of an epoch that was corrected go out as those before them, which the correction put right.
+                let dated_with = since.get(3).and_then(int);
                 let Ok(boot) = <[u8; 16]>::try_from(*boot) else { return };
                 let found = EpochRow {
                     epoch: Epoch(epoch.cast_unsigned()),
                     boot: BootId(boot),
                     first_mono_ns: *first_mono_ns,
-                    wall_offset_ms: int(offset)
+                    wall_offset_ms: dated_with
+                        .or(int(offset))
                         .map(|o| (o, int(uncertainty).and_then(|u| u.try_into().ok()).unwrap_or(u32::MAX))),
                 };
                 if self.epochs.len() < MOST {

@@ -10,7 +10,7 @@ use super::super::salvage;
 use super::super::segment::{self, PackedRow, Position, SegmentBuilder};
 use super::super::settle::{GivenUp, Outcome, SettledRow, Settlement};
 use super::gaps::Made;
-use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, offset_ms, write_drop};
+use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, write_drop};
 use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
 
@@ -106,12 +106,8 @@ impl Writer {
             self.write_readings(tx, &mut next_segment, &mut changes)?;
         }
         let gap_rows = self.gaps.write(tx, &self.books, &mut changes)?;
-        if let Some((at, wall)) = self.pending.wall {
-            let offset = offset_ms(at, wall);
-            tx.execute(
-                "UPDATE epochs SET wall_offset_ms = ?1, wall_uncertainty_ms = ?2 WHERE boot_id = ?3",
-                (offset, wall.uncertainty_ms, self.options.boot.0),
-            )?;
+        if let Some(claim) = &self.pending.wall {
+            self.write_wall(tx, claim)?;
         }
         if self.definitions_due && scope == Scope::All {
             salvage::keep_copy(tx, &self.definitions)?;
@@ -343,8 +339,10 @@ impl Writer {
         for destination in done.announced {
             self.announced.insert(destination, self.epoch_number);
         }
-        if let Some((at, wall)) = self.pending.wall.take() {
-            self.wall_offset = Some((offset_ms(at, wall), wall.uncertainty_ms));
+        if let Some(claim) = self.pending.wall.take() {
+            let wrong = self.wall.is_some_and(|known| known.contradicts(&claim, claim.at));
+            self.corrections += u64::from(wrong);
+            self.wall = Some(claim);
         }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();

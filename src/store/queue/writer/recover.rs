@@ -283,12 +283,8 @@ impl Writer {
     }
 
     fn begin_again(&mut self, now: Mono, remains: &Remains) -> Result<(), OpenError> {
-        let wall = match self.wall_offset {
-            Some((offset, uncertainty_ms)) => {
-                Wall { unix_ms: offset + i64::try_from(now.ms()).unwrap_or(0), uncertainty_ms, trusted: true }
-            }
-            None => Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false },
-        };
+        let unknown = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+        let wall = self.wall.map_or(unknown, |claim| claim.wall_at(now));
         let mut options = self.options.clone();
         options.epoch = options.epoch.successor(options.file_id);
         options.file_id = options.epoch.successor(0).0;

@@ -276,7 +276,8 @@ impl Writer {
         }
         // Before all that are here, so that the newest stays the newest.
         let number: i64 = tx.query_row("SELECT min(min(number), 0) - 1 FROM epochs", [], |r| r.get(0))?;
-        let wall = row.wall_offset_ms.or(self.wall_offset.filter(|_| row.boot == self.options.boot));
+        let here = self.wall.filter(|_| row.boot == self.options.boot);
+        let wall = row.wall_offset_ms.or(here.map(|claim| (claim.offset_ms, claim.uncertainty_ms)));
         tx.execute(
             "INSERT INTO epochs (number, epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, clean_stop)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
