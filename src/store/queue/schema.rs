@@ -36,7 +36,7 @@ pub fn migrations() -> Migrations<'static> {
 /// `user_version` of a file of this release.
 pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
 
-const STEPS_OF_SCHEMA: [&str; 2] = [V1, V2];
+const STEPS_OF_SCHEMA: [&str; 3] = [V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE meta (
@@ -171,6 +171,10 @@ CREATE TABLE told (
     count       INTEGER NOT NULL,                -- as told; of an epoch's wall time: 0 owed, 1 told
     PRIMARY KEY (destination, kind, record)
 ) WITHOUT ROWID;
+";
+
+const V3: &str = "
+ALTER TABLE epochs ADD COLUMN crc INTEGER;       -- of number, epoch, boot and first time; NULL from a release without it
 ";
 
 #[cfg(test)]
