@@ -67,6 +67,9 @@ pub const MAX_SAMPLES: usize = 1024;
 const MAX_PENDING_SETTLEMENTS: usize = 1024;
 /// A settlement alone waits this long for company: losing it costs a duplicate, never a reading.
 const SETTLEMENT_WINDOW: Duration = Duration::from_secs(1);
+/// The same while the flash budget widens the window, however far: after a kill at most what was answered in so long comes
+/// twice, beside what was under way. A commit each five seconds is what that costs a busy link.
+const WIDE_SETTLEMENT_WINDOW: Duration = Duration::from_secs(5);
 /// How long a sick writer waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The bytes in use are asked of the file after so many commits, and whenever something was freed or may not fit.
@@ -425,8 +428,9 @@ impl Writer {
         let late = if crate::sabotage::on("late-commit") { 16 } else { 1 };
         let window = self.pace.window();
         let accept = self.pending.since.map(|at| at.plus(window * late));
-        // Where the window is wider than configured, an answer that waits as long saves a commit as well.
-        let most = if window > self.options.commit_window { window } else { SETTLEMENT_WINDOW };
+        // Where the window is wider than configured, an answer that waits longer saves a commit as well.
+        let wider = window > self.options.commit_window;
+        let most = if wider { WIDE_SETTLEMENT_WINDOW } else { SETTLEMENT_WINDOW };
         let settle =
             self.pending.settlements_since.map(|at| at.plus(most.min(window.max(Duration::from_millis(50)))));
         let due = [accept, settle].into_iter().flatten().min();
