@@ -193,5 +193,6 @@ pub(super) fn refused(path: &str, error: LogError) -> Response {
     refusal(path, status, &words)
 }
 
-const ONE_AT_A_TIME: &str = "Somebody else is pulling just now; one at a time. Try again with the same cursor in a second.";
+const ONE_AT_A_TIME: &str =
+    "Somebody else is pulling just now; one at a time. Try again with the same cursor in a second.";
 const BUSY: &str = "This does not answer now. Try again with the same cursor.";

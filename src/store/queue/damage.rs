@@ -46,7 +46,11 @@ pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<Remains
     });
     for progress in &salvage {
         if !statements.iter().any(|s| is_of(s, &progress.file)) {
-            statements.push(statement(&progress.file, "what was said of it does not read any more", &Held::default()));
+            statements.push(statement(
+                &progress.file,
+                "what was said of it does not read any more",
+                &Held::default(),
+            ));
         }
     }
     // What was salvaged goes first, then the oldest.
@@ -244,7 +248,8 @@ fn what_it_held(path: &Path) -> Held {
 }
 
 fn statements(connection: &Connection) -> rusqlite::Result<Vec<serde_json::Value>> {
-    let mut said = connection.prepare("SELECT detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id")?;
+    let mut said =
+        connection.prepare("SELECT detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id")?;
     let said = said.query_map([], |r| r.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut said: Vec<_> = said.iter().filter_map(|detail| serde_json::from_str(detail).ok()).collect();
     // Whoever replaces one file after the other must not fill the next with what it says of them.

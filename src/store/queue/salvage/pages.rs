@@ -278,7 +278,8 @@ mod tests {
             self.sums.truncate(at as usize + 1);
             for n in at..at + frames {
                 let size = if n + 1 == at + frames { 9u32 } else { 0 };
-                let mut frame: Vec<u8> = [n + 2, size, 17, 18].into_iter().flat_map(u32::to_be_bytes).collect();
+                let mut frame: Vec<u8> =
+                    [n + 2, size, 17, 18].into_iter().flat_map(u32::to_be_bytes).collect();
                 let page = [says; PAGE];
                 let head = checksum(false, self.sums[n as usize], &frame[..8]);
                 let sum = checksum(false, head, &page);
