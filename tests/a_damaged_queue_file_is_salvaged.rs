@@ -235,7 +235,9 @@ fn a_file_of_zeros_gives_what_its_log_holds_and_without_one_says_that_the_number
     let own = hand.status().epoch.unwrap().0;
     salvage(&mut hand);
     assert_eq!(subset(&with_log, &hand, &before, own), [before[0].len(), before[1].len()]);
-    assert_eq!(statement(&with_log)["lost"], serde_json::json!({}));
+    // All that waited is there; the books that could vouch for it stood in the file.
+    assert_eq!(statement(&with_log)["salvaged"]["golioth/temperature"], 80);
+    assert_eq!(statement(&with_log)["lost"], serde_json::Value::Null, "unknown");
 
     let mut hand = open(&without, 2);
     let own = hand.status().epoch.unwrap().0;
@@ -476,6 +478,85 @@ fn a_salvage_that_is_interrupted_goes_on_and_takes_nothing_twice() {
         at = next.join("queue.db");
     }
     assert!(midway > 1, "it was never interrupted midway ({starts} starts)");
+}
+
+/// Damage that leaves the small tables readable, and that the next start meets.
+fn damage_a_body(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let newest = "UPDATE segments SET body = x'00' WHERE id = (SELECT max(id) FROM segments)";
+    assert_eq!(connection.execute(newest, []).unwrap(), 1);
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
+
+fn damage_the_header(path: &Path) {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(&[0; 100], 0).unwrap();
+}
+
+fn statements(path: &Path) -> Vec<serde_json::Value> {
+    let connection = sqlite::open_reader(path).unwrap();
+    let mut said =
+        connection.prepare("SELECT detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id").unwrap();
+    let said = said.query_map([], |r| r.get::<_, String>(0)).unwrap();
+    said.map(|detail| serde_json::from_str(&detail.unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn a_file_damaged_before_its_predecessor_was_salvaged_takes_neither_the_readings_nor_the_statement_along() {
+    for (damage, reads) in [(damage_a_body as fn(&Path), true), (damage_the_header, false)] {
+        let folder = support::fast_folder();
+        let path = folder.path().join("queue.db");
+        let mut hand = open(&path, 1);
+        fill(&mut hand, 0, 20);
+        let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+        hand.close();
+        damage_a_body(&path);
+        let mut hand = open(&path, 2);
+        fill(&mut hand, 1000, 2);
+        hand.close();
+        damage(&path);
+        let mut hand = open(&path, 3);
+        salvage(&mut hand);
+        for (destination, before) in destinations(&hand).into_iter().zip(&before) {
+            let now = all(&path, destination);
+            let missing = before.iter().filter(|(identity, _)| !now.contains_key(*identity)).count();
+            assert!(missing <= 10, "{missing} of the first file, and only the damaged body was lost");
+            assert!(now.keys().filter(|(epoch, ..)| *epoch == 2).count() > 20, "of the second file");
+        }
+        let said = statements(&path);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().all(|said| said["salvage"] == "done"), "{said:?}");
+        assert_ne!(said[0]["file"], said[1]["file"]);
+        assert_eq!(said[0]["lost"].is_object(), reads, "where nobody knows it is unknown: {said:?}");
+        assert_eq!(problems(&path), Vec::<String>::new());
+        hand.close();
+    }
+}
+
+#[test]
+fn a_damaged_file_that_goes_before_it_was_salvaged_stays_on_record_as_lost_in_an_unknown_number() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    for epoch in 1..=6 {
+        let mut hand = open(&path, epoch);
+        fill(&mut hand, i64::try_from(epoch).unwrap() * 1000, 2);
+        hand.close();
+        damage_a_body(&path);
+    }
+    let mut hand = open(&path, 7);
+    let there = |file: &str| path.with_file_name(file).exists();
+    let said = statements(&path);
+    let files: BTreeSet<_> = said.iter().map(|said| said["file"].as_str().unwrap()).collect();
+    assert_eq!((said.len(), files.len()), (6, 6), "{said:?}");
+    assert_eq!(files.iter().filter(|file| there(file)).count(), 4);
+    for said in &said {
+        let given_up = said["salvage"].as_str().unwrap().starts_with("given up");
+        assert_eq!(given_up, !there(said["file"].as_str().unwrap()), "{said}");
+        assert!(said["lost"].is_null());
+    }
+    salvage(&mut hand);
+    assert_eq!(statements(&path).iter().filter(|said| said["salvage"] == "done").count(), 4);
+    assert_eq!(problems(&path), Vec::<String>::new());
+    hand.close();
 }
 
 #[test]

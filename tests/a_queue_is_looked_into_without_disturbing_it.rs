@@ -440,8 +440,15 @@ fn an_operator_gives_up_a_range_only_after_being_told_what_is_in_it() {
     let first: i64 = rest.split_once(' ').unwrap().0.parse().unwrap();
     let through = (first + 3).to_string();
     let words = ["drop", "waiting", "--destination", "plant", "--class", "telemetry", "--through", &through];
-    let (code, said, _) = files.operate(&words);
-    assert_eq!(code, 0, "{said}");
+    // Also beside a running daemon: it only looks.
+    let lock =
+        std::fs::File::options().write(true).create(true).truncate(false).open(files.path("lock")).unwrap();
+    lock.lock().unwrap();
+    let before = std::fs::read(files.queue()).unwrap();
+    let (code, said, trouble) = files.say(&words);
+    assert_eq!((code, trouble.as_str()), (0, ""), "{said}");
+    assert_eq!(std::fs::read(files.queue()).unwrap(), before, "no start on the file, nothing applied");
+    lock.unlock().unwrap();
     assert!(said.contains("4 readings of class telemetry wait for plant"), "{said}");
     assert!(said.contains("Nothing was changed"), "{said}");
     let (code, said, _) = files.operate(&[&words[..], &["--yes"]].concat());

@@ -353,6 +353,8 @@ async fn readings_are_pulled_page_by_page_and_a_bad_cursor_gets_its_own_answer()
         (400, Some("That is not a cursor of this queue."))
     );
     assert_eq!(pulled(&gateway, "/api/queue?wait=5", QUEUE_TOKEN).await.status, 400);
+    let busy = pulled(&gateway, "/api/queue?after=busy", QUEUE_TOKEN).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")));
 }
 
 const WAITING: &str = "/api/firmware/log?after=10&wait=40";

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use fieldgate::clock::Mono;
 use fieldgate::reading::{Class, Value};
-use fieldgate::store::queue::{OpenOptions, StreamSpec};
+use fieldgate::store::queue::{OpenOptions, Outcome, Position, StreamSpec};
 use fieldgate::store::sqlite::{self, suffixed};
 use fieldgate::store::worker::Machine;
-use support::{Hand, capture, options, problems, steps};
+use support::{Hand, capture, options, problems, steps, waiting};
 
 fn streams() -> Vec<StreamSpec> {
     vec![
@@ -63,6 +63,25 @@ fn the_window_widens_to_the_budget_and_says_why_and_an_alarm_never_waits_for_it(
     let alarm = hand.offer(capture(ids[0].1, hand.now, vec![steps(ids[0].0, 1)]));
     support::answered(alarm).unwrap();
     assert_eq!(problems(&path), Vec::<String>::new());
+}
+
+/// What a destination has and the file does not know comes twice after a kill.
+#[test]
+fn an_answer_waits_five_seconds_for_company_however_wide_the_window_is() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, Some(1_000_000));
+    run(&mut hand, Duration::from_secs(2 * 3600));
+    assert!(hand.status().commit_window > Duration::from_secs(20), "{:?}", hand.status().commit_window);
+    hand.flush();
+    let golioth = hand.writer.destination_ids()[0].0;
+    let before = waiting(&path, golioth);
+    let (from, to) = (Position::first_of(Class::Telemetry), before[10].position);
+    hand.settle(support::settlement(0, golioth, from, to, &before[..10], Outcome::Acknowledged));
+    hand.pass(Duration::from_millis(4900));
+    assert_eq!(waiting(&path, golioth).len(), before.len(), "it waits for company");
+    hand.pass(Duration::from_millis(200));
+    assert_eq!(waiting(&path, golioth).len(), before.len() - 10);
 }
 
 #[test]

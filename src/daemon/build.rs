@@ -165,10 +165,7 @@ impl Daemon {
             },
             clock: Arc::clone(&rim.clock),
             firmware_log: Arc::new(LogView(self.stores.gateway.clone())),
-            readings: Arc::new(ReadingView {
-                queue: self.stores.queue.clone(),
-                gateway: self.stores.gateway.clone(),
-            }),
+            readings: Arc::new(ReadingView::new(self.stores.queue.clone(), self.stores.gateway.clone())),
             devices: Arc::new(DeviceView {
                 gateway: self.stores.gateway.clone(),
                 board: Arc::clone(&self.board),

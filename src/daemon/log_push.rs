@@ -20,6 +20,10 @@ use crate::uplink::link::{Link, Outcome, Report};
 const PAGE_BYTES: usize = 1024;
 /// What was not taken is offered again after this, or later if the cloud says so.
 const AGAIN: Duration = Duration::from_secs(30);
+/// What was refused is offered again after this, and then after twice as long each time.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+/// But at least this often: a page a day costs nothing, and nobody has to tell the gateway that the cloud was mended.
+const REFUSED_MOST: Duration = Duration::from_secs(86_400);
 /// How long a page may be under way; the link waits for its session within it.
 const UNDER_WAY: Duration = Duration::from_secs(600);
 
@@ -49,6 +53,7 @@ impl Push {
         let puller = format!("push:{}", self.link.name());
         let mut cursor = self.gateway.acknowledged(&puller).await.map_err(LaneError::new)?;
         let mut limit = PAGE_BYTES.min(self.link.capabilities().max_message_bytes);
+        let mut refused_again = REFUSED_AGAIN;
         loop {
             let mut status = self.gateway.status();
             let head = status.borrow_and_update().log_head;
@@ -70,12 +75,26 @@ impl Push {
                 continue;
             }
             match self.offer(&page).await {
-                Outcome::Acknowledged => self.done(&puller, &mut cursor, page).await?,
+                Outcome::Acknowledged => {
+                    refused_again = REFUSED_AGAIN;
+                    self.done(&puller, &mut cursor, page).await?;
+                }
                 Outcome::TooLarge { limit: said } if limit > MIN_BYTES => {
                     limit = said.unwrap_or(limit / 2).min(limit / 2).max(MIN_BYTES);
                 }
-                // What the cloud will never take must not keep the rest waiting; it can still be pulled.
-                refused @ (Outcome::Bad { .. } | Outcome::TooLarge { .. }) => {
+                // Refused is not acknowledged: the log goes on where the cloud's knowledge ends. Somebody has to look.
+                Outcome::Bad { why } => {
+                    tracing::warn!(why, ?refused_again, "the cloud refuses a page of the firmware log");
+                    let words = format!(
+                        "the cloud refuses the firmware log ({why}); nothing of it is passed over, it is offered again. \
+                         Look there for what it expects"
+                    );
+                    self.progress.waiting(&words, refused_again);
+                    self.rim.sleep(refused_again).await;
+                    refused_again = (refused_again * 2).min(REFUSED_MOST);
+                }
+                // A message that no link of ours is too small for; it can still be pulled.
+                refused @ Outcome::TooLarge { .. } => {
                     tracing::warn!(
                         ?refused,
                         "the cloud refuses a page of the firmware log; it is not repeated"
@@ -212,19 +231,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_not_answered_comes_again_byte_for_byte_and_what_is_refused_keeps_nothing_waiting() {
+    async fn what_was_not_answered_or_was_refused_comes_again_byte_for_byte_and_nothing_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let (cloud, gateway) = (Arc::new(Cloud::default()), open(dir.path(), 1, 1));
         versions(&gateway, "main", 2).await;
         let later = Outcome::Later { after: Duration::from_secs(600) };
         let sick = Outcome::LinkSick { why: "4.01".into(), next_step: "look".into() };
         let bad = Outcome::Bad { why: "4.00".into() };
-        *cloud.answers.lock().unwrap() = vec![Outcome::Unknown, later, sick, bad];
+        *cloud.answers.lock().unwrap() = vec![Outcome::Unknown, later, sick, bad.clone(), bad];
+        let begun = tokio::time::Instant::now();
         pushing(&cloud, &gateway);
-        took(&cloud, &[2]).await;
+        let mut refused = cloud.took.subscribe();
+        let hours = REFUSED_AGAIN * 3;
+        assert!(
+            tokio::time::timeout(hours, refused.wait_for(|took| !took.is_empty())).await.is_err(),
+            "a page that was refused twice is offered again after an hour, and after two more"
+        );
+        assert_eq!(gateway.acknowledged("push:cloud").await.unwrap(), None, "refused is not acknowledged");
+        took(&cloud, &[1, 2]).await;
+        assert!(begun.elapsed() > hours);
         let offered = cloud.offered.lock().unwrap();
-        assert_eq!(offered.len(), 5);
-        assert!(offered.iter().take(4).all(|page| *page == offered[0]));
+        assert_eq!(offered.len(), 7);
+        assert!(offered.iter().take(6).all(|page| *page == offered[0]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use crate::board::{Board, LinkPhase, Stamped};
 use crate::clock::{Clock, Mono};
@@ -61,14 +62,33 @@ impl FirmwareLog for LogView {
 /// The readings over the queue's file.
 #[derive(Debug)]
 pub(super) struct ReadingView {
-    pub(super) queue: Queue,
-    pub(super) gateway: Gateway,
+    queue: Queue,
+    gateway: Gateway,
+    /// Held while the file is looked into: a reader has its own cache, and a slow flash nothing to spare.
+    one: Arc<Semaphore>,
 }
 
+impl ReadingView {
+    pub(super) fn new(queue: Queue, gateway: Gateway) -> Self {
+        Self { queue, gateway, one: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+#[async_trait]
 impl Readings for ReadingView {
-    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
         let gateway = self.gateway.identity().gateway;
-        let page = pull::page(self.queue.path(), gateway.0, after, limit).map_err(|error| match error {
+        let (path, after) = (self.queue.path().to_owned(), after.map(str::to_owned));
+        // It goes with the look and not with whoever asked: an asker who leaves does not end the look.
+        let turn = Arc::clone(&self.one).try_acquire_owned().map_err(|_| LogError::Busy)?;
+        // Not on the daemon's one thread: SQLite may wait for the disk.
+        let look = tokio::task::spawn_blocking(move || {
+            let page = pull::page(&path, gateway.0, after.as_deref(), limit);
+            drop(turn);
+            page
+        });
+        let page = look.await.map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let page = page.map_err(|error| match error {
             PullError::Malformed => LogError::Malformed(error.to_string()),
             PullError::OtherGateway | PullError::OtherFile => LogError::Foreign(error.to_string()),
             PullError::Diverged => LogError::Diverged(error.to_string()),

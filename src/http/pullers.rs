@@ -184,8 +184,15 @@ pub(super) fn refused(path: &str, error: LogError) -> Response {
             tracing::warn!(why, path, "a pull is not answered");
             (StatusCode::SERVICE_UNAVAILABLE, BUSY.to_owned())
         }
+        LogError::Busy => {
+            let mut answer = refusal(path, StatusCode::SERVICE_UNAVAILABLE, ONE_AT_A_TIME);
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            return answer;
+        }
     };
     refusal(path, status, &words)
 }
 
+const ONE_AT_A_TIME: &str =
+    "Somebody else is pulling just now; one at a time. Try again with the same cursor in a second.";
 const BUSY: &str = "This does not answer now. Try again with the same cursor.";

@@ -27,7 +27,7 @@ pub(super) async fn pull(State(app): State<Arc<App>>, request: Request) -> Respo
         }
         Err(words) => return refusal(path, StatusCode::BAD_REQUEST, words),
     };
-    match app.sources.readings.page(asked.after.as_deref(), asked.limit) {
+    match app.sources.readings.page(asked.after.as_deref(), asked.limit).await {
         Ok(page) => axum::Json(page).into_response(),
         Err(error) => refused(path, error),
     }

@@ -84,13 +84,14 @@ pub trait FirmwareLog: Send + Sync {
 }
 
 /// The readings on disk, as pages behind a cursor.
+#[async_trait]
 pub trait Readings: Send + Sync {
     /// The readings after the cursor, at most `limit` of them (1 to 200), most urgent class first. `None` begins at the
-    /// oldest kept. A short look at the file; it changes nothing.
+    /// oldest kept. A look at the file beside everything else; it changes nothing. One at a time.
     ///
     /// # Errors
-    /// [`LogError`].
-    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError>;
+    /// [`LogError`]; [`LogError::Busy`] while another look is under way.
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError>;
 }
 
 /// A page of readings, as it goes on the wire.
@@ -142,6 +143,9 @@ pub enum LogError {
     /// The log does not read. The text is for the journal; the puller is told to come back.
     #[error("the firmware log does not read: {0}")]
     Unavailable(String),
+    /// Somebody else is pulling, and there is one at a time. The puller is told to come back.
+    #[error("another pull is under way")]
+    Busy,
 }
 
 /// The registry's devices (requirement C2), as the status API shows them.

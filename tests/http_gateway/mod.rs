@@ -80,8 +80,12 @@ impl Default for FakeLog {
 /// Three readings; a cursor is the number of the last one seen.
 pub struct FakeReadings;
 
+#[async_trait]
 impl Readings for FakeReadings {
-    fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<ReadingPage, LogError> {
+        if after == Some("busy") {
+            return Err(LogError::Busy);
+        }
         let from: usize = after
             .map_or(Ok(0), str::parse)
             .map_err(|_| LogError::Malformed("That is not a cursor of this queue.".into()))?;

@@ -139,6 +139,8 @@ struct Life {
     shelves: BTreeMap<(usize, Class), Position>,
     wrong: Vec<String>,
     stale_index: Option<Vec<u8>>,
+    /// How often the disk was sick.
+    sick: u32,
 }
 
 /// Lives until the disk was told at least `events` things. `before` is the image of a crash that this life begins with, and
@@ -180,6 +182,7 @@ pub fn live(
         shelves: BTreeMap::new(),
         wrong: Vec::new(),
         stale_index: None,
+        sick: 0,
     };
     life.open()?;
     while life.recording.point() < events {

@@ -47,14 +47,7 @@ pub(super) fn take(config: &Config) -> Result<Held, Trouble> {
 impl Held {
     /// The number of a configured destination.
     pub(super) fn destination(&self, name: &str) -> Result<DestinationId, Trouble> {
-        let known = self.writer.destination_ids();
-        known.iter().find(|(_, known)| known == name).map(|(id, _)| *id).ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
-            Trouble::Wrong(format!(
-                "no destination {name} is configured. There are: {}. Nothing was changed",
-                if names.is_empty() { "none".into() } else { names.join(", ") }
-            ))
-        })
+        among(self.writer.destination_ids(), name)
     }
 
     /// Moves readings that were set aside.
@@ -88,6 +81,17 @@ impl Held {
         let now = self.clock.mono();
         self.writer.close(now);
     }
+}
+
+/// The number of the destination of this name.
+pub(super) fn among(known: &[(DestinationId, String)], name: &str) -> Result<DestinationId, Trouble> {
+    known.iter().find(|(_, known)| known == name).map(|(id, _)| *id).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
+        Trouble::Wrong(format!(
+            "no destination {name} is configured. There are: {}. Nothing was changed",
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        ))
+    })
 }
 
 fn lock(state_dir: &Path) -> Result<File, Trouble> {

@@ -6,6 +6,8 @@ use super::retry::{Which, move_them};
 use super::{Trouble, change, say};
 use crate::config::Config;
 use crate::reading::Class;
+use crate::store::queue::look::walk::Walk;
+use crate::store::queue::look::{self, Source};
 use crate::store::queue::writer::AsideAction;
 use crate::store::queue::{Outcome, Position, Reader, SettledRow, Settlement};
 
@@ -69,40 +71,7 @@ fn drop_waiting(config: &Config, asked: &Waiting) -> Result<bool, Trouble> {
         )));
     }
     let end = end.next_segment();
-    let mut held = change::take(config)?;
-    let destination = held.destination(name)?;
-    let mut reader = Reader::open(&super::queue_file(config), destination)?;
-    let (mut at, mut count) = (reader.start(*class), 0u64);
-    while at < end {
-        let picked = reader.pick(*class, at, STEP)?;
-        let resume = picked.resume.unwrap_or(at).min(end);
-        let rows: Vec<SettledRow> = picked
-            .rows
-            .iter()
-            .filter(|row| row.position < end)
-            .map(|row| SettledRow { position: row.position, stream: row.sample.stream })
-            .collect();
-        if resume <= at {
-            break;
-        }
-        count += rows.len() as u64;
-        if *yes {
-            held.settle(Settlement {
-                generation: 0,
-                destination,
-                class: *class,
-                from: at,
-                to: resume,
-                rows,
-                outcome: Outcome::Dropped("operator"),
-                given_up: Vec::new(),
-                announces_epoch: false,
-            })?;
-        }
-        at = resume;
-    }
-    std::mem::drop(reader);
-    held.give_back();
+    let count = if *yes { give_up(config, name, *class, end)? } else { count(config, name, *class, end)? };
     let class = class.name();
     if *yes {
         say(&format!(
@@ -115,4 +84,60 @@ fn drop_waiting(config: &Config, asked: &Waiting) -> Result<bool, Trouble> {
         ))?;
     }
     Ok(count > 0)
+}
+
+/// What would be given up. Reads only: no lock, no start on the file, whether or not the daemon runs.
+fn count(config: &Config, name: &str, class: Class, end: Position) -> Result<u64, Trouble> {
+    let path = super::queue_file(config);
+    let connection = look::open(&Source::Beside(path.clone()))?;
+    let known = Walk::new(&connection)?.destinations().to_vec();
+    let destination = change::among(&known, name)?;
+    let mut reader = Reader::open(&path, destination)?;
+    let (mut at, mut count) = (reader.start(class), 0);
+    while at < end {
+        let picked = reader.pick(class, at, STEP)?;
+        let resume = picked.resume.unwrap_or(at).min(end);
+        count += picked.rows.iter().filter(|row| row.position < end).count() as u64;
+        if resume <= at {
+            break;
+        }
+        at = resume;
+    }
+    Ok(count)
+}
+
+fn give_up(config: &Config, name: &str, class: Class, end: Position) -> Result<u64, Trouble> {
+    let mut held = change::take(config)?;
+    let destination = held.destination(name)?;
+    let mut reader = Reader::open(&super::queue_file(config), destination)?;
+    let (mut at, mut count) = (reader.start(class), 0u64);
+    while at < end {
+        let picked = reader.pick(class, at, STEP)?;
+        let resume = picked.resume.unwrap_or(at).min(end);
+        let rows: Vec<SettledRow> = picked
+            .rows
+            .iter()
+            .filter(|row| row.position < end)
+            .map(|row| SettledRow { position: row.position, stream: row.sample.stream })
+            .collect();
+        if resume <= at {
+            break;
+        }
+        count += rows.len() as u64;
+        held.settle(Settlement {
+            generation: 0,
+            destination,
+            class,
+            from: at,
+            to: resume,
+            rows,
+            outcome: Outcome::Dropped("operator"),
+            given_up: Vec::new(),
+            announces_epoch: false,
+        })?;
+        at = resume;
+    }
+    std::mem::drop(reader);
+    held.give_back();
+    Ok(count)
 }

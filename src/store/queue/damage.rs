@@ -1,7 +1,7 @@
 //! A damaged file: what can still be said of it, and where it is kept.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
@@ -16,10 +16,12 @@ use crate::store::sqlite::{self, Log, OpenError};
 /// What a damaged file leaves to its successor.
 #[derive(Clone, Debug)]
 pub(super) struct Remains {
-    /// What it held as far as anyone can tell: JSON for a statement.
-    pub(super) statement: String,
-    /// Where its readings may still be found: itself, and what it was itself still salvaging.
+    /// What it held as far as anyone can tell, after what it said of damaged files before it: JSON, a statement each.
+    pub(super) statements: Vec<String>,
+    /// Where readings may still be found: in itself, and in what it was itself still salvaging.
     pub(super) salvage: Vec<Progress>,
+    /// Damaged files beyond [`KEPT`]: deleted once the statements are on disk.
+    pub(super) too_many: Vec<PathBuf>,
 }
 
 /// Moves the file aside and tells what it leaves.
@@ -34,29 +36,76 @@ pub(super) fn set_aside(path: &Path, tag: Epoch, detail: &str) -> Result<Remains
         file = %kept.display(), detail,
         "queue.db is damaged and was moved aside; what its pages still hold is taken into the new file"
     );
-    forget_oldest(path);
-    let file = kept.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let statement = serde_json::json!({
-        "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
-        "salvage": "under way", "salvaged": null, "lost": null,
-    })
-    .to_string();
-    let mut salvage = known.salvage;
+    let file = name_of(&kept);
+    let others: Vec<PathBuf> = beside(path).into_iter().filter(|other| *other != kept).collect();
+    let mut statements = known.statements;
+    let mut salvage = known.salvage.unwrap_or_else(|| {
+        // How far it was with its own predecessors does not read. What may be salvaged twice is not lost.
+        let done = |file: &str| statements.iter().any(|s| is_of(s, file) && s["salvage"] == "done");
+        others.iter().map(|other| name_of(other)).filter(|file| !done(file)).map(Progress::of).collect()
+    });
+    for progress in &salvage {
+        if !statements.iter().any(|s| is_of(s, &progress.file)) {
+            statements.push(statement(
+                &progress.file,
+                "what was said of it does not read any more",
+                &Held::default(),
+            ));
+        }
+    }
+    // What was salvaged goes first, then the oldest.
+    let (waiting, done): (Vec<_>, Vec<_>) =
+        others.iter().cloned().partition(|other| salvage.iter().any(|p| p.file == name_of(other)));
+    let excess = (others.len() + 1).saturating_sub(KEPT);
+    let too_many: Vec<PathBuf> = done.into_iter().chain(waiting).take(excess).collect();
+    salvage.retain(|progress| {
+        let goes = too_many.iter().any(|file| name_of(file) == progress.file);
+        for said in statements.iter_mut().filter(|s| goes && is_of(s, &progress.file)) {
+            given_up(said, progress);
+        }
+        !goes
+    });
+    statements.push(statement(&file, detail, &Held { statements: Vec::new(), salvage: None, ..known }));
     salvage.insert(0, Progress::of(file));
-    salvage.truncate(KEPT);
-    Ok(Remains { statement, salvage })
+    let statements = statements.iter().map(serde_json::Value::to_string).collect();
+    Ok(Remains { statements, salvage, too_many })
 }
 
 /// So many damaged files are kept. A flash that fails for good must not fill itself with its own remains.
 const KEPT: usize = 4;
+/// So many statements of damaged files before it are carried over, the newest.
+const STATED: usize = 64;
 
-fn forget_oldest(path: &Path) {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return;
-    };
-    let prefix = format!("{name}.damaged-");
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let mut kept: Vec<_> = entries
+fn statement(file: &str, detail: &str, known: &Held) -> serde_json::Value {
+    serde_json::json!({
+        "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
+        "salvage": "under way", "salvaged": null, "lost": null,
+    })
+}
+
+fn is_of(statement: &serde_json::Value, file: &str) -> bool {
+    statement["file"].as_str() == Some(file)
+}
+
+/// Its file goes before all of it was looked at: how much of it is lost nobody will know.
+fn given_up(statement: &mut serde_json::Value, progress: &Progress) {
+    if let Some(said) = statement.as_object_mut() {
+        said.insert("salvage".into(), "given up: too many damaged files are kept, and it was deleted".into());
+        said.insert("salvaged".into(), serde_json::json!(progress.taken_for));
+        said.insert("lost".into(), serde_json::Value::Null);
+    }
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The damaged files beside `path`, oldest first.
+fn beside(path: &Path) -> Vec<PathBuf> {
+    let Some(folder) = path.parent() else { return Vec::new() };
+    let prefix = format!("{}.damaged-", name_of(path));
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<_> = entries
         .flatten()
         .filter(|e| {
             let name = e.file_name();
@@ -65,12 +114,17 @@ fn forget_oldest(path: &Path) {
         })
         .map(|e| (e.metadata().and_then(|m| m.modified()).ok(), e.path()))
         .collect();
-    kept.sort();
-    for (_, oldest) in kept.iter().take(kept.len().saturating_sub(KEPT)) {
-        tracing::warn!(file = %oldest.display(), "too many damaged files are kept; the oldest is deleted");
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Deletes damaged files of which everything that will ever be known is on disk.
+pub(super) fn forget(files: &[PathBuf]) {
+    for file in files {
+        tracing::warn!(file = %file.display(), "too many damaged files are kept; this one is deleted");
         for suffix in ["-wal", "-shm", ""] {
             // What cannot be deleted now is tried again with the next.
-            let _ = std::fs::remove_file(sqlite::suffixed(oldest, suffix));
+            let _ = std::fs::remove_file(sqlite::suffixed(file, suffix));
         }
     }
 }
@@ -153,8 +207,10 @@ struct Held {
     accepted: Option<BTreeMap<String, u64>>,
     /// By destination and stream.
     queued: Option<BTreeMap<String, u64>>,
-    /// What it was still taking from its own predecessors.
-    salvage: Vec<Progress>,
+    /// What it said of damaged files before it.
+    statements: Vec<serde_json::Value>,
+    /// What it was still taking from them.
+    salvage: Option<Vec<Progress>>,
 }
 
 fn what_it_held(path: &Path) -> Held {
@@ -167,7 +223,8 @@ fn what_it_held(path: &Path) -> Held {
         .query_row("SELECT epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| r.get::<_, i64>(0))
         .ok()
         .map(|epoch| Epoch(epoch.cast_unsigned()).to_string());
-    held.salvage = Progress::load(&connection).unwrap_or_default();
+    held.statements = statements(&connection).unwrap_or_default();
+    held.salvage = Progress::load(&connection).ok();
     // Names are a help to whoever reads this, numbers do without them.
     let streams = names(&connection, "SELECT id, name FROM streams").unwrap_or_default();
     let destinations = names(&connection, "SELECT id, name FROM destinations").unwrap_or_default();
@@ -188,6 +245,16 @@ fn what_it_held(path: &Path) -> Held {
         (held.accepted, held.queued) = (Some(accepted), Some(queued));
     }
     held
+}
+
+fn statements(connection: &Connection) -> rusqlite::Result<Vec<serde_json::Value>> {
+    let mut said =
+        connection.prepare("SELECT detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id")?;
+    let said = said.query_map([], |r| r.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut said: Vec<_> = said.iter().filter_map(|detail| serde_json::from_str(detail).ok()).collect();
+    // Whoever replaces one file after the other must not fill the next with what it says of them.
+    said.drain(..said.len().saturating_sub(STATED));
+    Ok(said)
 }
 
 fn names(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<u32, String>> {

@@ -237,6 +237,9 @@ fn begin(
     let tx = connection.transaction().map_err(|e| Failure::from(e).at(path))?;
     let opened = Opening { tx: &tx, options, now, kept }.run(wall, log, remains).map_err(|e| e.at(path))?;
     tx.commit().map_err(|e| Failure::from(e).at(path))?;
+    if let Some(remains) = remains {
+        damage::forget(&remains.too_many);
+    }
     // From here on the file itself says that it is in use: a copy made without its log is then known to lack one. What
     // there is no room for now is brought home by any later checkpoint.
     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
@@ -375,7 +378,9 @@ impl Opening<'_> {
             }
         }
         if let Some(remains) = remains {
-            self.state("queue_damaged", &remains.statement, epoch_number)?;
+            for statement in &remains.statements {
+                self.state("queue_damaged", statement, epoch_number)?;
+            }
             for salvage in &remains.salvage {
                 salvage.keep(self.tx)?;
             }
@@ -520,7 +525,10 @@ impl Opening<'_> {
                 last_sequences,
             ),
         )?;
-        Ok((self.tx.last_insert_rowid(), epoch))
+        let number = self.tx.last_insert_rowid();
+        let check = salvage::check(number, epoch, self.options.boot, self.now.0.cast_signed());
+        self.tx.execute("UPDATE epochs SET crc = ?2 WHERE number = ?1", (number, check))?;
+        Ok((number, epoch))
     }
 
     /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that. When is

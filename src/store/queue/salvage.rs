@@ -25,7 +25,7 @@ mod pages;
 mod record;
 
 use catalogue::COPY;
-pub(super) use catalogue::{Catalogue, EpochRow, copy, keep_copy};
+pub(super) use catalogue::{Catalogue, EpochRow, check, copy, keep_copy};
 use pages::{Image, PAGE, View};
 use record::{Cell, Field};
 
@@ -119,9 +119,13 @@ impl Progress {
     /// What SQLite says.
     pub(super) fn load(connection: &rusqlite::Connection) -> rusqlite::Result<Vec<Self>> {
         let mut rows =
-            connection.prepare("SELECT value FROM meta WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
-        let rows = rows.query_map([KEY, KEY_END], |r| r.get::<_, String>(0))?;
-        rows.map(|row| Ok(serde_json::from_str(&row?).ok())).filter_map(Result::transpose).collect()
+            connection.prepare("SELECT key, value FROM meta WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+        let rows =
+            rows.query_map([KEY, KEY_END], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
+        // How far it got may not read: then it begins again.
+        let begun = |key: &str| Self::of(key.strip_prefix(KEY).unwrap_or_default().to_owned());
+        rows.map(|row| row.map(|(key, value)| serde_json::from_str(&value).unwrap_or_else(|_| begun(&key))))
+            .collect()
     }
 
     /// Writes it down.

@@ -37,7 +37,7 @@ pub fn migrations() -> Migrations<'static> {
 /// `user_version` of a file of this release.
 pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
 
-const STEPS_OF_SCHEMA: [&str; 3] = [V1, V2, V3];
+const STEPS_OF_SCHEMA: [&str; 4] = [V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE meta (
@@ -196,6 +196,10 @@ CREATE TABLE corrections (
     new_uncertainty_ms INTEGER NOT NULL,
     new_source         TEXT    NOT NULL
 );
+";
+
+const V4: &str = "
+ALTER TABLE epochs ADD COLUMN crc INTEGER;       -- of number, epoch, boot and first time; NULL from a release without it
 ";
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //!   takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `answer` is what it says to those who hand in, and how it is.
 //! - `aside` is what people do with readings a destination refused.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
 //! - `salvage` takes in what was found in a damaged predecessor.
@@ -37,6 +38,7 @@ use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite;
 use crate::store::worker::Machine;
 
+mod answer;
 mod aside;
 mod class_quota;
 mod commit;
@@ -52,6 +54,7 @@ mod told;
 mod wall;
 mod wear;
 
+pub use answer::{Accepted, Health, Refused};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
@@ -69,92 +72,13 @@ pub const MAX_SAMPLES: usize = 1024;
 const MAX_PENDING_SETTLEMENTS: usize = 1024;
 /// A settlement alone waits this long for company: losing it costs a duplicate, never a reading.
 const SETTLEMENT_WINDOW: Duration = Duration::from_secs(1);
+/// The same while the flash budget widens the window, however far: after a kill at most what was answered in so long comes
+/// twice, beside what was under way. A commit each five seconds is what that costs a busy link.
+const WIDE_SETTLEMENT_WINDOW: Duration = Duration::from_secs(5);
 /// How long a sick writer waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The bytes in use are asked of the file after so many commits, and whenever something was freed or may not fit.
 const MEASURE_EVERY: u32 = 32;
-
-/// The readings are on disk, committed and synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// The epoch they were accepted under.
-    pub epoch: Epoch,
-    /// The number all readings of the capture share.
-    pub sequence: u64,
-    /// How many were accepted.
-    pub accepted: u32,
-    /// How many of the capture were refused for what they were; each is on record.
-    pub refused: u32,
-}
-
-/// Nothing of the capture was accepted; every reading of it is on record as refused as soon as the disk takes records.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no room on the disk or in the quota.
-    #[error("the disk is full; readings are refused until the queue has drained or room is made")]
-    DiskFull,
-    /// The file system is mounted read-only.
-    #[error(
-        "the file system is read-only; readings are refused until it can be written again. Check the disk's health"
-    )]
-    ReadOnly,
-    /// The disk failed in some other way.
-    #[error("the disk refuses writes ({0}); readings are refused until it recovers. Check the disk's health")]
-    Faulty(String),
-    /// The capture is not one a lane makes: too many samples.
-    #[error("a capture of {0} readings at once is refused; at most {MAX_SAMPLES} are taken")]
-    TooLarge(usize),
-    /// The capture is of a group that this queue was not opened with.
-    #[error("a capture of group {0} is refused: no configured stream belongs to it")]
-    UnknownGroup(u32),
-    /// The capture claims to be made later than now.
-    #[error("a capture from {0:?} ahead of now is refused: its time is of another boot, or of no clock")]
-    ImplausibleTime(Duration),
-    /// The writer is gone.
-    #[error("the store has stopped")]
-    Stopped,
-}
-
-impl Refused {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::ReadOnly => "read_only",
-            Self::Faulty(_) => "disk_fault",
-            Self::TooLarge(_) => "too_large",
-            Self::UnknownGroup(_) => "unknown_group",
-            Self::ImplausibleTime(_) => "implausible_time",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// The named states of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Health {
-    /// Accepting.
-    #[default]
-    Good,
-    /// No room; see [`Refused::DiskFull`].
-    DiskFull,
-    /// See [`Refused::ReadOnly`].
-    ReadOnly,
-    /// See [`Refused::Faulty`].
-    Faulty(String),
-}
-
-impl Health {
-    /// One word for pages and metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::DiskFull => "disk_full",
-            Self::ReadOnly => "read_only",
-            Self::Faulty(_) => "disk_fault",
-        }
-    }
-}
 
 /// What the writer can be asked.
 #[derive(Debug)]
@@ -426,8 +350,9 @@ impl Writer {
         let late = if crate::sabotage::on("late-commit") { 16 } else { 1 };
         let window = self.pace.window();
         let accept = self.pending.since.map(|at| at.plus(window * late));
-        // Where the window is wider than configured, an answer that waits as long saves a commit as well.
-        let most = if window > self.options.commit_window { window } else { SETTLEMENT_WINDOW };
+        // Where the window is wider than configured, an answer that waits longer saves a commit as well.
+        let wider = window > self.options.commit_window;
+        let most = if wider { WIDE_SETTLEMENT_WINDOW } else { SETTLEMENT_WINDOW };
         let settle =
             self.pending.settlements_since.map(|at| at.plus(most.min(window.max(Duration::from_millis(50)))));
         let due = [accept, settle].into_iter().flatten().min();

@@ -164,7 +164,9 @@ impl Life {
             1 => Fate::Divided(self.dice.number()),
             _ => Fate::Lost,
         };
-        let faults = if self.dice.one_in(3) {
+        self.sick += 1;
+        // In turn and not by chance: a short life is sick a few times only, and must meet both.
+        let faults = if self.sick.is_multiple_of(2) {
             Faults { room_bytes: Some(self.dice.place(6000)), ..Faults::default() }
         } else {
             let failing_syncs = 1 + u32::try_from(self.dice.below(4)).unwrap_or(0);

@@ -1,10 +1,11 @@
 //! What the small tables of a damaged file still say: epochs, streams, destinations, cursors.
 //!
 //! Gathered row by row from whichever pages hold them, told apart by their shape; no two tables of this schema share one.
-//! These rows have no checksum. An epoch, a stream or a destination never changes what defines it, so that any copy of a
-//! row is as good as another and the first one found counts; but the file keeps a [`copy`] of what matters most that does
-//! have one, and where that holds, it counts instead: a damaged name must not send readings under another name. Cursors only
-//! move forward: the furthest sound one counts, because it can only leave out what was settled.
+//! An epoch has a checksum of its own ([`check`]): one that does not hold is no epoch, and its readings get an identity
+//! that nobody else has. The other rows have none. A stream or a destination never changes what defines it, so that any copy
+//! of a row is as good as another and the first one found counts; but the file keeps a [`copy`] of what matters most that
+//! does have one, and where that holds, it counts instead: a damaged name must not send readings under another name.
+//! Cursors only move forward: the furthest sound one counts, because it can only leave out what was settled.
 
 use std::collections::BTreeMap;
 
@@ -74,6 +75,11 @@ impl Catalogue {
                         .or(int(offset))
                         .map(|o| (o, int(uncertainty).and_then(|u| u.try_into().ok()).unwrap_or(u32::MAX))),
                 };
+                // A release that knew no checksum wrote none.
+                let said = since.get(4).and_then(int);
+                if said.is_some_and(|said| said != check(number, found.epoch, found.boot, *first_mono_ns)) {
+                    return;
+                }
                 if self.epochs.len() < MOST {
                     let known = self.epochs.entry(number).or_insert(found);
                     // The only thing about an epoch that is learned later.
@@ -158,6 +164,16 @@ fn int(field: &Field<'_>) -> Option<i64> {
         Field::Int(n) => Some(*n),
         _ => None,
     }
+}
+
+/// Of what never changes about an epoch: its row carries it in `epochs.crc`.
+pub(in super::super) fn check(number: i64, epoch: Epoch, boot: BootId, first_mono_ns: i64) -> i64 {
+    let mut digest = CRC.digest();
+    digest.update(&number.to_be_bytes());
+    digest.update(&epoch.0.to_be_bytes());
+    digest.update(&boot.0);
+    digest.update(&first_mono_ns.to_be_bytes());
+    digest.finalize().into()
 }
 
 /// The key in `meta` under which a file keeps [`copy`].

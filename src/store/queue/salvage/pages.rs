@@ -246,3 +246,108 @@ fn read_page(file: &File, at: u64, into: &mut [u8; PAGE]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log made by hand, as section 4 of the format has it.
+    struct Made {
+        folder: tempfile::TempDir,
+        log: File,
+        sums: Vec<(u32, u32)>,
+    }
+
+    impl Made {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let log = File::create_new(suffixed(&folder.path().join("q"), "-wal")).unwrap();
+            let mut header = Vec::new();
+            for word in [0x377f_0682u32, 3_007_000, schema::KIND.page_size, 0, 17, 18] {
+                header.extend(word.to_be_bytes());
+            }
+            let sum = checksum(false, (0, 0), &header);
+            header.extend(sum.0.to_be_bytes().into_iter().chain(sum.1.to_be_bytes()));
+            log.write_all_at(&header, 0).unwrap();
+            Self { folder, log, sums: vec![sum] }
+        }
+
+        /// One commit of so many frames, its first one at this place: whatever stood there is written over, what stands
+        /// behind it stays.
+        fn commit(&mut self, at: u32, frames: u32, says: u8) {
+            self.sums.truncate(at as usize + 1);
+            for n in at..at + frames {
+                let size = if n + 1 == at + frames { 9u32 } else { 0 };
+                let mut frame: Vec<u8> =
+                    [n + 2, size, 17, 18].into_iter().flat_map(u32::to_be_bytes).collect();
+                let page = [says; PAGE];
+                let head = checksum(false, self.sums[n as usize], &frame[..8]);
+                let sum = checksum(false, head, &page);
+                frame.extend(sum.0.to_be_bytes().into_iter().chain(sum.1.to_be_bytes()).chain(page));
+                self.log.write_all_at(&frame, frame_at(n)).unwrap();
+                self.sums.push(sum);
+            }
+        }
+
+        fn damage(&self, frame: u32) {
+            self.log.write_all_at(&[0xa5; 100], frame_at(frame) + 500).unwrap();
+        }
+
+        fn is_damaged(&self) -> bool {
+            log_is_damaged(&self.folder.path().join("q"), |_| panic!("its header reads"))
+        }
+
+        fn sound(&self) -> usize {
+            let log = File::open(suffixed(&self.folder.path().join("q"), "-wal")).unwrap();
+            let length = log.metadata().unwrap().len();
+            read_log(&log, length).unwrap().frames.iter().filter(|frame| frame.sound).count()
+        }
+    }
+
+    #[test]
+    fn a_commit_that_broke_before_others_is_damage_whichever_of_its_frames_it_was() {
+        for frame in [1, 2] {
+            let mut made = Made::new();
+            for (at, frames) in [(0, 1), (1, 2), (3, 1), (4, 3)] {
+                made.commit(at, frames, 1);
+            }
+            assert!(!made.is_damaged());
+            assert_eq!(made.sound(), 7);
+            made.damage(frame);
+            assert!(made.is_damaged(), "frame {frame}");
+            assert_eq!(made.sound(), 1, "frame {frame}");
+        }
+    }
+
+    #[test]
+    fn the_tails_of_longer_commits_that_failed_are_no_damage_behind_a_shorter_one() {
+        let mut made = Made::new();
+        made.commit(0, 2, 1);
+        for (frames, says) in [(6, 2), (4, 3), (1, 4)] {
+            made.commit(2, frames, says);
+            assert!(!made.is_damaged(), "a commit of {frames} frames");
+            assert_eq!(made.sound() as u32, 2 + frames);
+        }
+        // What comes next writes over one tail as far as it reaches.
+        made.commit(3, 2, 5);
+        assert!(!made.is_damaged());
+        assert_eq!(made.sound(), 5);
+    }
+
+    #[test]
+    fn a_last_commit_that_is_torn_was_never_answered_whatever_stands_behind_it() {
+        for failed in [0, 6] {
+            for torn in 2..5 {
+                let mut made = Made::new();
+                made.commit(0, 2, 1);
+                if failed > 0 {
+                    made.commit(2, failed, 2);
+                }
+                made.commit(2, 3, 3);
+                made.damage(torn);
+                assert!(!made.is_damaged(), "frame {torn}, {failed} of an older commit");
+                assert_eq!(made.sound(), 2);
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::super::books::Changes;
 use super::super::handle::Salvaging;
 use super::super::reader::StreamInfo;
-use super::super::salvage::{Catalogue, EpochRow, Found, FoundAside, Progress, Salvage, Step};
+use super::super::salvage::{self, Catalogue, EpochRow, Found, FoundAside, Progress, Salvage, Step};
 use super::super::segment::{PackedRow, Position, SegmentBuilder};
 use super::super::streams;
 use super::disk::Disk;
@@ -279,8 +279,8 @@ impl Writer {
         let here = self.wall.filter(|_| row.boot == self.options.boot);
         let wall = row.wall_offset_ms.or(here.map(|claim| (claim.offset_ms, claim.uncertainty_ms)));
         tx.execute(
-            "INSERT INTO epochs (number, epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, clean_stop)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
+            "INSERT INTO epochs (number, epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, crc, clean_stop)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
             (
                 number,
                 row.epoch.0.cast_signed(),
@@ -288,6 +288,7 @@ impl Writer {
                 row.first_mono_ns,
                 wall.map(|(offset, _)| offset),
                 wall.map(|(_, uncertainty)| uncertainty),
+                salvage::check(number, row.epoch, row.boot, row.first_mono_ns),
             ),
         )?;
         Ok(number)
