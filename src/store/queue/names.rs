@@ -18,10 +18,14 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// What is known of epochs may have changed: they are asked for again.
+    pub(super) fn look_again(&mut self) {
+        self.epochs.clear();
+    }
+
     /// The epoch of a number; `None` when the file does not have it.
     pub(super) fn epoch(&mut self, c: &Connection, number: i64) -> rusqlite::Result<Option<EpochInfo>> {
-        // Asked again while its wall time is unknown: that may have changed since.
-        if let Some(known) = self.epochs.get(&number).filter(|e| e.wall_offset_ms.is_some()) {
+        if let Some(known) = self.epochs.get(&number) {
             return Ok(Some(*known));
         }
         let info = c

@@ -224,6 +224,8 @@ pub struct Writer {
     epoch_number: i64,
     /// Wall minus monotonic, and its uncertainty, once trusted.
     wall_offset: Option<(i64, u32)>,
+    /// See [`QueueStatus::corrections`].
+    corrections: u64,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -324,6 +326,7 @@ impl Writer {
             generation: 0,
             epoch_number: opened.epoch_number,
             wall_offset: wall.trusted.then(|| (offset_ms(now, wall), wall.uncertainty_ms)),
+            corrections: 0,
             by_id,
             groups,
             group_places,
@@ -458,6 +461,7 @@ impl Writer {
             status.announced.clear();
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
+            status.corrections = self.corrections;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;

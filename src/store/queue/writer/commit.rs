@@ -344,7 +344,9 @@ impl Writer {
             self.announced.insert(destination, self.epoch_number);
         }
         if let Some((at, wall)) = self.pending.wall.take() {
-            self.wall_offset = Some((offset_ms(at, wall), wall.uncertainty_ms));
+            let told = Some((offset_ms(at, wall), wall.uncertainty_ms));
+            self.corrections += u64::from(self.wall_offset.is_some() && self.wall_offset != told);
+            self.wall_offset = told;
         }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();
