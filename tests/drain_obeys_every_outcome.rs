@@ -189,7 +189,10 @@ fn what_the_store_gave_up_while_the_destination_refused_is_not_sent_afterwards()
             bench.drained(2 * HOUR).await;
             let (acknowledged, seen) = (bench.totals().acknowledged, bench.finish().await);
             assert_eq!(seen.acknowledged.keys().next(), Some(&dropped), "the oldest were given up");
-            assert_eq!((seen.acknowledged.len() as u64, acknowledged), (acknowledged, u64::from(5000 - dropped)));
+            assert_eq!(
+                (seen.acknowledged.len() as u64, acknowledged),
+                (acknowledged, u64::from(5000 - dropped))
+            );
         });
     }
 }

@@ -380,20 +380,26 @@ mod tests {
         let mut shelf = shelf(9);
         let (sent, mut cut, whole) = (shelf.take(2), shelf.take(2), shelf.take(2));
         cut.announces_epoch = true;
-        for parcel in [sent, cut, whole.clone()] {
+        for parcel in [sent, cut, whole] {
             shelf.again(parcel);
         }
         let (emptied, stated) = shelf.withdraw(at(3));
         assert!(stated);
         assert_eq!(emptied.iter().map(|p| (p.from, p.to)).collect::<Vec<_>>(), [(at(2), at(2))]);
         let rest = shelf.take_again().unwrap();
-        assert_eq!((numbers(&rest), rest.from, rest.to, rest.announces_epoch), (vec![3], at(3), at(4), false));
-        shelf.again(whole);
+        assert_eq!(
+            (numbers(&rest), rest.from, rest.to, rest.announces_epoch),
+            (vec![3], at(3), at(4), false)
+        );
         assert_eq!(shelf.withdraw(at(3)), (vec![], false));
         assert_eq!((shelf.rows().len(), shelf.len()), (3, 5), "what is not settled stays at hand");
         let (emptied, _) = shelf.withdraw(at(7));
         assert_eq!((emptied.len(), shelf.rows().len()), (1, 0));
-        assert_eq!(shelf.to_read(at(90)), Some((at(6), at(90))), "picked again from the file, which has less");
+        assert_eq!(
+            shelf.to_read(at(90)),
+            Some((at(6), at(90))),
+            "picked again from the file, which has less"
+        );
     }
 
     #[test]

@@ -336,8 +336,8 @@ pub(super) fn load_cursors(
     destination: DestinationId,
 ) -> Result<BTreeMap<Class, Cursor>, ReadError> {
     let mut cursors = BTreeMap::new();
-    let mut rows =
-        connection.prepare_cached("SELECT class, segment, row, islands FROM cursors WHERE destination = ?1")?;
+    let mut rows = connection
+        .prepare_cached("SELECT class, segment, row, islands FROM cursors WHERE destination = ?1")?;
     let mut rows = rows.query([destination.0])?;
     while let Some(row) = rows.next()? {
         let at = Position { segment: row.get(1)?, row: row.get(2)? };

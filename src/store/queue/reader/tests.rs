@@ -83,7 +83,7 @@ fn reporting(path: &Path) -> (Reader, Arc<Mutex<Vec<String>>>) {
 fn damage_is_reported_whatever_was_asked() {
     type Ask = fn(&mut Reader) -> bool;
     let asked: [(&str, Ask); 3] = [
-        ("drops", |reader| reader.owed(9).is_err()),
+        ("gaps", |reader| reader.owed(9).is_err()),
         ("intake", |reader| reader.newest(StreamId(1)).is_err()),
         ("segments", |reader| {
             let first = Position::first_of(Class::Telemetry);
