@@ -9,12 +9,14 @@ mod bench;
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bench::{Bench, HOUR, S, in_virtual_time, streams};
+use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
 use fieldgate::clock::{BootId, Mono};
 use fieldgate::reading::Class;
-use fieldgate::store::queue::OpenOptions;
+use fieldgate::store::queue::{ClassQuota, OpenOptions};
 use fieldgate::uplink::drain::DrainOptions;
 use fieldgate::uplink::link::Outcome;
 use proptest::prelude::*;
@@ -134,6 +136,88 @@ fn a_reading_too_long_for_any_message_is_set_aside_and_blocks_nothing() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("number") && told[0].contains("too long for one message"), "{told:?}");
         assert_eq!(bench.finish().await.acknowledged.len(), 90);
+    });
+}
+
+#[test]
+fn what_is_too_long_even_at_the_smallest_limit_is_halved_and_not_repeated_as_it_is() {
+    in_virtual_time(async {
+        let bench = Bench::start(|values, _| match values {
+            [_] => (S / 10, Outcome::Acknowledged),
+            _ => (S / 10, Outcome::TooLarge { limit: None }),
+        });
+        bench.take(0, 0..64).await;
+        bench.drained(10 * 60 * S).await;
+        assert_eq!(bench.set_aside(), 0);
+        let seen = bench.finish().await;
+        assert_eq!(seen.acknowledged.len(), 64);
+        assert!(seen.sent.len() < 3 * 64, "{}", seen.sent.len());
+    });
+}
+
+#[test]
+fn what_the_store_gave_up_while_the_destination_refused_is_not_sent_afterwards() {
+    for refusal in [
+        Outcome::Later { after: 30 * S },
+        Outcome::LinkSick { why: "no".into(), next_step: "do".into() },
+        Outcome::TooLarge { limit: None },
+    ] {
+        in_virtual_time(async {
+            let folder = support::fast_folder();
+            let quota = ClassQuota { rows: Some(2000), bytes: None };
+            let queue = OpenOptions {
+                class_quotas: [(Class::Telemetry, quota)].into(),
+                ..options(folder.path().join("queue.db"), streams(), &["golioth", "other"], 1)
+            };
+            let refuses = Arc::new(AtomicBool::new(true));
+            let asked = Arc::clone(&refuses);
+            let bench = Bench::start_with(queue, WALL, folder, DrainOptions::default(), move |values, _| {
+                let refused = asked.load(Ordering::Relaxed) && values.len() > 1;
+                // One that is alone is set aside when it is too long; here it is about the others.
+                let single = asked.load(Ordering::Relaxed).then_some(Outcome::Unknown);
+                let taken = single.unwrap_or(Outcome::Acknowledged);
+                (S / 10, if refused { refusal.clone() } else { taken })
+            });
+            for n in 0..20 {
+                bench.take(0, n * 250..(n + 1) * 250).await;
+                tokio::time::sleep(S).await;
+            }
+            tokio::time::sleep(60 * S).await;
+            let dropped = u32::try_from(bench.totals().dropped).unwrap();
+            assert!(dropped > 2500, "{dropped}");
+            refuses.store(false, Ordering::Relaxed);
+            bench.drained(2 * HOUR).await;
+            let (acknowledged, seen) = (bench.totals().acknowledged, bench.finish().await);
+            assert_eq!(seen.acknowledged.keys().next(), Some(&dropped), "the oldest were given up");
+            assert_eq!(
+                (seen.acknowledged.len() as u64, acknowledged),
+                (acknowledged, u64::from(5000 - dropped))
+            );
+        });
+    }
+}
+
+#[test]
+fn a_statement_that_aged_out_with_its_readings_goes_with_others() {
+    in_virtual_time(async {
+        let max_age = [(Class::Telemetry, 60 * S)].into();
+        let options = DrainOptions { max_age, ..DrainOptions::default() };
+        let refuses = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&refuses);
+        let bench = Bench::start_in(support::fast_folder(), options, move |_, _| {
+            let refused = asked.load(Ordering::Relaxed);
+            let later = Outcome::Later { after: 90 * S };
+            (S / 10, if refused { later } else { Outcome::Acknowledged })
+        });
+        bench.take(0, 0..10).await;
+        bench.drained(300 * S).await;
+        assert_eq!((bench.totals().dropped, bench.queue.status().borrow().announced.len()), (10, 0));
+        refuses.store(false, Ordering::Relaxed);
+        tokio::time::sleep(300 * S).await;
+        bench.take(0, 10..20).await;
+        bench.drained(300 * S).await;
+        assert_eq!(bench.queue.status().borrow().announced.len(), 1);
+        bench.finish().await;
     });
 }
 

@@ -147,6 +147,47 @@ fn a_destination_that_refuses_to_be_told_still_gets_its_readings() {
 }
 
 #[test]
+fn a_record_longer_than_a_limit_learned_from_readings_is_told_all_the_same() {
+    in_virtual_time(async {
+        let max_age = BTreeMap::from([(Class::Telemetry, 10 * MINUTE)]);
+        let options = DrainOptions { max_age, ..DrainOptions::default() };
+        let bench = Bench::start_in(fast_folder(), options, |_, message| match message.body.len() {
+            0..=100 => (S / 10, Outcome::Acknowledged),
+            _ => (S / 10, Outcome::TooLarge { limit: Some(100) }),
+        });
+        bench.link.seen.lock().unwrap().record_length = 200;
+        bench.take(0, 1000..1300).await;
+        bench.drained(MINUTE).await;
+        bench.link_is(false);
+        bench.take(0, 0..300).await;
+        tokio::time::sleep(11 * MINUTE).await;
+        bench.link_is(true);
+        tokio::time::sleep(5 * MINUTE).await;
+        assert_eq!((letters(&bench), bench.owed().await), (1, 0));
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn a_record_longer_than_the_destination_takes_is_tried_again_when_the_learned_limit_is_forgotten() {
+    in_virtual_time(async {
+        let bench = takes_all();
+        lose(&bench, 300).await;
+        {
+            let mut seen = bench.link.seen.lock().unwrap();
+            seen.record_length = 600;
+            seen.letter_outcomes = vec![Outcome::TooLarge { limit: None }];
+        }
+        bench.link_is(true);
+        tokio::time::sleep(50 * MINUTE).await;
+        assert_eq!((letters(&bench), bench.owed().await), (1, 1));
+        tokio::time::sleep(20 * MINUTE).await;
+        assert_eq!((letters(&bench), bench.owed().await), (2, 0));
+        bench.finish().await;
+    });
+}
+
+#[test]
 fn an_unclean_stop_is_told_as_an_unknown_number_of_every_stream() {
     in_virtual_time(async {
         let folder = fast_folder();
@@ -198,5 +239,30 @@ fn readings_that_went_without_wall_time_are_corrected_once_it_is_known() {
         tokio::time::sleep(HOUR).await;
         assert_eq!(letters(&bench), 1);
         bench.finish().await;
+    });
+}
+
+#[test]
+fn readings_at_hand_and_those_to_come_go_with_the_time_as_corrected() {
+    in_virtual_time(async {
+        let bench = Bench::start(|_, _| (S, Outcome::Acknowledged));
+        bench.take(0, 0..10).await;
+        bench.drained(MINUTE).await;
+        bench.link_is(false);
+        bench.take(0, 10..20).await;
+        // Picked while the wrong time was believed.
+        tokio::time::sleep(5 * S).await;
+        let corrected = Wall { unix_ms: WALL.unix_ms + 3_600_000, ..WALL };
+        bench.clock.step_wall(corrected);
+        bench.queue.wall_known(bench.clock.mono(), corrected).await;
+        bench.queue.flush().await;
+        bench.link_is(true);
+        bench.take(0, 20..30).await;
+        bench.drained(MINUTE).await;
+        let dated = bench.finish().await.dated;
+        let (before, after) = (dated[&0].unwrap(), dated[&10].unwrap());
+        // Half an hour and more, less what had passed since the boot.
+        assert!(after > before + 1_800_000, "{before} {after}");
+        assert!((10..30).all(|reading| dated[&reading] == Some(after)), "{dated:?}");
     });
 }

@@ -37,6 +37,14 @@ fn answer(code: Code, max_age: Option<u32>) -> Fault {
     Fault::new(FaultKind::Answer { code, max_age }).path(".s/")
 }
 
+/// The longest message of readings that the cloud took.
+fn longest(world: &World) -> usize {
+    world.cloud(|cloud, _| {
+        let messages = cloud.messages("gw-1").unwrap();
+        messages.iter().filter(|m| m.path == "/sensor").map(|m| m.body.len()).max().unwrap()
+    })
+}
+
 /// The account closes: everything accepted was acknowledged but `set_aside`, and arrived unharmed.
 fn closes(outcome: &Outcome, accepted: u64, set_aside: u64) {
     assert_eq!(outcome.problems, Vec::<String>::new());
@@ -156,9 +164,7 @@ fn a_message_that_is_too_large_is_packed_again_smaller_and_all_arrives() {
             });
             take_telemetry(&world, 0, 300).await;
             world.drained(2 * MINUTE).await.unwrap();
-            let longest = world.cloud(|cloud, _| {
-                cloud.messages("gw-1").unwrap().iter().map(|m| m.body.len()).max().unwrap()
-            });
+            let longest = longest(&world);
             assert!(longest <= limit && longest > limit / 2, "{longest} of {limit}");
             let refused = world.cloud(|cloud, _| cloud.counters().faulted);
             assert!(refused <= 16, "a limit that was named is respected at once: {refused} refused");
@@ -181,8 +187,7 @@ fn a_limit_that_has_gone_is_forgotten_within_hours() {
         take_telemetry(&world, 1000, 300).await;
         world.relay(|relay| relay.heal());
         world.drained(5 * MINUTE).await.unwrap();
-        let longest = world
-            .cloud(|cloud, _| cloud.messages("gw-1").unwrap().iter().map(|m| m.body.len()).max().unwrap());
+        let longest = longest(&world);
         assert!(longest > 800, "{longest}");
         closes(&world.finish().await.unwrap(), 400, 0);
     });

@@ -13,9 +13,11 @@
 //! Invariants: a reading is in exactly one of: not yet picked, at hand (`Shelf`), in a message in flight, waiting to be
 //! sent again, settled. What is picked but not settled is lost with the process and found again at the next start. An
 //! outcome settles readings, or their age, or a newer reading of a stream of which only the latest counts; nothing else
-//! does. Nothing is sent again without a pause.
+//! does. Nothing is sent again without a pause. What the store gives up for room is taken back from hand and from what waits
+//! to be sent again; a message that is in flight at that moment may still arrive, although its readings are on record as
+//! dropped.
 //!
-//! - `refill` brings readings from disk to hand: jumps, age limits, what is superseded.
+//! - `refill` brings readings from disk to hand: jumps, age limits, what is superseded; and back what has changed on disk.
 //! - `outcome` is what each answer does.
 //! - `letter` tells the destination what was lost.
 
@@ -134,6 +136,9 @@ struct Drain<'a> {
     share: Share,
     /// What is settled of telemetry, as the writer has it or will: tells how many stretches may still be left for later.
     telemetry: Cursor,
+    /// What the books said of losses and of corrected times when the file was last asked.
+    dropped: u64,
+    corrections: u64,
     /// Looking for a place to jump to costs a few reads: not before this.
     next_jump: Duration,
     /// The longest message this destination takes, as learned, and when.
@@ -182,7 +187,11 @@ impl<'a> Drain<'a> {
         progress: Progress,
     ) -> Result<Self, LaneError> {
         let status = queue.status();
-        let generation = status.borrow().generation;
+        // Before the file is asked: what changes in between is looked at again.
+        let (generation, dropped, corrections) = {
+            let status = status.borrow();
+            (status.generation, status.destination(destination).dropped, status.corrections)
+        };
         let reader = queue.reader(destination).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
         let now = rim.now();
@@ -209,6 +218,8 @@ impl<'a> Drain<'a> {
             pauses: BTreeMap::new(),
             share: Share::new(options.weights),
             telemetry: reader.settled(Class::Telemetry),
+            dropped,
+            corrections,
             next_jump: now,
             reader,
             options,
@@ -234,6 +245,7 @@ impl<'a> Drain<'a> {
             if status.generation != self.generation {
                 return Err(LaneError("the queue file was replaced; starting over with the new one".into()));
             }
+            self.lift_limit();
             let wait = loop {
                 self.refill(&status).await?;
                 self.look_for_owed(&status)?;
@@ -263,10 +275,6 @@ impl<'a> Drain<'a> {
                 }
                 changed = self.up.changed() => {
                     changed.map_err(|_| LaneError("the link has ended".into()))?;
-                    // What was at hand may have been given up for room while nothing could be sent.
-                    if !crate::sabotage::on("send-the-dropped") {
-                        self.shelves.values_mut().for_each(Shelf::lay_back);
-                    }
                 }
                 changed = self.status.changed() => {
                     changed.map_err(|_| LaneError("the store has ended".into()))?;
@@ -279,15 +287,12 @@ impl<'a> Drain<'a> {
     /// Fills the window. Returns when to look again even if nothing happens.
     fn dispatch(&mut self, status: &QueueStatus, sending: &mut Sending<'a>) -> Option<Duration> {
         let now = self.rim.now();
-        if !*self.up.borrow_and_update() {
+        // Not marked as seen: a change that comes after the refill is another turn.
+        if !*self.up.borrow() {
             return None;
         }
         if let Some(sick) = self.sick.as_ref().filter(|sick| sick.until > now) {
             return Some(sick.until);
-        }
-        let most = self.link.capabilities().max_message_bytes;
-        if self.limit < most && now >= self.limit_since + LIMIT_HOLDS {
-            self.limit = most;
         }
         let window = self.options.window.min(self.link.capabilities().max_in_flight).max(1);
         let window = if crate::sabotage::on("drain-one-by-one") { 1 } else { window };
@@ -328,6 +333,15 @@ impl<'a> Drain<'a> {
                 Choice::WaitUntil(at) => return Some(at),
                 Choice::Idle => return None,
             }
+        }
+    }
+
+    /// Forgets a learned limit after its time.
+    fn lift_limit(&mut self) {
+        let most = self.link.capabilities().max_message_bytes;
+        if self.limit < most && self.rim.now() >= self.limit_since + LIMIT_HOLDS {
+            self.limit = most;
+            self.letters.limit_lifted();
         }
     }
 

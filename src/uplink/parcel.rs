@@ -5,7 +5,7 @@ use super::policy::Flow;
 use crate::store::queue::{GivenUp, Position, QueuedRow};
 
 /// Readings that travel together, and the range they settle.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Parcel {
     /// Where they came from, and go back to.
     pub(super) flow: Flow,
@@ -38,6 +38,13 @@ impl Parcel {
             announces_epoch: false,
         };
         (head, rest)
+    }
+
+    /// Without the readings before `settled`, which others settled; to be packed anew.
+    pub(super) fn without_those_before(mut self, settled: Position) -> Self {
+        self.rows.retain(|row| row.position >= settled);
+        self.given_up.retain(|given_up| given_up.row.position >= settled);
+        Self { from: self.from.max(settled).min(self.to), ..self.unpacked() }
     }
 
     /// The same readings, to be packed anew.

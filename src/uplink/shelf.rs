@@ -211,6 +211,32 @@ impl Shelf {
         self.read_to = self.from;
     }
 
+    /// Forgets the readings before `settled`: others settled them, by giving them up. Returns parcels that have none left,
+    /// because the rest of their range is still to be settled, and whether a message with the statement was among what changed.
+    pub(super) fn withdraw(&mut self, settled: Position) -> (Vec<Parcel>, bool) {
+        if self.rows.front().is_some_and(|row| row.position < settled) {
+            self.lay_back();
+        }
+        let is_gone = |parcel: &Parcel| parcel.rows.first().is_some_and(|row| row.position < settled);
+        if !self.again.iter().any(is_gone) {
+            return (Vec::new(), false);
+        }
+        let mut stated = false;
+        let (emptied, again): (VecDeque<Parcel>, _) = self
+            .again
+            .drain(..)
+            .map(|parcel| {
+                if !is_gone(&parcel) {
+                    return parcel;
+                }
+                stated |= parcel.announces_epoch;
+                parcel.without_those_before(settled)
+            })
+            .partition(|parcel| parcel.rows.is_empty());
+        self.again = again;
+        (emptied.into(), stated)
+    }
+
     fn forget_rows(&mut self) {
         self.rows.clear();
         self.given_up.clear();
@@ -355,6 +381,33 @@ mod tests {
         shelf.again(parcel);
         shelf.lay_back();
         assert_eq!((shelf.to_read(at(90)), shelf.len()), (Some((at(2), at(90))), 2));
+    }
+
+    #[test]
+    fn what_others_settled_is_forgotten_wherever_it_stands_and_the_rest_of_its_range_is_not() {
+        let mut shelf = shelf(9);
+        let (sent, mut cut, whole) = (shelf.take(2), shelf.take(2), shelf.take(2));
+        cut.announces_epoch = true;
+        for parcel in [sent, cut, whole] {
+            shelf.again(parcel);
+        }
+        let (emptied, stated) = shelf.withdraw(at(3));
+        assert!(stated);
+        assert_eq!(emptied.iter().map(|p| (p.from, p.to)).collect::<Vec<_>>(), [(at(2), at(2))]);
+        let rest = shelf.take_again().unwrap();
+        assert_eq!(
+            (numbers(&rest), rest.from, rest.to, rest.announces_epoch),
+            (vec![3], at(3), at(4), false)
+        );
+        assert_eq!(shelf.withdraw(at(3)), (vec![], false));
+        assert_eq!((shelf.rows().len(), shelf.len()), (3, 5), "what is not settled stays at hand");
+        let (emptied, _) = shelf.withdraw(at(7));
+        assert_eq!((emptied.len(), shelf.rows().len()), (1, 0));
+        assert_eq!(
+            shelf.to_read(at(90)),
+            Some((at(6), at(90))),
+            "picked again from the file, which has less"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use fieldgate::clock::{Clock, Mono, VirtualClock, Wall};
 use fieldgate::daemon::rim::{Entropy, Rim, machine};
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
-use fieldgate::store::queue::{Owed, Queue, QueuedRow, Reader, StreamSpec, Totals};
+use fieldgate::store::queue::{OpenOptions, Owed, Queue, QueuedRow, Reader, StreamSpec, Totals};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
     Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
@@ -50,6 +50,10 @@ pub(crate) struct Seen {
     pub(crate) letters: Vec<(usize, Mono)>,
     /// The last one first.
     pub(crate) letter_outcomes: Vec<Outcome>,
+    /// Bytes a record takes in a letter.
+    pub(crate) record_length: usize,
+    /// The wall time of each reading's boot, as last packed.
+    pub(crate) dated: BTreeMap<u32, Option<i64>>,
     pub(crate) most_in_flight: usize,
     pub(crate) most_offered: usize,
 }
@@ -103,6 +107,7 @@ impl Link for Scripted {
                 break;
             }
             body.extend(value(row).to_be_bytes());
+            seen.dated.insert(value(row), row.epoch.wall_offset_ms.map(|(offset, _)| offset));
             body.resize(body.len() + length(value(row)) - 4, 0);
             count += 1;
         }
@@ -110,11 +115,16 @@ impl Link for Scripted {
         (count > 0).then_some(Packed { message, rows: count })
     }
 
-    fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
-        let body = Vec::new();
+    fn pack_owed(&self, owed: &[Owed], limit: usize) -> Option<Packed> {
+        let mut seen = self.seen.lock().unwrap();
+        let rows = owed.len().min(limit.checked_div(seen.record_length).unwrap_or(usize::MAX));
+        if rows == 0 {
+            return None;
+        }
+        let body = vec![0; rows * seen.record_length];
         let message = Message { address: "losses".into(), body, class: Class::Event };
-        self.seen.lock().unwrap().packed_letters.push(owed.to_vec());
-        Some(Packed { message, rows: owed.len() })
+        seen.packed_letters.push(owed[..rows].to_vec());
+        Some(Packed { message, rows })
     }
 
     async fn send(&self, message: &Message, _: Duration) -> Outcome {
@@ -206,14 +216,23 @@ impl Bench {
     pub(crate) fn start_at(
         wall: Wall,
         folder: tempfile::TempDir,
+        drain_options: DrainOptions,
+        script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+    ) -> Self {
+        let queue = options(folder.path().join("queue.db"), streams(), &["golioth", "other"], 1);
+        Self::start_with(queue, wall, folder, drain_options, script)
+    }
+
+    pub(crate) fn start_with(
+        queue: OpenOptions,
+        wall: Wall,
+        folder: tempfile::TempDir,
         mut drain_options: DrainOptions,
         script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
     ) -> Self {
         let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let path = folder.path().join("queue.db");
-        let (queue, pump) =
-            Queue::open_inline(options(path, streams(), &["golioth", "other"], 1), &shared).unwrap();
+        let (queue, pump) = Queue::open_inline(queue, &shared).unwrap();
         tokio::spawn(pump);
         let link = Arc::new(Scripted {
             script: Mutex::new(Box::new(script)),

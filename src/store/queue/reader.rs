@@ -7,7 +7,8 @@
 //! it. What a pick passes over (readings of other destinations, readings settled before a restart) is part of the range
 //! that settling it will settle, so nothing is left behind.
 //!
-//! A reader sees pages that the writer does not look at. Damage it meets it reports, and the writer replaces the file.
+//! A reader sees pages that the writer does not look at. Damage it meets, whatever it was asked, it reports, and the
+//! writer replaces the file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +27,8 @@ use crate::store::sqlite::{self, OpenError};
 
 mod look;
 mod owed;
+#[cfg(test)]
+mod tests;
 
 pub use owed::{LossRecord, Owed, OwedRecords, RecordKind, Told};
 
@@ -164,6 +167,8 @@ pub struct Reader {
     destination: DestinationId,
     names: Names,
     settled: BTreeMap<Class, Cursor>,
+    /// A record of losses did not resolve, and that was said.
+    warned: bool,
 }
 
 impl std::fmt::Debug for Reader {
@@ -180,7 +185,7 @@ impl Reader {
     pub fn open(path: &Path, destination: DestinationId) -> Result<Self, ReadError> {
         let connection = sqlite::open_reader(path)?;
         let settled = load_cursors(&connection, destination)?;
-        Ok(Self { connection, report: None, destination, names: Names::default(), settled })
+        Ok(Self { connection, report: None, destination, names: Names::default(), settled, warned: false })
     }
 
     /// As [`Reader::open`]; damage met now or later is told to `report`.
@@ -200,13 +205,23 @@ impl Reader {
         }
     }
 
+    /// Asks the file anew what this destination has settled. Its own answers are there after the next commit; what was
+    /// given up for room is there at once.
+    ///
+    /// # Errors
+    /// As [`Reader::pick`].
+    pub fn look_at_settled(&mut self) -> Result<(), ReadError> {
+        self.settled = self.reporting_damage(load_cursors(&self.connection, self.destination))?;
+        Ok(())
+    }
+
     /// Where this destination's unsettled readings of `class` begin.
     #[must_use]
     pub fn start(&self, class: Class) -> Position {
         self.settled.get(&class).map_or_else(|| Position::first_of(class), Cursor::position)
     }
 
-    /// What this destination had settled of `class` when the view was opened.
+    /// What this destination had settled of `class` when that was last looked at: here or when the view was opened.
     #[must_use]
     pub fn settled(&self, class: Class) -> Cursor {
         let none = || Cursor::starting_at(Position::first_of(class));
@@ -244,12 +259,17 @@ impl Reader {
         most: usize,
     ) -> Result<Picked, ReadError> {
         let picked = self.pick_rows(class, from, until, most);
-        if let (Err(error), Some(report)) = (&picked, &self.report)
+        self.reporting_damage(picked)
+    }
+
+    /// The same, and the writer is told where it is damage.
+    fn reporting_damage<T>(&self, result: Result<T, ReadError>) -> Result<T, ReadError> {
+        if let (Err(error), Some(report)) = (&result, &self.report)
             && error.is_damage()
         {
             report(error);
         }
-        picked
+        result
     }
 
     fn pick_rows(
@@ -346,8 +366,8 @@ pub(super) fn load_cursors(
     destination: DestinationId,
 ) -> Result<BTreeMap<Class, Cursor>, ReadError> {
     let mut cursors = BTreeMap::new();
-    let mut rows =
-        connection.prepare("SELECT class, segment, row, islands FROM cursors WHERE destination = ?1")?;
+    let mut rows = connection
+        .prepare_cached("SELECT class, segment, row, islands FROM cursors WHERE destination = ?1")?;
     let mut rows = rows.query([destination.0])?;
     while let Some(row) = rows.next()? {
         let at = Position { segment: row.get(1)?, row: row.get(2)? };

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Cargo, Drain};
+use super::{Cargo, Drain, LIMIT_HOLDS};
 use crate::daemon::supervisor::LaneError;
 use crate::spend::Purpose;
 use crate::store::queue::{Outcome as Settled, Owed, QueueStatus, RecordKind, Told};
@@ -51,6 +51,8 @@ pub(super) struct Letters {
     last_told: Option<Duration>,
     /// The destination refuses letters for their content: nothing more is told in this run.
     refused: bool,
+    /// A record is longer than the destination takes: nothing more is told before the learned limit is lifted.
+    too_long: bool,
     /// Epochs whose wall time is owed already.
     clocks_owed: BTreeSet<i64>,
     was_up: bool,
@@ -72,7 +74,8 @@ impl Drain<'_> {
         let up = *self.up.borrow();
         let came_up = up && !std::mem::replace(&mut self.letters.was_up, up);
         let letters = &self.letters;
-        if !up || letters.refused || letters.under_way || letters.waiting.is_some() {
+        let cannot = letters.refused || letters.too_long;
+        if !up || cannot || letters.under_way || letters.waiting.is_some() {
             return Ok(());
         }
         let books = Books {
@@ -110,14 +113,17 @@ impl Drain<'_> {
     fn write_letter(&mut self, owed: &[Owed]) {
         // There may be more than fits: looked for again as soon as this one is settled.
         self.letters.looked_at = None;
-        match self.link.pack_owed(owed, self.limit) {
+        // Not even one record fits a limit that was guessed: let the destination decide, up to what the link can carry.
+        let most = self.link.capabilities().max_message_bytes;
+        let packed = self.link.pack_owed(owed, self.limit);
+        match packed.or_else(|| self.link.pack_owed(owed.get(..1)?, most)) {
             Some(packed) => {
                 let told = owed.iter().take(packed.rows).map(Owed::told).collect();
                 self.letters.waiting = Some(Letter { message: packed.message, told });
             }
             None => {
                 tracing::warn!(destination = self.link.name(), "a record of losses fits no message");
-                self.letters.refused = true;
+                self.letters.too_long = true;
             }
         }
     }
@@ -142,6 +148,10 @@ impl Drain<'_> {
         let letters = &self.letters;
         if letters.refused || letters.under_way || !letters.was_up {
             return None;
+        }
+        if letters.too_long {
+            let limited = self.limit < self.link.capabilities().max_message_bytes;
+            return limited.then_some(self.limit_since + LIMIT_HOLDS);
         }
         let look = letters.stale || letters.looked_at.is_none();
         let next = match &letters.waiting {
@@ -171,7 +181,14 @@ impl Drain<'_> {
                 self.letter_again(letter, now, LOOK_EVERY);
             }
             Outcome::TooLarge { limit } => {
-                self.learn_limit(letter.message.body.len(), limit);
+                let length = letter.message.body.len();
+                // One record that went beyond what is known of the destination says nothing of its readings' limit.
+                let smaller = if length <= self.limit { self.learn_limit(length, limit) } else { true };
+                if letter.told.len() == 1 || !smaller {
+                    let name = self.link.name();
+                    tracing::warn!(destination = name, length, "a record of losses is longer than it takes");
+                    self.letters.too_long = true;
+                }
                 self.letters.next_look = now + BEFORE_REPEATING;
             }
             Outcome::Bad { why } => {
@@ -208,6 +225,13 @@ impl Drain<'_> {
         self.queue.told(self.generation, self.destination, undated.iter().map(owed).collect()).await;
         self.letters.clocks_owed.extend(undated);
         self.letters.looked_at = None;
+    }
+}
+
+impl Letters {
+    /// What was too long may not be so any more.
+    pub(super) fn limit_lifted(&mut self) {
+        self.too_long = false;
     }
 }
 

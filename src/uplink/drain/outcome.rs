@@ -99,14 +99,26 @@ impl Drain<'_> {
             return self.put_aside(parcel, "too long for one message to this destination".into()).await;
         }
         self.learn_limit(length, named);
-        self.without_statement(parcel);
+        if length > SMALLEST_LIMIT || parcel.rows.len() == 1 {
+            return self.without_statement(parcel);
+        }
+        // Packed anew it would be the same bytes.
+        self.pauses.entry(parcel.flow.class()).or_default().hold(self.rim.now() + BEFORE_REPEATING);
+        self.announcing &= !parcel.announces_epoch;
+        let middle = parcel.rows.len() / 2;
+        let (head, tail) = parcel.split(middle);
+        self.again(head);
+        self.again(tail);
     }
 
-    /// A message of `length` bytes was too long. A limit that it was within says nothing; halving always ends.
-    pub(super) fn learn_limit(&mut self, length: usize, named: Option<usize>) {
+    /// A message of `length` bytes was too long. A limit that it was within says nothing; halving ends at
+    /// [`SMALLEST_LIMIT`]. Tells whether the limit is lower now.
+    pub(super) fn learn_limit(&mut self, length: usize, named: Option<usize>) -> bool {
         let smaller = named.filter(|limit| *limit < length).unwrap_or(length / 2);
-        self.limit = self.limit.min(smaller).max(SMALLEST_LIMIT);
+        let before = self.limit;
+        self.limit = before.min(smaller).max(SMALLEST_LIMIT);
         self.limit_since = self.rim.now();
+        self.limit < before
     }
 
     /// Has the readings packed anew; a statement among them waits for another message.
@@ -159,6 +171,10 @@ impl Drain<'_> {
         if parcel.flow.class() == Class::Telemetry {
             // Should it not fit, the writer forgets the answer too, and the readings are sent again after a restart.
             let _ = self.telemetry.settle(parcel.from, parcel.to);
+        }
+        if parcel.announces_epoch && outcome != Settled::Acknowledged {
+            // It goes with another message.
+            self.announcing = false;
         }
         self.owe_clock(parcel, &outcome).await;
         self.queue.settle(self.settlement(parcel, outcome)).await;

@@ -1,4 +1,5 @@
-//! From disk to hand: the next readings of each flow, without those that are too old or that a newer one supersedes.
+//! From disk to hand: the next readings of each flow, without those that are too old or that a newer one supersedes. And
+//! from hand to disk, where the file has changed beneath them: what the store gave up for room, and the time of a boot.
 //!
 //! Each step is bounded, and looks at the state of things: it is the same whether the link is up or has been down for a month.
 
@@ -12,6 +13,7 @@ use crate::reading::{Class, StreamId};
 use crate::store::queue::cursor::MAX_ISLANDS;
 use crate::store::queue::{QueueStatus, QueuedRow};
 use crate::uplink::policy::Flow;
+use crate::uplink::shelf::Shelf;
 
 /// Picks for one flow before others have their turn: while a backlog is given up for its age, every pick is emptied at once.
 const PICKS: usize = 16;
@@ -21,6 +23,7 @@ const MOST_STRETCHES: usize = MAX_ISLANDS / 4;
 impl Drain<'_> {
     /// Picks from disk what there is room for at hand.
     pub(super) async fn refill(&mut self, status: &QueueStatus) -> Result<(), LaneError> {
+        self.look_at_changes(status)?;
         for flow in Flow::ALL {
             self.refill_flow(flow, status).await?;
             if flow == Flow::Live && self.jump(status)? {
@@ -42,6 +45,7 @@ impl Drain<'_> {
         let now = self.rim.now();
         let class = flow.class();
         self.lay_back_undated(flow);
+        self.withdraw(flow).await;
         for _ in 0..PICKS {
             let Some(shelf) = self.shelves.get_mut(&flow) else { return Ok(()) };
             shelf.next_stretch();
@@ -69,6 +73,39 @@ impl Drain<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the books say may have changed beneath what is at hand: asked of the file once each time, whether or not
+    /// anything can be sent meanwhile.
+    fn look_at_changes(&mut self, status: &QueueStatus) -> Result<(), LaneError> {
+        if std::mem::replace(&mut self.corrections, status.corrections) != status.corrections {
+            self.shelves.values_mut().for_each(Shelf::lay_back);
+        }
+        let dropped = status.destination(self.destination).dropped;
+        if std::mem::replace(&mut self.dropped, dropped) != dropped {
+            self.reader.look_at_settled().map_err(LaneError::new)?;
+            let (from, to) = (self.telemetry.position(), self.reader.start(Class::Telemetry));
+            // From where it stands: that makes no further range.
+            let _ = self.telemetry.settle(from, to);
+        }
+        Ok(())
+    }
+
+    /// Takes back what is before the cursor of the file. It did not get there by an answer, because what has one is neither
+    /// at hand nor waits to be sent again.
+    async fn withdraw(&mut self, flow: Flow) {
+        if crate::sabotage::on("send-the-dropped") {
+            return;
+        }
+        let settled = self.reader.start(flow.class());
+        let Some(shelf) = self.shelves.get_mut(&flow) else { return };
+        let (emptied, stated) = shelf.withdraw(settled);
+        if stated {
+            self.announcing = false;
+        }
+        for parcel in emptied.iter().filter(|parcel| parcel.from < parcel.to) {
+            self.record(parcel, Settled::Acknowledged).await;
+        }
     }
 
     /// Picked before the time was known: the file knows it by now, or will in a moment.
@@ -170,7 +207,7 @@ impl Drain<'_> {
     /// When the next reading at hand becomes too old.
     pub(super) fn next_too_old(&self) -> Option<Duration> {
         let clock = Ages::now(self);
-        let due = |(flow, shelf): (&Flow, &crate::uplink::shelf::Shelf)| {
+        let due = |(flow, shelf): (&Flow, &Shelf)| {
             let limit = *self.options.max_age.get(&flow.class())?;
             let left = limit.saturating_sub(clock.age(shelf.rows().front()?)?);
             Some(self.rim.now() + left + Duration::from_millis(1))

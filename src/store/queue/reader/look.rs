@@ -14,8 +14,19 @@ impl Reader {
     /// that were handed in late, may make it miss by a segment; nobody loses by that.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; where it is damage, the writer has been told.
     pub fn first_since(
+        &mut self,
+        from: Position,
+        end: Position,
+        boot: BootId,
+        since: Mono,
+    ) -> Result<Position, ReadError> {
+        let found = self.bisect(from, end, boot, since);
+        self.reporting_damage(found)
+    }
+
+    fn bisect(
         &mut self,
         from: Position,
         end: Position,
@@ -51,8 +62,12 @@ impl Reader {
     /// The newest accepted reading of a stream: its epoch's number and its sequence.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; where it is damage, the writer has been told.
     pub fn newest(&self, stream: StreamId) -> Result<Option<(i64, u64)>, ReadError> {
+        self.reporting_damage(self.newest_of(stream))
+    }
+
+    fn newest_of(&self, stream: StreamId) -> Result<Option<(i64, u64)>, ReadError> {
         let newest = self
             .connection
             .prepare_cached("SELECT epoch, last_sequence FROM intake WHERE stream = ?1")?

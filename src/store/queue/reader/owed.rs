@@ -1,6 +1,7 @@
 //! What a destination has yet to be told besides readings: losses, and the wall time of boots it has readings of without.
 //!
 //! A record is owed when it was never told, or has grown since. The table `told` remembers, by destination, how much was.
+//! One that refers to an epoch or a stream that the file does not have cannot be told, and is not owed.
 
 use std::sync::Arc;
 
@@ -89,12 +90,14 @@ pub struct OwedRecords {
     pub grown: Vec<Owed>,
 }
 
+// What does not resolve comes last, so that it keeps no other record waiting.
 const DROPS: &str = "
     SELECT d.id, d.stream, 'dropped', d.reason, d.at_epoch, d.at_mono_ns, d.first_sequence, d.last_sequence, d.count, t.count
     FROM drops AS d
     LEFT JOIN told AS t ON t.destination = ?1 AND t.kind = 0 AND t.record = d.id
     WHERE d.destination = ?1 AND d.count > coalesce(t.count, 0)
-    ORDER BY t.count IS NOT NULL, d.id LIMIT ?2";
+    ORDER BY d.at_epoch NOT IN (SELECT number FROM epochs) OR d.stream NOT IN (SELECT id FROM streams UNION SELECT 0),
+             t.count IS NOT NULL, d.id LIMIT ?2";
 
 const GAPS: &str = "
     SELECT g.id, g.stream, g.kind, g.reason, g.epoch, g.last_mono_ns, g.first_sequence, g.last_sequence, g.count, t.count
@@ -103,7 +106,9 @@ const GAPS: &str = "
     WHERE coalesce(g.count, 0) > coalesce(t.count, -1)
       AND (g.stream IS NULL OR EXISTS
            (SELECT 1 FROM accounts AS a WHERE a.destination = ?1 AND a.stream = g.stream AND a.ended_at IS NULL))
-    ORDER BY t.count IS NOT NULL, g.id LIMIT ?2";
+    ORDER BY g.epoch NOT IN (SELECT number FROM epochs)
+             OR coalesce(g.stream, 0) NOT IN (SELECT id FROM streams UNION SELECT 0),
+             t.count IS NOT NULL, g.id LIMIT ?2";
 
 const CLOCKS: &str = "
     SELECT e.number FROM told AS t JOIN epochs AS e ON e.number = t.record
@@ -114,9 +119,14 @@ impl Reader {
     /// What this destination is owed: of each kind at most `most` records, those never told first.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; where it is damage, the writer has been told.
     pub fn owed(&mut self, most: u32) -> Result<OwedRecords, ReadError> {
         self.names.look_again();
+        let owed = self.look_for_owed(most);
+        self.reporting_damage(owed)
+    }
+
+    fn look_for_owed(&mut self, most: u32) -> Result<OwedRecords, ReadError> {
         let mut owed = OwedRecords::default();
         let clocks: Vec<i64> = self
             .connection
@@ -136,11 +146,29 @@ impl Reader {
                 .collect::<Result<_, _>>()?;
             for raw in records {
                 let told_before = raw.told_before;
-                let loss = self.loss(raw, file_id.cast_unsigned())?;
+                let record = raw.told.record;
+                let loss = match self.loss(raw, file_id.cast_unsigned()) {
+                    Err(ReadError::Dangling { what, .. }) => {
+                        self.warn_of_dangling(kind, record, &what);
+                        continue;
+                    }
+                    loss => loss?,
+                };
                 if told_before { owed.grown.push(loss) } else { owed.new.push(loss) }
             }
         }
         Ok(owed)
+    }
+
+    fn warn_of_dangling(&mut self, kind: RecordKind, record: i64, what: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                ?kind,
+                record,
+                what,
+                "a record of losses refers to what queue.db does not have; no destination is told of it. Next: fieldgate queue verify"
+            );
+        }
     }
 
     fn loss(&mut self, raw: Raw, file_id: u64) -> Result<Owed, ReadError> {
