@@ -1,8 +1,9 @@
 //! `prove footprint`: how soon the daemon is ready, how much memory it takes at work, how large it is.
 //!
 //! Ready is measured from exec to `READY=1`, with a new store and with a million readings queued, several starts each. Memory is
-//! measured at work in the demonstration's surroundings. The floors are for release builds: the whole claim refuses any
-//! other; its short form then judges readiness alone, by the quickest start, so that a busy machine cannot break it.
+//! measured at work in the demonstration's surroundings. The floors are for release builds on a machine that does nothing else: the
+//! whole claim refuses any other build, and its short form, which tests run beside each other, prints times without judging them
+//! but by a limit that only a defect reaches, and sizes for release builds only.
 
 use std::path::Path;
 use std::time::Duration;
