@@ -248,6 +248,8 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
         let name = first(if broken.count > 0 { &broken.names } else { &sum.lost.names });
         format!("every reading that was accepted reaches the cloud ({lost} lost, the first: {name})")
     });
+    // Only their number would explain where readings went.
+    proof.demand(sum.given_up == 0, || format!("nothing is given up ({} were)", sum.given_up));
     proof.demand(sum.corrupted.count == 0, || {
         let name = first(&sum.corrupted.names);
         format!(
