@@ -50,6 +50,7 @@ test: ## check format and lints, run every test (installs what the tests need, o
 	@scripts/need.sh test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --features sabotage -- -D warnings
+	cargo clippy --locked --package fieldgate --package fieldgate-sim --lib --bins -- -D warnings
 	@scripts/run-tests.sh --locked --workspace --features sabotage
 
 .PHONY: bench

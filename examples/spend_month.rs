@@ -97,6 +97,7 @@ fn play(path: &str, days: u32) -> Result<String> {
     let result = json!({
         "days": days, "plan_bytes": HOME, "roaming_plan_bytes": ROAMING,
         "produced": trace.produced(minutes),
+        "produced_in_reach": trace.in_reach(minutes),
         "ours": ours.json(), "fifo": fifo.json(), "fifo_with_a_share_a_day": even.json(),
         "times_fifo": ratio(&fifo), "times_fifo_with_a_share_a_day": ratio(&even),
         "worth": WORTHS.iter().map(|w| json!({
@@ -161,12 +162,27 @@ impl Trace {
     }
 
     fn produced(&self, minutes: u32) -> Json {
-        let sum = |class: usize| -> u64 {
-            self.readings.iter().take(minutes as usize).map(|slot| u64::from(slot[class])).sum()
+        self.sums(minutes, |_, _| true)
+    }
+
+    /// Those that could have been delivered in time: there was a network within their age limit, and within the month played.
+    fn in_reach(&self, minutes: u32) -> Json {
+        self.sums(minutes, |worth, minute| {
+            (minute..=minute + worth.within).any(|at| at < minutes && !Self::within(&self.outages, at))
+        })
+    }
+
+    fn sums(&self, minutes: u32, counts: impl Fn(&Worth, u32) -> bool) -> Json {
+        let sum = |worth: &Worth| -> u64 {
+            (0..minutes)
+                .zip(&self.readings)
+                .filter(|(minute, _)| counts(worth, *minute))
+                .map(|(_, slot)| u64::from(slot[worth.class as usize]))
+                .sum()
         };
         WORTHS
             .iter()
-            .map(|w| (w.class.name().to_owned(), json!(sum(w.class as usize))))
+            .map(|w| (w.class.name().to_owned(), json!(sum(w))))
             .collect::<serde_json::Map<_, _>>()
             .into()
     }

@@ -43,6 +43,8 @@ needs() {
     need qemu-utils         "have qemu-storage-daemon" "records what a disk is told, for power cuts"
     need e2fsprogs          "have mkfs.ext4 e2fsck"     "file systems of the tests' own"
     need chromium           "have chromium"             "shows the technician's page"
+    need iproute2           "have ip"                   "networks of the tests' own"
+    need util-linux         "have unshare nsenter"      "namespaces for them"
     need systemd            "have systemd-analyze systemd-sysusers systemd-tmpfiles" "checks the unit files"
     need python3-venv       "have_peers || find_python" "environment of the Python peers"
 }

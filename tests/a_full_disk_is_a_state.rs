@@ -43,7 +43,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
 /// What is missing fails where everything must be there, and is said elsewhere.
 fn left_out(why: &str) -> Option<Mount> {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
-    // Not by a macro, whose words the test runner keeps to itself when a test passes.
+    // Not by a macro, whose words cargo's own runner keeps to itself when a test passes; for nextest see .config/nextest.toml.
     let _ = writeln!(std::io::stderr(), "left out: {why}");
     None
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fieldgate::board::LinkPhase;
@@ -375,6 +377,78 @@ fn a_deployment_made_while_the_cloud_would_not_show_it_is_noticed_within_the_hou
         assert!(!wanted(&world), "it could not be seen yet");
         readings(&world, 6 * 65).await;
         assert!(wanted(&world), "readings alone do not hide that the observation is gone");
+    });
+}
+
+/// What is logged on this thread while it lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || log.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn half_a_manifest_is_refused_in_words_changes_nothing_and_costs_no_session() {
+    /// A sequence number and no components.
+    const HALF: [u8; 3] = [0xa1, 0x01, 0x00];
+    let log = Log::default();
+    let _listening = log.listen();
+    in_virtual_time(async {
+        let world = quiet_world(WorldOptions::default()).await;
+        let wanted = |world: &World| -> BTreeSet<String> {
+            world.cloud(|cloud, _| cloud.ota_events().iter().filter_map(|e| e.target.clone()).collect())
+        };
+        world.cloud(|cloud, now| cloud.deploy(now, &["gw-1"], "main", "9.9.8", vec![7; 900]).unwrap());
+        readings(&world, 12).await;
+        assert_eq!(wanted(&world), ["9.9.8".to_owned()].into());
+        // The manifest is asked for again with the session that follows.
+        let fault = world.cloud(|cloud, _| {
+            cloud.restart();
+            cloud.set_fault(Fault::new(FaultKind::Body(HALF.to_vec())).path(".u/desired"))
+        });
+        let faulted = || world.cloud(|cloud, _| cloud.counters().faulted);
+        readings(&world, 12).await;
+        assert!(faulted() > 0, "it was sent");
+        let said = log.said();
+        assert!(said.contains("lacks the list of components") && said.contains("deploy again"), "{said}");
+        assert_eq!(world.link().unwrap().phase, LinkPhase::Up, "{:?}", world.link());
+        assert_eq!(wanted(&world), ["9.9.8".to_owned()].into(), "nothing follows from it");
+        world.cloud(|cloud, now| {
+            cloud.clear_fault(fault);
+            cloud.deploy(now, &["gw-1"], "main", "9.9.9", vec![8; 900]).unwrap();
+        });
+        readings(&world, 12).await;
+        assert_eq!(wanted(&world), ["9.9.8".to_owned(), "9.9.9".to_owned()].into(), "the next one is taken");
+        world.drained(MINUTE).await.unwrap();
+        let outcome = world.finish().await.unwrap();
+        assert_eq!(outcome.handshakes, 2, "{outcome:?}");
+        assert_eq!((outcome.acknowledged, outcome.corrupted), (outcome.accepted, 0), "{outcome:?}");
+        assert_eq!(outcome.problems, Vec::<String>::new());
     });
 }
 

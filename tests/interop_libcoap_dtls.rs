@@ -45,16 +45,25 @@ fn free_pair() -> u16 {
     panic!("no two neighbouring ports are free");
 }
 
+/// A server that has answered. Somebody else may take the ports between the look for free ones and its bind: then the next two.
 fn serve(program: &str) -> (Peer, SocketAddr) {
-    let port = free_pair();
-    let child = Command::new(program)
-        .args(["-A", "127.0.0.1", "-p", &port.to_string(), "-k", KEY, "-d", "10", "-v", "0"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program} cannot run ({error}): install the package libcoap3-bin"));
-    (Peer(child), SocketAddr::from(([127, 0, 0, 1], port + 1)))
+    for _ in 0..5 {
+        let port = free_pair();
+        let child = Command::new(program)
+            .args(["-A", "127.0.0.1", "-p", &port.to_string(), "-k", KEY, "-d", "10", "-v", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} cannot run ({error}): install the package libcoap3-bin"));
+        let mut peer = Peer(child);
+        let address = SocketAddr::from(([127, 0, 0, 1], port + 1));
+        if Client::new(address, KEY, CipherSuite::PskAes128Gcm).connects() && peer.0.try_wait().unwrap().is_none()
+        {
+            return (peer, address);
+        }
+    }
+    panic!("{program} never answered");
 }
 
 /// Both cores over one socket.
@@ -119,6 +128,17 @@ impl Client {
         if self.connected {
             self.endpoint.handle_timeout(self.now);
         }
+    }
+
+    /// Whether a session comes about. A server on a port of its own answers within its first ticks; half a minute is for slow ones.
+    fn connects(&mut self) -> bool {
+        for _ in 0..PATIENCE / 4 {
+            if self.connected || self.ended.is_some() {
+                break;
+            }
+            self.turn();
+        }
+        self.connected
     }
 
     fn next_event(&mut self) -> Event {

@@ -76,7 +76,7 @@ fn checked(result: Option<(bool, String)>) {
     match result {
         Some((passed, said)) => assert!(passed, "{said}"),
         None if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("this machine makes no networks"),
-        // Not by a macro, whose words the test runner keeps to itself when a test passes.
+        // Not by a macro, whose words cargo's own runner keeps to itself when a test passes; for nextest see .config/nextest.toml.
         None => {
             let words = "left out: the page on an interface (`unshare -rn` or a veth pair is refused here)";
             let _ = writeln!(std::io::stderr(), "{words}");

@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
     if sabotage::on("slow-start") {
-        rim.sleep(Duration::from_secs(1)).await;
+        rim.sleep(Duration::from_secs(2)).await;
     }
     say_ready(&config);
     let watch = daemon.watch(&rim).keep(sd_notify::watchdog_enabled(), || notify(&[NotifyState::Watchdog]));

@@ -94,22 +94,31 @@ fn spawn(program: &str, arguments: &[&str], stdin: &[u8]) -> Peer {
     peer
 }
 
-/// A libcoap server and an endpoint that has heard from it.
+/// A libcoap server and an endpoint that has heard from it. Somebody else may take the port between the look for a free one and
+/// the server's bind: then nothing answers, and the next port is tried.
 fn with_server() -> (Peer, Live) {
-    let mut live = Live::new(Config { ack_timeout: Duration::from_millis(200), ..Config::default() });
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    live.peer = Some(port);
-    let server = spawn(
-        "coap-server-notls",
-        &["-A", "127.0.0.1", "-p", &port.port().to_string(), "-d", "10", "-v", "0"],
-        b"",
-    );
-    loop {
-        live.endpoint.ping(live.now).unwrap();
-        if matches!(live.next_event(), Event::Pong { .. }) {
-            return (server, live);
+    for _ in 0..5 {
+        let mut live = Live::new(Config { ack_timeout: Duration::from_millis(200), ..Config::default() });
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        live.peer = Some(port);
+        let mut server = spawn(
+            "coap-server-notls",
+            &["-A", "127.0.0.1", "-p", &port.port().to_string(), "-d", "10", "-v", "0"],
+            b"",
+        );
+        // Until it answers, or has ended because it could not bind.
+        for _ in 0..20 {
+            live.endpoint.ping(live.now).unwrap();
+            let answered = matches!(live.next_event(), Event::Pong { .. });
+            if server.0.try_wait().unwrap().is_some() {
+                break;
+            }
+            if answered {
+                return (server, live);
+            }
         }
     }
+    panic!("coap-server-notls never answered");
 }
 
 fn body(len: usize) -> Vec<u8> {

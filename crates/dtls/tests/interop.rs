@@ -113,29 +113,40 @@ fn impatient(suite: CipherSuite, connection_id: bool) -> ClientConfig {
     config
 }
 
-fn get_from_coap_server(program: &str, config: &ClientConfig) {
-    // Another process may take the ports between looking and binding: then nothing answers, and the next pair may.
-    for _ in 0..3 {
+/// A server that has connected to somebody with the right key. Another process may take the ports between looking and binding:
+/// then nothing answers, and the next pair may.
+fn answering(program: &str) -> (Peer, SocketAddr) {
+    for _ in 0..5 {
         let port = free_pair();
-        let _peer = Peer::start(program, &["-A", "127.0.0.1", "-p", &port.to_string(), "-k", KEY]);
-        let mut driver = Driver::new(config, SocketAddr::from(([127, 0, 0, 1], port + 1)));
-        match driver.next_event(ms(10_000)) {
-            Some(Event::Connected(connection)) => {
-                assert_eq!(connection.suite, config.suites[0]);
-                assert_eq!(connection.peer_cid, None, "libcoap 4.3.1 knows no Connection ID");
-            }
-            Some(other) => panic!("{program}: {other:?}"),
-            None => continue,
+        let mut peer = Peer::start(program, &["-A", "127.0.0.1", "-p", &port.to_string(), "-k", KEY]);
+        let address = SocketAddr::from(([127, 0, 0, 1], port + 1));
+        let mut driver = Driver::new(&impatient(CipherSuite::PskAes128Gcm, false), address);
+        let connected = matches!(driver.next_event(ms(10_000)), Some(Event::Connected(_)));
+        if connected && peer.0.try_wait().unwrap().is_none() {
+            driver.session.close(driver.origin.elapsed());
+            let _ = driver.next_event(driver.origin.elapsed());
+            return (peer, address);
         }
-        driver.session.send(driver.origin.elapsed(), &GET).unwrap();
-        let answer = driver.next_event(driver.origin.elapsed() + PATIENCE);
-        let Some(Event::Received(answer)) = answer else { panic!("{program}: {answer:?}") };
-        assert!(answer.starts_with(&CONTENT), "{program}: {answer:02x?}");
-        driver.session.close(driver.origin.elapsed());
-        let _ = driver.next_event(driver.origin.elapsed());
-        return;
     }
     panic!("{program} never answered");
+}
+
+fn get_from_coap_server(program: &str, config: &ClientConfig) {
+    let (_peer, address) = answering(program);
+    let mut driver = Driver::new(config, address);
+    match driver.next_event(PATIENCE) {
+        Some(Event::Connected(connection)) => {
+            assert_eq!(connection.suite, config.suites[0]);
+            assert_eq!(connection.peer_cid, None, "libcoap 4.3.1 knows no Connection ID");
+        }
+        other => panic!("{program}: {other:?}"),
+    }
+    driver.session.send(driver.origin.elapsed(), &GET).unwrap();
+    let answer = driver.next_event(driver.origin.elapsed() + PATIENCE);
+    let Some(Event::Received(answer)) = answer else { panic!("{program}: {answer:?}") };
+    assert!(answer.starts_with(&CONTENT), "{program}: {answer:02x?}");
+    driver.session.close(driver.origin.elapsed());
+    let _ = driver.next_event(driver.origin.elapsed());
 }
 
 #[test]
@@ -161,9 +172,8 @@ fn a_wrong_key_against_libcoap_ends_with_a_reason() {
     let mut config = impatient(CipherSuite::PskAes128Gcm, true);
     config.psk = fieldgate_dtls::Psk::new(IDENTITY, "not the key").unwrap();
     config.handshake_deadline = ms(3000);
-    let port = free_pair();
-    let _peer = Peer::start("coap-server-openssl", &["-A", "127.0.0.1", "-p", &port.to_string(), "-k", KEY]);
-    let mut driver = Driver::new(&config, SocketAddr::from(([127, 0, 0, 1], port + 1)));
+    let (_peer, address) = answering("coap-server-openssl");
+    let mut driver = Driver::new(&config, address);
     let Some(Event::Closed { why }) = driver.next_event(PATIENCE) else { panic!("it must not connect") };
     // OpenSSL drops what it cannot verify, so the reason may be silence.
     assert!(why.to_string().contains("key"), "{why}");

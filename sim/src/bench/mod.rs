@@ -129,8 +129,10 @@ fn judge_accept(accept: &serde_json::Value, proof: &mut Proof) {
             .iter()
             .find(|e| e.get(key).and_then(serde_json::Value::as_u64) == Some(wanted))
     };
-    let sync = number(accept.get("sync_us")).unwrap_or(0.0);
-    if sync >= HONEST_SYNC_US {
+    let sync = number(accept.get("sync_us"));
+    proof.demand(sync.is_some_and(|us| us > 0.0), || "the cost of a sync is measured (it was not)".into());
+    // Where it is not known, the floors hold.
+    if sync.is_none_or(|us| us >= HONEST_SYNC_US) {
         for (batch, times) in RATE {
             let reached = entry("rates", "batch", batch)
                 .and_then(|e| number(e.get("times_one_row_a_transaction")))
@@ -278,5 +280,8 @@ mod tests {
         let mut nothing = Proof::default();
         judge_accept(&serde_json::json!({ "sync_us": 500.0 }), &mut nothing);
         assert_eq!(nothing.violated.len(), 4);
+        let mut no_sync = Proof::default();
+        judge_accept(&serde_json::json!({}), &mut no_sync);
+        assert_eq!(no_sync.violated.len(), 5, "what a sync costs is not known either");
     }
 }

@@ -310,15 +310,19 @@ impl Cloud {
                 size1: Some(u32::try_from(*limit).unwrap_or(u32::MAX)),
                 ..Response::new(Code::REQUEST_ENTITY_TOO_LARGE)
             }),
-            Some(FaultKind::Delay(_) | FaultKind::LoseAnswer) | None => None,
+            Some(FaultKind::Delay(_) | FaultKind::LoseAnswer | FaultKind::Body(_)) | None => None,
         };
         if let Some(response) = instead {
             return self.answer(now, session, request.exchange, false, response.into());
         }
-        let reaction = services::serve(&mut self.plane, now, device, request);
+        let mut reaction = services::serve(&mut self.plane, now, device, request);
         self.counters.refused += u64::from(reaction.response.code.class() == 4);
         match fault {
             Some(FaultKind::LoseAnswer) => {}
+            Some(FaultKind::Body(bytes)) => {
+                reaction.response.payload = bytes;
+                self.answer(now, session, request.exchange, observes, reaction);
+            }
             Some(FaultKind::Delay(by)) if self.delayed.len() < MOST_DELAYED => {
                 let key = (now.saturating_add(by), self.next_delayed);
                 self.next_delayed += 1;

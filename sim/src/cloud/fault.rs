@@ -43,6 +43,8 @@ pub enum FaultKind {
     Delay(Duration),
     /// Carried out and acknowledged by an empty ACK, never answered.
     LoseAnswer,
+    /// Carried out, and answered as usual but for the body, which is these bytes. What an observer is sent later is not befallen.
+    Body(Vec<u8>),
 }
 
 impl Fault {
@@ -130,7 +132,10 @@ impl Faults {
                     FaultKind::RejectValue { alias, value } => {
                         body().is_some_and(|body| mentions(&body, alias, value.as_ref()))
                     }
-                    FaultKind::Answer { .. } | FaultKind::Delay(_) | FaultKind::LoseAnswer => true,
+                    FaultKind::Answer { .. }
+                    | FaultKind::Delay(_)
+                    | FaultKind::LoseAnswer
+                    | FaultKind::Body(_) => true,
                 }
         })?;
         if let Some(times) = &mut fault.times {

@@ -202,7 +202,8 @@ pub fn held_by(folder: &Path, image: &Disk) -> Result<Found, String> {
     if !image.files().any(|(name, bytes)| name == "queue.db" && !bytes.is_empty()) {
         return Ok(Found::default());
     }
-    judge::found_in(&path)
+    // What is there twice is told where this image is judged.
+    judge::found_in(&path).map(|(found, _)| found)
 }
 
 impl Life {

@@ -76,6 +76,9 @@ pub struct Reckoning {
     pub silent: u64,
     /// The consuming side by the books.
     pub account: Account,
+    /// Readings of all streams that were given up. Only their number explains that they are not at the cloud, so a run in which
+    /// nothing should be given up has to demand that this is 0.
+    pub given_up: u64,
     /// Identities at the cloud.
     pub unique: u64,
     /// Copies beyond the first.
@@ -140,6 +143,7 @@ pub fn reckon(sides: &Sides<'_>) -> Reckoning {
         let counted = sides.produced.get(&stream.name);
         let account = stream.accounts.get(sides.destination).copied().unwrap_or_default();
         balance(stream, account, &mut result);
+        result.given_up += account.dropped;
         match counted {
             Some(_) => add_up(stream, account, &mut result),
             None => result.uncounted += stream.intake.accepted,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Common, Proof, Trouble};
+use super::{Common, Proof, Trouble, times_are_judged};
 use crate::clock::Clock;
 use crate::crash::disk::{Disk, Playback};
 use crate::crash::gateway::{self, GatewayJudge};
@@ -168,9 +168,11 @@ fn judge(args: &Args, lives: &Lives) -> Proof {
             lives.wrong.first().cloned().unwrap_or_default()
         )
     });
-    proof.demand(sum.slowest < OPENS_WITHIN, || {
-        format!("an image opens within {OPENS_WITHIN:?} (one took {:?})", sum.slowest)
-    });
+    if times_are_judged(args.common.short) {
+        proof.demand(sum.slowest < OPENS_WITHIN, || {
+            format!("an image opens within {OPENS_WITHIN:?} (one took {:?})", sum.slowest)
+        });
+    }
     if args.common.short && proof.violated.is_empty() {
         proof.demand(sum.images >= SHORT_IMAGES, || {
             format!("the short form sees {SHORT_IMAGES} images ({} were seen)", sum.images)

@@ -83,6 +83,10 @@ pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
     proof.demand(run.problems.is_empty(), || format!("the books close ({})", few(&run.problems)));
     let first = memory.first().map_or(0, |(_, peak)| *peak);
     let most = memory.iter().map(|(_, peak)| *peak).max().unwrap_or(0);
+    // No memory at all is no measurement.
+    proof.demand(!memory.is_empty() && memory.iter().all(|(_, peak)| *peak > 0), || {
+        format!("memory is measured with each queue ({memory:?})")
+    });
     proof.demand(most - first <= GROWTH, || {
         format!("a longer queue takes at most {GROWTH} B more memory (it took {} B)", most - first)
     });

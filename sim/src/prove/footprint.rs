@@ -1,8 +1,9 @@
 //! `prove footprint`: how soon the daemon is ready, how much memory it takes at work, how large it is.
 //!
 //! Ready is measured from exec to `READY=1`, with a new store and with a million readings queued, several starts each. Memory is
-//! measured at work in the demonstration's surroundings. The floors are for release builds: the whole claim refuses any
-//! other; its short form then judges readiness alone, by the quickest start, so that a busy machine cannot break it.
+//! measured at work in the demonstration's surroundings. The floors are for release builds: the whole claim refuses any other.
+//! Its short form is run by tests, in development builds and on busy machines: there the quickest start is held to a limit that
+//! only a defect reaches, and sizes are judged in release builds only.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::gateway::{Trouble, eventually, helper, machine, status, temporary_fol
 
 /// Exec to `READY=1`, milliseconds.
 const READY_MS: f64 = 300.0;
+/// The same in the short form: far above what any machine needs. The deliberate defect sleeps so long.
+const SHORT_READY_MS: f64 = 2000.0;
 /// Proportional set size at work, bytes.
 const PSS: u64 = 12_000_000;
 /// The program, bytes.
@@ -60,11 +63,16 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     let judged = |times: &[f64]| {
         if short { times.first() } else { times.get(times.len() / 2) }.copied().unwrap_or(f64::MAX)
     };
+    let limit = if short { SHORT_READY_MS } else { READY_MS };
     let mut proof = Proof::default();
     for (what, times) in [("an empty store", &empty), ("a long queue", &full)] {
         let ms = judged(times);
-        proof.demand(ms <= READY_MS, || format!("ready within {READY_MS} ms with {what} (took {ms:.0} ms)"));
+        proof.demand(ms <= limit, || format!("ready within {limit} ms with {what} (took {ms:.0} ms)"));
     }
+    // No memory at all is no measurement.
+    proof.demand(memory.pss > 0 && memory.peak_rss > 0 && binary > 0, || {
+        format!("memory and size are measured ({memory:?}, {binary} B)")
+    });
     if optimised {
         proof.demand(memory.pss <= PSS, || format!("at most {PSS} B PSS at work (took {} B)", memory.pss));
         proof.demand(binary <= BINARY, || format!("a program of at most {BINARY} B (it has {binary} B)"));
@@ -74,7 +82,7 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
         "judged": if short { "the quickest start" } else { "the median start" },
         "pss_bytes": memory.pss, "peak_rss_bytes": memory.peak_rss, "binary_bytes": binary, "worked_s": work.as_secs(),
         "floors": {
-            "ready_ms": READY_MS,
+            "ready_ms": limit,
             "pss_bytes": optimised.then_some(PSS), "binary_bytes": optimised.then_some(BINARY),
         },
     });

@@ -124,6 +124,12 @@ pub(crate) fn few(problems: &[String]) -> String {
     format!("{} complaints: {}", problems.len(), shown.join("; "))
 }
 
+/// Whether times of work done in this process are held to their floors: not in a development build, nor in the short form, which
+/// tests run on machines that do other things too. They are always among the figures.
+pub(crate) fn times_are_judged(short: bool) -> bool {
+    cfg!(not(debug_assertions)) && !short
+}
+
 /// The daemon that a claim is about.
 #[derive(Debug)]
 pub(crate) struct Subject {

@@ -42,6 +42,10 @@ const COMMIT_TAKES: Duration = Duration::from_millis(800);
 /// What an answer may wait for on top of it: its way to the gateway (60 ms at most) and the commit. A busy machine needs no more
 /// here, because a window of messages may be later than that.
 const SETTLING_TAKES: Duration = Duration::from_millis(400);
+/// The drain waits no longer for the answer to a message.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
+/// The last of the five copies of a message waits at least 16 s for its answer: 1 s, doubled four times. Less the way to the cloud.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(15);
 /// How long the queue may take to drain at the end.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How long anything else may take on a machine that does other things too.
@@ -68,7 +72,7 @@ pub struct Args {
 
 impl Args {
     fn kills(&self) -> u32 {
-        self.kills.unwrap_or(if self.common.short { 4 } else { 50 })
+        self.kills.unwrap_or(if self.common.short { 5 } else { 50 })
     }
 
     fn gateways(&self) -> u32 {
@@ -244,6 +248,8 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
         let name = first(if broken.count > 0 { &broken.names } else { &sum.lost.names });
         format!("every reading that was accepted reaches the cloud ({lost} lost, the first: {name})")
     });
+    // Only their number would explain where readings went.
+    proof.demand(sum.given_up == 0, || format!("nothing is given up ({} were)", sum.given_up));
     proof.demand(sum.corrupted.count == 0, || {
         let name = first(&sum.corrupted.names);
         format!(
@@ -274,7 +280,12 @@ fn judge(end: &End, proof: &mut Proof, sums: &mut Sums) {
     proof.demand(*drained, || format!("the queue drains within {DRAIN:?} once the link is back"));
     let cloud = around.cloud.read(crate::cloud::Cloud::counters);
     let cuts = around.network.counters().cuts;
-    let in_hand = InHand { messages: WINDOW.into(), settled_within: COMMIT + SETTLING_TAKES };
+    let in_hand = InHand {
+        messages: WINDOW.into(),
+        answered_within: ANSWERED_WITHIN,
+        given_up_after: GIVEN_UP_AFTER,
+        settled_within: COMMIT + SETTLING_TAKES,
+    };
     let repeated = around.cloud.read(|cloud| Repeated::of(cloud.intake(), &lives.deaths, in_hand));
     proof.demand(repeated.beyond == 0, || {
         let name = repeated.first_beyond.clone().unwrap_or_default();

@@ -2,7 +2,8 @@
 //! whole daemon, in this process and on this thread.
 //!
 //! Nothing here touches a socket, a port, a thread or a real clock; only the two database files are real, in a folder of
-//! their own, in memory if there is room. Every byte on every wire goes into the trace with its virtual time, so that two runs of one seed can be compared.
+//! their own, in memory if there is room. Every byte on every wire goes into the trace with its virtual time, so that two runs of
+//! one seed can be compared.
 //!
 //! - [`WorldOptions`]: what a world is like, and the daemon's configuration.
 //! - `machine`: what the daemon takes from its machine; `wires`: what is beyond it, under one lock.
@@ -10,8 +11,8 @@
 //! - [`Destination`]: a second place to send to, beside the simulated cloud.
 //! - [`Feed`]: readings that no device makes, by the million, and what arrived of them.
 //!
-//! This is the one part of the simulator that uses the daemon's own code, because the daemon runs in it. What stands at the
-//! far ends of the wires stays the simulator's own.
+//! Here, in `crash` and in those proofs (`prove`) that work on files or in virtual time, the simulator uses the daemon's own code,
+//! because that is what they are about. What stands at the far ends of the wires stays the simulator's own.
 
 mod destination;
 mod error;

@@ -347,7 +347,7 @@ impl Writer {
     }
 
     fn due(&self) -> Option<Mono> {
-        let late = if crate::sabotage::on("late-commit") { 16 } else { 1 };
+        let late = if crate::sabotage::on("late-commit") { 40 } else { 1 };
         let window = self.pace.window();
         let accept = self.pending.since.map(|at| at.plus(window * late));
         // Where the window is wider than configured, an answer that waits longer saves a commit as well.

@@ -98,7 +98,8 @@ impl QueueJudge<'_> {
                 }
             }
         }
-        let found = found_in(path)?;
+        let (found, twice) = found_in(path)?;
+        verdict.wrong.extend(twice);
         let broken = self.promises.compare(point, &found, &dropped);
         verdict.lost.extend(broken.lost);
         verdict.returned.extend(broken.returned);
@@ -110,9 +111,12 @@ impl QueueJudge<'_> {
 
 /// Everything that waits for each destination, as a drain that starts now reads it.
 ///
+/// Beside it, in words, what is there more than once for one destination.
+///
 /// # Errors
 /// In words, when the file does not read.
-pub(super) fn found_in(path: &Path) -> Result<Found, String> {
+pub(super) fn found_in(path: &Path) -> Result<(Found, Vec<String>), String> {
+    let mut twice = Vec::new();
     let mut found = Found::default();
     let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
     let mut names = whole.prepare("SELECT id, name FROM destinations").map_err(|e| e.to_string())?;
@@ -135,7 +139,9 @@ pub(super) fn found_in(path: &Path) -> Result<Found, String> {
                     let identity = (row.epoch.epoch.0, row.sequence);
                     let row = Held { identity, stream: row.stream.name.clone(), value };
                     // What says no number is nobody's reading; the comparison finds it under one that was never given.
-                    held.insert(number(&row.value).unwrap_or(u64::MAX), row);
+                    if let Some(other) = held.insert(number(&row.value).unwrap_or(u64::MAX), row) {
+                        twice.push(format!("{name}: there twice, once as {:?}: {:?}", other.identity, other.value));
+                    }
                 }
                 match picked.resume.filter(|resume| *resume != at) {
                     Some(resume) => at = resume,
@@ -144,5 +150,5 @@ pub(super) fn found_in(path: &Path) -> Result<Found, String> {
             }
         }
     }
-    Ok(found)
+    Ok((found, twice))
 }

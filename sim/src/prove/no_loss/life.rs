@@ -73,9 +73,8 @@ pub(super) async fn until_killed(
         Moment::InCut(after) => {
             watch_for(around, &daemon, "the link", lives, |s, _| s.phase(GOLIOTH) == "up").await?;
             around.network.cut();
-            let cut = around.clock.now();
             watch_for(around, &daemon, "a message under way", lives, |s, _| s.in_flight(GOLIOTH) > 0).await?;
-            watch_until(around, cut + after, lives).await;
+            watch_until(around, around.clock.now() + after, lives).await;
         }
         Moment::AtWork(messages) => {
             let come =

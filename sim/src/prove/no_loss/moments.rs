@@ -16,7 +16,8 @@ pub(super) enum Moment {
     StartUp(Duration),
     /// At once when it has said so many times that something new was accepted: nothing sharper can be asked of the promise.
     Answered(u64),
-    /// With messages under way into a link that was cut, so long after the cut.
+    /// With messages under way into a link that was cut, so long after the first of them: nothing is settled meanwhile, so only
+    /// the commit window brings what was said to disk, and a commit that is late is caught.
     InCut(Duration),
     /// When so many of its messages have come to the cloud: most of them are settled by then, and must not come again.
     AtWork(u64),
@@ -30,7 +31,7 @@ impl Moment {
         match kill % 5 {
             0 => Self::StartUp(ms(dice, 0, 300)),
             1 => Self::Answered(dice.between(1, 11)),
-            2 => Self::InCut(ms(dice, 600, 1400)),
+            2 => Self::InCut(ms(dice, 1500, 3000)),
             3 => Self::AtWork(dice.between(14, 18)),
             _ => {
                 let after = ms(dice, 300, 3000);

@@ -1,8 +1,9 @@
 //! What came to the cloud twice, traced to what interrupted the daemon. Pure.
 //!
 //! A reading may come again for two reasons only. It was *in flight*: its message had no answer yet when the daemon was killed
-//! or gave the session or the message up; of those there are at most a window of messages each time. Or it was
-//! *unsettled*: answered, but so shortly before a kill that the answer was not on disk. When each copy came is the
+//! or gave the session or the message up; of those there are at most a window of messages each time, none of which had come
+//! longer before than a message may wait for its answer. A message is given up within its session only after all its copies had
+//! time to be answered. Or the reading was *unsettled*: answered, but so shortly before a kill that the answer was not on disk. When each copy came is the
 //! cloud's own record, so both are judged message by message, and what neither explains is named.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,9 @@ pub(super) struct Repeated {
     pub(super) first_beyond: Option<String>,
 }
 
+/// What the handshakes of a new session may take over a link that loses much.
+const HANDSHAKE_TAKES: Duration = Duration::from_secs(60);
+
 /// A kill.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Death {
@@ -43,6 +47,10 @@ pub(super) struct Death {
 pub(super) struct InHand {
     /// Messages in flight at most.
     pub(super) messages: usize,
+    /// None waits longer for its answer.
+    pub(super) answered_within: Duration,
+    /// None is given up earlier after it came, unless its session ends.
+    pub(super) given_up_after: Duration,
     /// An answer is on disk so long after the message had come to the cloud.
     pub(super) settled_within: Duration,
 }
@@ -65,6 +73,29 @@ impl Repeated {
                 |kill: &Death| kill.at.saturating_sub(earlier.at) <= in_hand.settled_within + kill.stalled;
             if kill.is_some_and(unsettled) {
                 judged.unsettled += repeat.readings;
+                continue;
+            }
+            let may_have_been_in_flight = match kill {
+                Some(kill) => {
+                    kill.at.saturating_sub(earlier.at) <= in_hand.answered_within + kill.stalled
+                }
+                None if later.session_since == earlier.session_since => {
+                    later.at.saturating_sub(earlier.at) >= in_hand.given_up_after
+                }
+                // It came in the old session; the new one is there as soon as the link is.
+                None => {
+                    later.session_since.saturating_sub(earlier.at)
+                        <= in_hand.answered_within + HANDSHAKE_TAKES
+                }
+            };
+            if !may_have_been_in_flight {
+                judged.beyond += repeat.readings;
+                judged.first_beyond.get_or_insert_with(|| {
+                    format!(
+                        "message {} of life {life}, which came at {:?} and again at {:?}",
+                        repeat.earlier, earlier.at, later.at
+                    )
+                });
                 continue;
             }
             let repeated_in = kill.is_none().then_some(later.session_since);
@@ -125,7 +156,12 @@ mod tests {
 
     const S: fn(u64) -> Duration = Duration::from_secs;
     const KILL: Death = Death { at: Duration::from_secs(100), stalled: Duration::ZERO };
-    const IN_HAND: InHand = InHand { messages: 8, settled_within: Duration::from_secs(1) };
+    const IN_HAND: InHand = InHand {
+        messages: 8,
+        answered_within: Duration::from_secs(60),
+        given_up_after: Duration::from_secs(15),
+        settled_within: Duration::from_secs(1),
+    };
 
     /// Killed at 100 s; sessions at 1 s, at 50 s and, in the next life, at 101 s. One message a second, each with ten readings.
     fn heard(repeated: impl IntoIterator<Item = (u64, u64)>) -> Repeated {
@@ -184,6 +220,26 @@ mod tests {
         assert_eq!(two, Repeated { given_up: 20, ..Repeated::default() });
         let nine = heard((41..50).map(|at| (at, 60)));
         assert_eq!((nine.given_up, nine.beyond), (80, 10));
+    }
+
+    #[test]
+    fn what_came_longer_before_than_an_answer_is_waited_for_was_not_in_flight() {
+        assert_eq!(heard([(40, 110)]), Repeated { in_flight_at_kill: 10, ..Repeated::default() });
+        // The session of 1 s was long over at the kill, and this one had been there for a minute.
+        let arrivals = vec![
+            Arrival { at: S(39), session_since: S(1) },
+            Arrival { at: S(110), session_since: S(101) },
+        ];
+        let intake = Intake::heard(arrivals, [Repeat { earlier: 0, later: 1, readings: 10 }]);
+        let judged = Repeated::of(&intake, &[KILL], IN_HAND);
+        assert_eq!((judged.in_flight_at_kill, judged.beyond), (0, 10));
+        assert!(judged.first_beyond.unwrap().contains("came at 39s and again at 110s"));
+    }
+
+    #[test]
+    fn within_a_session_a_message_is_given_up_only_after_its_copies_could_be_answered() {
+        assert_eq!(heard([(60, 75)]), Repeated { given_up: 10, ..Repeated::default() });
+        assert_eq!(heard([(60, 74)]).beyond, 10);
     }
 
     #[test]
