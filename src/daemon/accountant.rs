@@ -1,7 +1,7 @@
 //! The lane that keeps the ledger of the data plan: on disk, on the board, and beside the interface's own counters.
 //!
 //! A record is written when the ledger asks for one: some tens of kilobytes apart, or a quarter of an hour. The disk may
-//! refuse; spending goes on then, because it is what empties a full disk.
+//! refuse, or take too long; spending goes on then, because it is what empties a full disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rim::Rim;
 use super::supervisor::{Lane, LaneError, Progress};
+use crate::board::in_words;
 use crate::spend::{Purse, Record};
 use crate::store::gateway::Gateway;
 
@@ -17,6 +18,8 @@ use crate::store::gateway::Gateway;
 const EVERY: Duration = Duration::from_secs(30);
 /// After the disk refused.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A disk that takes longer with a record has refused it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What was kept of an earlier run. A record that does not read counts as none, and that is said.
 pub(super) fn kept(gateway: &Gateway) -> Option<Record> {
@@ -46,10 +49,13 @@ async fn keep(
     stop: CancellationToken,
     progress: Progress,
 ) -> Result<(), LaneError> {
+    // A life before this one may have ended in the middle of a write.
+    purse.abandon_record();
     loop {
         let mut wait = EVERY;
         if let Some(record) = purse.record() {
-            let written = write(&gateway, &record).await;
+            progress.waiting("writing down what was spent", WRITTEN_WITHIN);
+            let written = write(&gateway, &record, &rim).await;
             purse.recorded(written);
             if !written {
                 wait = PAUSE;
@@ -63,7 +69,7 @@ async fn keep(
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                write(&gateway, &purse.closing_record()).await;
+                write(&gateway, &purse.closing_record(), &rim).await;
                 return Ok(());
             }
             () = purse.record_due(), if wait == EVERY => {}
@@ -72,7 +78,7 @@ async fn keep(
     }
 }
 
-async fn write(gateway: &Gateway, record: &Record) -> bool {
+async fn write(gateway: &Gateway, record: &Record, rim: &Rim) -> bool {
     let text = match serde_json::to_string(record) {
         Ok(text) => text,
         Err(error) => {
@@ -80,11 +86,14 @@ async fn write(gateway: &Gateway, record: &Record) -> bool {
             return false;
         }
     };
-    match gateway.keep_spending(text).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%error, "what was spent is not on disk: a power cut would forget it");
-            false
-        }
-    }
+    let why = tokio::select! {
+        biased;
+        written = gateway.keep_spending(text) => match written {
+            Ok(()) => return true,
+            Err(error) => error.to_string(),
+        },
+        () = rim.sleep(WRITTEN_WITHIN) => format!("the disk took longer than {}", in_words(WRITTEN_WITHIN)),
+    };
+    tracing::warn!(why, "what was spent is not on disk: a power cut would forget it");
+    false
 }

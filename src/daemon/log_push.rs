@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rim::Rim;
 use super::supervisor::{Lane, LaneError, Progress};
+use crate::spend::{Purpose, Purse};
 use crate::store::gateway::pages::MIN_BYTES;
 use crate::store::gateway::{BytePage, Gateway, GatewayError};
 use crate::uplink::link::{Link, Outcome, Report};
@@ -27,9 +28,21 @@ const REFUSED_MOST: Duration = Duration::from_secs(86_400);
 /// How long a page may be under way; the link waits for its session within it.
 const UNDER_WAY: Duration = Duration::from_secs(600);
 
-pub(super) fn lane(link: Arc<dyn Link>, gateway: Gateway, rim: Rim, stop: CancellationToken) -> Lane {
+/// What a page takes on the wire beside itself, about, bytes.
+const AROUND: u64 = 150;
+/// The data plan is asked again at least this often.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
+
+pub(super) fn lane(
+    link: Arc<dyn Link>,
+    gateway: Gateway,
+    purse: Arc<Purse>,
+    rim: Rim,
+    stop: CancellationToken,
+) -> Lane {
     Lane::new(format!("firmware log to {}", link.name()), move |progress| {
-        let push = Push { link: Arc::clone(&link), gateway: gateway.clone(), rim: rim.clone(), progress };
+        let (link, purse) = (Arc::clone(&link), Arc::clone(&purse));
+        let push = Push { link, gateway: gateway.clone(), purse, rim: rim.clone(), progress };
         let stop = stop.clone();
         async move {
             tokio::select! {
@@ -44,6 +57,7 @@ pub(super) fn lane(link: Arc<dyn Link>, gateway: Gateway, rim: Rim, stop: Cancel
 struct Push {
     link: Arc<dyn Link>,
     gateway: Gateway,
+    purse: Arc<Purse>,
     rim: Rim,
     progress: Progress,
 }
@@ -72,6 +86,13 @@ impl Push {
                 if status.wait_for(|status| status.log_head != head).await.is_err() {
                     return Ok(());
                 }
+                continue;
+            }
+            let bytes = page.body.len() as u64 + AROUND;
+            if let Some((until, why)) = self.purse.refused(Purpose::FirmwareLog, bytes) {
+                self.progress.waiting(why.words(), PLAN_HOLDS);
+                let now = self.rim.now();
+                self.rim.sleep_until(until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS)).await;
                 continue;
             }
             match self.offer(&page).await {
@@ -137,7 +158,9 @@ mod tests {
 
     use super::*;
     use crate::board::Board;
+    use crate::clock::Clock;
     use crate::daemon::supervisor::Supervisor;
+    use crate::spend::{Allowance, Direction, Plan};
     use crate::store::gateway::tests::{clock, key, open, rim, versions};
     use crate::store::queue::{Owed, QueuedRow};
     use crate::uplink::link::{Capabilities, EpochStatement, Manifest, Message, Packed};
@@ -197,10 +220,21 @@ mod tests {
     }
 
     fn pushing(cloud: &Arc<Cloud>, gateway: &Gateway) -> CancellationToken {
-        let (stop, rim) = (CancellationToken::new(), rim(&clock(1)));
+        let clock = clock(1);
+        let purse = Purse::unlimited(Arc::clone(&clock));
+        pushing_with(cloud, gateway, &clock, purse)
+    }
+
+    fn pushing_with(
+        cloud: &Arc<Cloud>,
+        gateway: &Gateway,
+        clock: &Arc<dyn Clock>,
+        purse: Arc<Purse>,
+    ) -> CancellationToken {
+        let (stop, rim) = (CancellationToken::new(), rim(clock));
         let supervisor = Supervisor::new(rim.clone(), Board::shared(), stop.clone());
         let link: Arc<dyn Link> = Arc::<Cloud>::clone(cloud);
-        supervisor.spawn(lane(link, gateway.clone(), rim, stop.clone()));
+        supervisor.spawn(lane(link, gateway.clone(), purse, rim, stop.clone()));
         stop
     }
 
@@ -228,6 +262,25 @@ mod tests {
         gateway.observe_version(&key("cell"), "2.0").await.unwrap();
         pushing(&cloud, &gateway);
         took(&cloud, &[1, 2, 3, 4, 5]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_pushed_while_the_data_plan_has_no_bytes_for_it_and_everything_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cloud, gateway, clock) = (Arc::new(Cloud::default()), open(dir.path(), 1, 1), clock(1));
+        versions(&gateway, "main", 1).await;
+        let home = Allowance { day: Some(100_000), month: None };
+        let plan = Plan { home, carry_over_days: 0, ..Plan::unlimited() };
+        let purse = Purse::new(plan, None, Duration::from_secs(300), Arc::clone(&clock), Board::shared());
+        purse.charge(Purpose::State, Direction::Up, 100_000);
+        assert!(purse.record().is_some());
+        purse.recorded(true);
+        pushing_with(&cloud, &gateway, &clock, purse);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        assert_eq!(cloud.offered.lock().unwrap().len(), 0);
+        let mut took = cloud.took.subscribe();
+        let pushed = took.wait_for(|took| !took.is_empty());
+        tokio::time::timeout(Duration::from_secs(2 * 86_400), pushed).await.expect("never").unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rim::Rim;
 use super::supervisor::{Lane, LaneError, Progress};
+use crate::spend::{Purpose, Purse};
 use crate::uplink::link::{Link, Outcome, Report};
 
 /// A report that was not taken is offered again after this, or later if the cloud says so.
@@ -16,9 +17,15 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// How long a report may be under way; the link waits for its session within it.
 const UNDER_WAY: Duration = Duration::from_secs(600);
 
+/// What a report takes on the wire, with what is around it and its answer, about, bytes.
+const REPORT_BYTES: u64 = 400;
+/// The data plan is asked again at least this often.
+const PLAN_HOLDS: Duration = Duration::from_secs(600);
+
 pub(super) fn lane(
     link: Arc<dyn Link>,
     reports: mpsc::Receiver<Report>,
+    purse: Arc<Purse>,
     rim: Rim,
     stop: CancellationToken,
 ) -> Lane {
@@ -26,12 +33,13 @@ pub(super) fn lane(
     let waiting = Arc::new(Mutex::new(Waiting { reports, newest: BTreeMap::new(), last: String::new() }));
     Lane::new(format!("reports to {}", link.name()), move |progress| {
         let (link, waiting, rim, stop) = (Arc::clone(&link), Arc::clone(&waiting), rim.clone(), stop.clone());
+        let purse = Arc::clone(&purse);
         async move {
             let mut waiting = waiting.lock().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(()),
-                ended = waiting.carry(&*link, &rim, &progress) => ended,
+                ended = waiting.carry(&*link, &purse, &rim, &progress) => ended,
             }
         }
     })
@@ -45,7 +53,13 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn carry(&mut self, link: &dyn Link, rim: &Rim, progress: &Progress) -> Result<(), LaneError> {
+    async fn carry(
+        &mut self,
+        link: &dyn Link,
+        purse: &Purse,
+        rim: &Rim,
+        progress: &Progress,
+    ) -> Result<(), LaneError> {
         loop {
             while let Ok(report) = self.reports.try_recv() {
                 self.take(report);
@@ -58,6 +72,12 @@ impl Waiting {
                 }
                 continue;
             };
+            if let Some((until, why)) = purse.refused(Purpose::Management, REPORT_BYTES) {
+                progress.waiting(why.words(), PLAN_HOLDS);
+                let now = rim.now();
+                rim.sleep_until(until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS)).await;
+                continue;
+            }
             self.last.clone_from(&package);
             progress.waiting("reporting", UNDER_WAY);
             let outcome = tokio::time::timeout(UNDER_WAY, link.report(report.clone())).await;

@@ -9,7 +9,8 @@
 //! - No clock gives a budget twice: periods only go forward, and what a period begins with after a clock that was not
 //!   trusted, or that leapt, is what the sliding window holds for its length so far.
 //! - A record stands for a lease of bytes more than were charged when it was made. No more than these are granted before the
-//!   next one is on disk, so a crash over-counts and never under-counts, unless the disk takes no records at all.
+//!   next one is on disk, so a crash over-counts and does not under-count, unless the disk takes no records at all. Alarms
+//!   alone do not wait for the disk: a crash while it is slow may forget some of theirs.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::grant::{self, Ask, Grant, Why};
 use super::period::{Basis, Period, Spent};
 use super::plan::{self, Allowance, Plan};
+use super::promise::Promises;
 use super::purpose::{Direction, Purpose};
 use super::window::Window;
 
@@ -32,8 +34,6 @@ const FAREWELLS: u64 = 1024;
 const RECORD_EVERY: Duration = Duration::from_secs(15 * 60);
 /// A clock that is further ahead than the time that passed, by more than this, has leapt.
 const LEAP_MS: i64 = 3_600_000;
-/// What was granted and not charged within this was never sent.
-const GRANT_HOLDS: Duration = Duration::from_secs(180);
 
 /// A point in time, as the ledger needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,8 @@ pub struct Ledger {
     lived: Duration,
     /// Nothing was charged since the restart, so that the time the machine was off can still be told from it.
     untouched: bool,
-    /// Granted, not charged yet, and when that ends.
-    promised: u64,
-    promised_until: Duration,
+    /// Granted, not charged yet.
+    promised: Promises,
     lease: Lease,
 }
 
@@ -99,6 +98,8 @@ struct Lease {
     spent: u64,
     /// Of this, what the record being written covers.
     writing: Option<u64>,
+    /// Somebody waits for a record.
+    wanted: bool,
     recorded_at: Duration,
     /// The disk does not take records: going on without is better than not draining a full disk.
     given_up: bool,
@@ -133,8 +134,7 @@ impl Ledger {
             recorded_wall_ms: wall_ms,
             lived: Duration::ZERO,
             untouched: true,
-            promised: 0,
-            promised_until: Duration::ZERO,
+            promised: Promises::default(),
             // Before the first record of this run nothing on disk stands for what it spends.
             lease: Lease { size, spent: size, ..Lease::default() },
         }
@@ -145,9 +145,7 @@ impl Ledger {
         let last = self.last.replace(now);
         let passed = last.map_or(Duration::ZERO, |last| now.mono.saturating_sub(last.mono));
         self.pass(passed);
-        if now.mono >= self.promised_until {
-            self.promised = 0;
-        }
+        self.promised.expire(now.mono);
         self.lived += passed;
         let Some(wall_ms) = now.wall_ms else {
             for period in self.periods() {
@@ -191,10 +189,7 @@ impl Ledger {
         let book = self.book_mut(network);
         book.day.add(purpose, direction, bytes);
         book.month.add(purpose, direction, bytes);
-        // What the session takes was not asked for.
-        if purpose != Purpose::Session {
-            self.promised = self.promised.saturating_sub(bytes);
-        }
+        self.promised.charged(purpose, bytes);
         self.lease.spent = self.lease.spent.saturating_add(bytes);
         self.untouched = false;
     }
@@ -205,14 +200,15 @@ impl Ledger {
         if !self.plan.is_limited() {
             return Grant::Go;
         }
-        let unrecorded = self.lease.spent.saturating_add(self.promised).saturating_add(ask.bytes);
-        if unrecorded > self.lease.size && self.lease.spent > 0 && !self.lease.given_up {
+        let unrecorded = self.lease.spent.saturating_add(self.promised()).saturating_add(ask.bytes);
+        let waits = unrecorded > self.lease.size && self.lease.spent > 0 && !self.lease.given_up;
+        if waits && ask.purpose != Purpose::Alarm {
+            self.lease.wanted = true;
             return Grant::Wait { until: now.mono + Duration::from_secs(1), why: Why::Recording };
         }
         let grant = grant::decide(self, now, ask);
         if !matches!(grant, Grant::Wait { .. }) {
-            self.promised = self.promised.saturating_add(ask.bytes);
-            self.promised_until = now.mono + GRANT_HOLDS;
+            self.promised.hold(now.mono, ask.purpose, ask.bytes);
         }
         grant
     }
@@ -223,12 +219,13 @@ impl Ledger {
         let old = now >= self.lease.recorded_at + RECORD_EVERY;
         // Without a limit nothing depends on it.
         let half = self.plan.is_limited() && self.lease.spent >= self.lease.size / 2;
-        self.lease.writing.is_none() && (half || (old && self.lease.spent > 0))
+        self.lease.writing.is_none() && (half || self.lease.wanted || (old && self.lease.spent > 0))
     }
 
     /// What to keep on disk now; [`Ledger::recorded`] tells what became of it.
     pub fn record(&mut self) -> Record {
         self.lease.writing = Some(self.lease.spent);
+        self.lease.wanted = false;
         self.record_with(self.lease.size)
     }
 
@@ -251,8 +248,16 @@ impl Ledger {
         record
     }
 
+    /// Nobody will tell any more what became of the record being written. It counts as not on disk.
+    pub fn abandon_record(&mut self) {
+        self.lease.writing = None;
+    }
+
     /// A record is on disk, or could not be written.
     pub fn recorded(&mut self, now: Duration, written: bool) {
+        if crate::sabotage::on("lease-never-renewed") {
+            return;
+        }
         let covered = self.lease.writing.take().unwrap_or(0);
         self.lease.recorded_at = now;
         self.lease.given_up = !written;
@@ -281,7 +286,7 @@ impl Ledger {
     }
 
     pub(super) fn promised(&self) -> u64 {
-        self.promised
+        self.promised.bytes()
     }
 
     pub(super) fn allowance(&self, network: Network) -> Allowance {

@@ -14,6 +14,7 @@ mod grant;
 mod ledger;
 mod period;
 mod plan;
+mod promise;
 mod purpose;
 mod purse;
 mod window;

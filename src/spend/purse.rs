@@ -1,13 +1,13 @@
 //! What lanes hold of the ledger: it knows the time and the network they spend in, and tells people.
 //!
-//! Owns the ledger, behind a lock that is held for no longer than a calculation. Nothing here waits.
+//! Owns the ledger, behind a lock that is held for no longer than a calculation. Nothing here waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::grant::{Ask, Grant, Why};
 use super::ledger::{Ledger, Moment, Network, Record};
@@ -17,6 +17,7 @@ use super::wire::Learned;
 use crate::board::{Board, DataPlan, PlanPeriod};
 use crate::clock::{Clock, Mono};
 use crate::reading::Class;
+use crate::store::queue::{DestinationId, Queue, QueueStatus};
 
 /// However short the plan is, a message that holds anything older than this waits no more for being full.
 const GATHERED: Duration = Duration::from_secs(30 * 60);
@@ -30,6 +31,8 @@ pub struct Purse {
     state: Mutex<State>,
     /// Told when a record should be made.
     due: Notify,
+    /// Tells where alarms wait.
+    queue: OnceLock<(watch::Receiver<QueueStatus>, Vec<(DestinationId, String)>)>,
 }
 
 struct State {
@@ -68,8 +71,8 @@ pub struct Want<'a> {
     pub destination: &'a str,
     /// Of what.
     pub class: Class,
-    /// When the oldest of the readings was captured.
-    pub oldest: Mono,
+    /// How long ago the oldest of the readings was captured; as old as can be where that was in another boot.
+    pub age: Duration,
     /// Readings at hand.
     pub rows: usize,
     /// All that wait, on disk too.
@@ -103,7 +106,7 @@ impl Purse {
             charged: 0,
             interface: None,
         };
-        Arc::new(Self { clock, board, live_bound, state: Mutex::new(state), due: Notify::new() })
+        Arc::new(Self { clock, board, live_bound, state: Mutex::new(state), due: Notify::new(), queue: OnceLock::new() })
     }
 
     /// One that grants everything.
@@ -141,8 +144,7 @@ impl Purse {
     #[must_use]
     pub fn ask(&self, want: &Want<'_>) -> Grant {
         let now = self.now();
-        let age = self.clock.mono().since(want.oldest);
-        let live = age <= self.live_bound;
+        let live = want.age <= self.live_bound;
         let purpose = Purpose::of(want.class, live);
         let network = self.network();
         let mut state = self.state();
@@ -151,7 +153,7 @@ impl Purse {
         let most = want.most as u64;
         let (bytes, full) = learned.message(want.rows as u64, most);
         let waiting = learned.all(want.waiting, most);
-        let full = full || !want.class.waits_for_window() || age > GATHERED;
+        let full = full || !want.class.waits_for_window() || want.age > GATHERED;
         let grant = state.ledger.grant(now, &Ask { purpose, bytes, waiting, full, network });
         let key = (want.destination.to_owned(), purpose);
         let changed = match grant {
@@ -205,6 +207,38 @@ impl Purse {
         }
     }
 
+    /// Lets it see where alarms wait. Counts once.
+    pub fn look_at(&self, queue: &Queue) {
+        let _ = self.queue.set((queue.status(), queue.destinations().to_vec()));
+    }
+
+    /// Whether so many bytes may go for making, or keeping, the link to a destination. `None` when they may. While alarms wait
+    /// for the destination the link is for them, and what is kept for alarms may be used.
+    #[must_use]
+    pub fn link_refused(&self, destination: &str, bytes: u64) -> Option<(Duration, Why)> {
+        let refused = self.refused(Purpose::Session, bytes)?;
+        let alarms =
+            self.waiting(destination).is_some_and(|(status, number)| alarms_wait(&status.borrow(), number));
+        if alarms { self.refused(Purpose::Alarm, bytes) } else { Some(refused) }
+    }
+
+    /// Waits until an alarm waits for the destination; for ever, where one does already: then it is not news.
+    pub async fn alarm_comes(&self, destination: &str) {
+        if let Some((mut status, number)) = self.waiting(destination)
+            && !alarms_wait(&status.borrow(), number)
+            && status.wait_for(|status| alarms_wait(status, number)).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    fn waiting(&self, destination: &str) -> Option<(watch::Receiver<QueueStatus>, DestinationId)> {
+        let (status, known) = self.queue.get()?;
+        let (number, _) = known.iter().find(|(_, name)| name == destination)?;
+        Some((status.clone(), *number))
+    }
+
     /// Waits until a record should be made.
     pub async fn record_due(&self) {
         self.due.notified().await;
@@ -223,6 +257,11 @@ impl Purse {
     #[must_use]
     pub fn closing_record(&self) -> Record {
         self.state().ledger.closing_record()
+    }
+
+    /// Nobody will tell any more what became of the last record: whoever wrote it is gone.
+    pub fn abandon_record(&self) {
+        self.state().ledger.abandon_record();
     }
 
     /// What became of a record.
@@ -291,6 +330,10 @@ impl Purse {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn alarms_wait(status: &QueueStatus, destination: DestinationId) -> bool {
+    status.totals.get(&(destination, Class::Alarm)).is_some_and(|totals| totals.queued > 0)
 }
 
 fn period(outlook: &super::Outlook) -> PlanPeriod {

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::parcel::Parcel;
 use super::policy::Flow;
-use crate::clock::Mono;
 use crate::store::queue::{GivenUp, Position, QueuedRow, SettledRow};
 
 /// The readings of one flow that are at hand.
@@ -152,10 +151,10 @@ impl Shelf {
         });
     }
 
-    /// When the oldest reading here was captured.
-    pub(super) fn oldest(&self) -> Option<Mono> {
+    /// The oldest reading here.
+    pub(super) fn oldest(&self) -> Option<&QueuedRow> {
         let again = self.again.front().and_then(|parcel| parcel.rows.first());
-        again.or_else(|| self.rows.front()).map(|row| row.at)
+        again.or_else(|| self.rows.front())
     }
 
     /// Puts a parcel back, in its place among the others.

@@ -21,12 +21,12 @@ use tokio::sync::oneshot;
 
 use super::link::{Incoming, Request};
 use super::refresh::Refresh;
-use super::session::{Ended, Keeper, ended};
+use super::session::{DESTINATION, Ended, Keeper, ended};
 use super::{outcome, translate};
 use crate::board::{LinkPhase, in_words};
 use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
-use crate::spend::{Cause, Direction, Purpose, wire};
+use crate::spend::{Cause, Direction, Why, wire};
 use crate::uplink::link::{Outcome, Report};
 use crate::uplink::policy;
 
@@ -339,19 +339,20 @@ impl<'a> Live<'a> {
     /// Charges a datagram with its headers.
     fn charge(&self, cause: Cause, direction: Direction, length: usize) {
         let headers = self.socket.as_ref().map_or(wire::UDP_OVER_IPV4, |socket| socket.headers());
-        self.keeper.purse.caused("golioth", cause, direction, wire::datagram(length, headers));
+        self.keeper.purse.caused(DESTINATION, cause, direction, wire::datagram(length, headers));
     }
 
-    /// Ends the session where the plan has no bytes for keeping it, in a foreign network for instance.
+    /// Ends the session where the plan has no bytes for keeping it, in a foreign network for instance. Keeping it costs less
+    /// than making it again: it is not ended because a record is still on its way to the disk.
     fn affordable(&mut self) -> Result<(), Ended> {
         let now = self.keeper.rim.now();
         if self.connected.is_none() || now < self.afford_at {
             return Ok(());
         }
         self.afford_at = now + LONGEST_SLEEP;
-        match self.keeper.purse.refused(Purpose::Session, KEEPING) {
-            Some((_, why)) => Err(Ended::Lost(format!("not connected: {}", why.words()))),
-            None => Ok(()),
+        match self.keeper.purse.link_refused(DESTINATION, KEEPING) {
+            None | Some((_, Why::Recording)) => Ok(()),
+            Some((_, why)) => Err(Ended::Unaffordable(why)),
         }
     }
 
@@ -372,6 +373,8 @@ impl<'a> Live<'a> {
                 let with = if cid { " with Connection ID" } else { "" };
                 self.connected = Some(format!("connected, {}{with}", connection.suite.name()));
                 self.up_since = Some(now);
+                // There was room for the handshake: the session it made is not ended at once.
+                self.afford_at = now + LONGEST_SLEEP;
                 self.refresh = Refresh::new(now, self.keeper.settings.keepalive);
                 self.keeper.state.handshakes += 1;
                 self.heard(now);

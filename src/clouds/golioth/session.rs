@@ -19,9 +19,11 @@ use crate::clouds::Means;
 use crate::config::{Golioth, NetworkPath, Suite};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
-use crate::spend::{Direction, Purpose, Purse, wire};
+use crate::spend::{Direction, Purpose, Purse, Why, wire};
 use crate::uplink::policy;
 
+/// The name of the destination, of the lane and of the link on the board.
+pub(super) const DESTINATION: &str = "golioth";
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// A handshake with a cookie, headers included: what there must be room for before one is begun.
@@ -48,7 +50,7 @@ pub fn link(
     max_in_flight: usize,
     means: Means<'_>,
 ) -> Result<(Arc<GoliothLink>, Lane), LaneError> {
-    let (link, ends) = GoliothLink::new("golioth", &config.stream_path, max_in_flight);
+    let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, max_in_flight);
     let psk = dtls::Psk::new(config.psk_id.as_bytes(), config.psk.expose()).map_err(LaneError::new)?;
     let mut client = dtls::ClientConfig::new(psk);
     client.suites = config
@@ -75,7 +77,7 @@ pub fn link(
     });
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
-    let lane = Lane::new("golioth", move |progress| {
+    let lane = Lane::new(DESTINATION, move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),
             ends: Arc::clone(&ends),
@@ -131,6 +133,8 @@ pub(super) enum Ended {
     Lost(String),
     /// In words; the cloud refuses us, and somebody must act.
     Refused(String),
+    /// The data plan has no bytes for keeping it; connecting asks the plan again.
+    Unaffordable(Why),
 }
 
 /// Says that the link is down however the lane's life ends.
@@ -144,7 +148,7 @@ impl Drop for DownAfterwards {
 
 impl Keeper {
     async fn run(mut self) -> Result<(), LaneError> {
-        if let Some(before) = self.board.links.get("golioth") {
+        if let Some(before) = self.board.links.get(DESTINATION) {
             self.state = before.value;
         }
         let ends = Arc::clone(&self.ends);
@@ -152,7 +156,7 @@ impl Keeper {
         let mut incoming = ends.incoming.lock().await;
         let mut attempt = 0;
         loop {
-            if let Some((until, why)) = self.purse.refused(Purpose::Session, HANDSHAKE_BYTES) {
+            if let Some((until, why)) = self.purse.link_refused(DESTINATION, HANDSHAKE_BYTES) {
                 let now = self.rim.now();
                 let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
                 self.say(LinkPhase::Waiting, format!("not connected: {}", why.words()));
@@ -160,6 +164,7 @@ impl Keeper {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return Ok(()),
+                    () = self.purse.alarm_comes(DESTINATION) => continue,
                     () = self.rim.sleep_until(until) => continue,
                 }
             }
@@ -168,6 +173,11 @@ impl Keeper {
             self.ends.up.send_replace(false);
             let (words, phase, longest) = match ended {
                 Ended::Stopped => return Ok(()),
+                Ended::Unaffordable(why) => {
+                    tracing::warn!(why = why.words(), "the session with Golioth is not kept");
+                    self.state.in_flight = 0;
+                    continue;
+                }
                 Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
                 Ended::Refused(words) => (words, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
             };
@@ -198,7 +208,7 @@ impl Keeper {
     }
 
     pub(super) fn publish(&self) {
-        self.board.links.set("golioth", self.rim.clock.mono(), self.state.clone());
+        self.board.links.set(DESTINATION, self.rim.clock.mono(), self.state.clone());
     }
 
     /// Resolves the endpoint's name and opens a socket.

@@ -156,7 +156,7 @@ impl Drain<'_> {
     }
 
     /// How long ago a reading was captured as far as this boot can tell; one of another boot is as old as can be.
-    fn time_here(&self, row: &QueuedRow) -> Duration {
+    pub(super) fn time_here(&self, row: &QueuedRow) -> Duration {
         if row.epoch.boot == self.rim.clock.boot_id() {
             self.rim.now().saturating_sub(row.at.since_boot())
         } else {
