@@ -139,9 +139,11 @@ struct Life {
     shelves: BTreeMap<(usize, Class), Position>,
     wrong: Vec<String>,
     stale_index: Option<Vec<u8>>,
+    /// How often the disk failed.
+    suffered: u32,
 }
 
-/// Lives until the disk was told at least `events` things. `before` is the image of a crash that this life begins with, and
+/// Lives until the disk was told at least `events` things, and one that is to fail has failed in both ways. `before` is the image of a crash that this life begins with, and
 /// what that promises; else the folder is empty.
 ///
 /// # Errors
@@ -180,9 +182,10 @@ pub fn live(
         shelves: BTreeMap::new(),
         wrong: Vec::new(),
         stale_index: None,
+        suffered: 0,
     };
     life.open()?;
-    while life.recording.point() < events {
+    while life.recording.point() < events || (kind == Kind::Faulty && life.suffered < 2) {
         life.step()?;
         life.recording.note_folder()?;
     }

@@ -158,14 +158,16 @@ impl Life {
         self.open()
     }
 
-    /// Syncs fail, or the disk is full; then the disk is well again, and so must the store be.
+    /// The disk is full, every third time beginning with the first, or syncs fail; then the disk is well again, and so must the store be.
     fn suffer(&mut self) {
         let fate = match self.dice.below(4) {
             0 => Fate::Waiting,
             1 => Fate::Divided(self.dice.number()),
             _ => Fate::Lost,
         };
-        let faults = if self.dice.one_in(3) {
+        let full = self.suffered.is_multiple_of(3);
+        self.suffered += 1;
+        let faults = if full {
             Faults { room_bytes: Some(self.dice.place(6000)), ..Faults::default() }
         } else {
             let failing_syncs = 1 + u32::try_from(self.dice.below(4)).unwrap_or(0);
