@@ -50,6 +50,9 @@ fn a_reading_on_the_wire_reaches_the_cloud_once_over_a_link_that_is_cut_and_both
     assert!(report["ready_ms"].as_f64().unwrap() > 0.0);
     assert!(n("cloud_duplicates") <= n("cloud_unique"));
     assert!(report["destinations"].as_object().unwrap().is_empty(), "there is no other destination");
+    // The management API was asked, and its record matched with this gateway.
+    assert_eq!(report["device"]["device"]["serial"], "gw-demo", "{report:#}");
+    assert_eq!(report["device"]["integration"]["type"], "golioth", "{report:#}");
     firmware_is_told(&report);
     assert!(report["conditions"]["machine"]["cores"].as_u64().unwrap() > 0);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::report::{Report, Shown};
 use crate::bus::SimBus;
 use crate::gateway::child::{Daemon, Start};
-use crate::gateway::config::GOLIOTH;
+use crate::gateway::config::{GOLIOTH, SERIAL};
 use crate::gateway::status::{self, Status};
 use crate::gateway::surroundings::Surroundings;
-use crate::gateway::{Trouble, books, eventually, firmware};
+use crate::gateway::{Trouble, books, eventually, firmware, http};
 
 /// How long the queue may take to drain.
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
@@ -39,10 +39,19 @@ pub(super) async fn close(
         Some(status) => status,
         None => status::ask(page).await.unwrap_or_default(),
     };
+    let device = own_record(around).await?;
     daemon.stop(STOP).await?;
     let books = books::read(&start.program, &start.config).await?;
     let history = firmware::history(&start.program, &start.config).await?;
-    Ok(Report::new(around, shown, &books, &status, history, took))
+    Ok(Report::new(around, shown, &books, &status, (history, device), took))
+}
+
+/// The gateway itself as its registry has it, with what the cloud's management API says of it once that was asked.
+async fn own_record(around: &Surroundings) -> Result<serde_json::Value, Trouble> {
+    let path = format!("/api/devices/{SERIAL}/status");
+    let unreadable = |detail: String| Trouble::Unreadable { what: path.clone(), detail };
+    let text = http::get(around.page, &path).await.map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
 }
 
 fn is_drained(status: &Status, said: u64) -> bool {

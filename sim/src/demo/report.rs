@@ -53,6 +53,8 @@ pub(super) struct Report {
     ready_ms: f64,
     binary_bytes: u64,
     firmware_history: Vec<serde_json::Value>,
+    /// The gateway's own entry in its registry, as the status API shows it.
+    device: serde_json::Value,
     components: Vec<serde_json::Value>,
     destinations: BTreeMap<String, serde_json::Value>,
     /// Gap records of all streams by reason.
@@ -77,7 +79,7 @@ impl Report {
         shown: Shown,
         books: &Books,
         status: &Status,
-        firmware_history: Vec<serde_json::Value>,
+        (firmware_history, device): (Vec<serde_json::Value>, serde_json::Value),
         drain: Duration,
     ) -> Self {
         // Nobody was killed.
@@ -112,6 +114,7 @@ impl Report {
             ready_ms: seconds(shown.ready) * 1000.0,
             binary_bytes: machine::size(&shown.program),
             firmware_history,
+            device,
             components: status.components.clone(),
             destinations: others(books),
             gaps: books.gaps(),

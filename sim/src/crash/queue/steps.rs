@@ -157,7 +157,7 @@ impl Life {
         self.open()
     }
 
-    /// Syncs fail, or the disk is full; then the disk is well again, and so must the store be.
+    /// The disk is full, every third time beginning with the first, or syncs fail; then the disk is well again, and so must the store be.
     fn suffer(&mut self) {
         let fate = match self.dice.below(4) {
             0 => Fate::Waiting,
