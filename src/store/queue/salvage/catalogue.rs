@@ -288,3 +288,26 @@ impl Catalogue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(boot: [u8; 16], crc: Option<i64>) -> Option<EpochRow> {
+        let mut row = vec![Field::Null, Field::Int(77), Field::Blob(&boot), Field::Int(5)];
+        row.extend([Field::Null, Field::Null, Field::Null, Field::Int(1)]);
+        row.extend(crc.map(Field::Int));
+        let mut catalogue = Catalogue::default();
+        catalogue.note(Some(3), &row, true);
+        catalogue.epochs.get(&3).copied()
+    }
+
+    #[test]
+    fn an_epoch_whose_checksum_does_not_hold_is_no_epoch_and_one_that_has_none_is_believed() {
+        let crc = check(3, Epoch(77), BootId([9; 16]), 5);
+        assert_eq!(noted([9; 16], Some(crc)).map(|row| row.boot), Some(BootId([9; 16])));
+        assert_eq!(noted([8; 16], Some(crc)), None);
+        assert_eq!(noted([9; 16], Some(crc ^ 1)), None);
+        assert_eq!(noted([8; 16], None).map(|row| row.boot), Some(BootId([8; 16])));
+    }
+}
