@@ -26,6 +26,7 @@ pub(crate) const VIOLATED: u8 = 3;
 /// Every claim with the defects it catches.
 pub const SABOTAGES: &[(&str, &str)] = &[
     ("budget", "charge-payload-only"),
+    ("budget", "lease-never-renewed"),
     ("crash-points", "answer-before-commit"),
     ("crash-points", "believe-failed-sync"),
     ("crash-points", "sync-off"),
