@@ -405,9 +405,14 @@ impl Sender for Fifo {
 }
 
 /// The ledger that ships, asked in the order of the drain's policy.
+///
+/// The disk takes a minute for every record, and each tenth never arrives: whoever wrote it is gone, and another begins anew.
 struct Ours {
     ledger: Ledger,
     record: fieldgate::spend::Record,
+    /// Being written, and since which minute.
+    writing: Option<(u32, fieldgate::spend::Record)>,
+    records: u32,
     /// Monotonic time of the boot.
     booted: u32,
     queues: [Queue; 5],
@@ -428,6 +433,8 @@ impl Ours {
         Self {
             ledger,
             record,
+            writing: None,
+            records: 0,
             booted: 0,
             queues: Default::default(),
             paused: [None; 5],
@@ -443,9 +450,22 @@ impl Ours {
     fn charge(&mut self, minute: u32, network: Network, purpose: Purpose, direction: Direction, bytes: u64) {
         let now = self.now(minute);
         self.ledger.charge(now, purpose, direction, bytes, network);
-        if self.ledger.wants_record(now.mono) {
-            self.record = self.ledger.record();
-            self.ledger.recorded(now.mono, true);
+        self.write_down(minute);
+    }
+
+    fn write_down(&mut self, minute: u32) {
+        let mono = self.now(minute).mono;
+        if let Some((_, record)) = self.writing.take_if(|(since, _)| *since < minute) {
+            self.records += 1;
+            if self.records.is_multiple_of(10) {
+                self.ledger.abandon_record();
+            } else {
+                self.record = record;
+                self.ledger.recorded(mono, true);
+            }
+        }
+        if self.ledger.wants_record(mono) {
+            self.writing = Some((minute, self.ledger.record()));
         }
     }
 
@@ -505,6 +525,7 @@ impl Sender for Ours {
 
     fn next(&mut self, minute: u32, network: Network, out: &mut Outcome) -> Option<Vec<Batch>> {
         let now = self.now(minute);
+        self.write_down(minute);
         loop {
             let class = self.choose(now.mono, minute)?;
             let n = class as usize;
@@ -539,6 +560,7 @@ impl Sender for Ours {
 
     fn restart(&mut self, minute: u32) {
         self.booted = minute;
+        self.writing = None;
         self.ledger = Ledger::new(Self::plan(), Some(self.record.clone()));
         self.record = self.ledger.record();
         self.ledger.recorded(Duration::ZERO, true);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fieldgate::board::{Board, Registration};
-use fieldgate::clock::{Clock, VirtualClock, Wall};
+use fieldgate::clock::{BootId, Clock, VirtualClock, Wall};
 use fieldgate::daemon::rim::machine;
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
@@ -101,15 +101,18 @@ struct Bench {
     supervisor: Supervisor,
     stop: CancellationToken,
     clock: Arc<VirtualClock>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// On 2026-06-10, a third of the month gone.
     fn start(plan: Plan) -> Self {
-        let folder = support::fast_folder();
+        Self::in_boot(BOOT, support::fast_folder(), plan)
+    }
+
+    fn in_boot(boot: BootId, folder: tempfile::TempDir, plan: Plan) -> Self {
         let wall = Wall { unix_ms: 1_781_049_600_000, uncertainty_ms: 50, trusted: true };
-        let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
+        let clock = Arc::new(VirtualClock::starting_at(boot, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let streams = vec![
             spec("telemetry", "g", Class::Telemetry, &["golioth"]),
@@ -142,7 +145,7 @@ impl Bench {
             shown,
             stop.clone(),
         ));
-        Self { queue, link, board, purse, supervisor, stop, clock, _folder: folder }
+        Self { queue, link, board, purse, supervisor, stop, clock, folder }
     }
 
     async fn take(&self, stream: usize, values: std::ops::Range<i64>) {
@@ -161,11 +164,12 @@ impl Bench {
         self.link.arrived.lock().unwrap().iter().filter(|(of, _)| *of == class).count()
     }
 
-    async fn finish(self) {
+    async fn finish(self) -> tempfile::TempDir {
         self.stop.cancel();
         self.supervisor.stopped(5 * S).await;
         self.queue.stop();
         assert_eq!(problems(self.queue.path()), Vec::<String>::new());
+        self.folder
     }
 }
 
@@ -213,6 +217,25 @@ fn telemetry_waits_for_the_plan_while_alarms_go_and_the_page_says_so() {
 
         tokio::time::sleep(20 * 24 * HOUR).await;
         assert_eq!(bench.arrived(Class::Telemetry), 50, "the line has caught up: nothing was lost");
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn what_an_earlier_boot_left_is_backlog_however_young_this_boot_is() {
+    in_virtual_time(async {
+        let bench = Bench::start(plan());
+        bench.take(0, 0..50).await;
+        let folder = bench.finish().await;
+        let bench = Bench::in_boot(BootId([9; 16]), folder, plan());
+        bench.link.up.send_replace(true);
+        tokio::time::sleep(60 * S).await;
+        assert_eq!(bench.arrived(Class::Telemetry), 50);
+        bench.purse.publish();
+        let spent = bench.board.data_plan.get().unwrap().value.by_purpose;
+        let on = |name: &str| spent.iter().find(|(of, _)| *of == name).unwrap().1;
+        assert_eq!(on("live"), 0, "{spent:?}");
+        assert!(on("backlog") > 0, "{spent:?}");
         bench.finish().await;
     });
 }

@@ -159,6 +159,7 @@ fn a_month_on_a_small_data_plan_is_kept_and_spent_on_what_matters() {
 #[test]
 fn the_proof_of_the_budget_sees_headers_that_are_not_charged() {
     sees("budget", "charge-payload-only");
+    sees("budget", "lease-never-renewed");
 }
 
 #[test]

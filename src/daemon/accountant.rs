@@ -97,3 +97,64 @@ async fn write(gateway: &Gateway, record: &Record, rim: &Rim) -> bool {
     tracing::warn!(why, "what was spent is not on disk: a power cut would forget it");
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::Board;
+    use crate::clock::Clock;
+    use crate::daemon::supervisor::Supervisor;
+    use crate::spend::{Allowance, Direction, Plan, Purpose, Why};
+    use crate::store::gateway::OpenOptions;
+    use crate::store::gateway::tests::{Seeded, clock, open_with, rim};
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn purse(clock: &Arc<dyn Clock>) -> Arc<Purse> {
+        let plan = Plan { home: Allowance { day: None, month: Some(5 << 20) }, ..Plan::unlimited() };
+        Purse::new(plan, None, 300 * S, Arc::clone(clock), Board::shared())
+    }
+
+    fn start(purse: &Arc<Purse>, gateway: &Gateway, clock: &Arc<dyn Clock>) -> Supervisor {
+        let (rim, stop) = (rim(clock), CancellationToken::new());
+        let supervisor = Supervisor::new(rim.clone(), Board::shared(), stop.clone());
+        supervisor.spawn(lane(Arc::clone(purse), gateway.clone(), None, rim, stop));
+        supervisor
+    }
+
+    fn waits_for_the_disk(purse: &Purse) -> bool {
+        matches!(purse.refused(Purpose::Event, 500), Some((_, Why::Recording)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_an_earlier_life_was_writing_is_written_by_the_next() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock(1));
+        let (purse, gateway) = (purse(&clock), open_with(dir.path(), &clock, 1));
+        purse.charge(Purpose::Event, Direction::Up, 60_000);
+        assert!(purse.record().is_some(), "the life that makes it ends here");
+        assert!(waits_for_the_disk(&purse));
+        let _lanes = start(&purse, &gateway, &clock);
+        tokio::time::sleep(S).await;
+        assert!(!waits_for_the_disk(&purse));
+        assert!(gateway.spending().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_holds_spending_up_for_seconds_only_and_is_written_to_when_it_does() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock(1));
+        let options = OpenOptions::in_folder(dir.path());
+        let (gateway, pump) = Gateway::open_inline(options, &clock, &Seeded::new(1)).unwrap();
+        let purse = purse(&clock);
+        purse.charge(Purpose::Event, Direction::Up, 1000);
+        let lanes = start(&purse, &gateway, &clock);
+        tokio::time::sleep(WRITTEN_WITHIN / 2).await;
+        assert!(waits_for_the_disk(&purse), "it may still answer");
+        tokio::time::sleep(WRITTEN_WITHIN).await;
+        assert!(!waits_for_the_disk(&purse));
+        tokio::time::sleep(300 * S).await;
+        assert!(lanes.every_lane_speaks(), "{:?}", lanes.silent());
+        tokio::spawn(pump);
+        tokio::time::sleep(60 * S).await;
+        assert!(gateway.spending().is_some());
+    }
+}

@@ -108,7 +108,13 @@ impl Daemon {
             stop: self.stop.clone(),
         };
         self.lane(ota::lane(parts));
-        self.lane(reporter::lane(Arc::clone(link), to_report, Arc::clone(&self.purse), rim.clone(), self.stop.clone()));
+        self.lane(reporter::lane(
+            Arc::clone(link),
+            to_report,
+            Arc::clone(&self.purse),
+            rim.clone(),
+            self.stop.clone(),
+        ));
     }
 
     fn modem(&self, config: &SharedConfig, rim: &Rim) {
@@ -233,7 +239,8 @@ impl Daemon {
             max_age: config.uplink.max_age.clone(),
             latest_only,
         };
-        let (gateway, purse, stop) = (self.stores.gateway.clone(), Arc::clone(&self.purse), self.stop.clone());
+        let (gateway, purse, stop) =
+            (self.stores.gateway.clone(), Arc::clone(&self.purse), self.stop.clone());
         self.lane(log_push::lane(Arc::clone(&link), gateway, purse, rim.clone(), stop));
         let (queue, board, stop) = (self.stores.queue.clone(), Arc::clone(&self.board), self.stop.clone());
         self.lane(drain::lane(link, *destination, queue, rim.clone(), options, board, stop));

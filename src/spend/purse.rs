@@ -106,7 +106,14 @@ impl Purse {
             charged: 0,
             interface: None,
         };
-        Arc::new(Self { clock, board, live_bound, state: Mutex::new(state), due: Notify::new(), queue: OnceLock::new() })
+        Arc::new(Self {
+            clock,
+            board,
+            live_bound,
+            state: Mutex::new(state),
+            due: Notify::new(),
+            queue: OnceLock::new(),
+        })
     }
 
     /// One that grants everything.

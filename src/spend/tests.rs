@@ -311,7 +311,10 @@ fn who_waits_for_a_record_gets_one_though_half_the_lease_is_left() {
     bench.mono = days(10);
     bench.charge(Purpose::Event, LEASE / 2 - 1000);
     assert!(!bench.ledger.wants_record(bench.mono));
-    assert!(matches!(bench.ask(Purpose::Event, LEASE / 2 + 2000, 0), Grant::Wait { why: Why::Recording, .. }));
+    assert!(matches!(
+        bench.ask(Purpose::Event, LEASE / 2 + 2000, 0),
+        Grant::Wait { why: Why::Recording, .. }
+    ));
     assert_eq!(bench.ask(Purpose::Event, LEASE / 2 + 2000, 0), Grant::Go, "the record was written");
 }
 

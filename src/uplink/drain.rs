@@ -376,7 +376,8 @@ impl<'a> Drain<'a> {
     /// Asks for a grant. Without one the flow is passed over until its time.
     fn affords(&mut self, flow: Flow, status: &QueueStatus, now: Duration) -> bool {
         let Some(purse) = &self.options.purse else { return true };
-        let age = self.shelves.get(&flow).and_then(Shelf::oldest).map_or(Duration::ZERO, |row| self.time_here(row));
+        let age =
+            self.shelves.get(&flow).and_then(Shelf::oldest).map_or(Duration::ZERO, |row| self.time_here(row));
         let Some(shelf) = self.shelves.get_mut(&flow) else { return true };
         let (class, rows) = (flow.class(), shelf.len());
         let queued = status.totals.get(&(self.destination, class)).map_or(0, |totals| totals.queued);

@@ -27,6 +27,7 @@ pub(crate) const VIOLATED: u8 = 3;
 /// Every claim with the defects it catches.
 pub const SABOTAGES: &[(&str, &str)] = &[
     ("budget", "charge-payload-only"),
+    ("budget", "lease-never-renewed"),
     ("clock", "schedule-by-wall"),
     ("clock", "trust-any-clock"),
     ("crash-points", "answer-before-commit"),

@@ -143,7 +143,9 @@ impl Keeper {
     async fn run(mut self) -> Result<(), LaneError> {
         let _give_back = GiveBack(Arc::clone(&self.shared));
         loop {
-            if let Some((until, why)) = self.purse.link_refused(&self.settings.config.name, self.connecting_bytes()) {
+            if let Some((until, why)) =
+                self.purse.link_refused(&self.settings.config.name, self.connecting_bytes())
+            {
                 let now = self.rim.now();
                 let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
                 self.say(LinkPhase::Waiting, format!("not connected: {}", why.words()));

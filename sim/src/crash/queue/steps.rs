@@ -157,7 +157,7 @@ impl Life {
         self.open()
     }
 
-    /// The disk is full, every third time beginning with the first, or syncs fail; then the disk is well again, and so must the store be.
+    /// Syncs fail and the disk is full, in turn; then the disk is well again, and so must the store be.
     fn suffer(&mut self) {
         let fate = match self.dice.below(4) {
             0 => Fate::Waiting,
