@@ -55,10 +55,13 @@ fn serve(program: &str) -> (Peer, SocketAddr) {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{program} cannot run ({error}): install the package libcoap3-bin"));
+            .unwrap_or_else(|error| {
+                panic!("{program} cannot run ({error}): install the package libcoap3-bin")
+            });
         let mut peer = Peer(child);
         let address = SocketAddr::from(([127, 0, 0, 1], port + 1));
-        if Client::new(address, KEY, CipherSuite::PskAes128Gcm).connects() && peer.0.try_wait().unwrap().is_none()
+        if Client::new(address, KEY, CipherSuite::PskAes128Gcm).connects()
+            && peer.0.try_wait().unwrap().is_none()
         {
             return (peer, address);
         }

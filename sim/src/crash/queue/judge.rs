@@ -140,7 +140,10 @@ pub(super) fn found_in(path: &Path) -> Result<(Found, Vec<String>), String> {
                     let row = Held { identity, stream: row.stream.name.clone(), value };
                     // What says no number is nobody's reading; the comparison finds it under one that was never given.
                     if let Some(other) = held.insert(number(&row.value).unwrap_or(u64::MAX), row) {
-                        twice.push(format!("{name}: there twice, once as {:?}: {:?}", other.identity, other.value));
+                        twice.push(format!(
+                            "{name}: there twice, once as {:?}: {:?}",
+                            other.identity, other.value
+                        ));
                     }
                 }
                 match picked.resume.filter(|resume| *resume != at) {

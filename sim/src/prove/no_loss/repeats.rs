@@ -76,9 +76,7 @@ impl Repeated {
                 continue;
             }
             let may_have_been_in_flight = match kill {
-                Some(kill) => {
-                    kill.at.saturating_sub(earlier.at) <= in_hand.answered_within + kill.stalled
-                }
+                Some(kill) => kill.at.saturating_sub(earlier.at) <= in_hand.answered_within + kill.stalled,
                 None if later.session_since == earlier.session_since => {
                     later.at.saturating_sub(earlier.at) >= in_hand.given_up_after
                 }
@@ -226,10 +224,8 @@ mod tests {
     fn what_came_longer_before_than_an_answer_is_waited_for_was_not_in_flight() {
         assert_eq!(heard([(40, 110)]), Repeated { in_flight_at_kill: 10, ..Repeated::default() });
         // The session of 1 s was long over at the kill, and this one had been there for a minute.
-        let arrivals = vec![
-            Arrival { at: S(39), session_since: S(1) },
-            Arrival { at: S(110), session_since: S(101) },
-        ];
+        let arrivals =
+            vec![Arrival { at: S(39), session_since: S(1) }, Arrival { at: S(110), session_since: S(101) }];
         let intake = Intake::heard(arrivals, [Repeat { earlier: 0, later: 1, readings: 10 }]);
         let judged = Repeated::of(&intake, &[KILL], IN_HAND);
         assert_eq!((judged.in_flight_at_kill, judged.beyond), (0, 10));
