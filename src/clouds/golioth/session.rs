@@ -26,8 +26,9 @@ use crate::uplink::policy;
 pub(super) const DESTINATION: &str = "golioth";
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
-/// A handshake with a cookie, headers included: what there must be room for before one is begun.
-const HANDSHAKE_BYTES: u64 = 1300;
+/// A handshake with a cookie, the question for the name before it and the first look at the manifest after it, headers
+/// included: what there must be room for before one is begun.
+const HANDSHAKE_BYTES: u64 = 2100;
 /// How often the data plan is asked again when it has no room for that.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
 /// So long may it take to resolve the name and open a socket.
