@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Small enough for a session without anything to send to use it up within days.
 const MONTH: &str = r#"
 [budget]
-month = "48KiB"
+month = "256KiB"
 [budget.reserves]
 alarm = "50%"
 "#;
@@ -37,7 +37,7 @@ async fn out_of_budget() -> World {
     let world = World::start(&options).await.unwrap();
     world.pass(MINUTE).await;
     assert!(is_up(&world), "{:?}", world.link());
-    for _ in 0..6 * 24 * 4 {
+    for _ in 0..6 * 24 * 10 {
         world.pass(10 * MINUTE).await;
         if !is_up(&world) {
             break;
@@ -79,7 +79,7 @@ fn an_alarm_is_delivered_although_nothing_is_left_for_the_session_and_nothing_el
 fn alarms_without_end_stop_at_the_end_of_the_plan() {
     world::in_virtual_time(async {
         let world = out_of_budget().await;
-        for n in 0..200 {
+        for n in 0..700 {
             world.take("al", Value::Bool(n % 2 == 0)).await.unwrap();
             world.pass(5 * MINUTE).await;
             let (spent, limit) = month(&world);

@@ -309,6 +309,8 @@ fn alarms_do_not_wait_for_the_disk() {
 fn who_waits_for_a_record_gets_one_though_half_the_lease_is_left() {
     let mut bench = Bench::new(plan(Some(MONTH), None));
     bench.mono = days(10);
+    let _ = bench.ledger.record();
+    bench.ledger.recorded(bench.mono, true);
     bench.charge(Purpose::Event, LEASE / 2 - 1000);
     assert!(!bench.ledger.wants_record(bench.mono));
     assert!(matches!(

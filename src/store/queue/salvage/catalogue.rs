@@ -296,6 +296,7 @@ mod tests {
     fn noted(boot: [u8; 16], crc: Option<i64>) -> Option<EpochRow> {
         let mut row = vec![Field::Null, Field::Int(77), Field::Blob(&boot), Field::Int(5)];
         row.extend([Field::Null, Field::Null, Field::Null, Field::Int(1)]);
+        row.extend([Field::Null, Field::Null, Field::Int(0), Field::Null]);
         row.extend(crc.map(Field::Int));
         let mut catalogue = Catalogue::default();
         catalogue.note(Some(3), &row, true);
