@@ -13,7 +13,7 @@ use fieldgate_sim::world::{self, World, WorldOptions};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// Small enough for a session without anything to send to use it up within days.
+/// Small enough for a session without anything to send to use up its share within days.
 const MONTH: &str = r#"
 [budget]
 month = "256KiB"
@@ -33,7 +33,9 @@ fn month(world: &World) -> (u64, u64) {
 
 /// Lets the session use up what is not kept for alarms.
 async fn out_of_budget() -> World {
-    let options = WorldOptions { bus: false, tables: MONTH.into(), ..WorldOptions::default() };
+    // A path that must be kept open every minute costs most of the plan in a day.
+    let golioth = "keepalive = \"1m\"".into();
+    let options = WorldOptions { bus: false, golioth, tables: MONTH.into(), ..WorldOptions::default() };
     let world = World::start(&options).await.unwrap();
     world.pass(MINUTE).await;
     assert!(is_up(&world), "{:?}", world.link());
