@@ -32,8 +32,11 @@ pub struct Purse {
     /// Told when a record should be made.
     due: Notify,
     /// Tells where alarms wait.
-    queue: OnceLock<(watch::Receiver<QueueStatus>, Vec<(DestinationId, String)>)>,
+    queue: OnceLock<Watched>,
 }
+
+/// How the queue is, and its destinations' names.
+type Watched = (watch::Receiver<QueueStatus>, Vec<(DestinationId, String)>);
 
 struct State {
     ledger: Ledger,
