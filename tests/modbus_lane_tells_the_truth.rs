@@ -174,9 +174,9 @@ async fn on_a_good_line_everything_said_is_on_record() {
     );
     let record = run.bench.finish().await;
 
-    assert_eq!(compare(&record, &run.line), (301 * 11, 301 * 11));
+    assert_eq!(compare(&record, &run.line), (301 * 13, 301 * 13));
     assert!(record.missed.is_empty(), "{:?}", record.missed);
-    assert!(record.of("tank.span").all(|row| row.value == Value::Float(23.5)));
+    assert!(record.of("tank.span").all(|row| matches!(row.value, Value::Float(_))));
     assert!(record.of("tank.valve").all(|row| row.value == Value::Bool(false)));
     for row in record.of("tank.temperature") {
         let Value::Steps(tenths) = row.value else { panic!("{row:?}") };
@@ -260,7 +260,7 @@ async fn noise_before_an_answer_is_stepped_over() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let record = run.bench.finish().await;
     let (accepted, produced) = compare(&record, &run.line);
-    assert_eq!((accepted, produced), (60 * 11, 60 * 11), "{:?}", record.missed);
+    assert_eq!((accepted, produced), (60 * 13, 60 * 13), "{:?}", record.missed);
 }
 
 #[tokio::test(start_paused = true)]

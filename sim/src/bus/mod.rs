@@ -16,23 +16,23 @@
 //! | unit | point | table | address | type | order | values |
 //! |---|---|---|---|---|---|---|
 //! | 17 tank | `level` | input | 0–1 | i32 | ABCD | counted walk |
-//! | | `temperature` | input | 2 | i16 | | walk −150..=350 (0.1 °C), not counted |
+//! | | `temperature` | input | 2 | i16 | | counter (0.1 °C, period 32 768) |
 //! | | `fills` | input | 3–4 | u32 | ABCD | counter |
 //! | | `volume` | input | 5–6 | i32 | ABCD | counted walk |
-//! | | `span` | holding | 10–11 | f32 | ABCD | constant 23.5, not counted |
+//! | | `span` | holding | 10–11 | f32 | ABCD | counted walk (period 16 777) |
 //! | | – | holding | 0–7 | u16 | | memory, writable, zero at first |
 //! | | – | coils | 0–7 | | | memory, `0xBB` at first |
 //! | 18 pump | `starts` | holding | 0–1 | u32 | CDAB | counter |
 //! | | `flow` | holding | 2–3 | i32 | CDAB | counted walk |
 //! | | `power` | holding | 4–5 | f32 | CDAB | counted walk (period 16 777) |
-//! | | `winding` | holding | 6 | u16 | | walk 200..=900 (0.1 °C), not counted |
+//! | | `winding` | holding | 6 | u16 | | counter (0.1 °C, period 65 536) |
 //! | | `hours` | holding | 7–8 | u32 | CDAB | counter |
 //! | | – | coils | 0–3 | | | memory, off at first |
 //! | | – | discrete inputs | 0–3 | | | `0b0101` |
 //! | 19 weather | `rain` | input | 0–1 | u32 | DCBA | counter |
 //! | | `wind` | input | 2–3 | u32 | ABCD | counted walk |
 //! | | `pressure` | input | 4–5 | i32 | BADC | counted walk |
-//! | | `humidity` | input | 6 | u16 | | walk 300..=950 (0.1 %), not counted |
+//! | | `humidity` | input | 6 | u16 | | counter (0.1 %, period 65 536) |
 //! | | `gusts` | input | 7 | u16 | | counter (period 65 536) |
 
 pub mod codec;

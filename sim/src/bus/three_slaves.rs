@@ -9,17 +9,17 @@ use std::time::Duration;
 #[must_use]
 pub fn three_slaves() -> Vec<SlaveSpec> {
     use Encoding::{F32, I16, I32, U16, U32};
-    use Source::{Constant, CountedWalk, Counter, Walk};
+    use Source::{CountedWalk, Counter};
     use Table::{Holding, Input};
     use WordOrder::{Abcd, Badc, Cdab, Dcba};
 
     let mut tank = SlaveSpec::new(17, "tank");
     tank.points = vec![
         point("level", Input, 0, I32, Abcd, CountedWalk),
-        point("temperature", Input, 2, I16, Abcd, Walk { low: -150, high: 350 }),
+        point("temperature", Input, 2, I16, Abcd, Counter),
         point("fills", Input, 3, U32, Abcd, Counter),
         point("volume", Input, 5, I32, Abcd, CountedWalk),
-        point("span", Holding, 10, F32, Abcd, Constant(23.5)),
+        point("span", Holding, 10, F32, Abcd, CountedWalk),
     ];
     tank.registers = vec![RegisterBank { table: Holding, address: 0, words: vec![0; 8], writable: true }];
     tank.bits = vec![bits(BitTable::Coils, &[true, true, false, true, true, true, false, true])];
@@ -31,7 +31,7 @@ pub fn three_slaves() -> Vec<SlaveSpec> {
         point("starts", Holding, 0, U32, Cdab, Counter),
         point("flow", Holding, 2, I32, Cdab, CountedWalk),
         point("power", Holding, 4, F32, Cdab, CountedWalk),
-        point("winding", Holding, 6, U16, Cdab, Walk { low: 200, high: 900 }),
+        point("winding", Holding, 6, U16, Cdab, Counter),
         point("hours", Holding, 7, U32, Cdab, Counter),
     ];
     pump.bits =
@@ -43,7 +43,7 @@ pub fn three_slaves() -> Vec<SlaveSpec> {
         point("rain", Input, 0, U32, Dcba, Counter),
         point("wind", Input, 2, U32, Abcd, CountedWalk),
         point("pressure", Input, 4, I32, Badc, CountedWalk),
-        point("humidity", Input, 6, U16, Abcd, Walk { low: 300, high: 950 }),
+        point("humidity", Input, 6, U16, Abcd, Counter),
         point("gusts", Input, 7, U16, Abcd, Counter),
     ];
     vec![tank, pump, weather]

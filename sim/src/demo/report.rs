@@ -63,7 +63,6 @@ pub(super) struct Report {
     silent_polls: u64,
     /// Gap records behind which no value was produced.
     silent_readings: u64,
-    uncounted_accepted: u64,
     drain_s: f64,
     problems: Vec<String>,
     promises: BTreeMap<&'static str, bool>,
@@ -120,7 +119,6 @@ impl Report {
             gaps: books.gaps(),
             silent_polls: ledger.unanswered(),
             silent_readings: sum.silent,
-            uncounted_accepted: sum.uncounted,
             drain_s: seconds(drain),
             problems,
             promises: BTreeMap::new(),
@@ -182,10 +180,6 @@ impl Report {
         say(format!(
             "devices   {} produced = {} accepted + {} refused + {} coalesced + {} missed",
             self.produced, self.accepted, self.refused, self.coalesced, self.missed
-        ));
-        say(format!(
-            "beside    {} readings of points whose values carry no counter were accepted",
-            self.uncounted_accepted
         ));
         say(format!(
             "gateway   {} accepted = {} acknowledged + {} dropped + {} set aside + {} queued",

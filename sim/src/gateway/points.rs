@@ -1,7 +1,7 @@
 //! Which register of the simulated bus is which stream of the gateway and which name at the cloud.
 //!
-//! The one place where the three meet. Counted points are configured with scale 1, so that the counter in a value comes out
-//! at the cloud exactly as it went onto the wire; the others show scales and units as a real installation has them.
+//! The one place where the three meet. Every value carries a counter. Three points have a scale, as in a real installation; what
+//! arrives of them is taken back to what was on the wire by [`Wired::as_said`].
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -37,6 +37,16 @@ impl Wired {
         if self.table == "input" { 4 } else { 3 }
     }
 
+    /// What the device said, from the value at the cloud.
+    #[must_use]
+    pub fn as_said(&self, value: f64) -> f64 {
+        match self.scale.parse::<f64>() {
+            // On the wire it stands as exactly as its resolution, which is the scale.
+            Ok(scale) if scale != 1.0 => (value / scale).round(),
+            _ => value,
+        }
+    }
+
     /// The stream's name at the gateway.
     #[must_use]
     pub fn stream(&self) -> String {
@@ -47,19 +57,19 @@ impl Wired {
 /// Every point of [`three_slaves`](crate::bus::three_slaves) that the gateway reads.
 pub const POINTS: [Wired; 15] = [
     at(17, "tank", "level", "l", "input", 0, "int32", "abcd", "mm").counts(),
-    at(17, "tank", "temperature", "a", "input", 2, "int16", "abcd", "Cel").scaled("0.1"),
+    at(17, "tank", "temperature", "a", "input", 2, "int16", "abcd", "Cel").scaled("0.1").counts(),
     at(17, "tank", "fills", "f", "input", 3, "uint32", "abcd", "").counts(),
     at(17, "tank", "volume", "v", "input", 5, "int32", "abcd", "L").counts(),
-    at(17, "tank", "span", "n", "holding", 10, "float32", "abcd", "m"),
+    at(17, "tank", "span", "n", "holding", 10, "float32", "abcd", "m").counts(),
     at(18, "pump", "starts", "c", "holding", 0, "uint32", "cdab", "").counts(),
     at(18, "pump", "flow", "d", "holding", 2, "int32", "cdab", "L/h").counts(),
     at(18, "pump", "power", "p", "holding", 4, "float32", "cdab", "W").counts(),
-    at(18, "pump", "winding", "i", "holding", 6, "uint16", "abcd", "Cel").scaled("0.1"),
+    at(18, "pump", "winding", "i", "holding", 6, "uint16", "abcd", "Cel").scaled("0.1").counts(),
     at(18, "pump", "hours", "h", "holding", 7, "uint32", "cdab", "h").counts(),
     at(19, "weather", "rain", "r", "input", 0, "uint32", "dcba", "").counts(),
     at(19, "weather", "wind", "w", "input", 2, "uint32", "abcd", "mm/s").counts(),
     at(19, "weather", "pressure", "x", "input", 4, "int32", "badc", "Pa").counts(),
-    at(19, "weather", "humidity", "y", "input", 6, "uint16", "abcd", "%").scaled("0.1"),
+    at(19, "weather", "humidity", "y", "input", 6, "uint16", "abcd", "%").scaled("0.1").counts(),
     at(19, "weather", "gusts", "g", "input", 7, "uint16", "abcd", "").counts(),
 ];
 
@@ -129,7 +139,10 @@ mod tests {
                     "{}",
                     point.name
                 );
-                assert!(!wired.counted || wired.scale == "1", "{} would lose its counter", point.name);
+                let said = point.function.value(12_345);
+                let arrived = said * wired.scale.parse::<f64>().unwrap();
+                assert_eq!(wired.as_said(arrived), said, "{} would lose its counter", point.name);
+                assert_ne!(wired.as_said(arrived + 0.1), said, "{} hides a changed value", point.name);
             }
         }
         let aliases: BTreeSet<&str> = POINTS.iter().map(|w| w.alias).collect();

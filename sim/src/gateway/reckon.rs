@@ -83,8 +83,6 @@ pub struct Reckoning {
     pub unique: u64,
     /// Copies beyond the first.
     pub duplicates: u64,
-    /// Readings of the other, uncounted streams that were accepted.
-    pub uncounted: u64,
     /// Lost.
     pub lost: Named,
     /// Corrupted.
@@ -144,9 +142,8 @@ pub fn reckon(sides: &Sides<'_>) -> Reckoning {
         let account = stream.accounts.get(sides.destination).copied().unwrap_or_default();
         balance(stream, account, &mut result);
         result.given_up += account.dropped;
-        match counted {
-            Some(_) => add_up(stream, account, &mut result),
-            None => result.uncounted += stream.intake.accepted,
+        if counted.is_some() {
+            add_up(stream, account, &mut result);
         }
         let history = History::of(stream, account, sides, &mut result);
         if let Some(counted) = counted {

@@ -171,10 +171,12 @@ impl Surroundings {
         self.cloud.read(|cloud| {
             let mut far: BTreeMap<String, Vec<FarValue>> = BTreeMap::new();
             for entry in cloud.intake().iter().filter(|entry| entry.device == SERIAL) {
+                let wired = POINTS.iter().find(|wired| wired.alias == entry.alias);
+                let value = entry.seen.value.as_f64();
                 let value = FarValue {
                     epoch: entry.epoch,
                     sequence: entry.sequence,
-                    value: entry.seen.value.as_f64(),
+                    value: value.map(|value| wired.map_or(value, |wired| wired.as_said(value))),
                     copies: entry.seen.copies.into(),
                 };
                 far.entry(entry.alias.to_owned()).or_default().push(value);

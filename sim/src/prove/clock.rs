@@ -264,7 +264,8 @@ impl Truth {
     /// Unix milliseconds.
     fn captured(&self, alias: &str, value: f64) -> Option<i64> {
         let (point, answers) = self.points.get(alias)?;
-        let counter = point.function.counter_among(point.produced, value)?;
+        let said = POINTS.iter().find(|wired| wired.alias == alias)?.as_said(value);
+        let counter = point.function.counter_among(point.produced, said)?;
         let at = answers.get(usize::try_from(counter.checked_sub(1)?).ok()?)?;
         Some(UNIX_MS + i64::try_from(at.as_millis()).ok()?)
     }

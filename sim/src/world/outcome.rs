@@ -46,7 +46,8 @@ pub(super) fn compare(ledger: &Ledger, cloud: &Cloud) -> (u64, u64) {
         let Some(point) = ledger.point(wired.unit, wired.point) else { continue };
         let mut missing: BTreeSet<u64> = (1..=point.produced).collect();
         for (_, _, seen) in cloud.intake().values_of(DEVICE, wired.alias) {
-            match seen.value.as_f64().and_then(|value| point.function.counter_among(point.produced, value)) {
+            let said = seen.value.as_f64().map(|value| wired.as_said(value));
+            match said.and_then(|said| point.function.counter_among(point.produced, said)) {
                 Some(counter) => {
                     missing.remove(&counter);
                 }

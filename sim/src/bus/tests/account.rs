@@ -16,8 +16,8 @@ fn each_answer_carries_the_next_counter_of_each_point_it_holds_whole() {
     }
     assert_eq!(bench.produced(17, "level"), 5);
     assert_eq!(bench.produced(17, "temperature"), 5);
-    // level, fills, volume; the temperature is not counted.
-    assert_eq!(bench.bus.ledger().produced(), 15);
+    // level, temperature, fills, volume.
+    assert_eq!(bench.bus.ledger().produced(), 20);
 }
 
 #[test]

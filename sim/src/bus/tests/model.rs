@@ -98,15 +98,18 @@ proptest! {
 /// The client's register map, written out a second time on purpose: the constructor's layout is a promise.
 const MAP: &[(u8, &str, u16, Encoding, WordOrder)] = &[
     (17, "level", 0, Encoding::I32, WordOrder::Abcd),
+    (17, "temperature", 2, Encoding::I16, WordOrder::Abcd),
     (17, "fills", 3, Encoding::U32, WordOrder::Abcd),
     (17, "volume", 5, Encoding::I32, WordOrder::Abcd),
     (18, "starts", 0, Encoding::U32, WordOrder::Cdab),
     (18, "flow", 2, Encoding::I32, WordOrder::Cdab),
     (18, "power", 4, Encoding::F32, WordOrder::Cdab),
+    (18, "winding", 6, Encoding::U16, WordOrder::Abcd),
     (18, "hours", 7, Encoding::U32, WordOrder::Cdab),
     (19, "rain", 0, Encoding::U32, WordOrder::Dcba),
     (19, "wind", 2, Encoding::U32, WordOrder::Abcd),
     (19, "pressure", 4, Encoding::I32, WordOrder::Badc),
+    (19, "humidity", 6, Encoding::U16, WordOrder::Abcd),
     (19, "gusts", 7, Encoding::U16, WordOrder::Abcd),
 ];
 
