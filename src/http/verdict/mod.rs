@@ -364,8 +364,9 @@ fn losses(snapshot: &Snapshot, found: &mut Findings) {
         found.add(
             Level::Attention,
             format!("{} given up {within}", count(moved.dropped, "reading was", "readings were")),
-            "They were too old, or there was no room for them. Each is on record.",
-            "Bring the connection back, or allow a larger queue (store.queue_max).",
+            "They were too old, there was no room or no data left for them, or a newer one took their place. Each is on record.",
+            "Look at the reasons (fieldgate queue ls). For want of room: bring the connection back, or allow a larger queue \
+             (store.queue_max).",
         );
     }
     if moved.refused > 0 && snapshot.queue.health == Health::Good {
