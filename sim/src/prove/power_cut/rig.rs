@@ -100,13 +100,16 @@ pub(super) struct Rig {
     pub(super) log: PathBuf,
 }
 
+/// The program that shows the device, and where it does.
 #[derive(Debug)]
-struct Recorder(Child);
+struct Recorder(Child, PathBuf);
 
 impl Drop for Recorder {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // A program that is killed leaves its mount behind, and with it the folder.
+        let _ = run("umount", &["-l".as_ref(), self.1.as_ref()]);
     }
 }
 
@@ -144,6 +147,7 @@ impl Rig {
                 .stderr(Stdio::piped())
                 .spawn()
                 .map_err(Trouble::system("run qemu-storage-daemon"))?,
+            shown.clone(),
         );
         // The file has no bytes until the device is shown in its place.
         let is_there = || {
