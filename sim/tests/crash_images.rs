@@ -48,11 +48,20 @@ fn a_power_cut_while_the_gateways_file_is_made_is_never_taken_for_damage() {
 #[test]
 fn what_is_accepted_after_a_failed_sync_survives_a_power_cut_that_takes_what_the_sync_was_for() {
     let lived = queue::live(Kind::Faulty, 5, 500, None).unwrap();
-    assert!(lived.failures.0 > 0, "no sync failed: the test does not meet its subject");
+    assert!(lived.failures.0 > 0 && lived.restarts > 0, "the test does not meet its subject");
     let wanted = Wanted { points: 40, ..EVERY_POINT };
     let judge = QueueJudge { kind: Kind::Faulty, promises: &lived.promises, clock: Clock::start() };
     let sum = examine(&lived.log, &judge, wanted, lived.stale_index.as_deref()).unwrap();
     assert_eq!(sum.broken(), 0, "{sum:#?}");
+}
+
+#[test]
+fn what_is_recorded_after_a_restart_on_a_disk_that_failed_survives_a_power_cut() {
+    let lived = gateway::live(5, 300).unwrap();
+    assert!(lived.restarts > 0, "the test does not meet its subject");
+    assert_eq!(lived.wrong, Vec::<String>::new());
+    let wanted = Wanted { points: 30, random: 2, ..EVERY_POINT };
+    all_images(&lived.log, &GatewayJudge { promised: &lived.promised, clock: Clock::start() }, wanted);
 }
 
 /// The proof is only worth what its disk is strict: without a single sync nothing may be relied on.

@@ -102,6 +102,11 @@ fn the_proof_of_crash_points_sees_a_store_that_believes_a_failed_sync() {
 }
 
 #[test]
+fn the_proof_of_crash_points_sees_a_store_that_trusts_a_log_which_only_reads_well() {
+    sees("crash-points", "trust-unsynced-log");
+}
+
+#[test]
 fn a_long_queue_leaves_as_fast_as_link_and_cloud_allow_and_takes_no_memory() {
     holds("drain");
 }

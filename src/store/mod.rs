@@ -5,10 +5,12 @@
 //! - [`gateway`] owns `gateway.db`: identity, boots, registry, firmware history, journal, tokens. Small, rarely written.
 //!
 //! Nothing else in the daemon opens either file for writing. No transaction spans both. Every connection comes from
-//! [`sqlite`], which sets each pragma and reads it back. [`worker`] drives a writer, on a thread of its own or inline on
+//! [`sqlite`], which sets each pragma and reads it back; before the first write on it [`relog`] sees to it that the log which
+//! it found is on the disk. [`worker`] drives a writer, on a thread of its own or inline on
 //! the caller's, so that a whole daemon can run on one thread in virtual time.
 
 pub mod gateway;
 pub mod queue;
+pub mod relog;
 pub mod sqlite;
 pub mod worker;

@@ -9,6 +9,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 /// How long a writer waits for another process that writes the file: an operator's tool, for a moment.
@@ -60,6 +61,17 @@ pub enum OpenError {
     /// The file system refused.
     #[error("{path} cannot be opened: {detail}. Check that its folder exists and is writable by this user")]
     Unreachable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// What it holds reads, and cannot be brought onto the disk: a sync failed before, or fails now.
+    #[error(
+        "{path} cannot be used: its log cannot be brought onto the disk ({detail}). A power cut now could take what was \
+         accepted last. Check the disk and what the kernel says of it (dmesg); nothing is accepted before the disk takes it"
+    )]
+    Unsynced {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -218,7 +230,8 @@ fn primary_code(error: &rusqlite::Error) -> Option<i32> {
     extended_code(error).map(|code| code & 0xff)
 }
 
-/// Opens for writing, making the file when it is not there.
+/// Opens for writing, making the file when it is not there. Whoever writes to it first calls [`super::relog::write_again`].
+/// Whoever closes it does not bring its log home: until then it is not known to be on the disk.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -229,6 +242,7 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(|e| OpenError::from_sqlite(path, &e))?;
+    bring_home_when_closed(&connection, false).map_err(|e| OpenError::from_sqlite(path, &e))?;
     let settle = |sql: &str| connection.execute_batch(sql).map_err(|e| OpenError::from_sqlite(path, &e));
     // Whoever made it may have been killed over it. Then the header is no witness: a journal that is still there takes back
     // what it says, and only a look through SQLite tells.
@@ -268,6 +282,14 @@ pub fn open_writer(path: &Path, kind: FileKind) -> Result<Connection, OpenError>
         }
     }
     Ok(connection)
+}
+
+/// Whether the last one to close the file brings its log home and deletes it, as SQLite does by itself.
+///
+/// # Errors
+/// What SQLite says.
+pub fn bring_home_when_closed(connection: &Connection, does: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !does).map(|_| ())
 }
 
 /// Whether it has no table yet.
@@ -486,7 +508,6 @@ mod tests {
             assert_eq!(pragma_text(&c, path, "application_id").unwrap(), KIND.application_id.to_string());
             assert_eq!(pragma_text(&c, path, "page_size").unwrap(), "1024");
             assert_eq!(pragma_text(&c, path, "auto_vacuum").unwrap(), "2");
-            c.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
             c.execute_batch("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1);").unwrap();
         }
     }

@@ -1,13 +1,17 @@
 //! Whatever is done to the queue, in whatever order, its books say what happened.
 //!
 //! A writer driven by hand beside a model in memory: captures of several streams and classes, good and bad; several
-//! destinations that pick, and answer in any order, in parts, and twice; windows that close; a quota; clean stops, crashes
-//! between commits and within them, an old copy brought back, another release in between; streams, routes and destinations
-//! that come, change and go. After every step that committed something the whole file is read and compared.
+//! destinations that pick, and answer in any order, in parts, and twice: acknowledged, too old, refused, passed over for a
+//! newer one; what was refused sent again or given up; windows that close; quotas of the file and of a class; clean stops,
+//! crashes between commits and within them, an old copy brought back, a later and an earlier release in between; streams,
+//! routes and destinations that come, change and go. After every step that committed something the whole file is read and
+//! compared. What a crash does to the disk beneath is `prove crash-points`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
 mod check;
+#[path = "../support/earlier.rs"]
+mod earlier;
 mod model;
 mod restart;
 mod rig;
@@ -16,6 +20,7 @@ mod support;
 
 use std::cell::RefCell;
 
+use fieldgate::reading::Class;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rig::{Rig, Seen};
@@ -48,6 +53,11 @@ enum Op {
     AnswerAgain {
         which: u8,
     },
+    /// What a destination refused is sent again, or given up.
+    Aside {
+        destination: u8,
+        again: bool,
+    },
     /// The drain of a destination starts over, as after a panic.
     Restart {
         destination: u8,
@@ -69,6 +79,8 @@ enum How {
     OldCopy,
     /// The next release had the file, and this one has it again.
     NextRelease,
+    /// A release of an earlier schema had the file and wrote to it, and this one has it again.
+    EarlierRelease,
 }
 
 fn how() -> impl Strategy<Value = How> {
@@ -78,6 +90,7 @@ fn how() -> impl Strategy<Value = How> {
         3 => Just(How::Torn),
         1 => Just(How::OldCopy),
         2 => Just(How::NextRelease),
+        2 => Just(How::EarlierRelease),
     ]
 }
 
@@ -92,6 +105,7 @@ fn op(bursts: u32) -> impl Strategy<Value = Op> {
         9 => (any::<u8>(), any::<u8>(), any::<u8>())
             .prop_map(|(message, outcome, split)| Op::Answer { message, outcome, split }),
         1 => any::<u8>().prop_map(|which| Op::AnswerAgain { which }),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(destination, again)| Op::Aside { destination, again }),
         1 => any::<u8>().prop_map(|destination| Op::Restart { destination }),
         2 => (how(), any::<u64>())
             .prop_map(|(how, change)| Op::Reopen { how, change }),
@@ -99,7 +113,7 @@ fn op(bursts: u32) -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
+fn run(name: &str, max_bytes: u64, class_quota: Option<(Class, u64)>, bursts: u32, cases: u32) -> Seen {
     let seed = support::seed(name);
     let mut bytes = [0u8; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -108,7 +122,7 @@ fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let seen = RefCell::new(Seen::default());
     let result = runner.run(&prop::collection::vec(op(bursts), 1..90), |ops| {
-        let mut rig = Rig::new(max_bytes);
+        let mut rig = Rig::new(max_bytes, class_quota);
         for op in &ops {
             rig.step(op);
         }
@@ -124,6 +138,10 @@ fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
         all.downgraded += one.downgraded;
         all.old_copies += one.old_copies;
         all.given_up += one.given_up;
+        all.earlier += one.earlier;
+        all.passed_over += one.passed_over;
+        all.sent_again += one.sent_again;
+        all.aside_dropped += one.aside_dropped;
         Ok(())
     });
     if let Err(e) = result {
@@ -137,13 +155,23 @@ fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
 
 #[test]
 fn books_and_file_equal_the_model_after_every_step() {
-    let seen = run("books_and_file_equal_the_model_after_every_step", 64 << 20, 1, 48);
+    let seen = run("books_and_file_equal_the_model_after_every_step", 64 << 20, None, 1, 48);
     assert!(seen.given_up == 0 && seen.settled > 100 && seen.old_copies > 0, "{seen:?}");
-    assert!(seen.torn > 3 && seen.upgraded > 3 && seen.downgraded > 3, "{seen:?}");
+    assert!(seen.torn > 3 && seen.upgraded > 3 && seen.downgraded > 3 && seen.earlier > 3, "{seen:?}");
+    assert!(seen.passed_over > 5 && seen.sent_again > 5 && seen.aside_dropped > 5, "{seen:?}");
 }
 
 #[test]
 fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
-    let seen = run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, 9, 10);
+    let seen =
+        run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, None, 9, 10);
+    assert!(seen.given_up > 0, "{seen:?}");
+}
+
+#[test]
+fn a_class_with_a_quota_of_its_own_gives_up_its_oldest_and_nobody_elses() {
+    let quota = Some((Class::Telemetry, 120));
+    let seen =
+        run("a_class_with_a_quota_of_its_own_gives_up_its_oldest_and_nobody_elses", 64 << 20, quota, 6, 10);
     assert!(seen.given_up > 0, "{seen:?}");
 }

@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) routes: i64,
     /// For whom it waits.
     pub(crate) open: BTreeSet<&'static str>,
+    /// Who refused it and may be sent it again; the how manieth refusal it was.
+    pub(crate) aside: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +40,8 @@ pub(crate) struct Model {
     /// By stream, kind, reason.
     pub(crate) gaps: BTreeMap<(StreamId, &'static str, &'static str), u64>,
     pub(crate) unclean_stops: u64,
+    /// Readings refused so far.
+    pub(crate) refused: u64,
     /// Destinations of the newest start.
     pub(crate) destinations: BTreeSet<&'static str>,
     /// Ids by everything that defines a stream.
@@ -84,20 +88,58 @@ impl Model {
         outcome: &Outcome,
     ) {
         for (epoch, sequence, stream) in rows {
-            let row = self
-                .rows
-                .iter_mut()
-                .find(|r| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream))
-                .unwrap();
-            if row.open.remove(destination) {
-                let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
-                match outcome {
-                    Outcome::Acknowledged => account.acknowledged += 1,
-                    Outcome::Dropped(_) => account.dropped += 1,
-                    Outcome::SetAside(_) => account.set_aside += 1,
+            let is_it = |r: &Row| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream);
+            assert!(self.rows.iter().any(is_it), "what was picked was accepted");
+            // One that was sent again stands twice: where it was, for others, and at the end.
+            let open = self.rows.iter_mut().find(|r| is_it(r) && r.open.contains(destination));
+            let Some(row) = open else { continue };
+            row.open.remove(destination);
+            let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
+            match outcome {
+                Outcome::Acknowledged => account.acknowledged += 1,
+                Outcome::Dropped(_) => account.dropped += 1,
+                Outcome::SetAside(_) => {
+                    account.set_aside += 1;
+                    self.refused += 1;
+                    row.aside.insert(destination, self.refused);
                 }
             }
         }
+    }
+
+    /// What a destination refused, in the order in which it did.
+    fn take_aside(&mut self, destination: &'static str) -> Vec<Row> {
+        let mut taken: BTreeMap<u64, Row> = BTreeMap::new();
+        for row in &mut self.rows {
+            if let Some(refusal) = row.aside.remove(destination) {
+                self.accounts.get_mut(&(destination, row.sample.stream)).unwrap().set_aside -= 1;
+                taken.insert(refusal, row.clone());
+            }
+        }
+        taken.into_values().collect()
+    }
+
+    /// To the end of the queue, for that destination alone; how many.
+    pub(crate) fn send_again(&mut self, destination: &'static str, bit: i64) -> usize {
+        let mut again = self.take_aside(destination);
+        // What was accepted in one epoch stands together.
+        again.sort_by_key(|row| row.epoch);
+        let count = again.len();
+        self.rows.extend(again.into_iter().map(|row| Row {
+            routes: bit,
+            open: BTreeSet::from([destination]),
+            aside: BTreeMap::new(),
+            ..row
+        }));
+        count
+    }
+
+    pub(crate) fn give_up_aside(&mut self, destination: &'static str) -> usize {
+        let given = self.take_aside(destination);
+        for row in &given {
+            self.accounts.get_mut(&(destination, row.sample.stream)).unwrap().dropped += 1;
+        }
+        given.len()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a run ends and the next begins: cleanly, by a crash, with an old copy, after another release; and what the
+//! How a run ends and the next begins: cleanly, by a crash, with an old copy, after a later or an earlier release; and what the
 //! configuration says then.
 
 use fieldgate::reading::Class;
@@ -6,9 +6,9 @@ use fieldgate::store::queue::schema;
 use fieldgate::store::sqlite;
 use fieldgate::store::worker::Machine;
 
-use super::How;
 use super::rig::{DESTINATIONS, Rig};
 use super::support::{self, Rng};
+use super::{How, earlier};
 
 impl Rig {
     pub(super) fn reopen(&mut self, how: How, change: u64) {
@@ -21,6 +21,14 @@ impl Rig {
             How::NextRelease => {
                 self.stop();
                 self.next_release();
+            }
+            How::EarlierRelease => {
+                self.stop();
+                earlier::write_as_before(
+                    &self.path,
+                    1 + (change % (schema::STEPS - 1).cast_unsigned()).cast_signed(),
+                );
+                self.seen.earlier += 1;
             }
             How::Crash => {
                 let crashed = self.path.with_extension("crashed");

@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use fieldgate::clock::Mono;
 use fieldgate::reading::{Capture, Class, GapReason, GroupId, Quality, Sample, StreamId, Value};
-use fieldgate::store::queue::{DestinationId, Outcome, Position, QueuedRow, Reader, Settlement, StreamSpec};
+use fieldgate::store::queue::writer::{AsideAction, Command};
+use fieldgate::store::queue::{
+    Aside, AsideMoved, ClassQuota, DestinationId, GivenUp, Outcome, Position, QueuedRow, Reader, SettledRow,
+    Settlement, StreamSpec,
+};
+use fieldgate::store::worker::Machine;
+use tokio::sync::oneshot;
 
 use super::Op;
 use super::model::{Model, Row};
@@ -54,11 +60,13 @@ pub(super) struct Rig {
     pub(super) drains: BTreeMap<&'static str, Drain>,
     /// Answers given in this run of the daemon.
     pub(super) history: Vec<Settlement>,
-    pub(super) history_of: Vec<Answered>,
+    pub(super) history_of: Vec<Vec<Answered>>,
     pub(super) identities: BTreeSet<(u64, String, u64)>,
     pub(super) epochs: u64,
     pub(super) epoch: u64,
     pub(super) max_bytes: u64,
+    /// The class that has a quota of its own, and how many readings that is.
+    pub(super) class_quota: Option<(Class, u64)>,
     pub(super) sequences: BTreeMap<String, u64>,
     pub(super) now: Mono,
     pub(super) seen: Seen,
@@ -75,10 +83,14 @@ pub(super) struct Seen {
     pub(super) downgraded: usize,
     pub(super) old_copies: usize,
     pub(super) given_up: u64,
+    pub(super) earlier: usize,
+    pub(super) passed_over: usize,
+    pub(super) sent_again: usize,
+    pub(super) aside_dropped: usize,
 }
 
 impl Rig {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(super) fn new(max_bytes: u64, class_quota: Option<(Class, u64)>) -> Self {
         let folder = support::fast_folder();
         let path = folder.path().join("queue.db");
         let old_copy = folder.path().join("old.db");
@@ -108,6 +120,7 @@ impl Rig {
             epochs: 0,
             epoch: 0,
             max_bytes,
+            class_quota,
             sequences: BTreeMap::new(),
             now: Mono(5_000_000_000),
             seen: Seen::default(),
@@ -131,6 +144,8 @@ impl Rig {
         let mut options =
             support::options(self.path.clone(), self.streams.clone(), &self.destinations, self.epoch);
         options.max_bytes = self.max_bytes;
+        let quota = |rows| ClassQuota { rows: Some(rows), bytes: None };
+        options.class_quotas = self.class_quota.iter().map(|(class, rows)| (*class, quota(*rows))).collect();
         let hand = Hand::open(options, self.now).unwrap();
         self.ids = hand.writer.stream_ids();
         self.hand = Some(hand);
@@ -142,14 +157,21 @@ impl Rig {
         self.check();
     }
 
-    /// The store committed: what waited is so now.
+    /// The store may have committed: then what waited is so now, and the whole file says it.
     pub(super) fn committed(&mut self) {
+        if self.take_over() {
+            self.check();
+        }
+    }
+
+    /// Whether it committed; what waited is then in the model.
+    fn take_over(&mut self) -> bool {
         let changed = self.hand().status.has_changed().unwrap();
         if !changed {
             for (answer, _) in &mut self.pending.offers {
                 assert!(answer.try_recv().is_err(), "answered before the commit");
             }
-            return;
+            return false;
         }
         self.hand().status.mark_unchanged();
         let pending = std::mem::take(&mut self.pending);
@@ -173,7 +195,7 @@ impl Rig {
         for gap in pending.gaps {
             *self.model.gaps.entry(gap).or_default() += 1;
         }
-        self.check();
+        true
     }
 
     fn offer(&mut self, count: u8, seed: u64) {
@@ -249,6 +271,7 @@ impl Rig {
                             .filter(|d| spec.routes.iter().any(|r| r == *d))
                             .copied()
                             .collect(),
+                        aside: BTreeMap::new(),
                     });
                 }
             }
@@ -321,22 +344,60 @@ impl Rig {
         }
         let id = self.id_of(destination);
         for part in parts {
-            let settlement =
+            let mut settlement =
                 support::settlement(generation, id, part.from, part.to, &part.rows, outcome.clone());
-            let rows: Vec<_> =
-                part.rows.iter().map(|r| (r.epoch.epoch.0, r.sequence, r.sample.stream)).collect();
+            // Some it did not send: a newer one of the stream was there, or the data plan had no room for all.
+            let passed_over = |n: usize| outcome == Outcome::Acknowledged && split % 4 == 1 && n % 3 == 1;
+            let rows: Vec<SettledRow> = std::mem::take(&mut settlement.rows);
+            let (mut sent, mut given) = (Vec::new(), Vec::new());
+            for (n, (row, queued)) in rows.into_iter().zip(&part.rows).enumerate() {
+                let identity = (queued.epoch.epoch.0, queued.sequence, queued.sample.stream);
+                if passed_over(n) {
+                    settlement.given_up.push(GivenUp { row, reason: "thinned" });
+                    given.push(identity);
+                } else {
+                    settlement.rows.push(row);
+                    sent.push(identity);
+                }
+            }
+            self.seen.passed_over += given.len();
+            let answered =
+                vec![(destination, sent, outcome.clone()), (destination, given, Outcome::Dropped("thinned"))];
             self.history.push(settlement.clone());
-            self.history_of.push((destination, rows.clone(), outcome.clone()));
-            self.pending.settled.push((destination, rows, outcome.clone()));
+            self.history_of.push(answered.clone());
+            self.pending.settled.extend(answered);
             self.hand().settle(settlement);
             self.committed();
         }
     }
 
+    /// People send what a destination refused once more, or give it up.
+    fn move_aside(&mut self, destination: u8, action: AsideAction) {
+        let destination = self.destinations[usize::from(destination) % self.destinations.len()];
+        let which = Aside::AllOf(self.id_of(destination));
+        let now = self.now;
+        let (reply, mut answer) = oneshot::channel();
+        self.hand().writer.handle(now, Command::Aside { which, action, reply });
+        let moved = answer.try_recv().unwrap().unwrap();
+        // What waited was committed before.
+        self.take_over();
+        let bit = self.id_of(destination).bit();
+        let count = match action {
+            AsideAction::Retry => self.model.send_again(destination, bit),
+            AsideAction::Drop => self.model.give_up_aside(destination),
+        };
+        assert_eq!(moved, AsideMoved { moved: count as u64, left: 0 });
+        match action {
+            AsideAction::Retry => self.seen.sent_again += count,
+            AsideAction::Drop => self.seen.aside_dropped += count,
+        }
+        self.check();
+    }
+
     fn answer_again(&mut self, which: u8) {
         let n = usize::from(which) % self.history.len().max(1);
         let Some(settlement) = self.history.get(n).cloned() else { return };
-        self.pending.settled.push(self.history_of[n].clone());
+        self.pending.settled.extend(self.history_of[n].clone());
         self.hand().settle(settlement);
         self.committed();
     }
@@ -358,6 +419,10 @@ impl Rig {
             Op::Pick { destination, class, most } => self.pick(*destination, *class, *most),
             Op::Answer { message, outcome, split } => self.answer(*message, *outcome, *split),
             Op::AnswerAgain { which } => self.answer_again(*which),
+            Op::Aside { destination, again } => {
+                let action = if *again { AsideAction::Retry } else { AsideAction::Drop };
+                self.move_aside(*destination, action);
+            }
             Op::Restart { destination } => {
                 let d = self.destinations[usize::from(*destination) % self.destinations.len()];
                 self.drains.remove(d);

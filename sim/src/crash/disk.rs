@@ -9,8 +9,9 @@
 //!   made, and with a deletion where it asks for it. That a file system may make a new name durable with the file's own sync
 //!   is not relied on.
 //! - A sync that failed covers nothing, and no later one makes up for it: the system reports a failed write once and then
-//!   counts the pages as written (fsync(2); "fsyncgate", PostgreSQL, 2018). So a change that was waiting for it is either on the disk or
-//!   lost for good, although whoever reads the file on the running machine still sees it.
+//!   counts the pages as written (fsync(2); "fsyncgate", PostgreSQL, 2018). So a change that was waiting for it is either on the
+//!   disk or lost for good, although whoever reads the file on the running machine still sees it, after a restart of the daemon
+//!   too. The same bytes written once more are a new change.
 //! - What the store does to whole files beside SQLite (a rename with a sync of file and folder) is durable at once.
 //!
 //! Sectors of 512 bytes are written whole or not at all, and a torn write leaves the bytes around it as they were.
@@ -401,6 +402,22 @@ mod tests {
         let playback = at(&log, 6);
         assert!(playback.pending().is_empty());
         assert_eq!(held(&playback.image(&[]), "a").unwrap(), b"\0\0\0\0kept");
+    }
+
+    #[test]
+    fn what_a_failed_sync_lost_is_there_once_it_was_written_again_and_synced() {
+        let log = log(vec![
+            create("a", 1),
+            Event::FolderSynced,
+            write(1, 0, b"lost"),
+            Event::SyncFailed { ino: 1, fate: Fate::Lost },
+            write(1, 4, b"kept"),
+            Event::Synced { ino: 1, folder: false },
+            write(1, 0, b"lostkept"),
+            Event::Synced { ino: 1, folder: false },
+        ]);
+        assert_eq!(held(&at(&log, 7).image(&[]), "a").unwrap(), b"\0\0\0\0kept");
+        assert_eq!(held(&at(&log, 8).image(&[]), "a").unwrap(), b"lostkept");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A life of `gateway.db`: versions, board lines, transitions, snapshots and restarts, on a recorded disk; and what of it
-//! an image must hold.
+//! A life of `gateway.db`: versions, board lines, transitions, snapshots and restarts, some of them on a disk whose syncs
+//! fail, on a recorded disk; and what of it an image must hold.
 //!
 //! The promise: a row that was answered is in the history after any crash, in its place, and the chains hold; the gateway stays
 //! the one it was, from its own file: its snapshot is not needed for a power cut.
@@ -19,7 +19,8 @@ use futures_util::FutureExt;
 
 use super::Dice;
 use super::check::{Judge, Verdict};
-use super::disk::Log;
+use super::disk::{Fate, Log};
+use super::fault::Faults;
 use super::folder;
 use super::vfs::Recording;
 
@@ -81,6 +82,10 @@ pub struct Lived {
     pub log: Log,
     /// What was promised.
     pub promised: Promised,
+    /// How often the daemon ended on a disk whose syncs failed, and started again in the same boot.
+    pub restarts: u64,
+    /// What the store itself did wrong, in words.
+    pub wrong: Vec<String>,
 }
 
 /// Something that is no broken promise, but ends the proof.
@@ -113,7 +118,7 @@ fn open(path: &Path, boot: u8, seed: u64) -> Result<Gateway, OpenError> {
     Ok(gateway)
 }
 
-/// Lives until the disk was told at least `events` things.
+/// Lives until the disk was told at least `events` things, and the daemon ended on a sick disk and started again.
 ///
 /// # Errors
 /// [`LifeError`].
@@ -121,63 +126,146 @@ pub fn live(seed: u64, events: usize) -> Result<Lived, LifeError> {
     let folder = folder()?;
     let path = folder.path().canonicalize()?.join("gateway.db");
     let recording = Recording::of(folder.path())?;
-    let mut dice = Dice::new(seed);
-    let mut promised = Promised::default();
-    let mut gateway = open(&path, 1, seed)?;
-    recording.note_folder()?;
-    promised.gateway = Some((recording.point(), gateway.identity().gateway));
-    promised.points.push(recording.point());
-    let key = |n: u64| ComponentKey { device: format!("board-{n}"), package: "main".into() };
-    now(gateway.configure_components(vec![key(0), key(1)]))?;
-    let mut count = 0;
-    while recording.point() < events {
-        count += 1;
-        let component = key(dice.below(2));
-        match dice.below(10) {
-            0..=3 => {
-                let version = format!("1.0.{count}");
-                let source = if dice.one_in(2) { Source::OtaUpdate } else { Source::ManualProvision };
-                let recorded =
-                    now(gateway.record_version(&component, &version, source, serde_json::Map::new()))?;
-                if matches!(recorded, Recorded::Appended(_)) {
-                    promised.versions.push((recording.point(), component.device, version));
+    let gateway = open(&path, 1, seed)?;
+    let mut life = Life {
+        recording,
+        path,
+        seed,
+        dice: Dice::new(seed),
+        gateway: Some(gateway),
+        promised: Promised::default(),
+        count: 0,
+        restarts: 0,
+        wrong: Vec::new(),
+    };
+    life.recording.note_folder()?;
+    let first = life.recording.point();
+    life.promised.gateway = Some((first, life.gateway()?.identity().gateway));
+    life.promised.points.push(first);
+    now(life.gateway()?.configure_components(vec![key(0), key(1)]))?;
+    while life.recording.point() < events || (events >= SICK_FROM && life.restarts < 1) {
+        life.step()?;
+        life.recording.note_folder()?;
+        let point = life.recording.point();
+        if life.promised.points.last() != Some(&point) {
+            life.promised.points.push(point);
+        }
+    }
+    life.stop()?;
+    let Life { recording, promised, restarts, wrong, .. } = life;
+    Ok(Lived { log: recording.finish(), promised, restarts, wrong })
+}
+
+/// A life shorter than this is about how the file is made.
+const SICK_FROM: usize = 200;
+
+fn key(n: u64) -> ComponentKey {
+    ComponentKey { device: format!("board-{n}"), package: "main".into() }
+}
+
+/// The writer and everyone around it.
+struct Life {
+    recording: Recording,
+    path: PathBuf,
+    seed: u64,
+    dice: Dice,
+    gateway: Option<Gateway>,
+    promised: Promised,
+    /// Makes every version and line another.
+    count: u64,
+    restarts: u64,
+    wrong: Vec<String>,
+}
+
+impl Life {
+    fn gateway(&self) -> Result<&Gateway, LifeError> {
+        self.gateway.as_ref().ok_or(LifeError::Silent)
+    }
+
+    fn step(&mut self) -> Result<(), LifeError> {
+        self.count += 1;
+        let component = key(self.dice.below(2));
+        let is_young = self.recording.point() < SICK_FROM;
+        match self.dice.below(22) {
+            0..=7 => {
+                let device = component.device.clone();
+                if let (version, Recorded::Appended(_)) = self.record_version(component)? {
+                    self.promised.versions.push((self.recording.point(), device, version));
                 }
             }
-            4..=6 => {
-                let text = format!("line {count}");
-                now(gateway.record_line(&component.device, &text))?;
-                promised.lines.push((recording.point(), text));
+            8..=13 => {
+                let text = format!("line {}", self.count);
+                now(self.gateway()?.record_line(&component.device, &text))?;
+                self.promised.lines.push((self.recording.point(), text));
             }
-            7 => {
-                let phase = if dice.one_in(2) { Phase::Downloading } else { Phase::Updating };
+            14 | 15 => {
+                let phase = if self.dice.one_in(2) { Phase::Downloading } else { Phase::Updating };
                 let update = ComponentUpdate {
                     key: component,
-                    deployment: Some(count),
-                    target: Some(format!("2.0.{count}")),
+                    deployment: Some(self.count),
+                    target: Some(format!("2.0.{}", self.count)),
                     phase,
                     reason: 0,
                     words: String::new(),
                     progress: 10,
                     attempts: 1,
                 };
-                now(gateway.set_component(update))?;
+                now(self.gateway()?.set_component(update))?;
             }
-            8 => now(gateway.snapshot())?,
+            16 | 17 => now(self.gateway()?.snapshot())?,
+            18 | 19 if !is_young => self.end_on_a_sick_disk()?,
             _ => {
-                gateway.stop();
-                drop(gateway);
-                recording.note_folder()?;
-                gateway = open(&path, 1, seed)?;
+                self.stop()?;
+                self.gateway = Some(open(&self.path, 1, self.seed)?);
             }
         }
-        recording.note_folder()?;
-        if promised.points.last() != Some(&recording.point()) {
-            promised.points.push(recording.point());
-        }
+        Ok(())
     }
-    gateway.stop();
-    recording.note_folder()?;
-    Ok(Lived { log: recording.finish(), promised })
+
+    fn record_version(&mut self, component: ComponentKey) -> Result<(String, Recorded), LifeError> {
+        let version = format!("1.0.{}", self.count);
+        let source = if self.dice.one_in(2) { Source::OtaUpdate } else { Source::ManualProvision };
+        let recorded =
+            now(self.gateway()?.record_version(&component, &version, source, serde_json::Map::new()))?;
+        Ok((version, recorded))
+    }
+
+    fn stop(&mut self) -> Result<(), LifeError> {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop();
+        }
+        self.recording.note_folder()?;
+        Ok(())
+    }
+
+    /// No sync succeeds any more, and the daemon is stopped over it. Whoever starts next, in the same boot, reads what never
+    /// reached the disk as if it were there; at first it may find the disk as sick as before.
+    fn end_on_a_sick_disk(&mut self) -> Result<(), LifeError> {
+        let fate = if self.dice.one_in(3) { Fate::Divided(self.dice.number()) } else { Fate::Lost };
+        self.recording.set_faults(Faults { failing_syncs: u32::MAX, fate: Some(fate), ..Faults::default() });
+        let component = key(self.dice.below(2));
+        match self.record_version(component) {
+            Err(LifeError::Refused(_)) => {}
+            Err(other) => return Err(other),
+            Ok(_) => self.wrong.push("a version was recorded on a disk whose syncs fail".into()),
+        }
+        self.stop()?;
+        if self.dice.one_in(2) && open(&self.path, 1, self.seed).is_ok() {
+            self.wrong.push("the store opened on a disk whose syncs fail".into());
+        }
+        self.recording.note_folder()?;
+        self.recording.set_faults(Faults::default());
+        self.gateway = Some(open(&self.path, 1, self.seed)?);
+        self.restarts += 1;
+        // What was refused may be there after all; from now on it stays.
+        let point = self.recording.point();
+        let known = self.promised.versions.len() as u64;
+        let query = HistoryQuery { after: known, ..HistoryQuery::default() };
+        for row in now(self.gateway()?.history(query))? {
+            self.promised.versions.push((point, row.device, row.version));
+        }
+        Ok(())
+    }
 }
 
 /// Opens an image with the shipped code and compares.

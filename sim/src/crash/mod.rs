@@ -9,6 +9,10 @@
 //!
 //! A life that ends in a crash image can be lived on: what is examined then includes the recovery itself.
 //!
+//! A sync that fails leaves what it was for *clean but not on disk*, as Linux does: the recorded files keep it, so that everyone
+//! on the running machine reads it, a daemon that is started again included; the model of the disk does not have it, so every
+//! image of a power cut is without it, until somebody writes it again.
+//!
 //! Not modelled: a disk that answers a read with something else than was written (damage has its own tests), and pages that
 //! the system takes out of its memory while the daemon still runs on them after a failed sync.
 

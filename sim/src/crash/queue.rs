@@ -1,8 +1,8 @@
 //! A life of `queue.db`: a writer driven by hand through everything a gateway does to it, on a recorded disk.
 //!
 //! Captures of several classes in windows of all lengths, two destinations that pick and answer, clean stops and kills, an
-//! operator who checkpoints the file, a quota that is reached, commits larger than a log, and a disk whose syncs fail or
-//! that is full for a while. What was answered, and when, is in [`Promises`].
+//! operator who checkpoints the file, a quota that is reached, commits larger than a log, a disk whose syncs fail or
+//! that is full for a while, and restarts in the midst of that. What was answered, and when, is in [`Promises`].
 
 mod judge;
 mod steps;
@@ -53,6 +53,8 @@ pub struct Lived {
     pub wrong: Vec<String>,
     /// Syncs that failed, and writes that found no room.
     pub failures: (u64, u64),
+    /// How often the daemon ended on a disk whose syncs failed, and started again in the same boot.
+    pub restarts: u64,
     /// A log index as it was at some time.
     pub stale_index: Option<Vec<u8>>,
 }
@@ -141,10 +143,15 @@ struct Life {
     stale_index: Option<Vec<u8>>,
     /// How often the disk was sick.
     sick: u32,
+    /// How often the daemon ended on a sick disk, and started again in the same boot.
+    restarts: u64,
 }
 
-/// Lives until the disk was told at least `events` things, and one that is to fail has failed in both ways. `before` is the image of a crash that this life begins with, and
-/// what that promises; else the folder is empty.
+/// Each way to be sick, and the first once more: what went wrong in one shows in what comes after.
+const SICK_AT_LEAST: u32 = 4;
+
+/// Lives until the disk was told at least `events` things, and one that is to fail has failed in each way. `before` is the
+/// image of a crash that this life begins with, and what that promises; else the folder is empty.
 ///
 /// # Errors
 /// [`LifeError`].
@@ -183,9 +190,10 @@ pub fn live(
         wrong: Vec::new(),
         stale_index: None,
         sick: 0,
+        restarts: 0,
     };
     life.open()?;
-    while life.recording.point() < events || (kind == Kind::Faulty && life.sick < 2) {
+    while life.recording.point() < events || (kind == Kind::Faulty && life.sick < SICK_AT_LEAST) {
         life.step()?;
         life.recording.note_folder()?;
     }
@@ -235,6 +243,7 @@ impl Life {
             promises: self.promises,
             wrong: self.wrong,
             failures,
+            restarts: self.restarts,
             stale_index: self.stale_index,
         })
     }

@@ -3,17 +3,20 @@
 //! It stands in front of SQLite's own layer for this system and hands everything through, so locks, shared memory and the
 //! write-ahead log are what is shipped: [`ffi`] is that, and the only part that speaks C. Here is what it is told to do with
 //! files of a folder that somebody records ([`Recording`]); files elsewhere pass untouched. Once installed it is SQLite's
-//! default layer for the rest of the process, so that the store opens its files by path as always.
+//! default layer for the rest of the process, so that the store opens its files by path as always. What the store itself
+//! does to a log beside SQLite comes by through [`log`].
 //!
 //! State: one [`Tape`] a recorded folder, owned by its [`Recording`]; open files hold on to it. The log index (`-shm`) never
 //! comes by here: it is shared memory, and nothing of it is durable.
 
 mod ffi;
+mod log;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fieldgate::store::relog;
 use rusqlite::ffi as sys;
 
 use super::disk::{Change, Disk, Event, Ino, Log};
@@ -57,6 +60,7 @@ impl Recording {
     /// When the folder cannot be read, or SQLite takes no other file layer.
     pub fn of(folder: &Path) -> std::io::Result<Self> {
         ffi::install().map_err(|code| std::io::Error::other(NotInstalled(code)))?;
+        relog::stand_in_front(log::in_front);
         let folder = folder.canonicalize()?;
         let mut tape = Tape::default();
         let mut base = Disk::default();

@@ -54,6 +54,8 @@ struct Lives {
     checkpoints: usize,
     failed_syncs: u64,
     refused_writes: u64,
+    /// Daemons that ended on a disk whose syncs failed and started again in the same boot: of the queue, of `gateway.db`.
+    restarts: (u64, u64),
     gateway_images: u64,
     wrong: Vec<String>,
 }
@@ -102,6 +104,7 @@ fn one_round(
         lives.checkpoints += lived.log.syncs_of("queue.db");
         lives.failed_syncs += lived.failures.0;
         lives.refused_writes += lived.failures.1;
+        lives.restarts.0 += lived.restarts;
         lives.wrong.extend(lived.wrong.iter().map(|wrong| format!("{kind:?}: {wrong}")));
         if lives.sum.broken() > 0 {
             return Ok(());
@@ -114,6 +117,8 @@ fn one_round(
     let sum = examine(&lived.log, &judge, wanted(dice.number()), None)
         .map_err(Trouble::system("write a crash image"))?;
     lives.gateway_images += sum.images;
+    lives.restarts.1 += lived.restarts;
+    lives.wrong.extend(lived.wrong.iter().map(|wrong| format!("gateway.db: {wrong}")));
     lives.sum.merge(sum);
     lives.events += lived.log.events.len() as u64;
     Ok(())
@@ -179,12 +184,17 @@ fn judge(args: &Args, lives: &Lives) -> Proof {
         });
         let met = lives.checkpoints > 0 && lives.failed_syncs > 0 && lives.refused_writes > 0;
         proof.demand(met, || "the short form meets a checkpoint, a failed sync and a full disk".into());
+        let (queue, gateway) = lives.restarts;
+        proof.demand(queue > 0 && gateway > 0, || {
+            "the short form starts each file again after syncs that failed, in the same boot".into()
+        });
     }
     let named = [&sum.unusable, &sum.lost, &sum.returned, &sum.wrong].map(|told| &told.words);
     proof.figures = serde_json::json!({
         "points": sum.points, "images": sum.images, "images_of_gateway_db": lives.gateway_images,
         "random_subsets": args.random, "seed": args.seed, "writes_and_syncs": lives.events,
         "readings": lives.offered, "checkpoints": lives.checkpoints, "failed_syncs": lives.failed_syncs, "writes_without_room": lives.refused_writes,
+        "restarts_after_failed_syncs": lives.restarts.0, "restarts_of_gateway_db_after_failed_syncs": lives.restarts.1,
         "lost": sum.lost.count, "returned": sum.returned.count, "most_duplicates_in_an_image": sum.most_duplicates,
         "integrity_failures": sum.wrong.count, "unusable": sum.unusable.count,
         "slowest_open_ms": sum.slowest.as_secs_f64() * 1000.0,

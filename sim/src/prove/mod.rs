@@ -33,6 +33,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("crash-points", "answer-before-commit"),
     ("crash-points", "believe-failed-sync"),
     ("crash-points", "sync-off"),
+    ("crash-points", "trust-unsynced-log"),
     ("drain", "drain-one-by-one"),
     ("drain", "shelf-without-end"),
     ("footprint", "slow-start"),

@@ -17,6 +17,7 @@ use super::snapshot::{self, Found};
 use super::writer::Context;
 use super::{FileId, GatewayId, Identity, Stamp, Start, boots, history, journal, schema};
 use crate::clock::{BootId, Mono, Wall};
+use crate::store::relog;
 use crate::store::sqlite::{self, OpenError};
 
 /// Where the file is, and how often it is copied.
@@ -64,7 +65,8 @@ pub(super) struct Opened {
 /// Opens the file, or its snapshot in its place, or a new one.
 ///
 /// # Errors
-/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::Setting`].
+/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Unsynced`],
+/// [`OpenError::Setting`].
 pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let path = &opening.options.path;
     let there = std::fs::metadata(path).is_ok_and(|m| m.len() > 0);
@@ -156,7 +158,7 @@ fn has_traces(path: &Path) -> bool {
     })
 }
 
-/// Whether the file's pages are whole, before anything in it is believed or changed.
+/// Whether the file's pages are whole, before anything in it is believed or changed. Its log stays where it is.
 fn sound(path: &Path) -> Result<(), OpenError> {
     let connection = sqlite::open_writer(path, schema::KIND)?;
     refuse_newer(&connection, path)?;
@@ -181,6 +183,8 @@ fn begin(
     let path = &opening.options.path;
     let mut connection = sqlite::open_writer(path, schema::KIND)?;
     refuse_newer(&connection, path)?;
+    relog::write_again(&connection, path)?;
+    sqlite::bring_home_when_closed(&connection, true).map_err(|e| classify(path, &e))?;
     let migrated: i64 =
         connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(|e| classify(path, &e))?;
     // A later release migrated it further and says that this one may still use it.

@@ -4,99 +4,43 @@
 //! statement of what the old one held as far as anyone could tell. It fails for a newer release's file that does not
 //! admit this one, and for a folder that cannot be written. A newer file that does admit this release is used as it is.
 //! Opening reads the small tables and two segments a class, never the backlog: a million queued readings cost nothing.
+//!
+//! In this order: the header is looked at, a newer release's file is refused, a log that lost what was accepted is found
+//! out, and only then SQLite is let at it. The log it found is written again ([`relog`]) before the first write, which brings the
+//! schema up to date ([`file`]). One transaction makes the start: its epoch ([`epoch`]), what the configuration changed
+//! ([`configured`]), where segments go on ([`ends`]). [`resume`] opens the same file once more in the same run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
 use super::damage::Remains;
-use super::quota_policy::ClassQuotas;
-use super::reader::StreamInfo;
 use super::salvage::Progress;
-use super::segment::{self, Position};
+use super::segment::Position;
 use super::writer::{StreamRow, Writer};
 use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
 use crate::clock::sources::{Claim, Source};
-use crate::clock::{BootId, Mono, Wall};
-use crate::reading::{Class, Resolution, StreamId};
-use crate::store::sqlite::{self, Log, OpenError, Trouble};
+use crate::clock::{Mono, Wall};
+use crate::reading::{Class, StreamId};
+use crate::store::relog;
+use crate::store::sqlite::{self, Log, OpenError};
 
 mod configured;
+mod ends;
+mod epoch;
+mod file;
+mod options;
+mod resume;
+#[cfg(test)]
+mod tests;
 
-/// A stream as the configuration defines it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StreamSpec {
-    /// Its name, unique on the gateway.
-    pub name: String,
-    /// The streams captured together with it carry the same group name.
-    pub group: String,
-    /// The registry device it belongs to.
-    pub device: String,
-    /// Fixed at acceptance.
-    pub class: Class,
-    /// UCUM unit, or empty.
-    pub unit: String,
-    /// The step its values are counted in, if they are.
-    pub resolution: Option<Resolution>,
-    /// Its short name on the wire.
-    pub alias: String,
-    /// The destinations it goes to, by name.
-    pub routes: Vec<String>,
-}
+pub use options::{DestinationSpec, OpenOptions, StreamSpec};
+pub(super) use resume::resume;
 
-impl StreamSpec {
-    fn info(&self) -> StreamInfo {
-        StreamInfo {
-            name: self.name.clone(),
-            group: self.group.clone(),
-            device: self.device.clone(),
-            class: self.class,
-            unit: self.unit.clone(),
-            resolution: self.resolution,
-            alias: self.alias.clone(),
-        }
-    }
-}
-
-/// A destination as the configuration defines it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DestinationSpec {
-    /// Its name.
-    pub name: String,
-}
-
-/// Everything the queue is told at start.
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// `queue.db`.
-    pub path: PathBuf,
-    /// The streams; their position here is their handle's position in [`super::Queue::streams`].
-    pub streams: Vec<StreamSpec>,
-    /// The destinations.
-    pub destinations: Vec<DestinationSpec>,
-    /// How long an accept may wait for others to share its sync. This much is at risk *before* acceptance.
-    pub commit_window: Duration,
-    /// The file's quota in bytes.
-    pub max_bytes: u64,
-    /// What each class may take of it.
-    pub class_quotas: ClassQuotas,
-    /// The room held back, in bytes; 0 for none.
-    pub ballast_bytes: u64,
-    /// Bytes a day that may be written; where the forecast is higher the commit window widens, up to a minute.
-    pub flash_budget_per_day: Option<u64>,
-    /// The boot that monotonic times count from.
-    pub boot: BootId,
-    /// The epoch to begin: 64 fresh random bits.
-    pub epoch: Epoch,
-    /// The file's id if it has to be made: 64 fresh random bits.
-    pub file_id: u64,
-}
+use file::{Failure, Known};
 
 /// The quota, or less where the disk as a whole is smaller: the file's own limit must come before the disk's end, and
 /// leave the ballast, the log and what else is written here their room. What others have on the disk is not looked at:
@@ -123,11 +67,17 @@ const ROOM_BESIDE: u64 = 8 << 20;
 /// for it; the writer takes it back before it accepts.
 ///
 /// # Errors
-/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Setting`].
+/// [`OpenError::Newer`], [`OpenError::Unreachable`], [`OpenError::NoRoom`], [`OpenError::Unsynced`],
+/// [`OpenError::Setting`].
 pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
+    open_as(Known::TODAY, options, now, wall)
+}
+
+/// As a release that knows so much of the schema.
+fn open_as(known: Known, options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenError> {
     let options = OpenOptions { max_bytes: below_the_disks_end(&options), ..options };
     let mut remains = None;
-    let mut begun = begin(&options, now, wall, None, None);
+    let mut begun = begin(known, &options, now, wall, None, None);
     // Damage and a full disk may come together, each once.
     for _ in 0..2 {
         match begun {
@@ -142,7 +92,7 @@ pub fn open(options: OpenOptions, now: Mono, wall: Wall) -> Result<Writer, OpenE
                 break;
             }
         }
-        begun = begin(&options, now, wall, remains.as_ref(), None);
+        begun = begin(known, &options, now, wall, remains.as_ref(), None);
     }
     begun.map(|(connection, opened)| {
         Writer::new(connection, OpenOptions { epoch: opened.epoch, ..options }, opened, now)
@@ -157,7 +107,7 @@ pub(super) fn begin_again(
     wall: Wall,
     remains: &Remains,
 ) -> Result<(Connection, Opened), OpenError> {
-    begin(options, now, wall, Some(remains), Some(kept))
+    begin(Known::TODAY, options, now, wall, Some(remains), Some(kept))
 }
 
 /// The numbers that must not change under a running daemon.
@@ -166,54 +116,8 @@ pub(super) struct Kept<'a> {
     pub(super) destinations: &'a [(DestinationId, String)],
 }
 
-/// The same file again, after a file system that took no writes made the writer let go of it: nothing new begins.
-///
-/// # Errors
-/// As [`open`], [`OpenError::Damaged`] included; and [`OpenError::Unreachable`] when it is not there, or another is.
-pub(super) fn resume(
-    options: &OpenOptions,
-    file_id: u64,
-    epoch_number: i64,
-    destinations: &[(DestinationId, String)],
-) -> Result<(Connection, Resumed), OpenError> {
-    let path = &options.path;
-    let unreachable = |detail: &str| OpenError::Unreachable { path: path.clone(), detail: detail.into() };
-    if sqlite::is_fresh(path, schema::KIND)? {
-        return Err(unreachable("the file that was in use is not there any more"));
-    }
-    let mut connection = connect(options)?;
-    let at = |e: Failure| e.at(path);
-    let tx = connection.transaction().map_err(|e| at(e.into()))?;
-    let read = || -> Result<Option<Resumed>, Failure> {
-        let id: i64 = tx.query_row("SELECT value FROM meta WHERE key = 'file_id'", [], |r| r.get(0))?;
-        let newest: (i64, i64) =
-            tx.query_row("SELECT number, epoch FROM epochs ORDER BY number DESC LIMIT 1", [], |r| {
-                Ok((r.get(0)?, r.get(1)?))
-            })?;
-        if id.cast_unsigned() != file_id || newest != (epoch_number, options.epoch.0.cast_signed()) {
-            return Ok(None);
-        }
-        let opening = Opening { tx: &tx, options, now: Mono::default(), kept: None };
-        let next_segment = opening.next_segments()?;
-        let cursors = opening.cursors(destinations, &next_segment)?;
-        let (classes, salvage) = (opening.classes()?, Progress::load(&tx)?);
-        Ok(Some(Resumed { books: Books::load(&tx)?, classes, cursors, next_segment, salvage }))
-    };
-    let resumed = read().map_err(at)?.ok_or_else(|| unreachable("another file stands in its place"))?;
-    tx.commit().map_err(|e| at(e.into()))?;
-    Ok((connection, resumed))
-}
-
-/// What a file says when it is opened again in the same run.
-pub(super) struct Resumed {
-    pub(super) books: Books,
-    pub(super) classes: BTreeMap<StreamId, Class>,
-    pub(super) salvage: Vec<Progress>,
-    pub(super) cursors: BTreeMap<(DestinationId, Class), Cursor>,
-    pub(super) next_segment: BTreeMap<Class, Position>,
-}
-
 fn begin(
+    known: Known,
     options: &OpenOptions,
     now: Mono,
     wall: Wall,
@@ -223,15 +127,16 @@ fn begin(
     let path = &options.path;
     let log = sqlite::log_of(path);
     if !sqlite::is_fresh(path, schema::KIND)? {
-        refuse_newer(path)?;
+        file::refuse_newer(path, known)?;
         // Asked before SQLite is: it would go on writing over what still reads.
         if salvage::log_lost_readings(path) {
             let detail = "its log lost what was accepted".into();
             return Err(OpenError::Damaged { path: path.clone(), detail });
         }
     }
-    let mut connection = connect(options)?;
-    migrate(&mut connection).map_err(|e| e.at(path))?;
+    let mut connection = file::connect(options)?;
+    relog::write_again(&connection, path)?;
+    file::migrate(&mut connection, known).map_err(|e| e.at(path))?;
     sqlite::sync_folder(path)
         .map_err(|e| OpenError::Unreachable { path: path.clone(), detail: e.to_string() })?;
     let tx = connection.transaction().map_err(|e| Failure::from(e).at(path))?;
@@ -244,54 +149,6 @@ fn begin(
     // there is no room for now is brought home by any later checkpoint.
     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     Ok((connection, opened))
-}
-
-fn connect(options: &OpenOptions) -> Result<Connection, OpenError> {
-    let connection = sqlite::open_writer(&options.path, schema::KIND)?;
-    let pages = options.max_bytes / u64::from(schema::KIND.page_size);
-    connection
-        .pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))
-        // A log is missing after an unclean stop only if it was lost: whoever lets go leaves it there.
-        .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ()))
-        .map_err(|e| OpenError::from_sqlite(&options.path, &e))?;
-    Ok(connection)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), Failure> {
-    use rusqlite_migration::{Error, MigrationDefinitionError};
-    match schema::migrations().to_latest(connection) {
-        // A newer release's file that admits this one ([`refuse_newer`] has looked): it only ever adds.
-        Ok(()) | Err(Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => Ok(()),
-        Err(Error::RusqliteError { err, .. }) => Err(err.into()),
-        Err(e) => Err(Failure::Inconsistent(e.to_string())),
-    }
-}
-
-/// Whether the file's schema has more steps than this release knows: then what does not fit is not damage.
-fn is_newer(path: &Path) -> bool {
-    let version = sqlite::open_reader(path)
-        .ok()
-        .and_then(|c| c.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).ok());
-    version.is_some_and(|version| version > schema::STEPS)
-}
-
-/// Read-only, so that a file that is refused is left as it was found.
-fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    // What cannot be read here is judged by the opening that follows.
-    let Ok(connection) = sqlite::open_reader(path) else { return Ok(()) };
-    let get = |key: &str| -> Option<rusqlite::types::Value> {
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional().ok()?
-    };
-    match get("min_reader") {
-        Some(rusqlite::types::Value::Integer(min_reader)) if min_reader > schema::READER => {
-            let written_by = match get("written_by") {
-                Some(rusqlite::types::Value::Text(version)) => version,
-                _ => "unknown".into(),
-            };
-            Err(OpenError::Newer { path: path.to_owned(), written_by, min_reader, ours: schema::READER })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// What [`Writer::new`] starts from.
@@ -316,39 +173,6 @@ pub(super) struct Opened {
     pub(super) salvage: Vec<Progress>,
     /// What all readings of this start refer to, to be kept on other pages as well ([`salvage::keep_copy`]).
     pub(super) definitions: String,
-}
-
-enum Failure {
-    Sqlite(rusqlite::Error),
-    Inconsistent(String),
-    /// Not the file's fault.
-    Impossible(String),
-}
-
-impl Failure {
-    fn at(self, path: &Path) -> OpenError {
-        let path = path.to_owned();
-        match self {
-            Self::Sqlite(e) if sqlite::trouble(&e, &path) == Trouble::Doubt && is_newer(&path) => {
-                OpenError::Unreachable {
-                    path,
-                    detail: format!(
-                        "a newer release changed it beyond what this one can use ({e}). Install that release again, or \
-                         move the file away to start empty; nothing was changed"
-                    ),
-                }
-            }
-            Self::Sqlite(e) => OpenError::from_sqlite(&path, &e),
-            Self::Inconsistent(detail) => OpenError::Damaged { path, detail },
-            Self::Impossible(detail) => OpenError::Unreachable { path, detail },
-        }
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(e: rusqlite::Error) -> Self {
-        Self::Sqlite(e)
-    }
 }
 
 /// One start on one file, inside the transaction that makes it so.
@@ -429,18 +253,6 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn classes(&self) -> Result<BTreeMap<StreamId, Class>, Failure> {
-        let mut classes = BTreeMap::new();
-        let mut rows = self.tx.prepare("SELECT id, class FROM streams")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            let class = Class::from_number(row.get(1)?)
-                .ok_or_else(|| Failure::Inconsistent("a stream of an unknown class".into()))?;
-            classes.insert(StreamId(row.get(0)?), class);
-        }
-        Ok(classes)
-    }
-
     fn meta(&self) -> Result<u64, Failure> {
         let set = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING";
         self.tx.execute(set, ("file_id", self.options.file_id.cast_signed()))?;
@@ -453,178 +265,15 @@ impl Opening<'_> {
         Ok(id.cast_unsigned())
     }
 
-    /// The newest epoch before this start: its number, its last sequences as JSON, and whether it ended cleanly.
-    fn previous_epoch(&self, books: &Books) -> Result<Option<(i64, String, bool)>, Failure> {
-        let newest: Option<(i64, bool)> = self
-            .tx
-            .query_row("SELECT number, clean_stop FROM epochs ORDER BY number DESC LIMIT 1", [], |r| {
-                Ok((r.get(0)?, r.get(1)?))
-            })
-            .optional()?;
-        let Some((number, clean)) = newest else { return Ok(None) };
-        let mut last: BTreeMap<String, u64> = BTreeMap::new();
-        let mut rows = self.tx.prepare("SELECT id, group_name FROM streams")?;
-        for row in rows.query_map([], |r| Ok((StreamId(r.get(0)?), r.get::<_, String>(1)?)))? {
-            let (stream, group) = row?;
-            if let Some(intake) = books.intake.get(&stream).filter(|i| i.epoch == number) {
-                let newest = last.entry(group).or_default();
-                *newest = intake.last_sequence.max(*newest);
-            }
+    fn classes(&self) -> Result<BTreeMap<StreamId, Class>, Failure> {
+        let mut classes = BTreeMap::new();
+        let mut rows = self.tx.prepare("SELECT id, class FROM streams")?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let class = Class::from_number(row.get(1)?)
+                .ok_or_else(|| Failure::Inconsistent("a stream of an unknown class".into()))?;
+            classes.insert(StreamId(row.get(0)?), class);
         }
-        let sequences = serde_json::to_string(&last).unwrap_or_default();
-        Ok(Some((number, sequences, clean)))
-    }
-
-    /// What a run before in the same boot was told of the time.
-    fn wall_remembered(&self) -> Result<Option<Claim>, Failure> {
-        let known = self
-            .tx
-            .query_row(
-                "SELECT wall_offset_ms, wall_uncertainty_ms, wall_known_ns, wall_source FROM epochs
-                 WHERE boot_id = ?1 AND wall_source IS NOT NULL ORDER BY number DESC LIMIT 1",
-                [self.options.boot.0],
-                |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, i64>(2)?, r.get::<_, String>(3)?)),
-            )
-            .optional()?;
-        Ok(known.and_then(|(offset_ms, uncertainty_ms, at, word)| {
-            let source = Source::from_word(&word)?;
-            Some(Claim { source, offset_ms, uncertainty_ms, at: Mono(at.cast_unsigned()) })
-        }))
-    }
-
-    fn new_epoch(
-        &self,
-        wall: Option<&Claim>,
-        remembered: bool,
-        last_sequences: Option<&str>,
-    ) -> Result<(i64, Epoch), Failure> {
-        // Chance does not repeat 64 bits; a source of it that always begins alike does.
-        let mut epoch = self.options.epoch;
-        while self
-            .tx
-            .query_row("SELECT 1 FROM epochs WHERE epoch = ?1", [epoch.0.cast_signed()], |_| Ok(()))
-            .optional()?
-            .is_some()
-        {
-            tracing::error!(%epoch, "this epoch was drawn before: the machine's random numbers repeat");
-            epoch = epoch.successor(self.now.0);
-        }
-        let said = wall.filter(|_| remembered);
-        self.tx.execute(
-            "INSERT INTO epochs (epoch, boot_id, first_mono_ns, wall_offset_ms, wall_uncertainty_ms, wall_known_ns,
-                                 wall_source, last_sequences)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            (
-                epoch.0.cast_signed(),
-                self.options.boot.0,
-                self.now.0.cast_signed(),
-                wall.map(|claim| claim.offset_ms),
-                wall.map(|claim| claim.uncertainty_ms),
-                said.map(|claim| claim.at.0.cast_signed()),
-                said.map(|claim| claim.source.word()),
-                last_sequences,
-            ),
-        )?;
-        let number = self.tx.last_insert_rowid();
-        let check = salvage::check(number, epoch, self.options.boot, self.now.0.cast_signed());
-        self.tx.execute("UPDATE epochs SET crc = ?2 WHERE number = ?1", (number, check))?;
-        Ok((number, epoch))
-    }
-
-    /// A stop nobody announced: how much was captured and never accepted cannot be known, and is recorded as that. When is
-    /// known better: after the newest time that the file still has of that epoch, in the time of that epoch's boot. Within
-    /// the same boot it ends with this start; in another boot's time this start has no place, and its own epoch tells it.
-    fn unclean_stop(&self, epoch: i64) -> Result<(), Failure> {
-        let (boot, mut newest): (Vec<u8>, i64) = self.tx.query_row(
-            "SELECT boot_id, first_mono_ns FROM epochs WHERE number = ?1",
-            [epoch],
-            |r| Ok((r.get(0)?, r.get(1)?)),
-        )?;
-        for class in Class::ALL {
-            let first = Position::first_of(class).segment;
-            let segment: Option<(i64, i64)> = self
-                .tx
-                .query_row(
-                    "SELECT epoch, first_mono_us FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
-                    (first, first + (1 << 48) - 1),
-                    |r| Ok((r.get(0)?, r.get(1)?)),
-                )
-                .optional()?;
-            if let Some((_, us)) = segment.filter(|(of, _)| *of == epoch) {
-                newest = newest.max(us.saturating_mul(1000));
-            }
-        }
-        for sql in [
-            "SELECT max(last_mono_ns) FROM gaps WHERE epoch = ?1 AND stream IS NOT NULL",
-            "SELECT max(at_mono_ns) FROM drops WHERE at_epoch = ?1",
-        ] {
-            let at: Option<i64> = self.tx.query_row(sql, [epoch], |r| r.get(0))?;
-            newest = newest.max(at.unwrap_or(newest));
-        }
-        let end = if boot == self.options.boot.0 { newest.max(self.now.0.cast_signed()) } else { newest };
-        self.tx.execute(
-            "INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
-             VALUES (NULL, 'missed', 'unclean_stop', ?1, NULL, ?2, ?3)",
-            (epoch, newest, end),
-        )?;
-        Ok(())
-    }
-
-    fn next_segments(&self) -> Result<BTreeMap<Class, Position>, Failure> {
-        let mut next = BTreeMap::new();
-        for class in Class::ALL {
-            let first = Position::first_of(class);
-            let end = first.segment + (1 << 48) - 1;
-            // An emptied class must not begin again at 1: a cursor remembers how far it got.
-            let newest: Option<i64> = self.tx.query_row(
-                "SELECT max(n) FROM (SELECT max(id) + 1 AS n FROM segments WHERE id >= ?1 AND id < ?2
-                                     UNION ALL SELECT max(segment) FROM cursors WHERE class = ?3)",
-                (first.segment, end, class as i64),
-                |r| r.get(0),
-            )?;
-            next.insert(
-                class,
-                Position { segment: newest.unwrap_or(first.segment).max(first.segment), row: 0 },
-            );
-        }
-        // A cursor may stand in the middle of the newest segment; the next one is after it either way.
-        for (class, position) in &mut next {
-            if position.class() != Some(*class) {
-                return Err(Failure::Inconsistent(format!("a cursor of {} points elsewhere", class.name())));
-            }
-            let taken: Option<i64> = self
-                .tx
-                .query_row("SELECT id FROM segments WHERE id = ?1", [position.segment], |r| r.get(0))
-                .optional()?;
-            if taken.is_some() {
-                *position = position.next_segment();
-            }
-        }
-        Ok(next)
-    }
-
-    /// Decodes the first and the last segment of each class: the cheapest look that finds a file whose pages are gone.
-    fn check_ends(&self, next: &BTreeMap<Class, Position>) -> Result<(), Failure> {
-        for (class, end) in next {
-            let first = Position::first_of(*class).segment;
-            for order in ["ASC", "DESC"] {
-                let body: Option<Vec<u8>> = self
-                    .tx
-                    .query_row(
-                        &format!(
-                            "SELECT body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id {order} LIMIT 1"
-                        ),
-                        (first, end.segment),
-                        |r| r.get(0),
-                    )
-                    .optional()?;
-                if let Some(body) = body {
-                    segment::rows(&body)
-                        .and_then(|mut rows| rows.try_for_each(|r| r.map(|_| ())))
-                        .map_err(|e| Failure::Inconsistent(e.to_string()))?;
-                }
-            }
-        }
-        Ok(())
+        Ok(classes)
     }
 }

@@ -72,15 +72,15 @@ impl QueueJudge<'_> {
     }
 
     fn compare(&self, path: &Path, point: usize, verdict: &mut Verdict) -> Result<(), String> {
-        let verified = verify::verify(path).map_err(|e| e.to_string())?;
+        let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
+        let verified = verify::recount(&whole, path).map_err(|e| e.to_string())?;
         verdict.wrong.extend(verified.problems);
         // A crash image is never damaged, and its log is never lost: saying so would be a false alarm, or a loss.
         verdict.wrong.extend(verified.statements.into_iter().map(|s| format!("the store says: {s}")));
-        let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
-        let whole: String =
+        let verdict_of_sqlite: String =
             whole.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0)).map_err(|e| e.to_string())?;
-        if whole != "ok" {
-            verdict.wrong.push(format!("SQLite: {whole}"));
+        if verdict_of_sqlite != "ok" {
+            verdict.wrong.push(format!("SQLite: {verdict_of_sqlite}"));
         }
         let (answered, offered) = self.promises.counts(point);
         let accepted = verified.intake.accepted.saturating_sub(1);

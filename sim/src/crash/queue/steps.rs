@@ -20,7 +20,7 @@ const RECOVERY_S: u32 = 5;
 impl Life {
     pub(super) fn step(&mut self) -> Result<(), LifeError> {
         match self.dice.below(20) {
-            7 | 16 if self.kind == Kind::Faulty => self.suffer(),
+            7 | 16 if self.kind == Kind::Faulty => self.suffer()?,
             0..=6 => self.offer_some(),
             7 | 8 => self.offer("doors", 1),
             9 | 10 => {
@@ -40,7 +40,7 @@ impl Life {
                 Kind::Plain => self.offer_some(),
                 Kind::Quota => self.offer("board", 60),
                 Kind::Long => self.offer("board", 40),
-                Kind::Faulty => self.suffer(),
+                Kind::Faulty => self.suffer()?,
             },
         }
         Ok(())
@@ -157,21 +157,66 @@ impl Life {
         self.open()
     }
 
-    /// Syncs fail and the disk is full, in turn; then the disk is well again, and so must the store be.
-    fn suffer(&mut self) {
-        let fate = match self.dice.below(4) {
+    /// In turn and not by chance, because a short life is sick a few times only and must meet all of it: the daemon ends on
+    /// a disk whose syncs fail; syncs fail for a while; the disk is full.
+    fn suffer(&mut self) -> Result<(), LifeError> {
+        self.sick += 1;
+        match self.sick % 3 {
+            1 => self.end_on_a_sick_disk(),
+            2 => {
+                let failing_syncs = 1 + u32::try_from(self.dice.below(4)).unwrap_or(0);
+                let fate = Some(self.fate());
+                self.bear(Faults { failing_syncs, fate, ..Faults::default() });
+                Ok(())
+            }
+            _ => {
+                let room_bytes = Some(self.dice.place(6000));
+                self.bear(Faults { room_bytes, ..Faults::default() });
+                Ok(())
+            }
+        }
+    }
+
+    fn fate(&mut self) -> Fate {
+        match self.dice.below(4) {
             0 => Fate::Waiting,
             1 => Fate::Divided(self.dice.number()),
             _ => Fate::Lost,
-        };
-        self.sick += 1;
-        // In turn and not by chance: a short life is sick a few times only, and must meet both.
-        let faults = if self.sick.is_multiple_of(2) {
-            Faults { room_bytes: Some(self.dice.place(6000)), ..Faults::default() }
-        } else {
-            let failing_syncs = 1 + u32::try_from(self.dice.below(4)).unwrap_or(0);
-            Faults { failing_syncs, fate: Some(fate), ..Faults::default() }
-        };
+        }
+    }
+
+    /// No sync succeeds any more, and the daemon is killed or stopped over it. Whoever starts next, in the same boot, reads
+    /// what never reached the disk as if it were there; at first it may find the disk as sick as before.
+    fn end_on_a_sick_disk(&mut self) -> Result<(), LifeError> {
+        let fate = Some(self.fate());
+        let faults = Faults { failing_syncs: u32::MAX, fate, ..Faults::default() };
+        self.recording.set_faults(faults);
+        for _ in 0..=self.dice.below(3) {
+            self.offer_some();
+            self.offer("doors", 1);
+            self.pass(Duration::from_millis(600));
+        }
+        if self.dice.one_in(2) {
+            self.close();
+        }
+        self.writer = None;
+        self.hear();
+        self.unconfirmed.clear();
+        if self.dice.one_in(2) {
+            match self.open() {
+                Err(LifeError::Open(_)) => {}
+                Err(other) => return Err(other),
+                Ok(()) => self.wrong.push("the store opened on a disk whose syncs fail".into()),
+            }
+            self.writer = None;
+        }
+        self.recording.set_faults(Faults::default());
+        self.restarts += 1;
+        self.open()
+    }
+
+    /// The disk fails, then is well again, and so must the store be.
+    fn bear(&mut self, faults: Faults) {
         self.recording.set_faults(faults);
         for _ in 0..3 {
             self.offer_some();

@@ -11,7 +11,8 @@ use super::super::cursor::Cursor;
 use super::super::segment::Position;
 use super::super::writer::{StreamRow, write_drop};
 use super::super::{DestinationId, streams};
-use super::{Failure, Opening, StreamSpec};
+use super::file::Failure;
+use super::{Opening, StreamSpec};
 use crate::reading::{Class, StreamId};
 
 /// As many destinations have a number at a time: each is a bit in a segment's routes.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
 use super::super::damage::Remains;
@@ -109,8 +108,7 @@ impl Disk {
         let connection = self.take()?;
         connection.execute("UPDATE epochs SET clean_stop = 1 WHERE number = ?1", [epoch_number])?;
         connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        Ok(())
+        sqlite::bring_home_when_closed(&connection, true)
     }
 }
 

@@ -10,12 +10,13 @@
 //! | a sync that failed | the file is kept open | the same pages of the log are written again |
 //!
 //! A failed sync is not let go of: the system counts what it could not write as written, so no later sync covers it, and
-//! the log reads as if it were all there. The open file knows how far the log is good and writes over the rest; a file
-//! opened anew would believe it, and everything after it would hang on frames that a power cut takes away.
+//! the log reads as if it were all there. The open file knows how far the log is good and writes over the rest; to a file
+//! that is opened anew all of it looks good, and all of it has to be written again first ([`crate::store::relog`]).
 //!
 //! Invariant: a capture that was refused here is on record as refused with the first commit that succeeds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::ballast::Ballast;
 use super::super::damage::{self, Remains};
@@ -31,6 +32,9 @@ use crate::store::sqlite::{self, OpenError, Trouble};
 
 /// The log's usual size: it is brought home after a thousand pages.
 pub(super) const LOG_BYTES: u64 = 1 << 20;
+
+/// A log that the disk did not take is written again after this long: it is all of a log each time, on a disk that fails.
+const RETRY_LOG: Duration = Duration::from_secs(30);
 
 impl Writer {
     pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
@@ -203,11 +207,18 @@ impl Writer {
             Err(OpenError::Damaged { detail, .. }) => self.replace_damaged(now, &detail),
             Err(error) => {
                 tracing::warn!(%error, "the queue file cannot be used yet");
-                if matches!(error, OpenError::NoRoom { .. }) {
-                    self.health = Health::DiskFull;
-                    if let Some(ballast) = &self.ballast {
-                        ballast.release();
+                match &error {
+                    OpenError::NoRoom { .. } => {
+                        self.health = Health::DiskFull;
+                        if let Some(ballast) = &self.ballast {
+                            ballast.release();
+                        }
                     }
+                    OpenError::Unsynced { .. } => {
+                        self.health = Health::Faulty(error.to_string());
+                        self.pending.retry_at = Some(now.plus(RETRY_LOG));
+                    }
+                    _ => {}
                 }
                 false
             }
@@ -393,8 +404,6 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rusqlite::ffi;
     use tokio::sync::oneshot;
 

@@ -1,0 +1,136 @@
+//! Releases that know fewer migrations than there are, on today's file.
+//!
+//! It is today's code that runs here, told that it knows less: so this is about who may open a file and what is done to
+//! its schema. What the statements of an earlier release write is in `tests/a_store_of_any_earlier_schema_opens.rs`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::super::writer::Command;
+use super::super::{Outcome, Reader, SettledRow, Settlement, verify};
+use super::*;
+use crate::clock::BootId;
+use crate::reading::{Capture, Quality, Sample, Value};
+use crate::store::worker::Machine;
+
+const NO_WALL: Wall = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+
+fn options(path: &Path, epoch: u64) -> OpenOptions {
+    let stream = StreamSpec {
+        name: "level".into(),
+        group: "bus".into(),
+        device: "d".into(),
+        class: Class::Telemetry,
+        unit: String::new(),
+        resolution: None,
+        alias: "l".into(),
+        routes: vec!["golioth".into()],
+    };
+    OpenOptions {
+        path: path.to_owned(),
+        streams: vec![stream],
+        destinations: vec![DestinationSpec { name: "golioth".into() }],
+        commit_window: Duration::ZERO,
+        max_bytes: 8 << 20,
+        class_quotas: Default::default(),
+        ballast_bytes: 0,
+        flash_budget_per_day: None,
+        boot: BootId([1; 16]),
+        epoch: Epoch(epoch),
+        file_id: epoch,
+    }
+}
+
+/// One run of a release on the file: it takes a reading, settles the oldest, and stops.
+fn run(known: Known, path: &Path, epoch: u64) -> (u64, u32) {
+    let now = Mono(1_000_000);
+    let mut writer = open_as(known, options(path, epoch), now, NO_WALL).unwrap();
+    let (stream, group) = writer.stream_ids()[0];
+    let sample = Sample { stream, value: Value::Bool(true), quality: Quality::Good };
+    let capture = Capture { group, at: now, samples: vec![sample], missing: Vec::new() };
+    let (reply, mut answer) = oneshot::channel();
+    writer.handle(now, Command::Accept { capture, reply });
+    assert_eq!(answer.try_recv().unwrap().unwrap().accepted, 1);
+    let destination = writer.destination_ids()[0].0;
+    let mut reader = Reader::open(path, destination).unwrap();
+    let from = reader.start(Class::Telemetry);
+    let picked = reader.pick(Class::Telemetry, from, 1).unwrap();
+    let row = &picked.rows[0];
+    writer.handle(
+        now,
+        Command::Settle(Settlement {
+            generation: 0,
+            destination,
+            class: Class::Telemetry,
+            from,
+            to: picked.resume.unwrap(),
+            rows: vec![SettledRow { position: row.position, stream }],
+            outcome: Outcome::Acknowledged,
+            given_up: Vec::new(),
+            announces_epoch: false,
+        }),
+    );
+    let status = writer.subscribe().borrow().clone();
+    drop(reader);
+    writer.close(now);
+    (status.file_id, status.generation)
+}
+
+fn ask(path: &Path, sql: &str) -> i64 {
+    sqlite::open_reader(path).unwrap().query_row(sql, [], |r| r.get(0)).unwrap()
+}
+
+fn made() -> (tempfile::TempDir, PathBuf, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let (file_id, _) = run(Known::TODAY, &path, 1);
+    (folder, path, file_id)
+}
+
+#[test]
+fn a_release_that_knows_fewer_migrations_uses_the_file_and_this_one_comes_back_to_it() {
+    for back in 1..schema::STEPS {
+        let (_folder, path, file_id) = made();
+        let earlier = Known { steps: schema::STEPS - back, ..Known::TODAY };
+        assert_eq!(run(earlier, &path, 2), (file_id, 0), "the same file, {back} steps back");
+        assert_eq!(ask(&path, "PRAGMA user_version"), schema::STEPS, "its schema is left as it is");
+        assert_eq!(run(Known::TODAY, &path, 3), (file_id, 0));
+        let verified = verify::verify(&path).unwrap();
+        assert_eq!(verified.problems, Vec::<String>::new());
+        assert_eq!(verified.statements, Vec::<String>::new());
+        let totals = verified.destinations["golioth"];
+        assert_eq!((totals.accepted, totals.acknowledged + totals.queued), (3, 3));
+        assert_eq!(ask(&path, "SELECT count(*) FROM epochs WHERE clean_stop = 1"), 3);
+    }
+}
+
+#[test]
+fn a_file_that_asks_for_a_later_reader_is_refused_by_name_and_not_touched() {
+    let (folder, path, _) = made();
+    let before = std::fs::read(&path).unwrap();
+    let earlier = Known { steps: schema::STEPS - 1, reader: schema::READER - 1 };
+    let refused = open_as(earlier, options(&path, 2), Mono(1), NO_WALL).err().unwrap();
+    let OpenError::Newer { min_reader, ours, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((*min_reader, *ours), (schema::READER, schema::READER - 1));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let names = std::fs::read_dir(folder.path()).unwrap().flatten().map(|f| f.file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("damaged")));
+}
+
+/// A power cut between two migrations of a new release leaves a schema between two.
+#[test]
+fn a_file_at_any_step_of_an_upgrade_that_was_cut_short_is_brought_to_the_end() {
+    for steps in 1..schema::STEPS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let mut connection = file::connect(&options(&path, 1)).unwrap();
+        file::migrate(&mut connection, Known { steps, ..Known::TODAY }).map_err(|e| e.at(&path)).unwrap();
+        assert_eq!(ask(&path, "PRAGMA user_version"), steps);
+        drop(connection);
+        assert_eq!(run(Known::TODAY, &path, 1), (1, 0));
+        assert_eq!(ask(&path, "PRAGMA user_version"), schema::STEPS);
+        assert_eq!(verify::verify(&path).unwrap().problems, Vec::<String>::new());
+    }
+}
