@@ -276,7 +276,10 @@ impl Known {
     fn learn_time(&mut self, time: Result<NetworkTime, &'static str>) -> Lesson {
         self.told_time |= time.is_ok();
         match time {
-            Ok(time) => Lesson::fact(Fact::NetworkTime(time)),
+            Ok(time) => Lesson {
+                facts: vec![Fact::NetworkTime(time)],
+                ..Lesson::note(Level::DEBUG, format!("it tells the time, within {} ms", time.uncertainty_ms))
+            },
             Err(why) => Lesson::note(Level::DEBUG, why),
         }
     }

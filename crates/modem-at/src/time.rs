@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn the_clock_may_mean_local_or_universal_time() {
         let noon = Duration::from_secs(1_665_058_975);
-        let hours = |hours| Duration::from_secs(hours * 3600);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
         assert_eq!(clock("22/10/06,12:22:55+00").may_mean(), (noon, noon));
         assert_eq!(clock("22/10/06,12:22:55").may_mean(), (noon, noon));
         assert_eq!(clock("22/10/06,12:22:55+08").may_mean(), (noon - hours(2), noon));

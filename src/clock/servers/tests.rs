@@ -7,7 +7,7 @@ use super::*;
 
 const NONCE: u64 = 0x0102_0304_0506_0708;
 
-/// `chronyc tracking` said of it: stratum 4, 2026-11-20 15:22:06.044473883, delay 5.762 us, dispersion 2.068 us.
+/// `chronyc tracking` said of it: stratum 4, 2026-11-20 15:22:06.044473883, 1.408 us fast, delay 5.762 us.
 const TRACKING: &str = "060200000021000500000000000000000807060500000000000000007f0000017f000001000000000000000000000000\
                         0001000000040000000000006b00659e02a69e1bdd433096d69a26fdd6eec0d3facd34b1f69f9d7ffce90adee0c15734\
                         de89591e048252d2";
@@ -73,7 +73,7 @@ fn what_may_be_off_by_too_much_is_none_and_less_is_told_with_the_answer() {
 
 #[test]
 fn chronys_floats_are_read_as_chronyc_prints_them() {
-    for (bits, printed) in [(0xdd43_3096, -0.000_001_407), (0xfacd_34b1, 0.050), (0xde89_591e, 0.000_002_068)]
+    for (bits, printed) in [(0xdd43_3096, -0.000_001_407), (0xfacd_34b1, 0.050), (0xe0c1_5734, 0.000_005_762)]
     {
         let off = (chrony_float(bits) - printed).abs();
         assert!(off < 0.01 * printed.abs(), "{bits:x} is {}, not {printed}", chrony_float(bits));
