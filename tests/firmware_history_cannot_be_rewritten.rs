@@ -29,7 +29,10 @@ impl Entropy for Always {
 }
 
 fn open(folder: &Path) -> Gateway {
-    let wall = Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 500, trusted: true };
+    open_at(folder, Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 500, trusted: true })
+}
+
+fn open_at(folder: &Path, wall: Wall) -> Gateway {
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([1; 16]), wall));
     let (gateway, pump) = Gateway::open_inline(OpenOptions::in_folder(folder), &clock, &Always(1)).unwrap();
     tokio::spawn(pump);
@@ -443,6 +446,35 @@ async fn the_chain_begins_at_the_gateways_own_identity() {
     let identity = gateway.identity();
     assert_eq!(Chain::History.genesis(identity.gateway, identity.file).hash, rows[0].prev_hash);
     gateway.stop();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_recorded_before_the_time_was_known_is_dated_as_soon_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody_knows = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+    let gateway = open_at(dir.path(), nobody_knows);
+    let key = ComponentKey { device: "gw".into(), package: "main".into() };
+    gateway.observe_version(&key, "1.0").await.unwrap();
+    gateway.stop();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let text = firmware::history(dir.path(), None).unwrap();
+    assert!(text.contains("boot 1 + 0 s *"), "{text}");
+    assert!(text.contains("* nothing has vouched for the clock of that boot"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&firmware::history_json(dir.path(), None).unwrap()).unwrap();
+    assert_eq!(json[0].get("recorded_unix_ms"), None);
+
+    // The same boot, by another run of the daemon.
+    let known = Wall { unix_ms: 1_800_000_000_000, uncertainty_ms: 2_500, trusted: true };
+    open_at(dir.path(), known).stop();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let text = firmware::history(dir.path(), None).unwrap();
+    assert!(text.contains("2027-01-15 08:00:00Z ± 3 s"), "{text}");
+    assert!(!text.contains('*'), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&firmware::history_json(dir.path(), None).unwrap()).unwrap();
+    assert_eq!(json[0]["recorded_unix_ms"], 1_800_000_000_000_i64);
+    assert_eq!(json[0]["recorded_within_ms"], 2_500);
 }
 
 #[tokio::test(start_paused = true)]

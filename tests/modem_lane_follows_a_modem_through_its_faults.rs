@@ -78,12 +78,35 @@ async fn the_networks_time_is_on_the_board_as_it_was_when_it_came() {
     let bench = Bench::start(ModemProfile::serial_lte_modem(), 11);
     bench.pass(100 * SECOND).await;
     bench.power_on();
-    bench.until("time", MINUTE, |board| board.network_time_unix_ms.get().is_some()).await;
-    let time = bench.board.network_time_unix_ms.get().unwrap();
+    bench.until("time", MINUTE, |board| board.network_time.get().is_some()).await;
+    let time = bench.board.network_time.get().unwrap();
     let truth = UNIX_AT_ORIGIN * 1000 + time.at.ms();
-    let off = truth.abs_diff(u64::try_from(time.value).unwrap());
+    let off = truth.abs_diff(u64::try_from(time.value.unix_ms).unwrap());
     assert!(off <= 1000, "the network tells whole seconds: {off} ms off");
     bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_network_sends_no_time_the_modems_clock_is_asked_and_may_mean_either_time() {
+    for clock_is_local in [true, false] {
+        for unset in [None, Some("80/01/06,00:00:19+00".to_owned())] {
+            let mut profile = ModemProfile::serial_modem();
+            (profile.sends_time, profile.clock_is_local, profile.unset_clock) =
+                (false, clock_is_local, unset);
+            let bench = Bench::start(profile, 13);
+            let known_from = 10 * MINUTE;
+            bench.modem(|modem, _| modem.tell_time_from(known_from));
+            bench.power_on();
+            bench.pass(known_from - SECOND).await;
+            assert_eq!(bench.board.network_time.get(), None, "a clock that was never set says no time");
+            bench.until("time", 2 * POLL, |board| board.network_time.get().is_some()).await;
+            let time = bench.board.network_time.get().unwrap();
+            let truth = UNIX_AT_ORIGIN * 1000 + time.at.ms();
+            let off = truth.abs_diff(u64::try_from(time.value.unix_ms).unwrap());
+            assert!(off <= u64::from(time.value.uncertainty_ms), "{off} ms off: {time:?}");
+            bench.end().await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -627,7 +627,8 @@ const GATEWAY_KEYS: &str = "
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
     destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
     destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
-    destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.source gateway.clock.trusted
+    destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.corrected gateway.clock.source
+    gateway.clock.trusted gateway.clock.undatedReadings
     gateway.clock.uncertaintyMilliseconds gateway.clock.unixMilliseconds gateway.name gateway.serial
     gateway.uptimeSeconds gateway.version gatewayDb.detail gatewayDb.health lanes[].excused lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name
     lanes[].restarts lanes[].silent lanes[].words queue.accepted queue.coalesced

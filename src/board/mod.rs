@@ -105,6 +105,30 @@ pub struct ClockState {
     pub contradicted_by: Option<Contradiction>,
     /// Somebody says a time that has certainly passed.
     pub in_the_past: Option<Source>,
+    /// The last time since the daemon's start that the time turned out to have been wrong.
+    pub corrected: Option<ClockCorrection>,
+}
+
+/// The time was wrong by more than it was stated to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockCorrection {
+    /// When that was found out.
+    pub at: Mono,
+    /// By how much the right time is ahead of the wrong one, milliseconds.
+    pub ahead_ms: i64,
+    /// Whose was wrong.
+    pub believed: Source,
+    /// Whose is followed since.
+    pub now: Source,
+}
+
+/// What time the modem says it was at the stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkTime {
+    /// Unix milliseconds.
+    pub unix_ms: i64,
+    /// How far off that may be, either way.
+    pub uncertainty_ms: u32,
 }
 
 /// How good the radio is, as people say it.
@@ -425,8 +449,8 @@ pub struct Board {
     pub modem_celsius: Cell<i16>,
     /// See [`ClockState`].
     pub clock: Cell<ClockState>,
-    /// Network time: unix milliseconds at the stamp.
-    pub network_time_unix_ms: Cell<i64>,
+    /// See [`NetworkTime`].
+    pub network_time: Cell<NetworkTime>,
     /// See [`DataPlan`].
     pub data_plan: Cell<DataPlan>,
     /// Links by destination name.

@@ -9,6 +9,8 @@ use crate::store::sqlite::OpenError;
 
 /// As many rows as this are shown, the newest.
 const SHOWN: u32 = 1000;
+/// Stands behind a time that is counted from a boot; explained below the table.
+const NEVER_DATED: &str = " *";
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +43,23 @@ pub fn history(state_dir: &Path, component: Option<&str>) -> Result<String, Firm
     Ok(table(&view, component))
 }
 
-/// The same as a JSON array, one object an entry.
+/// The same as a JSON array, one object an entry; with `recorded_unix_ms` where the time of its boot is known, and how far off
+/// that may be in `recorded_within_ms`.
 ///
 /// # Errors
 /// [`FirmwareError`].
 pub fn history_json(state_dir: &Path, component: Option<&str>) -> Result<String, FirmwareError> {
     let view = reader::history(&file(state_dir)?, component, SHOWN)?;
-    Ok(format!("{:#}\n", serde_json::json!(view.entries)))
+    let dated = |entry: &HistoryEntry| {
+        let mut row = serde_json::json!(entry);
+        if let (Some(row), Some((unix_ms, within_ms))) = (row.as_object_mut(), view.recorded(entry)) {
+            row.insert("recorded_unix_ms".into(), unix_ms.into());
+            row.insert("recorded_within_ms".into(), within_ms.into());
+        }
+        row
+    };
+    let rows: Vec<_> = view.entries.iter().map(dated).collect();
+    Ok(format!("{:#}\n", serde_json::json!(rows)))
 }
 
 /// Checks the history's chain, the log's, and the guards that keep them.
@@ -127,6 +139,12 @@ fn table(view: &HistoryView, component: Option<&str>) -> String {
     if view.total > view.entries.len() as u64 {
         let _ = writeln!(text, "({} older entries are not shown)", view.total - view.entries.len() as u64);
     }
+    if rows.iter().any(|[_, when, ..]| when.ends_with(NEVER_DATED)) {
+        let _ = writeln!(
+            text,
+            "* nothing has vouched for the clock of that boot: the time is counted from the machine's start"
+        );
+    }
     let _ = writeln!(text, "gateway {}, head {} {}", view.gateway, view.head.sequence, view.head.hash);
     text
 }
@@ -139,15 +157,17 @@ fn marks(entry: &HistoryEntry) -> Vec<String> {
     metadata.into_iter().filter(|(_, value)| *value == true).map(|(key, _)| key).collect()
 }
 
-/// Wall time where it was known then or is known since, else the boot and the time within it.
+/// Wall time with its uncertainty where the time of that boot is known, then or since; else the boot and the time within it.
 fn when(entry: &HistoryEntry, view: &HistoryView) -> String {
-    let dated = view
-        .boots
-        .get(&entry.at.boot)
-        .and_then(|offset| offset.checked_add(i64::try_from(entry.at.mono_ms).ok()?));
-    let stamp = entry.at.wall_unix_ms.or(dated).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    match stamp {
-        Some(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-        None => format!("boot {} + {} s", entry.at.boot, entry.at.mono_ms / 1000),
+    let recorded = view.recorded(entry);
+    let stamp = recorded.and_then(|(ms, _)| jiff::Timestamp::from_millisecond(ms).ok());
+    let Some(stamp) = stamp else {
+        return format!("boot {} + {} s{NEVER_DATED}", entry.at.boot, entry.at.mono_ms / 1000);
+    };
+    let time = stamp.strftime("%Y-%m-%d %H:%M:%SZ");
+    // Seconds are shown: less than half of one is not worth a word.
+    match recorded.and_then(|(_, within)| within) {
+        Some(within) if within >= 500 => format!("{time} ± {} s", within.div_ceil(1000)),
+        Some(_) | None => time.to_string(),
     }
 }

@@ -20,7 +20,7 @@ pub trait Machine: Send + Sync + fmt::Debug {
 pub struct SystemTime {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub unix_ms: i64,
-    /// Its newest synchronisation, if there was one since the boot.
+    /// Its newest synchronisation that the machine tells unasked, if there was one since the boot.
     pub synchronised: Option<Synchronised>,
     /// The operator says that something else keeps it right.
     pub vouched: bool,
@@ -100,9 +100,8 @@ fn unix_ms(time: std::time::SystemTime) -> i64 {
     }
 }
 
-/// `systemd-timesyncd` touches this file at each synchronisation (systemd-timesyncd.service(8)). What the kernel knows of other
-/// NTP daemons is asked by a system call for which there is no safe wrapper; gateways with one of those say
-/// `time.trust_system_clock = true`.
+/// `systemd-timesyncd` touches this file at each synchronisation (systemd-timesyncd.service(8)). Other NTP daemons are asked, see
+/// [`super::servers`].
 fn synchronised() -> Option<Synchronised> {
     let file = std::fs::metadata("/run/systemd/timesync/synchronized").ok()?;
     let at_unix_ms = unix_ms(file.modified().ok()?);

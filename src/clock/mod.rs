@@ -4,6 +4,7 @@
 //! carries how far it may be off and whether anything vouches for it. Nothing schedules by wall time.
 //!
 //! - `machine`: what the machine's own clocks say. Alone it is believed in nothing but monotonic time.
+//! - [`servers`]: what the machine's NTP daemon says of the system clock, and how it is asked. Pure.
 //! - [`sources`]: who vouches for which wall time, ranked; which one is followed. Pure.
 //! - `ranked`: the two together, the clock that the daemon runs by.
 //! - `simulated`: a clock that only a test moves.
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 mod machine;
 mod ranked;
+pub mod servers;
 mod simulated;
 pub mod sources;
 
@@ -97,6 +99,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn boot_id(&self) -> BootId;
     /// Takes what somebody says of the time. A clock that ranks no sources ignores it.
     fn hear(&self, _: Claim) {}
+    /// Takes what the machine's NTP daemon says of the system clock. A clock that ranks no sources ignores it.
+    fn hear_synchronised(&self, _: Synchronised) {}
     /// Who is followed now, and who contradicts. A clock that ranks no sources knows of none.
     fn judgement(&self) -> Judgement {
         Judgement::default()

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::sources::{Claim, Judge, Judgement, Source};
-use super::{BootId, Clock, Host, Machine, Mono, SystemTime, Wall};
+use super::{BootId, Clock, Host, Machine, Mono, Synchronised, SystemTime, Wall};
 
 /// The clock of a daemon on a real machine.
 pub type SystemClock = RankedClock<Host>;
@@ -21,9 +21,13 @@ pub struct RankedClock<M> {
 #[derive(Debug)]
 struct State {
     judge: Judge,
-    /// The synchronisation that was last looked at.
-    seen_at_unix_ms: Option<i64>,
+    /// The synchronisation that was last looked at, of those the machine tells and of those its NTP daemon told.
+    seen: [Option<i64>; 2],
 }
+
+/// Who told of a synchronisation: an index of `State::seen`.
+const UNASKED: usize = 0;
+const ASKED: usize = 1;
 
 /// How far a clock may be off that the operator vouches for and nothing disciplines.
 const VOUCHED_UNCERTAINTY_MS: u32 = 2_000;
@@ -41,7 +45,7 @@ impl<M: Machine> RankedClock<M> {
     /// The clock of `machine`.
     #[must_use]
     pub fn of(machine: M, persisted_floor_unix_ms: Option<i64>) -> Self {
-        let state = State { judge: Judge::new(persisted_floor_unix_ms), seen_at_unix_ms: None };
+        let state = State { judge: Judge::new(persisted_floor_unix_ms), seen: [None; 2] };
         Self { machine, state: Mutex::new(state) }
     }
 
@@ -49,16 +53,8 @@ impl<M: Machine> RankedClock<M> {
     fn look(&self) -> (Mono, SystemTime, Judgement) {
         let (at, system) = (self.machine.mono(), self.machine.system());
         let mut state = self.state();
-        if let Some(newest) = system.synchronised
-            && state.seen_at_unix_ms != Some(newest.at_unix_ms)
-        {
-            state.seen_at_unix_ms = Some(newest.at_unix_ms);
-            // A clock that stands before its own synchronisation was set by somebody else since.
-            if let Ok(age_ms) = u64::try_from(system.unix_ms.saturating_sub(newest.at_unix_ms)) {
-                let then = Claim::new(Source::Ntp, Mono(0), system.unix_ms, newest.uncertainty_ms);
-                let age = Mono::from(std::time::Duration::from_millis(age_ms));
-                state.judge.hear(Claim::new(Source::Ntp, at, system.unix_ms, then.uncertainty_at(age)));
-            }
+        if let Some(newest) = system.synchronised {
+            state.synchronised(UNASKED, newest, at, system.unix_ms);
         }
         if system.vouched || crate::sabotage::on("trust-any-clock") {
             state.judge.hear(Claim::new(Source::Operator, at, system.unix_ms, VOUCHED_UNCERTAINTY_MS));
@@ -70,6 +66,22 @@ impl<M: Machine> RankedClock<M> {
     /// Whole at every moment, whatever a panic interrupted.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The system clock, which says `unix_ms` at `at`, was synchronised. It counts once: somebody may set the clock afterwards.
+    fn synchronised(&mut self, told: usize, newest: Synchronised, at: Mono, unix_ms: i64) {
+        let Some(seen) = self.seen.get_mut(told) else { return };
+        if seen.replace(newest.at_unix_ms) == Some(newest.at_unix_ms) {
+            return;
+        }
+        // A clock that stands before its own synchronisation was set by somebody else since.
+        if let Ok(age_ms) = u64::try_from(unix_ms.saturating_sub(newest.at_unix_ms)) {
+            let then = Claim::new(Source::Ntp, Mono(0), unix_ms, newest.uncertainty_ms);
+            let age = Mono::from(std::time::Duration::from_millis(age_ms));
+            self.judge.hear(Claim::new(Source::Ntp, at, unix_ms, then.uncertainty_at(age)));
+        }
     }
 }
 
@@ -94,10 +106,15 @@ impl<M: Machine> Clock for RankedClock<M> {
         let mut state = self.state();
         // Remembered from an earlier run of this boot, and no synchronisation since: what the system clock says now says less.
         let said_at = claim.wall_at(claim.at).unix_ms;
-        if claim.source == Source::Ntp && state.seen_at_unix_ms.is_some_and(|seen| seen <= said_at) {
+        if claim.source == Source::Ntp && state.seen.iter().flatten().any(|seen| *seen <= said_at) {
             state.judge.forget(Source::Ntp);
         }
         state.judge.hear(claim);
+    }
+
+    fn hear_synchronised(&self, newest: Synchronised) {
+        let (at, unix_ms) = (self.machine.mono(), self.machine.system().unix_ms);
+        self.state().synchronised(ASKED, newest, at, unix_ms);
     }
 
     fn judgement(&self) -> Judgement {
@@ -175,6 +192,20 @@ mod tests {
         }
         desk.synchronise(NOON + 2000);
         assert_eq!(clock.wall(), Wall { unix_ms: NOON + 2000, uncertainty_ms: 500, trusted: true });
+    }
+
+    #[test]
+    fn what_the_ntp_daemon_answers_counts_once_for_each_synchronisation() {
+        let desk = desk(NOON);
+        let clock = RankedClock::of(desk.clone(), None);
+        clock.hear_synchronised(Synchronised { at_unix_ms: NOON - 60_000, uncertainty_ms: 80 });
+        assert_eq!(clock.wall(), Wall { unix_ms: NOON, uncertainty_ms: 80 + 3, trusted: true });
+        desk.pass(64_000);
+        desk.step(THREE_HOURS);
+        clock.hear_synchronised(Synchronised { at_unix_ms: NOON - 60_000, uncertainty_ms: 80 });
+        assert_eq!(clock.wall().unix_ms, NOON + 64_000, "the same answer again vouches for no step");
+        clock.hear_synchronised(Synchronised { at_unix_ms: NOON + THREE_HOURS + 64_000, uncertainty_ms: 80 });
+        assert_eq!(clock.wall().unix_ms, NOON + THREE_HOURS + 64_000);
     }
 
     #[test]

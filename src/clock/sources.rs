@@ -1,7 +1,8 @@
 //! Who says what time it is, ranked (requirement D3). Pure: claims and monotonic time in, a judgement out.
 //!
 //! A [`Claim`] is one statement of wall time, tied to the monotonic instant it was made at. It is an interval that widens with
-//! its age, because a clock that nobody corrects drifts. The claim of the best rank decides. A claim of a lower rank that agrees with it
+//! its age, because a clock that nobody corrects drifts. Each source has one: its newest word, or an earlier one that agrees with
+//! it and is the more exact by now. The claim of the best rank decides. A claim of a lower rank that agrees with it
 //! may only make the interval narrower; one that contradicts it is reported and never followed. Nothing below the floor, the
 //! newest time that was once certain, is ever said.
 
@@ -18,7 +19,7 @@ pub const DRIFT_PPM: u64 = 50;
 /// Who says it, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// The kernel's clock, right after an NTP daemon set it.
+    /// The system clock, as of the last time that an NTP daemon put it right.
     Ntp,
     /// The system clock, because the operator says that something keeps it right.
     Operator,
@@ -148,10 +149,15 @@ impl Judge {
         Self { floor_unix_ms, claims: [None; Source::ALL.len()] }
     }
 
-    /// Takes a claim in place of the same source's earlier one. One made earlier than that is ignored.
+    /// Takes a claim in place of the same source's earlier one. One made earlier than that is ignored, and so is one that agrees
+    /// with it and knows less.
     pub fn hear(&mut self, claim: Claim) {
+        let news = |held: Claim| {
+            let knows_less = claim.uncertainty_ms > held.uncertainty_at(claim.at);
+            held.at <= claim.at && (!knows_less || held.contradicts(&claim, claim.at))
+        };
         if let Some(held) = self.claims.get_mut(claim.source as usize)
-            && held.is_none_or(|held| held.at <= claim.at)
+            && held.is_none_or(news)
         {
             *held = Some(claim);
         }
@@ -296,6 +302,24 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_word_does_not_displace_an_exact_one_that_it_agrees_with() {
+        let exact = says(Modem, 0, 2000);
+        let hour = NOW.plus(Duration::from_secs(3600));
+        let wide = Claim { at: hour, ..says(Modem, 3_000_000, 3_610_000) };
+        let mut judge = Judge::new(None);
+        judge.hear(exact);
+        judge.hear(wide);
+        let followed = judge.judge(hour).followed.unwrap();
+        assert_eq!(
+            (followed.offset_ms, followed.uncertainty_ms),
+            (exact.offset_ms, exact.uncertainty_at(hour))
+        );
+        // One that it cannot be reconciled with is news, however wide.
+        judge.hear(Claim { at: hour, ..says(Modem, 9_000_000, 3_610_000) });
+        assert_eq!(judge.judge(hour).followed.map(|claim| claim.uncertainty_ms), Some(3_610_000));
+    }
+
+    #[test]
     fn every_source_is_found_by_its_word() {
         for source in Source::ALL {
             assert_eq!(Source::from_word(source.word()), Some(source));
@@ -347,6 +371,26 @@ mod tests {
             let off = wall.unix_ms.abs_diff(truth + 7_200_000);
             prop_assert!(off <= u64::from(wall.uncertainty_ms), "{off} {wall:?}");
             prop_assert_eq!(judgement.contradicted_by, None);
+        }
+
+        #[test]
+        fn the_newest_word_of_a_source_is_never_contradicted_nor_made_wider_by_its_earlier_ones(
+            claims in prop::collection::vec(any_claim(), 1..9),
+        ) {
+            let mut claims = claims;
+            claims.sort_by_key(|claim| claim.at);
+            let mut judge = Judge::new(None);
+            claims.iter().for_each(|claim| judge.hear(*claim));
+            let now = Mono(7_200_000_000_000);
+            for source in Source::ALL {
+                let newest = claims.iter().filter(|claim| claim.source == source).max_by_key(|claim| claim.at);
+                let held = judge.claims[source as usize];
+                prop_assert_eq!(newest.is_some(), held.is_some());
+                if let Some((newest, held)) = newest.zip(held) {
+                    prop_assert!(!held.contradicts(newest, now));
+                    prop_assert!(held.uncertainty_at(now) <= newest.uncertainty_at(now) + 1);
+                }
+            }
         }
 
         #[test]

@@ -10,6 +10,7 @@ mod accountant;
 pub mod build;
 mod inherited;
 mod log_push;
+mod ntp;
 pub mod progress;
 mod reporter;
 pub mod rim;

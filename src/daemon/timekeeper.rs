@@ -1,6 +1,6 @@
 //! The lane that carries time between those who know it and those who need it (requirement D3).
 //!
-//! What the modem learns from its network goes to the clock, which ranks all sources. What the clock makes of them goes to the stores,
+//! What the modem learns from its network and what the machine's NTP daemon answers go to the clock, which ranks all sources. What the clock makes of them goes to the stores,
 //! to the board and, where it was wrong before, on record. Readings are stamped with monotonic time; the wall time of a
 //! whole boot is one offset, written when it is first known, when it is known much better, and when it turns out to have been wrong.
 
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::ntp;
 use super::rim::Rim;
 use super::stores::Stores;
 use super::supervisor::{Lane, LaneError, Progress};
-use crate::board::{Board, ClockState, Stamped};
+use crate::board::{Board, ClockCorrection, ClockState, NetworkTime, Stamped};
 
 use crate::clock::sources::{Claim, Judgement, Source};
 
@@ -20,10 +21,6 @@ use crate::clock::sources::{Claim, Judgement, Source};
 const EVERY: Duration = Duration::from_secs(10);
 /// A smaller difference is not worth a write: clocks are disciplined all the time.
 const WORTH_A_WRITE_MS: u64 = 500;
-/// Network time comes in whole seconds, as they begin; it may be under way for a second, and networks keep it by hand.
-const NETWORK_UNCERTAINTY_MS: u32 = 2_000;
-/// The middle of the second that was said.
-const HALF_A_SECOND_MS: i64 = 500;
 
 pub(super) fn lane(stores: Stores, rim: Rim, board: Arc<Board>, stop: CancellationToken) -> Lane {
     // Before any lane needs the time: an earlier run of this boot knew it.
@@ -44,15 +41,22 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(self, stop: CancellationToken, progress: Progress) -> Result<(), LaneError> {
-        let mut network = self.board.network_time_unix_ms.watch();
+        let mut network = self.board.network_time.watch();
         let mut told = self.stores.queue.wall_remembered().map(|claim| (0, claim));
         let mut before = Judgement::default();
+        let mut corrected = None;
+        let mut ask_at = self.rim.now();
         loop {
+            if self.rim.now() >= ask_at {
+                ask_at = self.rim.now().saturating_add(ntp::EVERY);
+                if let Some(synchronised) = ntp::ask(&self.rim).await {
+                    self.rim.clock.hear_synchronised(synchronised);
+                }
+            }
             if let Some(said) = network.borrow_and_update().as_ref() {
                 self.rim.clock.hear(of_network(said));
             }
             let judgement = self.rim.clock.judgement();
-            self.show(&judgement);
             say_what_changed(&before, &judgement);
             before = judgement;
             // A clock that ranks no sources is believed as the system clock is.
@@ -62,10 +66,11 @@ impl Keeper {
             if let Some(claim) = judgement.followed.or_else(|| wall.trusted.then(plain)) {
                 let generation = self.stores.queue.status().borrow().generation;
                 if worth_telling(told, generation, &claim) {
-                    self.tell(told.map(|(_, known)| known), claim).await;
+                    corrected = self.tell(told.map(|(_, known)| known), claim).await.or(corrected);
                     told = Some((generation, claim));
                 }
             }
+            self.show(&judgement, corrected);
             progress.advanced();
             progress.waiting("watching the clock", EVERY);
             tokio::select! {
@@ -77,9 +82,10 @@ impl Keeper {
         }
     }
 
-    async fn tell(&self, known: Option<Claim>, claim: Claim) {
+    /// Tells the stores; where they were told otherwise before, that is a correction.
+    async fn tell(&self, known: Option<Claim>, claim: Claim) -> Option<ClockCorrection> {
         self.stores.queue.tell_wall(claim).await;
-        let Some(known) = known.filter(|known| known.contradicts(&claim, claim.at)) else { return };
+        let known = known.filter(|known| known.contradicts(&claim, claim.at))?;
         let ahead_ms = claim.offset_ms.saturating_sub(known.offset_ms);
         tracing::warn!(
             by_ms = ahead_ms,
@@ -90,21 +96,23 @@ impl Keeper {
         if let Err(error) = self.stores.gateway.clock_corrected(known, claim).await {
             tracing::warn!(%error, "the correction of the time is not on record in gateway.db; queue.db has it");
         }
+        Some(ClockCorrection { at: claim.at, ahead_ms, believed: known.source, now: claim.source })
     }
 
-    fn show(&self, judgement: &Judgement) {
+    fn show(&self, judgement: &Judgement, corrected: Option<ClockCorrection>) {
         let state = ClockState {
             source: judgement.followed.map(|claim| claim.source),
             contradicted_by: judgement.contradicted_by,
             in_the_past: judgement.in_the_past,
+            corrected,
         };
         self.board.clock.set(self.rim.clock.mono(), state);
     }
 }
 
-fn of_network(said: &Stamped<i64>) -> Claim {
-    let unix_ms = said.value.saturating_add(HALF_A_SECOND_MS);
-    Claim::new(Source::Modem, said.at, unix_ms, NETWORK_UNCERTAINTY_MS)
+fn of_network(said: &Stamped<NetworkTime>) -> Claim {
+    let NetworkTime { unix_ms, uncertainty_ms } = said.value;
+    Claim::new(Source::Modem, said.at, unix_ms, uncertainty_ms)
 }
 
 fn say_what_changed(before: &Judgement, now: &Judgement) {
@@ -174,12 +182,5 @@ mod tests {
         let hours_later = AT.plus(Duration::from_secs(6 * 3600));
         let told = Some((0, ntp(1_000_000)));
         assert!(worth_telling(told, 0, &Claim { at: hours_later, ..ntp(1_000_000) }));
-    }
-
-    #[test]
-    fn network_time_is_the_middle_of_the_second_it_names() {
-        let claim = of_network(&Stamped { value: 1_800_000_000_000, at: AT });
-        assert_eq!(claim.wall_at(AT).unix_ms, 1_800_000_000_500);
-        assert_eq!((claim.source, claim.uncertainty_ms), (Source::Modem, 2000));
     }
 }

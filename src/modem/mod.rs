@@ -12,6 +12,7 @@ mod driver;
 mod notes;
 mod script;
 mod state;
+mod time;
 mod words;
 
 use std::sync::Arc;

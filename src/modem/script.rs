@@ -39,6 +39,7 @@ pub(super) enum Ask {
     Voltage,
     Temperature,
     Registration,
+    Clock,
 }
 
 impl Ask {
@@ -72,6 +73,7 @@ impl Ask {
             Self::Voltage => "AT%XVBAT",
             Self::Temperature => "AT%XTEMP?",
             Self::Registration => "AT+CEREG?",
+            Self::Clock => "AT+CCLK?",
         }
     }
 
@@ -90,7 +92,7 @@ impl Ask {
         match self {
             Self::ReportRegistration => Some("registration is known only as often as the modem is polled"),
             Self::ReportSignal => Some("signal is known only as often as the modem is polled"),
-            Self::ReportTime => Some("there is no network time"),
+            Self::ReportTime => Some("the network's time is known only from the modem's clock, less exactly"),
             Self::Firmware => Some("the modem's firmware version is not known"),
             Self::FunctionalMode => Some("the radio is left as it is, and may be off"),
             Self::RadioOn => Some("the radio stays off"),

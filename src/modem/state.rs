@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use fieldgate_modem_at::{
-    CellId, DecodeError, Fields, Grade, ModemEvent, Monitor, NetworkTime, PdnEvent, RegistrationStatus,
+    CellId, ClockReading, DecodeError, Fields, Grade, ModemEvent, Monitor, PdnEvent, RegistrationStatus,
     RejectCause, Rsrp, Rsrq, SimState, Snr, Urc, hardware_version, iccid, imei, imei_bare, imsi,
     manufacturer, model, parse_temperature, parse_voltage, revision,
 };
 use tracing::Level;
 
 use super::script::Ask;
+use super::time;
 use super::words::{self, Trouble};
-use crate::board::{Hidden, ModemIdentity, ModemState, Registration, Signal, SignalGrade};
+use crate::board::{Hidden, ModemIdentity, ModemState, NetworkTime, Registration, Signal, SignalGrade};
 
 /// Something for the board.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +27,7 @@ pub(super) enum Fact {
     Voltage(Option<u32>),
     /// Degrees Celsius; `None` when no longer known.
     Temperature(Option<i16>),
-    /// Unix milliseconds now, as the network says.
-    NetworkTime(i64),
+    NetworkTime(NetworkTime),
     State(ModemState),
 }
 
@@ -68,6 +68,8 @@ pub(super) struct Known {
     /// The words last said, to tell news from repetition.
     told: Option<String>,
     subscribed: bool,
+    /// It said what time it is, since its last start.
+    told_time: bool,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +111,7 @@ impl Known {
         self.sim = None;
         self.trouble = None;
         self.subscribed = false;
+        self.told_time = false;
     }
 
     /// The facts that say that nothing is known, and why.
@@ -155,6 +158,8 @@ impl Known {
             (!working, Ask::Sim),
             (working && self.identity.iccid.is_none(), Ask::Iccid),
             (working && self.identity.imsi.is_none(), Ask::Imsi),
+            // Some networks never send the time, or sent it before anybody listened.
+            (self.radio.status.is_some_and(RegistrationStatus::is_registered) && !self.told_time, Ask::Clock),
         ]
         .into_iter()
         .filter_map(|(missing, ask)| missing.then_some(ask))
@@ -228,6 +233,10 @@ impl Known {
                 let forgot = self.subscribed && read.subscription.is_some_and(|level| level != 5);
                 return Ok(Lesson { forgot_subscription: forgot, ..self.learn_registration(&read) });
             }
+            Ask::Clock => {
+                let reading = named(lines, "+CCLK", ClockReading::parse)?;
+                return Ok(self.learn_time(time::of_clock(&reading)));
+            }
             Ask::EchoOff
             | Ask::NumericErrors
             | Ask::ReportSignalling
@@ -248,7 +257,7 @@ impl Known {
             Urc::Registration(registration) => self.learn_registration(registration),
             Urc::Signal(report) => self.learn_signal(now, &report.signal),
             Urc::Sim(state) => self.learn_sim(state.clone()),
-            Urc::Time(time) => network_time(time),
+            Urc::Time(time) => self.learn_time(time::of_network(time)),
             Urc::Modem(event) => self.learn_event(event),
             Urc::Pdn(event) => self.learn_packet_event(event),
             Urc::LowVoltage { millivolts } => Lesson {
@@ -261,6 +270,17 @@ impl Known {
                 Lesson::note(Level::DEBUG, format!("the modem reported {}", words::logged(name)))
             }
             Urc::Rrc(_) | Urc::Edrx(_) | Urc::Fault(_) => Lesson::default(),
+        }
+    }
+
+    fn learn_time(&mut self, time: Result<NetworkTime, &'static str>) -> Lesson {
+        self.told_time |= time.is_ok();
+        match time {
+            Ok(time) => Lesson {
+                facts: vec![Fact::NetworkTime(time)],
+                ..Lesson::note(Level::DEBUG, format!("it tells the time, within {} ms", time.uncertainty_ms))
+            },
+            Err(why) => Lesson::note(Level::DEBUG, why),
         }
     }
 
@@ -297,7 +317,8 @@ impl Known {
                 lesson.facts.push(Fact::Identity(self.identity()));
             }
         } else {
-            lesson.ask = self.missing().into_iter().filter(|ask| *ask != Ask::Sim).collect();
+            let card = |ask: &Ask| matches!(ask, Ask::Iccid | Ask::Imsi);
+            lesson.ask = self.missing().into_iter().filter(card).collect();
         }
         if self.radio.status.is_some() {
             lesson.facts.push(self.registration(&mut lesson.notes));
@@ -525,17 +546,6 @@ impl Known {
             }
             _ => "not registered and not searching".to_owned(),
         }
-    }
-}
-
-fn network_time(time: &NetworkTime) -> Lesson {
-    let Some(utc) = time.utc.known() else {
-        return Lesson::note(Level::DEBUG, "the network gave a time zone without a time");
-    };
-    let since_1970 = i64::try_from(utc.since_1970().as_millis()).unwrap_or(i64::MAX);
-    Lesson {
-        facts: vec![Fact::NetworkTime(since_1970)],
-        ..Lesson::note(Level::DEBUG, format!("the network's time is {utc}"))
     }
 }
 

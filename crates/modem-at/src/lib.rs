@@ -50,6 +50,6 @@ pub use registration::{CellId, Registration, RegistrationStatus, RejectAdvice, R
 pub use result::{CommandError, ReportedError, Success};
 pub use session::{CommandDone, CommandId, Event, Noise, Session, SubmitError};
 pub use signal::{CesqReport, Grade, Rsrp, Rsrq, Signal, Snr};
-pub use time::{NetworkTime, UtcTime};
+pub use time::{ClockReading, NetworkTime, UtcTime};
 pub use timer::{PsmTimer, TimerKind};
 pub use urc::Urc;

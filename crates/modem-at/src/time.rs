@@ -1,4 +1,5 @@
-//! Network time (`%XTIME`): semi-octets of 3GPP TS 24.008 section 10.5.3.9, digits swapped.
+//! Time as the modem has it: what the network sent (`%XTIME`: semi-octets of 3GPP TS 24.008 section 10.5.3.9, digits swapped),
+//! and the modem's own clock (`+CCLK`, 3GPP TS 27.007 section 8.15).
 
 use core::time::Duration;
 use std::fmt;
@@ -8,7 +9,7 @@ use crate::fields::{DecodeError, Fields, Value};
 /// A civil time, UTC, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UtcTime {
-    /// Year, 2000 to 2099.
+    /// Year, 1970 to 2099.
     pub year: u16,
     /// Month, 1 to 12.
     pub month: u8,
@@ -29,6 +30,14 @@ impl UtcTime {
         let days = days_from_civil(self.year, self.month, self.day);
         let seconds = u64::from(self.hour) * 3600 + u64::from(self.minute) * 60 + u64::from(self.second);
         Duration::from_secs(days * 86_400 + seconds)
+    }
+
+    fn is_valid(self) -> bool {
+        (1..=12).contains(&self.month)
+            && (1..=days_in_month(self.year, self.month)).contains(&self.day)
+            && self.hour < 24
+            && self.minute < 60
+            && self.second < 60
     }
 }
 
@@ -65,6 +74,69 @@ impl NetworkTime {
     }
 }
 
+/// The modem's clock, as `+CCLK: "yy/MM/dd,hh:mm:ss±zz"` tells it.
+///
+/// The standard means local time. Nordic's own library takes the same digits of the same modem as universal time. Which of the two
+/// a modem means cannot be seen in the answer, so both are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The digits, as if they were universal time. Two digits of a year from 70 on are of the last century: before it knows
+    /// better, a modem says 1970, 1980 or 2000.
+    pub digits: UtcTime,
+    /// Local time minus universal time, in quarter hours; `None` where the modem knows of no zones.
+    pub offset_quarter_hours: Option<i8>,
+}
+
+impl ClockReading {
+    /// Decodes the line.
+    ///
+    /// # Errors
+    /// Another line, or a time that is none.
+    pub fn parse(line: &str) -> Result<Self, DecodeError> {
+        const NAME: &str = "+CCLK";
+        let fields = Fields::of(line, NAME)?;
+        let field = fields.get(0).ok_or(DecodeError::Missing { line: NAME, field: "time" })?;
+        clock_reading(field.text).ok_or(DecodeError::Malformed { line: NAME, field: "time" })
+    }
+
+    /// The earliest and the latest instant it may mean, since 1970-01-01 00:00:00 UTC.
+    #[must_use]
+    pub fn may_mean(&self) -> (Duration, Duration) {
+        let quarters = self.offset_quarter_hours.unwrap_or_default();
+        let digits = self.digits.since_1970();
+        let offset = Duration::from_secs(u64::from(quarters.unsigned_abs()) * 900);
+        let shifted =
+            if quarters < 0 { digits.saturating_add(offset) } else { digits.saturating_sub(offset) };
+        (digits.min(shifted), digits.max(shifted))
+    }
+}
+
+fn clock_reading(text: &str) -> Option<ClockReading> {
+    let (date, time) = text.split_once(',')?;
+    let zone_at = time.find(['+', '-']).unwrap_or(time.len());
+    let (time, zone) = time.split_at_checked(zone_at)?;
+    let [year, month, day] = numbers(date, '/')?;
+    let [hour, minute, second] = numbers(time, ':')?;
+    let century = if year < 70 { 2000 } else { 1900 };
+    let digits = UtcTime { year: century + u16::from(year), month, day, hour, minute, second };
+    let offset_quarter_hours = match zone {
+        "" => None,
+        // The range of 27.007.
+        _ => Some(zone.parse().ok().filter(|quarters| (-96..=96).contains(quarters))?),
+    };
+    digits.is_valid().then_some(ClockReading { digits, offset_quarter_hours })
+}
+
+/// Three numbers of two digits each.
+fn numbers(text: &str, separator: char) -> Option<[u8; 3]> {
+    let mut parts = text.split(separator).map(|part| {
+        let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| part.parse().ok()).flatten()
+    });
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
 /// The low nibble of an octet is the first digit.
 fn swapped_digits(octet: u8) -> Option<u8> {
     let (tens, units) = (octet & 0x0f, octet >> 4);
@@ -87,12 +159,7 @@ fn universal_time(text: &str) -> Option<UtcTime> {
     let digits = octets.iter().take(6).map(|octet| swapped_digits(*octet)).collect::<Option<Vec<u8>>>()?;
     let [year, month, day, hour, minute, second] = *digits.as_slice() else { return None };
     let time = UtcTime { year: 2000 + u16::from(year), month, day, hour, minute, second };
-    let valid = (1..=12).contains(&month)
-        && (1..=days_in_month(time.year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    valid.then_some(time)
+    time.is_valid().then_some(time)
 }
 
 /// Bit 3 of the octet is the sign; what remains of the low nibble is the tens.
@@ -164,6 +231,52 @@ mod tests {
             let time = NetworkTime::parse(&format!("%XTIME: ,\"{text}\",")).unwrap();
             assert_eq!(time.utc, Text(text.to_owned()));
         }
+    }
+
+    fn clock(text: &str) -> ClockReading {
+        ClockReading::parse(&format!("+CCLK: \"{text}\"")).unwrap()
+    }
+
+    #[test]
+    fn the_clock_may_mean_local_or_universal_time() {
+        let noon = Duration::from_secs(1_665_058_975);
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        assert_eq!(clock("22/10/06,12:22:55+00").may_mean(), (noon, noon));
+        assert_eq!(clock("22/10/06,12:22:55").may_mean(), (noon, noon));
+        assert_eq!(clock("22/10/06,12:22:55+08").may_mean(), (noon - hours(2), noon));
+        assert_eq!(clock("22/10/06,12:22:55-20").may_mean(), (noon, noon + hours(5)));
+        // Nepal: five hours and three quarters.
+        assert_eq!(clock("22/10/06,12:22:55+23").may_mean(), (noon - Duration::from_secs(23 * 900), noon));
+    }
+
+    #[test]
+    fn what_modems_say_before_they_know_is_of_the_last_century_or_the_first_day_of_this_one() {
+        assert_eq!(clock("80/01/06,00:00:19+00").digits.year, 1980);
+        assert_eq!(clock("70/01/01,00:00:01+00").digits.year, 1970);
+        assert_eq!(clock("70/01/01,00:00:01+48").may_mean().0, Duration::ZERO);
+        assert_eq!(clock("00/01/01,00:04:11+00").digits.year, 2000);
+        assert_eq!(clock("69/12/31,23:59:59+00").digits.year, 2069);
+    }
+
+    #[test]
+    fn a_clock_that_says_no_time_is_refused() {
+        for text in [
+            "",
+            "22/10/06",
+            "22/13/06,12:22:55+08",
+            "22/02/29,12:22:55+08",
+            "22/10/06,24:00:00",
+            "22/10/06,12:22",
+            "22/10/06,12:22:55:00",
+            "2022/10/06,12:22:55",
+            "22/10/06,12:22:55+97",
+            "22/10/06,12:22:55+",
+            "22/10/6,12:22:55",
+        ] {
+            assert!(ClockReading::parse(&format!("+CCLK: \"{text}\"")).is_err(), "{text}");
+        }
+        assert!(ClockReading::parse("%CCLK: \"22/10/06,12:22:55+08\",1").is_err());
+        assert!(ClockReading::parse("+CCLK:").is_err());
     }
 
     #[test]

@@ -213,6 +213,7 @@ fn state(modem: &mut SimModem, now: Duration, parsed: &Parsed) -> Option<Reply> 
             }
             _ => error(None),
         },
+        ("+CCLK", Form::Read) => modem.clock(now).map_or_else(|| error(None), say),
         ("+COPS", Form::Read) if registered => {
             say(format!("+COPS: 0,2,\"{}\",{}", network.plmn, network.access_technology))
         }

@@ -85,6 +85,13 @@ pub(super) fn network_time(unix_seconds: u64, quarter_hours: i8) -> Option<Strin
     Some(format!("%XTIME: \"{zone}\",\"{civil}{zone}\",\"01\""))
 }
 
+/// `+CCLK` for `unix_seconds`: civil time, local or universal, with the zone behind it.
+pub(super) fn clock(unix_seconds: u64, quarter_hours: i8, local: bool) -> Option<String> {
+    let shift = if local { i64::from(quarter_hours) * 900 } else { 0 };
+    let time = jiff::Timestamp::from_second(i64::try_from(unix_seconds).ok()?.checked_add(shift)?).ok()?;
+    Some(format!("+CCLK: \"{}{quarter_hours:+03}\"", time.strftime("%y/%m/%d,%H:%M:%S")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +127,9 @@ mod tests {
     #[test]
     fn a_negative_zone_carries_its_sign_bit() {
         assert!(network_time(0, -20).unwrap().starts_with("%XTIME: \"0A\","));
+        assert_eq!(clock(1_665_058_975, 8, false).unwrap(), "+CCLK: \"22/10/06,12:22:55+08\"");
+        assert_eq!(clock(1_665_058_975, 8, true).unwrap(), "+CCLK: \"22/10/06,14:22:55+08\"");
+        assert_eq!(clock(1_665_058_975, -20, true).unwrap(), "+CCLK: \"22/10/06,07:22:55-20\"");
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub struct ModemProfile {
     pub network: SimNetwork,
     /// The network's offset from universal time, quarter hours, daylight saving included.
     pub quarter_hours: i8,
+    /// The network sends the time by itself.
+    pub sends_time: bool,
+    /// Whether the digits of the modem's clock are local time; else they are universal time.
+    pub clock_is_local: bool,
+    /// What the modem's clock says before the network set it; without this it says `ERROR`.
+    pub unset_clock: Option<String>,
     /// How long the start takes.
     pub boot: Duration,
 }
@@ -115,6 +121,9 @@ impl ModemProfile {
                 access_technology: 7,
             },
             quarter_hours: 8,
+            sends_time: true,
+            clock_is_local: true,
+            unset_clock: None,
             boot: Duration::from_millis(2000),
         }
     }

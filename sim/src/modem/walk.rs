@@ -57,13 +57,23 @@ impl SimModem {
     /// What the network says of the time, if it does and somebody wants to know.
     pub(super) fn network_time(&mut self, now: Duration) {
         let registered = self.radio.registration == Registration::Registered;
-        if !registered || !self.settings.time || now < self.tells_time_from {
+        if !registered || !self.settings.time || !self.profile.sends_time || now < self.tells_time_from {
             return;
         }
         let wall = self.unix_at_origin.saturating_add(now.as_secs());
         if let Some(line) = encode::network_time(wall, self.profile.quarter_hours) {
             self.report(now, line);
         }
+    }
+
+    /// What the modem's own clock says, once the network could set it; `None` before.
+    pub(super) fn clock(&self, now: Duration) -> Option<String> {
+        let registered = self.radio.registration == Registration::Registered;
+        if !registered || now < self.tells_time_from {
+            return self.profile.unset_clock.as_ref().map(|time| format!("+CCLK: \"{time}\""));
+        }
+        let wall = self.unix_at_origin.saturating_add(now.as_secs());
+        encode::clock(wall, self.profile.quarter_hours, self.profile.clock_is_local)
     }
 
     pub(super) fn pdn_up(&mut self, now: Duration) {

@@ -1,11 +1,12 @@
 //! `fieldgate queue …`: what waits, what was lost and why, and whether the books agree; copies and exports of it; and, with
 //! the daemon stopped, giving up or sending again what a person decided about.
 //!
-//! One file a subcommand. `ls`, `show`, `verify` and `export` change nothing, run beside a daemon or without one, and with
+//! One file a subcommand. `ls`, `show`, `verify`, `corrections` and `export` change nothing, run beside a daemon or without one, and with
 //! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file and therefore need the
 //! daemon's lock: a file has one writer.
 
 mod change;
+mod corrections;
 mod drop;
 mod export;
 mod ls;
@@ -46,6 +47,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The times that turned out to have been wrong, newest first.
+    Corrections(corrections::Arguments),
     /// Copy the queue as it is now into a file of its own, with the daemon running or stopped.
     Snapshot {
         /// The file to make. It must not exist.
@@ -93,6 +96,7 @@ impl Command {
             Self::Ls { copy } | Self::Verify { copy, .. } => copy.file.is_some(),
             Self::Show(arguments) => arguments.copy.file.is_some(),
             Self::Export(arguments) => arguments.copy.file.is_some(),
+            Self::Corrections(arguments) => arguments.copy.file.is_some(),
             Self::Snapshot { file, .. } => file.is_some(),
             Self::Retry(_) | Self::Drop { .. } => false,
         }
@@ -137,6 +141,9 @@ pub(super) fn queue(config: Option<&Config>, command: &Command) -> ExitCode {
         Command::Ls { copy } => copy.source(config).and_then(|source| ls::ls(&source)),
         Command::Show(arguments) => arguments.copy.source(config).and_then(|s| show::show(&s, arguments)),
         Command::Verify { copy, json } => copy.source(config).and_then(|s| verify::verify(&s, *json)),
+        Command::Corrections(arguments) => {
+            arguments.copy.source(config).and_then(|s| corrections::list(&s, arguments))
+        }
         Command::Snapshot { target, file } => {
             let source = file.clone().or_else(|| config.map(queue_file)).ok_or(Trouble::NoFile);
             source.and_then(|source| snapshot::snapshot(&source, target))

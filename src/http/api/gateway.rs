@@ -50,6 +50,20 @@ struct Clock {
     source: Option<&'static str>,
     /// Absent while nothing vouches for the clock.
     uncertainty_milliseconds: Option<u32>,
+    /// Readings captured since the start of the machine while nothing vouches for its time.
+    undated_readings: u64,
+    /// The last time since the daemon's start that the time turned out to have been wrong.
+    corrected: Option<Corrected>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Corrected {
+    age_seconds: f64,
+    /// Positive: the time was behind.
+    ahead_milliseconds: i64,
+    believed: &'static str,
+    now: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -260,6 +274,13 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
                 trusted: s.wall.trusted,
                 source: s.clock.as_ref().and_then(|clock| clock.value.source).map(Source::word),
                 uncertainty_milliseconds: s.wall.trusted.then_some(s.wall.uncertainty_ms),
+                undated_readings: s.queue.undated,
+                corrected: s.clock.as_ref().and_then(|clock| clock.value.corrected).map(|c| Corrected {
+                    age_seconds: s.now.since(c.at).as_secs_f64(),
+                    ahead_milliseconds: c.ahead_ms,
+                    believed: c.believed.word(),
+                    now: c.now.word(),
+                }),
             },
         },
         verdict: verdict(s),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Bounds, Mark, Row, Stream};
-use crate::board::{ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words};
+use crate::board::{
+    ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words,
+};
 use crate::clock::Wall;
 use crate::http::recent;
 use crate::http::snapshot::Snapshot;
@@ -267,6 +269,14 @@ fn clock(wall: Wall, state: Option<ClockState>) -> (&'static str, String, Mark) 
     }
 }
 
+/// What was wrong, and that nothing need be done for it.
+fn correction(corrected: &ClockCorrection) -> String {
+    let by = in_words(Duration::from_millis(corrected.ahead_ms.unsigned_abs()));
+    let (believed, now) = (corrected.believed.words(), corrected.now.words());
+    let wrong = if corrected.ahead_ms < 0 { "ahead of" } else { "behind" };
+    format!("{believed} was {by} {wrong} {now}; the destinations are told of readings dated with it")
+}
+
 pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let up = format!("running for {}", in_words(s.now.since(s.gateway.started)));
     let clock = clock(s.wall, s.clock.as_ref().map(|clock| clock.value));
@@ -274,6 +284,19 @@ pub(super) fn daemon(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         bounds.row("fieldgate", &s.gateway.version, &up, Mark::Plain),
         bounds.row("Clock", clock.0, &clock.1, clock.2),
     ];
+    if s.queue.undated > 0 {
+        let words = "captured since the start of the machine; they are dated once the time is known";
+        let value = grouped(s.queue.undated);
+        rows.push(bounds.row("Readings without a time", &value, words, Mark::Look));
+    }
+    if let Some(corrected) = s.clock.as_ref().and_then(|clock| clock.value.corrected) {
+        rows.push(bounds.row(
+            "Time corrected",
+            &ago(s.now, corrected.at),
+            &correction(&corrected),
+            Mark::Plain,
+        ));
+    }
     if let GatewayHealth::Faulty(detail) = &s.gateway_db {
         rows.push(bounds.row("gateway.db", "Takes no writes", detail, Mark::Bad));
     }
@@ -311,7 +334,12 @@ mod tests {
     #[test]
     fn the_clock_says_whose_time_it_is_and_who_says_another() {
         let wall = Wall { unix_ms: 0, uncertainty_ms: 500, trusted: true };
-        let fine = ClockState { source: Some(Source::Ntp), contradicted_by: None, in_the_past: None };
+        let fine = ClockState {
+            source: Some(Source::Ntp),
+            contradicted_by: None,
+            in_the_past: None,
+            corrected: None,
+        };
         assert_eq!(clock(wall, Some(fine)).1, "right within 500 ms by a time server");
         let by = |ahead_ms| Contradiction { source: Source::Modem, ahead_ms };
         let other = |ahead_ms| ClockState { contradicted_by: Some(by(ahead_ms)), ..fine };
@@ -327,5 +355,20 @@ mod tests {
             clock(unknown, Some(nobody)).1,
             "nothing vouches for it yet; the operator's word says a time that has passed"
         );
+    }
+
+    #[test]
+    fn a_correction_says_who_was_wrong_by_how_much_and_which_way() {
+        let corrected = |ahead_ms| ClockCorrection {
+            at: crate::clock::Mono(0),
+            ahead_ms,
+            believed: Source::Modem,
+            now: Source::Ntp,
+        };
+        assert_eq!(
+            correction(&corrected(10_800_000)),
+            "the cellular network was 3 h 0 min behind a time server; the destinations are told of readings dated with it"
+        );
+        assert!(correction(&corrected(-10_800_000)).contains("ahead of"));
     }
 }

@@ -163,8 +163,29 @@ fn heat_is_told_once_explains_the_lost_network_and_ends_with_the_next() {
 #[test]
 fn network_time_is_universal_time() {
     let lesson = reported(&mut Known::default(), "%XTIME: \"80\",\"22016021225580\",\"01\"");
-    assert_eq!(lesson.facts, [Fact::NetworkTime(1_665_058_975_000)]);
+    let second = NetworkTime { unix_ms: 1_665_058_975_500, uncertainty_ms: 2000 };
+    assert_eq!(lesson.facts, [Fact::NetworkTime(second)]);
     assert!(reported(&mut Known::default(), "%XTIME: \"80\",,\"01\"").facts.is_empty());
+}
+
+#[test]
+fn the_modems_clock_is_asked_while_registered_until_a_time_was_told() {
+    let mut known = Known::default();
+    let wanted = |known: &Known| known.missing().contains(&Ask::Clock);
+    assert!(!wanted(&known), "unregistered, it has no time from the network");
+    reported(&mut known, "+CEREG: 5,\"0901\",\"02024720\",7");
+    assert!(wanted(&known));
+    assert!(asked(&mut known, Ask::Clock, "+CCLK: \"80/01/06,00:00:19+00\"").facts.is_empty());
+    reported(&mut known, "%XTIME: \"80\",,\"01\"");
+    assert!(wanted(&known), "neither was a time");
+    let lesson = asked(&mut known, Ask::Clock, "+CCLK: \"26/11/20,12:00:00+00\"");
+    assert!(matches!(lesson.facts.as_slice(), [Fact::NetworkTime(time)] if time.uncertainty_ms == 10_000));
+    assert!(!wanted(&known));
+    known.restarted();
+    reported(&mut known, "+CEREG: 5,\"0901\",\"02024720\",7");
+    assert!(wanted(&known));
+    reported(&mut known, "%XTIME: \"80\",\"22016021225580\",\"01\"");
+    assert!(!wanted(&known));
 }
 
 #[test]

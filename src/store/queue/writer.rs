@@ -148,6 +148,8 @@ pub struct Writer {
     wall_remembered: Option<Claim>,
     /// See [`QueueStatus::corrections`].
     corrections: u64,
+    /// See [`QueueStatus::undated`].
+    undated: u64,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -244,6 +246,7 @@ impl Writer {
             wall: opened.wall,
             wall_remembered: opened.wall_remembered,
             corrections: 0,
+            undated: 0,
             by_id,
             groups,
             group_places,
@@ -385,6 +388,7 @@ impl Writer {
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
             status.corrections = self.corrections;
+            status.undated = self.undated;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
@@ -444,6 +448,7 @@ impl Writer {
             self.used_bytes = pages.used() * u64::from(schema::KIND.page_size);
             self.unmeasured = 0;
         }
+        self.count_undated();
     }
 }
 

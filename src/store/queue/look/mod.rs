@@ -7,6 +7,7 @@
 //! - [`walk`] gives the readings one by one, in constant memory and without a long transaction.
 //! - [`pull`] gives them in pages behind a cursor, to whoever collects them beside the destinations.
 //! - [`overview`] tells from the books alone how much waits where and since when.
+//! - [`corrections`] gives the wall times that turned out to have been wrong.
 //! - [`records`] gives what is on record about readings that are not there: drops, gaps, readings set aside.
 
 use std::io::{self, Read, Seek, SeekFrom};
@@ -19,6 +20,7 @@ use super::schema;
 use crate::clock::Mono;
 use crate::store::sqlite::{self, OpenError};
 
+pub mod corrections;
 pub mod overview;
 pub mod pull;
 pub mod records;

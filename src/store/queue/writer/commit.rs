@@ -343,6 +343,7 @@ impl Writer {
             let wrong = self.wall.is_some_and(|known| known.contradicts(&claim, claim.at));
             self.corrections += u64::from(wrong);
             self.wall = Some(claim);
+            self.undated = 0;
         }
         let freed = !self.pending.settlements.is_empty();
         self.pending.settlements.clear();

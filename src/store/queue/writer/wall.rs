@@ -4,13 +4,17 @@
 //! kept with what was believed, since when, and which epochs it is about; and every destination is owed the new offset, because
 //! it may hold readings dated with the old one.
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
+use super::super::Position;
 use super::Writer;
 use crate::clock::sources::Claim;
+use crate::reading::Class;
 
 /// Corrections kept; a boot that needs more has a source of time that is good for nothing.
 const KEPT: i64 = 256;
+/// So many segments of a class are looked at for what waits for the time; a boot that has more has waited for a day.
+const COUNTED: i64 = 10_000;
 
 impl Writer {
     pub(super) fn write_wall(&self, tx: &Transaction<'_>, claim: &Claim) -> rusqlite::Result<()> {
@@ -32,6 +36,38 @@ impl Writer {
         )?;
         Ok(())
     }
+
+    /// Counts what waits for the time. Segments of this boot are the newest of each class, so none of another boot is read.
+    pub(super) fn count_undated(&mut self) {
+        if self.wall.is_some() {
+            return;
+        }
+        let boot = self.options.boot.0;
+        let counted = self.disk.connection().map(|c| undated(c, boot));
+        // For show only: an error that matters is met by the next commit.
+        self.undated = counted.and_then(Result::ok).unwrap_or(self.undated);
+    }
+}
+
+fn undated(c: &Connection, boot: [u8; 16]) -> rusqlite::Result<u64> {
+    let first: i64 = c
+        .prepare_cached("SELECT coalesce(min(number), 0) FROM epochs WHERE boot_id = ?1")?
+        .query_row([boot], |r| r.get(0))?;
+    let mut segments = c.prepare_cached(
+        "SELECT rows, epoch FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+    )?;
+    let mut count = 0;
+    for class in Class::ALL {
+        let start = Position::first_of(class).segment;
+        let mut rows = segments.query((start, start + (1 << 48), COUNTED))?;
+        while let Some(row) = rows.next()? {
+            if row.get::<_, i64>(1)? < first {
+                break;
+            }
+            count += row.get::<_, i64>(0)?.cast_unsigned();
+        }
+    }
+    Ok(count)
 }
 
 fn write_correction(tx: &Transaction<'_>, boot: [u8; 16], old: &Claim, new: &Claim) -> rusqlite::Result<()> {
@@ -72,6 +108,7 @@ mod tests {
     use super::*;
     use crate::clock::sources::Source;
     use crate::clock::{BootId, Mono, Wall};
+    use crate::store::queue::look;
     use crate::store::queue::reader::{Owed, Reader, RecordKind};
     use crate::store::queue::{DestinationSpec, Epoch, OpenOptions, open};
     use crate::store::worker::Machine;
@@ -157,6 +194,33 @@ mod tests {
         let [Owed::Clock(epoch)] = owed(&writer)[..] else { panic!() };
         assert_eq!((epoch.dated_with_ms, epoch.revision), (Some(NOON - 3_600_000), 3));
         assert_eq!(corrections(&writer.options.path).len(), 3);
+        let file = look::open(&look::Source::Beside(writer.options.path.clone())).unwrap();
+        let listed = look::corrections::corrections(&file, 2).unwrap();
+        let [newest, before] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!((newest.ahead_ms(), before.ahead_ms()), (-10_800_000, -10_800_000));
+        assert_eq!((newest.id, before.id), (3, 2), "newest first, no more than asked for");
+        assert_eq!((newest.at, newest.epochs, newest.now.source.as_str()), (HOUR, 1, "ntp"));
+    }
+
+    #[test]
+    fn what_waits_for_the_time_is_counted_in_this_boot_only_and_until_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open::open(
+            OpenOptions { boot: BootId([9; 16]), ..options(folder.path(), 1) },
+            Mono(1),
+            UNTRUSTED,
+        ));
+        let mut writer = open::open(options(folder.path(), 2), Mono(1), UNTRUSTED).unwrap();
+        let start = Position::first_of(Class::Telemetry).segment;
+        for (number, epoch, rows) in [(1, 1, 100), (2, 2, 20), (3, 2, 3)] {
+            let segment = (start + number, epoch, rows);
+            let sql = "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) VALUES (?1, ?2, 1, ?3, 0, x'')";
+            writer.disk.connection().unwrap().execute(sql, segment).unwrap();
+        }
+        writer.count_undated();
+        assert_eq!(writer.undated, 23);
+        tell(&mut writer, Claim::new(Source::Ntp, HOUR, NOON, 500));
+        assert_eq!(writer.undated, 0);
     }
 
     #[test]
