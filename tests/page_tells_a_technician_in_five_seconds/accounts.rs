@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldgate::board::LinkPhase;
 use fieldgate::reading::Class;
 use fieldgate::store::queue::{BallastState, DestinationId, Flash, Salvaging, Totals};
 
 use super::assert_contains;
-use super::http_gateway::Gateway;
+use super::http_gateway::{Gateway, link, seconds_ago};
 
 /// golioth with drops of three kinds, and a second destination with an account of its own.
 fn with_two_accounts() -> Gateway {
@@ -24,6 +25,7 @@ fn with_two_accounts() -> Gateway {
     };
     gateway.status.totals.insert((golioth, Class::Telemetry), telemetry);
     gateway.destinations.push((backup, "backup".into()));
+    gateway.board.links.set("backup", seconds_ago(2), link(LinkPhase::Up, "connected", 3));
     let telemetry = Totals { accepted: 400, acknowledged: 100, queued: 300, ..Totals::default() };
     gateway.status.totals.insert((backup, Class::Telemetry), telemetry);
     gateway.status.given_up = Arc::new(

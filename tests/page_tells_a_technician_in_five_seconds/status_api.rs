@@ -1,6 +1,6 @@
 //! The status API: the same facts as the page, in shapes that programs can rely on; one shape for every device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fieldgate::board::SlaveRefusal;
 use fieldgate::store::queue::{DestinationId, Salvaging};
