@@ -194,7 +194,9 @@ impl Report {
             self.outage_s,
             self.handshakes,
             if self.handshakes == 1 { "handshake" } else { "handshakes" },
-            self.wire_bytes_up, self.wire_bytes_down, self.drain_s
+            self.wire_bytes_up,
+            self.wire_bytes_down,
+            self.drain_s
         ));
         say(format!(
             "daemon    ready in {:.0} ms, {:.1} MB PSS, {:.1} MB at most, program {:.1} MB",
