@@ -60,6 +60,32 @@ fn a_server_that_is_silent_for_a_while_costs_no_handshake_and_for_long_one() {
 }
 
 #[test]
+fn a_cloud_that_stops_answering_is_called_connected_for_ten_seconds_of_owing_and_no_longer() {
+    in_virtual_time(async {
+        let world = quiet_world(WorldOptions::default()).await;
+        let seen = || {
+            let now = fieldgate::clock::Mono::from(world.now());
+            world.board().links_as_seen(now).remove("golioth").unwrap().value
+        };
+        world.cloud(|cloud, _| cloud.silence(None));
+        // Nothing is owed: silence says nothing.
+        world.pass(30 * S).await;
+        assert_eq!(seen().phase, LinkPhase::Up, "{:?}", seen());
+        world.take("q1", Value::Steps(1)).await.unwrap();
+        world.pass(6 * S).await;
+        assert_eq!(seen().phase, LinkPhase::Up, "it may still come: {:?}", seen());
+        world.pass(14 * S).await;
+        assert_eq!((seen().phase, world.link().unwrap().phase), (LinkPhase::Silent, LinkPhase::Up));
+        assert!(seen().words.starts_with("no answer since 1"), "{:?}", seen());
+        world.cloud(|cloud, _| cloud.speak());
+        world.drained(MINUTE).await.unwrap();
+        world.pass(2 * S).await;
+        assert_eq!((seen().phase, seen().owed_since), (LinkPhase::Up, None));
+        assert_eq!(world.handshakes(), 1);
+    });
+}
+
+#[test]
 fn a_session_the_cloud_forgot_without_a_word_is_found_dead_even_when_idle() {
     in_virtual_time(async {
         let world =

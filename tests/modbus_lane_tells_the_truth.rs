@@ -410,10 +410,12 @@ async fn a_read_that_a_device_refuses_is_halved_until_only_what_it_does_not_know
     }
     let bench = Bench::start(&configured, clock, line);
     tokio::time::sleep(Duration::from_millis(29_900)).await;
-    let words = bench.board.slaves.get("s").unwrap().value.words;
+    let state = bench.board.slaves.get("s").unwrap().value;
+    let refusal = state.refusal.unwrap();
+    assert_eq!((refusal.streams.as_str(), refusal.exception, state.answering), ("s.r4", 2, true));
     assert_eq!(
-        words,
-        "answering, but refuses holding registers 4 to 4: it has no such address (exception 2)"
+        state.words,
+        "answering, but refuses holding register 4 (s.r4): it has no such address (exception 2)"
     );
     let record = bench.finish().await;
     assert_eq!(record.missed("s.r4", "exception"), 30);

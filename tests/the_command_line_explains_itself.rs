@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -129,6 +130,66 @@ fn check_names_each_port_that_is_missing_and_what_to_do() {
 }
 
 #[test]
+fn check_notices_that_another_program_has_the_page_s_port_and_says_how_to_find_it() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = other.local_addr().unwrap();
+    let gateway = Installed::new(&format!("[http]\nlisten = \"{at}\"\n"));
+    let (code, said) = gateway.say(&["check"]);
+    assert_eq!(code, 1, "{said}");
+    let line = said.lines().find(|line| line.starts_with("FAIL")).expect("a finding");
+    assert!(line.contains(&format!("page: {at} is in use by another program")), "{line}");
+    assert!(line.contains(&format!("ss -ltnp 'sport = :{}'", at.port())), "{line}");
+    drop(other);
+    let (code, said) = gateway.say(&["check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("ok    page: {at} is free")), "{said}");
+    // Our own daemon has it then: that is no fault.
+    let running = gateway.run();
+    let (code, said) = gateway.say(&["check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("page: a running fieldgate serves http://"), "{said}");
+    assert_eq!(running.end_by(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn the_status_begins_with_the_verdict_and_what_to_do_and_fits_a_screen() {
+    let at = free_port();
+    let gateway = Installed::new(&format!("[http]\nlisten = \"{at}\"\n"));
+    let running = gateway.run();
+    let said = answered(&gateway, &["status"]);
+    let mut lines = said.lines();
+    let verdict = lines.next().unwrap();
+    assert!(verdict.starts_with("Attention: ") || verdict.starts_with("Broken: "), "{said}");
+    assert!(lines.next().unwrap().starts_with("  next: "), "{said}");
+    assert!(said.lines().count() <= 24, "{said}");
+    for part in ["\nlost ", "\nsensors ", "\nclock ", "\ndisk "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let whole: serde_json::Value = serde_json::from_str(&answered(&gateway, &["status", "--json"])).unwrap();
+    assert_eq!(whole["queue"]["configuredWindowMilliseconds"], 1000);
+    let all = answered(&gateway, &["status", "--all"]);
+    assert!(all.contains("queue\n") && all.contains("  configuredWindowMilliseconds: 1000\n"), "{all}");
+    assert_eq!(running.end_by(Signal::SIGTERM), Some(0));
+}
+
+/// What the daemon answers: it is ready to accept readings before its page listens.
+fn answered(gateway: &Installed, words: &[&str]) -> String {
+    for _ in 0..1000 {
+        let (code, said) = gateway.say(words);
+        if code == 0 {
+            return said;
+        }
+        assert!(said.contains("no daemon answers"), "{said}");
+    }
+    panic!("the page never listened");
+}
+
+/// An address that was free a moment ago: the configuration needs one before the daemon takes it.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
 fn a_silent_daemon_is_explained_to_who_asks_for_its_status() {
     let (code, said) = Installed::new("[http]\nlisten = \"127.0.0.1:1\"\n").say(&["status"]);
     assert_eq!(code, 1, "{said}");
@@ -182,5 +243,5 @@ fn the_history_of_a_first_start_is_told_and_verified_with_the_daemon_running_or_
     assert_eq!(running.end_by(Signal::SIGTERM), Some(0));
     let (code, said) = gateway.say(&["firmware", "verify"]);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("The firmware history is whole: 1 entries"), "{said}");
+    assert!(said.contains("The firmware history is whole: 1 entry,"), "{said}");
 }

@@ -62,6 +62,16 @@ pub enum PtyError {
         /// Where the link should be.
         link: PathBuf,
     },
+    /// Another simulator that runs has its link there.
+    #[error("{link} is held by {name}, process {process}; end it first or choose another path")]
+    Held {
+        /// Where the link should be.
+        link: PathBuf,
+        /// Which program.
+        name: String,
+        /// Its process id.
+        process: u32,
+    },
     /// The line broke while running.
     #[error(
         "the simulated port broke ({source}); its bytes are no longer carried, start the simulator again"
@@ -89,12 +99,18 @@ impl Pty {
     }
 
     /// Makes `link` a symlink to the slave, for as long as this pty lives. A symlink that is there already, left by
-    /// an earlier run, is replaced; anything else is not touched.
+    /// an earlier run, is replaced, unless another process of this program still holds its port; anything else is not touched.
     pub fn link_at(&mut self, link: &Path) -> Result<(), PtyError> {
         self.link = None;
         let failed = |source| PtyError::Link { link: link.to_owned(), source };
         match std::fs::symlink_metadata(link) {
-            Ok(found) if found.is_symlink() => std::fs::remove_file(link).map_err(failed)?,
+            Ok(found) if found.is_symlink() => {
+                let target = std::fs::read_link(link).map_err(failed)?;
+                if let Some((process, name)) = holder(&target) {
+                    return Err(PtyError::Held { link: link.to_owned(), name, process });
+                }
+                std::fs::remove_file(link).map_err(failed)?;
+            }
             Ok(_) => return Err(PtyError::Occupied { link: link.to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
@@ -115,6 +131,26 @@ impl Pty {
     pub fn link(&self) -> Option<&Path> {
         self.link.as_ref().map(|link| link.at.as_path())
     }
+}
+
+/// Another process of this program that has the port open. A number of a pseudo-terminal that ended may be a shell's by now:
+/// others do not count.
+fn holder(port: &Path) -> Option<(u32, String)> {
+    let name = |process: &str| std::fs::read_to_string(format!("/proc/{process}/comm")).ok();
+    let own = name("self")?;
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let process = entry.file_name().to_str().and_then(|number| number.parse::<u32>().ok());
+        let Some(process) = process.filter(|process| *process != std::process::id()) else { continue };
+        if name(&process.to_string()).as_deref() != Some(own.as_str()) {
+            continue;
+        }
+        // Those of other users do not show what they have open, and end up replaced as a left link would be.
+        let Ok(open) = std::fs::read_dir(entry.path().join("fd")) else { continue };
+        if open.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == port)) {
+            return Some((process, own.trim_end().to_owned()));
+        }
+    }
+    None
 }
 
 impl Drop for Link {

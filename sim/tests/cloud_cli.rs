@@ -64,6 +64,7 @@ fn the_cloud_prints_its_addresses_serves_libcoap_and_ends_with_its_account() {
         .output()
         .expect("coap-client-openssl (libcoap3-bin) is installed");
     assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "Hello gw");
+    assert_eq!(cloud.line(), "connected: gw@plant");
     let account: serde_json::Value = serde_json::from_str(&cloud.interrupt()).unwrap();
     assert_eq!((&account["cloud"]["handshakes"], &account["cloud"]["requests"]), (&1.into(), &1.into()));
 }
@@ -76,7 +77,9 @@ fn the_bus_prints_its_register_map_and_answers_on_its_link() {
     assert_eq!(bus.line(), format!("port: {}", link.display()));
     assert_eq!(bus.line(), "slave 17: tank");
     let map: Vec<String> = (0..7).map(|_| bus.line()).collect();
-    assert!(map.iter().any(|line| line.trim_start().starts_with("fills")), "{map:?}");
+    let fills = "  fills        input register 3, u32, bytes ABCD: counts the reads";
+    assert!(map.iter().any(|line| line == fills), "{map:?}");
+    assert!(!map.iter().any(|line| line.contains("Abcd") || line.contains("Counter")), "{map:?}");
     // Unit 17, input registers 3 and 4: the counter `fills`, first value 1.
     let mut port = OpenOptions::new().read(true).write(true).open(&link).unwrap();
     port.write_all(&[0x11, 0x04, 0x00, 0x03, 0x00, 0x02, 0x83, 0x5B]).unwrap();
@@ -84,8 +87,29 @@ fn the_bus_prints_its_register_map_and_answers_on_its_link() {
     port.read_exact(&mut answer).unwrap();
     assert_eq!(answer[..7], [0x11, 0x04, 0x04, 0, 0, 0, 1]);
     drop(port);
-    assert!(bus.interrupt().contains("\"slaves\""));
+    let rest = bus.interrupt();
+    assert!(rest.lines().any(|line| line == "connected: somebody asks over the port"), "{rest}");
+    assert!(rest.contains("\"slaves\""));
     assert!(std::fs::symlink_metadata(&link).is_err(), "the link goes with the bus");
+}
+
+#[test]
+fn a_link_that_another_simulator_holds_is_refused_with_its_name_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("bus");
+    let arguments = ["bus", "--link", link.to_str().unwrap()];
+    let mut first = Running::start(&arguments);
+    assert_eq!(first.line(), format!("port: {}", link.display()));
+    let target = std::fs::read_link(&link).unwrap();
+    let said = refused(&arguments);
+    let holder = format!("{} is held by fieldgate-sim, process {}", link.display(), first.child.id());
+    assert!(said.contains(&holder), "{said}");
+    assert_eq!(std::fs::read_link(&link).unwrap(), target);
+    // One that was killed holds nothing any more.
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let mut second = Running::start(&arguments);
+    assert_eq!(second.line(), format!("port: {}", link.display()));
 }
 
 #[test]

@@ -271,7 +271,14 @@ pub struct LinkState {
     pub in_flight: u32,
     /// The last answer of any kind.
     pub last_heard: Option<Mono>,
+    /// Since when an answer is owed: when the oldest that is still unanswered was sent, or, if something else was heard
+    /// since, when that was. Nothing while the link is not up.
+    pub owed_since: Option<Mono>,
 }
+
+/// An answer that is owed for longer is overdue: even the slowest first repetition (3 s, RFC 7252 section 4.8.2) has then been
+/// sent and had time to be answered.
+pub const ANSWER_OVERDUE: Duration = Duration::from_secs(10);
 
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +289,9 @@ pub enum LinkPhase {
     Connecting,
     /// Ready to send.
     Up,
+    /// It was ready to send, and what was sent is not answered for longer than [`ANSWER_OVERDUE`]. No lane says so: it is
+    /// seen by whoever looks.
+    Silent,
     /// Waiting before the next attempt.
     Waiting,
     /// The cloud refuses in a way that waiting does not mend; somebody must act.
@@ -310,6 +320,30 @@ pub struct SlaveState {
     pub failures: u64,
     /// The last time it answered.
     pub last_answer: Option<Mono>,
+    /// What it refuses to tell, if anything: it answered, so the wiring is not at fault.
+    pub refusal: Option<SlaveRefusal>,
+}
+
+/// A read that a slave answers with an exception.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlaveRefusal {
+    /// The streams that are missing for it: the first, and how many more.
+    pub streams: String,
+    /// What was asked: `holding registers 10 to 11`.
+    pub asked: String,
+    /// The exception (Modbus Application Protocol V1.1b3, section 7).
+    pub exception: u8,
+    /// What the exception means: `it has no such address`.
+    pub why: &'static str,
+}
+
+impl SlaveRefusal {
+    /// As what a slave does: `refuses holding register 10 (pump.speed): it has no such address (exception 2)`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { streams, asked, exception, why } = self;
+        format!("refuses {asked} ({streams}): {why} (exception {exception})")
+    }
 }
 
 /// The newest value of a stream, for display.
@@ -476,14 +510,23 @@ impl Board {
         Arc::new(Self::default())
     }
 
-    /// The links as people need to see them: one over which the destination refuses what it is sent is sick, however
-    /// well it is connected.
+    /// The links as people need to see them: one that owes an answer for too long is silent, whatever its lane still hopes
+    /// for, and one over which the destination refuses what it is sent is sick, however well it is connected.
     #[must_use]
-    pub fn links_with_refusals(&self) -> BTreeMap<String, Stamped<LinkState>> {
+    pub fn links_as_seen(&self, now: Mono) -> BTreeMap<String, Stamped<LinkState>> {
         let mut links = self.links.all();
+        for link in links.values_mut().map(|link| &mut link.value) {
+            let owed = link.owed_since.map(|since| now.since(since)).filter(|owed| *owed > ANSWER_OVERDUE);
+            if let (LinkPhase::Up, Some(owed)) = (link.phase, owed) {
+                (link.phase, link.words) = (
+                    LinkPhase::Silent,
+                    format!("no answer since {}; what was sent is sent again", in_words(owed)),
+                );
+            }
+        }
         for (name, destination) in self.destinations.all() {
             if let (Some(words), Some(link)) = (destination.value.refuses, links.get_mut(&name))
-                && link.value.phase == LinkPhase::Up
+                && matches!(link.value.phase, LinkPhase::Up | LinkPhase::Silent)
             {
                 (link.value.phase, link.value.words) = (LinkPhase::Sick, words);
             }
@@ -533,15 +576,43 @@ mod tests {
             packets: 0,
             in_flight: 0,
             last_heard: None,
+            owed_since: None,
         };
         board.links.set("golioth", Mono(1), link);
-        let phase = || board.links_with_refusals().remove("golioth").map(|l| (l.value.phase, l.value.words));
+        let phase = || board.links_as_seen(Mono(4)).remove("golioth").map(|l| (l.value.phase, l.value.words));
         assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
         let refuses = Some("too many refusals. Next: look".to_owned());
         board.destinations.set("golioth", Mono(2), DestinationState { refuses });
         assert_eq!(phase(), Some((LinkPhase::Sick, "too many refusals. Next: look".into())));
         board.destinations.set("golioth", Mono(3), DestinationState::default());
         assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
+    }
+
+    #[test]
+    fn a_link_that_owes_an_answer_for_too_long_is_not_shown_as_up() {
+        let board = Board::default();
+        let seconds = |s: u64| Mono(s * 1_000_000_000);
+        let link = LinkState {
+            phase: LinkPhase::Up,
+            words: "connected".into(),
+            handshakes: 1,
+            bytes_up: 0,
+            bytes_down: 0,
+            packets: 0,
+            in_flight: 1,
+            last_heard: Some(seconds(90)),
+            owed_since: Some(seconds(100)),
+        };
+        board.links.set("golioth", Mono(1), link.clone());
+        let seen = |now| board.links_as_seen(seconds(now)).remove("golioth").map(|l| l.value);
+        assert_eq!(seen(110), Some(link.clone()), "it may still come");
+        let silent = seen(111).unwrap();
+        assert_eq!(silent.phase, LinkPhase::Silent);
+        assert_eq!(silent.words, "no answer since 11 s; what was sent is sent again");
+        board.links.set("golioth", Mono(2), LinkState { phase: LinkPhase::Waiting, ..link.clone() });
+        assert_eq!(seen(111).map(|l| l.phase), Some(LinkPhase::Waiting), "its lane knows already");
+        board.links.set("golioth", Mono(3), LinkState { owed_since: None, ..link });
+        assert_eq!(seen(5000).map(|l| l.phase), Some(LinkPhase::Up), "nothing is owed: silence says nothing");
     }
 
     #[tokio::test]

@@ -1,13 +1,16 @@
 //! `fieldgate check`: what a technician wants to know before starting the daemon, or when it does not start.
 //!
 //! Each line is a finding: `ok`, `warn` or `FAIL`, what was looked at, what was found, what to do. Looks only; changes
-//! nothing, and holds no port longer than it takes to open it.
+//! nothing, and holds no port, serial or of the page, longer than it takes to open it.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{REFUSED_CONFIGURATION, credentials_directory, queue_file};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Http};
+use crate::daemon::rim;
+use crate::http::own_address;
+use crate::store::queue::Totals;
 use crate::store::sqlite;
 
 enum Level {
@@ -62,6 +65,7 @@ fn all(config: &Config) -> Vec<Finding> {
     let mut findings = vec![state_dir(config), queue(config), risk(config)];
     findings.extend(config.buses.iter().map(|bus| port(&format!("bus {}", bus.name), &bus.port)));
     findings.extend(config.modem.iter().map(|modem| port("modem", &modem.port)));
+    findings.extend(config.http.as_ref().map(|http| page(config, http)));
     findings.push(thief(config));
     findings
 }
@@ -90,14 +94,22 @@ fn queue(config: &Config) -> Finding {
     }
     match crate::store::queue::verify::verify(&path) {
         Ok(verified) if verified.problems.is_empty() => {
-            let queued: u64 = verified.destinations.values().map(|t| t.queued).sum();
-            Finding(Level::Ok, format!("queue: the books agree; {queued} readings wait"))
+            let wait = |(name, totals): (&String, &Totals)| format!("{} wait for {name}", totals.queued);
+            let queued: Vec<String> = verified.destinations.iter().map(wait).collect();
+            Finding(
+                Level::Ok,
+                format!(
+                    "queue: the books agree; {}",
+                    if queued.is_empty() { "no destination".to_owned() } else { queued.join(", ") }
+                ),
+            )
         }
         Ok(verified) => Finding(
             Level::Fail,
             format!(
-                "queue: {} disagreements, the first: {}. Run: fieldgate queue verify",
+                "queue: {} {}, the first: {}. Run: fieldgate queue verify",
                 verified.problems.len(),
+                if verified.problems.len() == 1 { "disagreement" } else { "disagreements" },
                 verified.problems.first().map_or("", String::as_str)
             ),
         ),
@@ -148,6 +160,54 @@ fn port(what: &str, path: &Path) -> Finding {
             ),
         },
     }
+}
+
+/// Whether the page's port is to be had: opened as the daemon would, and released.
+fn page(config: &Config, http: &Http) -> Finding {
+    if runs(config) {
+        return Finding(Level::Ok, format!("page: a running fieldgate serves http://{}/", own_address(http)));
+    }
+    let (at, port) = (http.listen, http.listen.port());
+    let Err(error) = rim::machine::may_listen(at, http.interface.as_deref()) else {
+        return Finding(Level::Ok, format!("page: {at} is free"));
+    };
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse if Path::new(ACTIVATED).exists() => Finding(
+            Level::Ok,
+            format!(
+                "page: {at} is in use, as it should be where systemd holds it for fieldgate (fieldgate.socket)"
+            ),
+        ),
+        std::io::ErrorKind::AddrInUse => Finding(
+            Level::Fail,
+            format!(
+                "page: {at} is in use by another program: fieldgate would run, but without its page. See which, as root: \
+                 ss -ltnp 'sport = :{port}'. Stop it, or choose another port (http.listen)"
+            ),
+        ),
+        std::io::ErrorKind::PermissionDenied => Finding(
+            Level::Warn,
+            format!(
+                "page: {at} cannot be tried by this user ({error}). Run this as root, or as the user fieldgate runs as"
+            ),
+        ),
+        _ => Finding(
+            Level::Fail,
+            format!(
+                "page: {at} cannot be listened on ({error}). Is the address this box's, and the interface there? See: ip address"
+            ),
+        ),
+    }
+}
+
+/// Where systemd notes that the socket unit is enabled.
+const ACTIVATED: &str = "/etc/systemd/system/sockets.target.wants/fieldgate.socket";
+
+/// Whether a daemon holds the state folder.
+fn runs(config: &Config) -> bool {
+    let lock = config.gateway.state_dir.join("lock");
+    std::fs::File::open(lock)
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// Without waiting for a carrier and without becoming anybody's terminal.

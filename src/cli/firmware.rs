@@ -72,8 +72,9 @@ pub fn verify(state_dir: &Path) -> Result<Verdict, FirmwareError> {
     let mut text = String::new();
     let head = verified.history_head;
     if verified.is_whole() {
+        let entries = if head.sequence == 1 { "entry" } else { "entries" };
         let _ =
-            writeln!(text, "The firmware history is whole: {} entries, head {}.", head.sequence, head.hash);
+            writeln!(text, "The firmware history is whole: {} {entries}, head {}.", head.sequence, head.hash);
         let _ = writeln!(
             text,
             "Compare the head with the one the cloud has: nothing else shows rows cut off the end."

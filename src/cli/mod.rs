@@ -45,12 +45,8 @@ enum Command {
     Run,
     /// Look at configuration, ports, disk and store, and say what is wrong.
     Check,
-    /// Ask the running daemon how it is.
-    Status {
-        /// Print the answer as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Ask the running daemon how it is: the verdict, what to do next, and what matters.
+    Status(status::Shape),
     /// Look into the history of firmware versions.
     Firmware {
         #[command(subcommand)]
@@ -85,8 +81,8 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run => with_secrets(&arguments.config, run::run),
         Command::Check => check::check(&arguments.config),
-        Command::Status { json } => {
-            with_config(&arguments.config, |loaded| status::status(&loaded.config, json))
+        Command::Status(shape) => {
+            with_config(&arguments.config, |loaded| status::status(&loaded.config, shape))
         }
         Command::Firmware { command } => {
             with_config(&arguments.config, |loaded| firmware_command(&loaded.config, &command))

@@ -1,30 +1,46 @@
 //! `fieldgate status`: asks the running daemon over its own page's API, so that both always say the same.
+//!
+//! The verdict and what to do next come first, then what matters of everything else, within one screen: [`summary`].
+
+mod summary;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use self::summary::summary;
 use crate::config::Config;
 use crate::http::own_address;
 
 /// The longest answer that is read.
 const ANSWER: u64 = 1 << 20;
 
-pub(super) fn status(config: &Config, json: bool) -> ExitCode {
+/// How much is printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Shape {
+    /// Print the answer as JSON, whole.
+    #[arg(long, conflicts_with = "all")]
+    json: bool,
+    /// Print every fact, a line each.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn status(config: &Config, shape: Shape) -> ExitCode {
     let Some(http) = &config.http else {
         eprintln!("http.listen is \"off\", so the daemon cannot be asked. Turn it on, or read its log");
         return ExitCode::FAILURE;
     };
     let address = own_address(http);
     match ask(address) {
-        Ok(body) if json => {
+        Ok(body) if shape.json => {
             println!("{body}");
             ExitCode::SUCCESS
         }
         Ok(body) => match serde_json::from_str::<serde_json::Value>(&body) {
             Ok(status) => {
-                print!("{}", in_words(&status, 0));
+                print!("{}", if shape.all { in_words(&status, 0) } else { summary(&status) });
                 ExitCode::SUCCESS
             }
             Err(error) => fail(&format!("the daemon's answer is not JSON ({error})")),

@@ -204,11 +204,7 @@ pub mod machine {
         }
 
         fn listen(&self, at: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
-            let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            socket.set_reuseaddr(true)?;
-            socket.bind_device(interface.map(str::as_bytes))?;
-            socket.bind(at)?;
-            socket.listen(BACKLOG)?.into_std()
+            bound(at, interface)?.listen(BACKLOG)?.into_std()
         }
 
         fn counted(&self, interface: &str) -> Option<u64> {
@@ -219,6 +215,22 @@ pub mod machine {
             };
             read("rx_bytes")?.checked_add(read("tx_bytes")?)
         }
+    }
+
+    fn bound(at: SocketAddr, interface: Option<&str>) -> io::Result<TcpSocket> {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind_device(interface.map(str::as_bytes))?;
+        socket.bind(at)?;
+        Ok(socket)
+    }
+
+    /// Whether [`Net::listen`] would get this address now: it is taken and released at once.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_listen(at: SocketAddr, interface: Option<&str>) -> io::Result<()> {
+        bound(at, interface).map(drop)
     }
 
     /// The kernel's queue of connections not yet taken.

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::http::Door;
 use crate::sabotage;
+use crate::store::queue::QueueStatus;
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -44,7 +45,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }
-    say_ready(&config);
+    say_ready(&config, &daemon.stores.queue.status().borrow());
     let watch = daemon.watch(&rim).keep(sd_notify::watchdog_enabled(), || notify(&[NotifyState::Watchdog]));
     tokio::select! {
         biased;
@@ -62,11 +63,12 @@ pub async fn run(config: Config) -> Result<(), String> {
     }
 }
 
-fn say_ready(config: &Config) {
-    let window = config.store.commit_window;
+/// The window in force is said, not the configured one alone: the flash budget may have widened it.
+fn say_ready(config: &Config, queue: &QueueStatus) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        at_risk_before_acceptance_ms = window.as_millis(),
+        at_risk_before_acceptance_ms = queue.commit_window.as_millis(),
+        configured_ms = config.store.commit_window.as_millis(),
         "ready; nothing that was accepted can be lost, what was captured within the commit window can"
     );
     notify(&[NotifyState::Ready, NotifyState::Status("accepting readings")]);

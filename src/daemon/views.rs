@@ -198,7 +198,7 @@ impl DeviceView {
     }
 
     fn own_trouble(&self) -> Option<Trouble> {
-        let links = self.board.links_with_refusals();
+        let links = self.board.links_as_seen(self.clock.mono());
         let sick = links.into_iter().find(|(_, l)| l.value.phase == LinkPhase::Sick);
         sick.map(|(name, link)| Trouble::Error(format!("{name}: {}", link.value.words)))
     }

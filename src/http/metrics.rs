@@ -91,6 +91,30 @@ fn queue(s: &Snapshot, text: &mut Exposition) {
     text.family("fieldgate_commit_window_seconds", "gauge", "What is at risk before acceptance.");
     text.sample(&[], s.queue.commit_window.as_secs_f64());
     text.family(
+        "fieldgate_readings_lost_total",
+        "counter",
+        "Of the dropped, those neither superseded nor thinned.",
+    );
+    for destination in &s.destinations {
+        text.sample(&[("destination", &destination.name)], number(destination.books.lost()));
+    }
+    text.family(
+        "fieldgate_flash_written_bytes_total",
+        "counter",
+        "Blocks that the queue wrote since the start.",
+    );
+    text.sample(&[], number(s.queue.flash.written));
+    text.family("fieldgate_queue_log_bytes", "gauge", "In the log, not yet brought home.");
+    text.sample(&[], number(s.queue.log_bytes));
+    text.family(
+        "fieldgate_commit_time_seconds",
+        "gauge",
+        "What half, and 99 of a hundred, of the last commits did not exceed.",
+    );
+    for (quantile, time) in [("0.5", s.queue.commit_p50), ("0.99", s.queue.commit_p99)] {
+        text.sample(&[("quantile", quantile)], time.as_secs_f64());
+    }
+    text.family(
         "fieldgate_last_commit_seconds",
         "gauge",
         "From the first reading that waited to the end of the sync.",

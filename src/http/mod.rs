@@ -20,6 +20,7 @@
 //! | `/healthz` | 200, or 503 and why |
 
 mod api;
+mod damage;
 mod door;
 mod firmware_log;
 mod guard;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::recent::Recent;
+use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
     ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
@@ -13,7 +13,7 @@ use crate::board::{
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
 use crate::store::gateway::GatewayHealth;
-use crate::store::queue::{QueueStatus, Totals};
+use crate::store::queue::{DestinationId, QueueStatus, Totals};
 
 /// What the gateway is at one moment.
 #[derive(Clone, Debug)]
@@ -69,8 +69,12 @@ pub struct Destination {
     pub name: String,
     /// Its link, once its lane has said anything.
     pub link: Option<LinkState>,
-    /// All classes.
-    pub totals: Totals,
+    /// All classes, with what was given up told apart.
+    pub books: Outgoing,
+    /// Why readings were given up: reason and count.
+    pub given_up: Vec<(String, u64)>,
+    /// Within the last hour.
+    pub moved: Moved,
     /// By class, most urgent first; classes nothing was ever accepted under are left out.
     pub classes: Vec<(Class, Totals)>,
 }
@@ -81,14 +85,17 @@ impl Snapshot {
     pub fn take(sources: &Sources, recent: Recent) -> Self {
         let board = &sources.board;
         let queue = sources.queue.borrow().clone();
-        let links = board.links_with_refusals();
+        let now = sources.clock.mono();
+        let links = board.links_as_seen(now);
         let destinations = sources
             .destinations
             .iter()
             .map(|(id, name)| Destination {
                 name: name.clone(),
                 link: links.get(name).map(|link| link.value.clone()),
-                totals: queue.destination(*id),
+                books: Outgoing::of(&queue, *id),
+                given_up: given_up(&queue, *id),
+                moved: recent.destinations.get(id).copied().unwrap_or_default(),
                 classes: Class::ALL
                     .into_iter()
                     .filter_map(|class| Some((class, *queue.totals.get(&(*id, class))?)))
@@ -96,7 +103,7 @@ impl Snapshot {
             })
             .collect();
         Self {
-            now: sources.clock.mono(),
+            now,
             wall: sources.clock.wall(),
             clock: board.clock.get(),
             gateway: sources.gateway.clone(),
@@ -119,22 +126,9 @@ impl Snapshot {
             components: board.components.all(),
         }
     }
+}
 
-    /// Readings waiting for any destination.
-    #[must_use]
-    pub fn queued(&self) -> u64 {
-        self.destinations.iter().map(|destination| destination.totals.queued).sum()
-    }
-
-    /// Readings given up for any destination, ever.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.destinations.iter().map(|destination| destination.totals.dropped).sum()
-    }
-
-    /// Readings kept aside for people, all destinations.
-    #[must_use]
-    pub fn set_aside(&self) -> u64 {
-        self.destinations.iter().map(|destination| destination.totals.set_aside).sum()
-    }
+fn given_up(queue: &QueueStatus, destination: DestinationId) -> Vec<(String, u64)> {
+    let of = queue.given_up.iter().filter(|((id, _), count)| *id == destination && **count > 0);
+    of.map(|((_, reason), count)| (reason.clone().into_owned(), *count)).collect()
 }

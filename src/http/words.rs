@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::recent::{SUPERSEDED, THINNED};
 use crate::board::{LinkPhase, ModemPhase, SignalGrade, in_words};
 use crate::reading::Value;
 
@@ -80,12 +81,35 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })
 }
 
+/// Why readings were given up that are lost: the reasons on record in words, each with its count. What is no loss is left out.
+pub(super) fn given_up_why(given_up: &[(String, u64)]) -> String {
+    let lost = given_up.iter().filter(|(reason, _)| ![SUPERSEDED, THINNED].contains(&reason.as_str()));
+    let told: Vec<_> =
+        lost.map(|(reason, count)| format!("{} {}", grouped(*count), reason_words(reason))).collect();
+    if told.is_empty() { "the reasons are on record".to_owned() } else { told.join(", ") }
+}
+
+/// A reason as the store writes it.
+fn reason_words(reason: &str) -> &str {
+    match reason {
+        "age" => "too old",
+        "quota" => "no room in the queue",
+        "class_quota" => "no room in their class",
+        "disk_full" => "no room on the disk",
+        "operator" => "by the operator",
+        "destination_removed" => "the destination was removed",
+        "set_aside_limit" => "too many set aside",
+        other => other,
+    }
+}
+
 /// The word for a phase, in the API and on the page.
 pub(super) fn phase_word(phase: LinkPhase) -> &'static str {
     match phase {
         LinkPhase::Idle => "idle",
         LinkPhase::Connecting => "connecting",
         LinkPhase::Up => "up",
+        LinkPhase::Silent => "silent",
         LinkPhase::Waiting => "waiting",
         LinkPhase::Sick => "sick",
     }

@@ -180,6 +180,7 @@ impl<'a> Driver<'a> {
         let capture = Capture { group: slave.group, at: Mono::from(at), samples, missing: outcome.missing };
         let name = slave.name.clone();
         if let (false, Some(refusal)) = (refused_before, &slave.refusal) {
+            let refusal = refusal.words();
             tracing::warn!(bus = self.setup.bus.name, slave = name, refusal, "slave refuses a read");
         }
         self.tell(poll.slave, self.port.is_gone());
@@ -203,7 +204,7 @@ impl<'a> Driver<'a> {
             (false, Standing::Failing) => format!("{how} for {}", in_words(since)),
             (false, Standing::Well) if !slave.is_answering() => "not yet asked".to_owned(),
             (false, Standing::Well) => match &slave.refusal {
-                Some(refusal) => format!("answering, but {refusal}"),
+                Some(refusal) => format!("answering, but {}", refusal.words()),
                 None => "answering".to_owned(),
             },
         };
@@ -214,6 +215,7 @@ impl<'a> Driver<'a> {
             answers: slave.answers,
             failures: slave.failures,
             last_answer: slave.last_answer,
+            refusal: slave.refusal.clone().filter(|_| slave.is_answering() && !port_is_gone),
         };
         self.setup.board.slaves.set(&slave.name, Mono::from(now), state);
     }

@@ -21,7 +21,7 @@ use fieldgate::http::sources::{
 };
 use fieldgate::reading::{Class, Quality, Value};
 use fieldgate::store::gateway::GatewayHealth;
-use fieldgate::store::queue::{DestinationId, Epoch, Health, QueueStatus, Totals};
+use fieldgate::store::queue::{BallastState, DestinationId, Epoch, Health, QueueStatus, Totals};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -258,6 +258,8 @@ impl Gateway {
             used_bytes: 2 << 20,
             max_bytes: 512 << 20,
             commit_window: Duration::from_secs(1),
+            configured_window: Duration::from_secs(1),
+            ballast: BallastState { bytes: 4 << 20, held: true },
             ..QueueStatus::default()
         };
         let telemetry =
@@ -344,6 +346,32 @@ impl Gateway {
         gateway
     }
 
+    /// What was sent 14 s ago is not answered, and its lane still hopes; another destination is well.
+    pub fn dead_cloud() -> Self {
+        let mut gateway = Self::fine();
+        let silent = LinkState { owed_since: Some(seconds_ago(14)), ..link(LinkPhase::Up, "connected", 14) };
+        gateway.board.links.set("golioth", seconds_ago(1), silent);
+        gateway.destinations.push((DestinationId(1), "backup".into()));
+        gateway.board.links.set("backup", seconds_ago(1), link(LinkPhase::Up, "connected", 3));
+        let telemetry = Totals { accepted: 9000, acknowledged: 9000, ..Totals::default() };
+        gateway.status.totals.insert((DestinationId(1), Class::Telemetry), telemetry);
+        gateway
+    }
+
+    /// Nothing can be kept; what is there drains.
+    pub fn full_disk() -> Self {
+        let mut gateway = Self::fine();
+        gateway.status.health = Health::DiskFull;
+        gateway.status.used_bytes = 511 << 20;
+        gateway.status.intake.refused = 318;
+        gateway.status.ballast = BallastState { bytes: 4 << 20, held: false };
+        if let Some(totals) = gateway.status.totals.get_mut(&(DestinationId(0), Class::Telemetry)) {
+            totals.acknowledged -= 204_000;
+            totals.queued += 204_000;
+        }
+        gateway
+    }
+
     /// Serves it; the server ends when the guard is dropped.
     pub fn serve(self) -> Served {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -385,6 +413,7 @@ pub fn link(phase: LinkPhase, words: &str, heard_seconds_ago: u64) -> LinkState 
         packets: 20_811,
         in_flight: 1,
         last_heard: Some(seconds_ago(heard_seconds_ago)),
+        owed_since: None,
     }
 }
 
@@ -396,6 +425,7 @@ pub fn slave_state(answering: bool) -> SlaveState {
         answers: 18_000,
         failures: 3,
         last_answer: Some(seconds_ago(1)),
+        refusal: None,
     }
 }
 

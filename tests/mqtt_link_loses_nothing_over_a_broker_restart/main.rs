@@ -332,11 +332,16 @@ async fn a_broker_that_falls_silent_costs_an_unknown_and_a_new_connection() {
     let gateway = Gateway::start(&configured(&format!("mqtt://127.0.0.1:{}", broker.port), ""));
     gateway.is(LinkPhase::Up).await;
     broker.freeze();
-    let outcome = gateway.link.send(&message("a/b", "1"), Duration::from_millis(200)).await;
-    assert_eq!(outcome, Outcome::Unknown);
+    let unanswered = message("a/b", "1");
+    let (outcome, owing) = tokio::join!(
+        gateway.link.send(&unanswered, Duration::from_secs(2)),
+        gateway.reaches("it says that an answer is owed", |state| state.owed_since.is_some()),
+    );
+    assert_eq!((outcome, owing.phase), (Outcome::Unknown, LinkPhase::Up));
     broker.thaw();
     assert_eq!(gateway.link.send(&message("a/b", "1"), LONG).await, Outcome::Acknowledged);
-    assert_eq!(gateway.is(LinkPhase::Up).await.handshakes, 2);
+    let state = gateway.reaches("nothing is owed any more", |state| state.in_flight == 0).await;
+    assert_eq!((state.handshakes, state.phase, state.owed_since), (2, LinkPhase::Up, None));
     gateway.stops().await;
 }
 

@@ -100,6 +100,7 @@ impl Rig {
             let recounted = verified.destinations.get(*name).copied().unwrap_or_default();
             assert_eq!(status.destination(*id), recounted, "what is shown for {name} is what is there");
         }
+        assert_eq!(status.given_up, books.given_up, "what drops are made of is shown as the records have it");
         let shown = status.intake;
         assert_eq!(shown, Totals { ..verified.intake });
     }

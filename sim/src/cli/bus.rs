@@ -1,7 +1,9 @@
 //! `fieldgate-sim bus`
 
+use super::heard::Heard;
 use super::{Ended, fresh_seed, say};
-use crate::bus::{PointSpec, SimBus, three_slaves};
+use crate::bus::codec::Table;
+use crate::bus::{Encoding, PointSpec, SimBus, Source, WordOrder, three_slaves};
 use crate::clock::Clock;
 use crate::device::Shared;
 use crate::pty::{self, Pty};
@@ -31,15 +33,40 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> Ended 
             say(&format!("  {}", described(point)))?;
         }
     }
-    let bus = Shared::new(SimBus::new(slaves, arguments.baud, fresh_seed()?)?, Clock::start());
+    let bus = SimBus::new(slaves, arguments.baud, fresh_seed()?)?;
+    // Nobody reads the lines any more: the bus runs on.
+    let announce = || drop(say("connected: somebody asks over the port"));
+    let bus = Shared::new(Heard::new(bus, announce), Clock::start());
     pty::run(pty, bus.clone(), stop).await?;
-    say(&serde_json::to_string(&bus.read(SimBus::ledger))?)
+    say(&serde_json::to_string(&bus.read(|heard| heard.device.ledger()))?)
 }
 
 /// One line of the register map.
 fn described(point: &PointSpec) -> String {
-    format!(
-        "{:<12} {:?} {} {:?} {:?} {:?}",
-        point.name, point.table, point.address, point.encoding, point.order, point.source
-    )
+    let table = match point.table {
+        Table::Holding => "holding register",
+        Table::Input => "input register",
+    };
+    let encoding = match point.encoding {
+        Encoding::U16 => "u16",
+        Encoding::I16 => "i16",
+        Encoding::U32 => "u32",
+        Encoding::I32 => "i32",
+        Encoding::F32 => "f32",
+    };
+    // A single register has no order of words.
+    let order = match (point.encoding.registers(), point.order) {
+        (1, _) => "",
+        (_, WordOrder::Abcd) => ", bytes ABCD",
+        (_, WordOrder::Cdab) => ", bytes CDAB",
+        (_, WordOrder::Badc) => ", bytes BADC",
+        (_, WordOrder::Dcba) => ", bytes DCBA",
+    };
+    let source = match point.source {
+        Source::Counter => "counts the reads".to_owned(),
+        Source::CountedWalk => "a thousand for each read, and wanders below that".to_owned(),
+        Source::Constant(value) => format!("always {value}"),
+        Source::Walk { low, high } => format!("wanders between {low} and {high}"),
+    };
+    format!("{:<12} {table} {}, {encoding}{order}: {source}", point.name, point.address)
 }

@@ -52,6 +52,20 @@ fn device(text: &str) -> Result<NameAndKey, String> {
     }
 }
 
+/// Says who connects; never ends.
+async fn announce(handle: &CloudHandle) {
+    let mut seen = 0;
+    loop {
+        handle.until(|cloud| cloud.counters().handshakes != seen).await;
+        let device = handle.read(|cloud| {
+            seen = cloud.counters().handshakes;
+            cloud.newest_device()
+        });
+        // Nobody reads the lines any more: the cloud runs on.
+        let _unread = say(&format!("connected: {}", device.as_deref().unwrap_or("somebody, for a moment")));
+    }
+}
+
 pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> Ended {
     let project = &arguments.project;
     let devices: Vec<_> = arguments
@@ -75,7 +89,10 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> Ended 
     if let Some(http) = server.http_addr() {
         say(&format!("api: http://{http}/v1/projects/{project}"))?;
     }
-    server.run(stop).await?;
+    tokio::select! {
+        ended = server.run(stop) => ended?,
+        () = announce(&handle) => {}
+    }
 
     let (counters, intake) = handle.read(|cloud| (cloud.counters(), cloud.intake().counts()));
     say(&serde_json::json!({"cloud": counters, "intake": intake}).to_string())

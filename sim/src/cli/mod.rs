@@ -6,6 +6,7 @@
 
 mod bus;
 mod cloud;
+mod heard;
 mod modem;
 
 use crate::{bench, demo, prove};

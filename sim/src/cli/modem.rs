@@ -1,5 +1,6 @@
 //! `fieldgate-sim modem`
 
+use super::heard::Heard;
 use super::{Ended, fresh_seed, say};
 use crate::clock::{Clock, unix_ms};
 use crate::device::Shared;
@@ -40,8 +41,11 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> Ended 
     }
     say(&format!("port: {}", pty.link().unwrap_or(pty.path()).display()))?;
     let unix_s = u64::try_from(unix_ms() / 1_000).unwrap_or_default();
-    let modem = Shared::new(SimModem::new(profile, fresh_seed()?, unix_s), Clock::start());
-    modem.with(|modem, now| modem.power_on(now));
+    // Nobody reads the lines any more: the modem runs on.
+    let announce = || drop(say("connected: somebody speaks to the modem"));
+    let modem = Heard::new(SimModem::new(profile, fresh_seed()?, unix_s), announce);
+    let modem = Shared::new(modem, Clock::start());
+    modem.with(|heard, now| heard.device.power_on(now));
     pty::run(pty, modem, stop).await?;
     Ok(())
 }

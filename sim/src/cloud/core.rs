@@ -136,6 +136,14 @@ impl Cloud {
         })
     }
 
+    /// The identity, NAME@PROJECT, of the connected device whose session is the newest.
+    #[must_use]
+    pub fn newest_device(&self) -> Option<String> {
+        let connected = self.peers.values().filter_map(|peer| self.plane.devices.get(&peer.device));
+        let newest = connected.max_by_key(|device| device.session_since)?;
+        Some(format!("{}@{}", newest.name, self.plane.project))
+    }
+
     /// One datagram from the socket.
     pub fn handle_datagram(&mut self, now: Duration, from: SocketAddr, datagram: &[u8]) {
         if self.is_silent(now) {

@@ -190,8 +190,13 @@ impl Report {
             self.cloud_unique, self.cloud_duplicates, self.lost, self.corrupted
         ));
         say(format!(
-            "link      cut for {:.1} s, {} handshakes, {} B up, {} B down, drained in {:.1} s",
-            self.outage_s, self.handshakes, self.wire_bytes_up, self.wire_bytes_down, self.drain_s
+            "link      cut for {:.1} s, {} {}, {} B up, {} B down, drained in {:.1} s",
+            self.outage_s,
+            self.handshakes,
+            if self.handshakes == 1 { "handshake" } else { "handshakes" },
+            self.wire_bytes_up,
+            self.wire_bytes_down,
+            self.drain_s
         ));
         say(format!(
             "daemon    ready in {:.0} ms, {:.1} MB PSS, {:.1} MB at most, program {:.1} MB",

@@ -618,6 +618,7 @@ impl<'a> Live<'a> {
         self.published = Some(now);
         self.told = self.to_tell();
         self.keeper.state.in_flight = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        self.keeper.state.owed_since = self.owed_since.map(Mono::from);
         self.keeper.publish();
         let reason = match (&self.connected, &self.socket, self.waiting.is_empty()) {
             (None, ..) => "shaking hands",

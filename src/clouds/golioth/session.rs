@@ -97,6 +97,7 @@ pub fn link(
                 packets: 0,
                 in_flight: 0,
                 last_heard: None,
+                owed_since: None,
             },
         };
         keeper.run()
@@ -172,11 +173,11 @@ impl Keeper {
             let mut up_since = None;
             let ended = self.session(&mut incoming, &mut up_since).await;
             self.ends.up.send_replace(false);
+            (self.state.in_flight, self.state.owed_since) = (0, None);
             let (words, phase, longest) = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Unaffordable(why) => {
                     tracing::warn!(why = why.words(), "the session with Golioth is not kept");
-                    self.state.in_flight = 0;
                     continue;
                 }
                 Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
@@ -188,7 +189,6 @@ impl Keeper {
             let pause = policy::backoff(attempt, FIRST_PAUSE, longest, self.rim.random.u64());
             attempt += 1;
             tracing::warn!(why = words, again_in_ms = pause.as_millis(), "no session with Golioth");
-            self.state.in_flight = 0;
             self.say(
                 phase,
                 format!("{words}; trying again in {}", in_words(pause.max(Duration::from_secs(1)))),

@@ -93,6 +93,7 @@ fn untried() -> LinkState {
         packets: 0,
         in_flight: 0,
         last_heard: None,
+        owed_since: None,
     }
 }
 
@@ -288,6 +289,11 @@ impl Keeper {
             Event::Outgoing(Outgoing::AwaitAck(id)) => {
                 return Err(format!("the broker left packet {id} unanswered while it answered later ones"));
             }
+            Event::Outgoing(Outgoing::PingReq) => {
+                self.state.owed_since.get_or_insert(self.rim.clock.mono());
+                self.cause = Cause::Session;
+                self.wrote(2);
+            }
             Event::Outgoing(_) => {
                 self.cause = Cause::Session;
                 self.wrote(2);
@@ -381,6 +387,11 @@ impl Keeper {
 
     fn show(&mut self) {
         self.state.in_flight = u32::try_from(self.shared.in_flight()).unwrap_or(u32::MAX);
+        if self.state.phase != LinkPhase::Up {
+            self.state.owed_since = None;
+        } else if self.state.in_flight > 0 {
+            self.state.owed_since.get_or_insert(self.rim.clock.mono());
+        }
         self.board.links.set(&self.settings.config.name, self.rim.clock.mono(), self.state.clone());
     }
 
@@ -411,7 +422,7 @@ impl Keeper {
         self.state.bytes_down += bytes + self.record();
         self.state.packets += 1;
         self.charge(Direction::Down, bytes + self.record());
-        self.state.last_heard = Some(self.rim.clock.mono());
+        (self.state.last_heard, self.state.owed_since) = (Some(self.rim.clock.mono()), None);
     }
 
     /// Charges a packet in a segment of its own, and the acknowledgement of that.

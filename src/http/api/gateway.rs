@@ -1,6 +1,7 @@
 //! `/api/gateway/status`: a snapshot as it is, for programs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -72,6 +73,10 @@ struct DestinationStatus {
     name: String,
     link: Option<Link>,
     account: Account,
+    /// Of `dropped`, what the destination should have got: neither superseded nor thinned.
+    lost: u64,
+    /// What `dropped` is made of, by reason.
+    given_up: BTreeMap<String, u64>,
     classes: BTreeMap<&'static str, Account>,
 }
 
@@ -86,6 +91,8 @@ struct Link {
     packets: u64,
     in_flight: u32,
     last_heard_age_seconds: Option<f64>,
+    /// For so long an answer is owed; the phase is `silent` once that is too long.
+    owed_seconds: Option<f64>,
 }
 
 /// `accepted = acknowledged + dropped + setAside + queued`.
@@ -151,11 +158,47 @@ struct Queue {
     refused: u64,
     coalesced: u64,
     missed: u64,
+    /// For the destination that most waits for; see each one's account.
     queued: u64,
     used_bytes: u64,
     limit_bytes: u64,
+    /// What is at risk before acceptance now; more than configured while the flash budget widens it.
     commit_window_milliseconds: u64,
+    configured_window_milliseconds: u64,
+    why_widened: Option<String>,
     last_commit_milliseconds: f64,
+    commit_p50_milliseconds: f64,
+    commit_p99_milliseconds: f64,
+    /// How long the last commit took, while that is too long.
+    slow_fsync_milliseconds: Option<f64>,
+    flash: Flash,
+    log_bytes: u64,
+    ballast: Ballast,
+    salvage: Option<Salvage>,
+    /// Statements about damaged files; a number that nobody knows is null.
+    damaged: Vec<Json>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Flash {
+    written_bytes: u64,
+    forecast_bytes_per_day: Option<u64>,
+    budget_bytes_per_day: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Ballast {
+    bytes: u64,
+    held: bool,
+}
+
+/// A damaged file that is being looked through.
+#[derive(Debug, Serialize)]
+struct Salvage {
+    file: String,
+    thousandths: u32,
+    readings: u64,
 }
 
 /// The file of devices, firmware history and journal.
@@ -225,6 +268,16 @@ struct Slave {
     answers: u64,
     failures: u64,
     last_answer_age_seconds: Option<f64>,
+    refusal: Option<Refusal>,
+}
+
+/// A read that is answered with an exception.
+#[derive(Debug, Serialize)]
+struct Refusal {
+    streams: String,
+    asked: String,
+    exception: u8,
+    why: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -345,8 +398,11 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
             packets: link.packets,
             in_flight: link.in_flight,
             last_heard_age_seconds: link.last_heard.map(|at| age(s, at)),
+            owed_seconds: link.owed_since.map(|at| age(s, at)),
         }),
-        account: account(destination.totals),
+        account: account(destination.books.totals),
+        lost: destination.books.lost(),
+        given_up: destination.given_up.iter().cloned().collect(),
         classes: destination.classes.iter().map(|(class, totals)| (class.name(), account(*totals))).collect(),
     }
 }
@@ -411,12 +467,35 @@ fn queue(s: &Snapshot) -> Queue {
         refused: status.intake.refused,
         coalesced: status.intake.coalesced,
         missed: status.intake.missed,
-        queued: s.queued(),
+        queued: s.destinations.iter().map(|d| d.books.totals.queued).max().unwrap_or(0),
         used_bytes: status.used_bytes,
         limit_bytes: status.max_bytes,
         commit_window_milliseconds: u64::try_from(status.commit_window.as_millis()).unwrap_or(u64::MAX),
-        last_commit_milliseconds: status.last_commit.as_secs_f64() * 1000.0,
+        configured_window_milliseconds: u64::try_from(status.configured_window.as_millis())
+            .unwrap_or(u64::MAX),
+        why_widened: status.why_widened(),
+        last_commit_milliseconds: milliseconds(status.last_commit),
+        commit_p50_milliseconds: milliseconds(status.commit_p50),
+        commit_p99_milliseconds: milliseconds(status.commit_p99),
+        slow_fsync_milliseconds: status.slow_fsync.map(milliseconds),
+        flash: Flash {
+            written_bytes: status.flash.written,
+            forecast_bytes_per_day: status.flash.forecast_per_day,
+            budget_bytes_per_day: status.flash.budget_per_day,
+        },
+        log_bytes: status.log_bytes,
+        ballast: Ballast { bytes: status.ballast.bytes, held: status.ballast.held },
+        salvage: status.salvage.as_ref().map(|salvage| Salvage {
+            file: salvage.file.clone(),
+            thousandths: salvage.thousandths,
+            readings: salvage.readings,
+        }),
+        damaged: status.damaged.iter().filter_map(|told| serde_json::from_str(told).ok()).collect(),
     }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
@@ -457,6 +536,12 @@ fn sensors(s: &Snapshot) -> Sensors {
                 answers: value.answers,
                 failures: value.failures,
                 last_answer_age_seconds: value.last_answer.map(|at| age(s, at)),
+                refusal: value.refusal.as_ref().map(|refusal| Refusal {
+                    streams: refusal.streams.clone(),
+                    asked: refusal.asked.clone(),
+                    exception: refusal.exception,
+                    why: refusal.why,
+                }),
             })
             .collect(),
         streams: s

@@ -4,6 +4,7 @@
 //! policy. Every text is escaped by the template. The page never exceeds [`MOST_BYTES`]: lists show their most important
 //! rows and say how many they leave out; the API has them all.
 
+mod books;
 mod sections;
 mod tiles;
 
@@ -11,7 +12,8 @@ use askama::Template;
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use self::sections::{cloud, daemon, data_plan, firmware, queue, radio, slaves, streams};
+use self::books::{accounts, store};
+use self::sections::{cloud, daemon, data_plan, firmware, radio, slaves, streams};
 use self::tiles::tiles;
 use super::snapshot::Snapshot;
 use super::verdict::{Level, Verdict, verdict};
@@ -102,7 +104,7 @@ struct Page {
 
 /// One of the facts under the verdict.
 struct Tile {
-    label: &'static str,
+    label: String,
     value: String,
     note: String,
     mark: Mark,
@@ -153,7 +155,8 @@ impl Page {
             bounds.section("cloud", "Cloud", cloud(s, bounds)),
             bounds.section("plan", "Data plan", data_plan(s, bounds)),
             bounds.section("radio", "Radio", radio(s, bounds)),
-            bounds.section("queue", "Queue", queue(s, bounds)),
+            bounds.section("accounts", "Accounts", accounts(s, bounds)),
+            bounds.section("store", "Disk", store(s, bounds)),
             bounds.section("sensors", "Sensors", slaves(s, bounds)),
             bounds.section("firmware", "Firmware", firmware(s, bounds)),
             bounds.section("daemon", "Daemon", daemon(s, bounds)),

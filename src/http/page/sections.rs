@@ -7,14 +7,12 @@ use crate::board::{
     ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words,
 };
 use crate::clock::Wall;
-use crate::http::recent;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
-    bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
+    bytes, capital, count, dbm, grade_word, millis, minus, modem_word, phase_word, shown, unit,
 };
 use crate::reading::Quality;
 use crate::store::gateway::GatewayHealth;
-use crate::store::queue::Health;
 
 pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -26,7 +24,7 @@ pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         let mark = match link.phase {
             LinkPhase::Up => Mark::Fine,
             LinkPhase::Idle | LinkPhase::Connecting | LinkPhase::Waiting => Mark::Look,
-            LinkPhase::Sick => Mark::Bad,
+            LinkPhase::Silent | LinkPhase::Sick => Mark::Bad,
         };
         rows.push(bounds.row(&destination.name, &capital(phase_word(link.phase)), &link.words, mark));
         let traffic = format!("{} up, {} down", bytes(link.bytes_up), bytes(link.bytes_down));
@@ -145,57 +143,15 @@ pub(super) fn radio(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     rows
 }
 
-pub(super) fn queue(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
-    let totals = recent::all(&s.queue);
-    let health = match &s.queue.health {
-        Health::Good => ("Accepting", Mark::Fine, String::new()),
-        Health::DiskFull => ("Disk full", Mark::Bad, "new readings are refused".into()),
-        Health::ReadOnly => ("Read-only", Mark::Bad, "new readings are refused".into()),
-        Health::Faulty(detail) => ("Disk fault", Mark::Bad, detail.clone()),
-    };
-    let last = format!("last commit took {}", millis(s.queue.last_commit));
-    let note = if health.2.is_empty() { last } else { format!("{}; {last}", health.2) };
-    let percent = s.queue.used_bytes.saturating_mul(100).checked_div(s.queue.max_bytes).unwrap_or(0);
-    let room = format!("{percent} % of {} in use", bytes(s.queue.max_bytes));
-    let lost = |n: u64| if n == 0 { Mark::Plain } else { Mark::Look };
-    vec![
-        bounds.row("Store", health.0, &note, health.1),
-        bounds.row("Waiting", &grouped(s.queued()), &room, Mark::Plain),
-        bounds.row("Accepted", &grouped(totals.accepted), "on disk, committed and synced", Mark::Plain),
-        bounds.row("Acknowledged", &grouped(totals.acknowledged), "the cloud says it has them", Mark::Plain),
-        bounds.row(
-            "Given up",
-            &grouped(totals.dropped),
-            "too old, or no room: each is on record",
-            lost(totals.dropped),
-        ),
-        bounds.row(
-            "Set aside",
-            &grouped(totals.set_aside),
-            "the cloud refused their content: kept for people",
-            lost(totals.set_aside),
-        ),
-        bounds.row("Refused", &grouped(totals.refused), "the disk could not take them", lost(totals.refused)),
-        bounds.row(
-            "Missed",
-            &grouped(totals.missed),
-            "were due and never came from a sensor",
-            lost(totals.missed),
-        ),
-        bounds.row(
-            "At risk",
-            &millis(s.queue.commit_window),
-            "of readings before they are accepted, if power fails",
-            Mark::Plain,
-        ),
-    ]
-}
-
 pub(super) fn slaves(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     s.slaves
         .iter()
         .map(|(name, Stamped { value, .. })| {
-            let (word, mark) = if value.answering { ("Answers", Mark::Fine) } else { ("Silent", Mark::Bad) };
+            let (word, mark) = match (value.answering, &value.refusal) {
+                (true, None) => ("Answers", Mark::Fine),
+                (true, Some(_)) => ("Refuses", Mark::Look),
+                (false, _) => ("Silent", Mark::Bad),
+            };
             let note = format!("bus {}: {}", value.bus, value.words);
             bounds.row(name, word, &note, mark)
         })

@@ -1,27 +1,77 @@
-//! The four facts under the verdict, and the data plan where there is one.
+//! The facts under the verdict: the cloud, the signal, what waits, what was lost, and the data plan where there is one.
 
 use super::{Mark, Tile};
-use crate::board::{LinkPhase, ModemPhase, SignalGrade, ago};
+use crate::board::{LinkPhase, LinkState, ModemPhase, SignalGrade, ago};
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::words::{bytes, capital, dbm, grade_word, grouped, within};
 use crate::store::queue::Health;
 
-pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
-    let up = |d: &&Destination| d.link.as_ref().is_some_and(|link| link.phase == LinkPhase::Up);
-    let (connected, all) = (s.destinations.iter().filter(up).count(), s.destinations.len());
-    let heard = s.destinations.iter().filter_map(|d| d.link.as_ref()?.last_heard).max();
-    let (cloud, mark) = match (connected, all) {
-        (_, 0) => ("None".to_owned(), Mark::Look),
-        (0, _) => ("Not connected".to_owned(), Mark::Bad),
-        (n, all) if n == all => ("Connected".to_owned(), Mark::Fine),
-        (n, all) => (format!("{n} of {all}"), Mark::Look),
-    };
-    let heard = heard.map_or_else(|| "never heard".to_owned(), |at| format!("heard {}", ago(s.now, at)));
-    let cloud = Tile { label: "Cloud", value: cloud, note: heard, mark };
+/// So many destinations get a tile of their own.
+const CLOUDS: usize = 3;
 
+pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
+    let mut tiles = clouds(s);
+    tiles.push(signal(s));
+    tiles.push(waiting(s));
+    tiles.push(lost(s));
+    tiles.extend(data(s));
+    tiles
+}
+
+/// A tile a destination, so that what it says of its age is said of itself; those that are not well first.
+fn clouds(s: &Snapshot) -> Vec<Tile> {
+    if s.destinations.is_empty() {
+        let none = Tile {
+            label: "Cloud".into(),
+            value: "None".into(),
+            note: "not configured".into(),
+            mark: Mark::Look,
+        };
+        return vec![none];
+    }
+    let mut tiles: Vec<_> = s.destinations.iter().map(|d| cloud(s, d)).collect();
+    tiles.sort_by_key(|tile| tile.mark == Mark::Fine);
+    if let [only] = tiles.as_mut_slice() {
+        only.label = "Cloud".into();
+    }
+    let more = tiles.len().saturating_sub(CLOUDS);
+    tiles.truncate(CLOUDS);
+    if let Some(last) = tiles.last_mut().filter(|_| more > 0) {
+        last.note = format!("{}; {more} more below", last.note);
+    }
+    tiles
+}
+
+fn cloud(s: &Snapshot, destination: &Destination) -> Tile {
+    let heard = |link: &LinkState| {
+        link.last_heard.map_or_else(|| "never heard".to_owned(), |at| format!("heard {}", ago(s.now, at)))
+    };
+    let (value, note, mark) = match &destination.link {
+        None => ("Not tried yet", String::new(), Mark::Look),
+        Some(link) => match link.phase {
+            LinkPhase::Up => ("Connected", heard(link), Mark::Fine),
+            LinkPhase::Silent => ("No answer", heard(link), Mark::Bad),
+            LinkPhase::Sick => ("Refused", heard(link), Mark::Bad),
+            LinkPhase::Idle | LinkPhase::Connecting | LinkPhase::Waiting => {
+                ("Not connected", heard(link), Mark::Bad)
+            }
+        },
+    };
+    Tile { label: format!("Cloud {}", shortened(&destination.name)), value: value.into(), note, mark }
+}
+
+/// A name of the configuration in a tile.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(24) {
+        Some((end, _)) => name.get(..end).unwrap_or(name).to_owned() + "…",
+        None => name.to_owned(),
+    }
+}
+
+fn signal(s: &Snapshot) -> Tile {
     let grade = s.signal.as_ref().map_or(SignalGrade::Unknown, |signal| signal.value.grade);
     let mut signal = Tile {
-        label: "Signal",
+        label: "Signal".into(),
         value: capital(grade_word(grade)),
         note: s.signal.as_ref().and_then(|signal| signal.value.rsrp_dbm).map_or_else(String::new, dbm),
         mark: match grade {
@@ -35,24 +85,36 @@ pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
         s.modem_state.as_ref().is_none_or(|state| state.value.fine || state.value.phase == ModemPhase::Up);
     match s.registration.as_ref().map(|registration| &registration.value) {
         _ if !modem_is_up => {
-            signal = Tile { label: "Signal", value: "No modem".into(), note: String::new(), mark: Mark::Bad };
+            (signal.value, signal.note, signal.mark) = ("No modem".into(), String::new(), Mark::Bad);
         }
         Some(registration) if !registration.registered => {
-            signal =
-                Tile { label: "Signal", value: "No network".into(), note: String::new(), mark: Mark::Bad };
+            (signal.value, signal.note, signal.mark) = ("No network".into(), String::new(), Mark::Bad);
         }
         None if s.signal.is_none() => signal.note = "no modem heard".into(),
         Some(_) | None => {}
     }
+    signal
+}
 
-    let waiting = Tile {
-        label: "Waiting",
-        value: grouped(s.queued()),
-        note: "kept on disk".into(),
+/// What waits for the destination that most waits for. A sum would count a reading once for each destination.
+fn waiting(s: &Snapshot) -> Tile {
+    let most = s.destinations.iter().max_by_key(|d| d.books.totals.queued);
+    Tile {
+        label: "Waiting".into(),
+        value: grouped(most.map_or(0, |d| d.books.totals.queued)),
+        note: match most {
+            Some(most) if s.destinations.len() > 1 => format!("for {}, kept on disk", shortened(&most.name)),
+            Some(_) | None => "kept on disk".into(),
+        },
         mark: if s.queue.health == Health::Good { Mark::Plain } else { Mark::Bad },
-    };
-    let moved = s.recent.moved;
-    let lost = moved.dropped.saturating_add(moved.refused).saturating_add(moved.missed);
+    }
+}
+
+/// What never came to be accepted, and what was given up for the destination that lost most.
+fn lost(s: &Snapshot) -> Tile {
+    let intake = s.recent.intake;
+    let most = s.destinations.iter().map(|d| d.moved.lost).max().unwrap_or(0);
+    let lost = most.saturating_add(intake.refused).saturating_add(intake.missed);
     let (note, mark) = match (&s.queue.health, lost) {
         (Health::Good, 0) => (within(s.recent.over), Mark::Fine),
         (Health::Good, _) => (within(s.recent.over), Mark::Look),
@@ -60,10 +122,7 @@ pub(super) fn tiles(s: &Snapshot) -> Vec<Tile> {
             ("refusing new ones".to_owned(), Mark::Bad)
         }
     };
-    let lost = Tile { label: "Lost", value: grouped(lost), note, mark };
-    let mut tiles = vec![cloud, signal, waiting, lost];
-    tiles.extend(data(s));
-    tiles
+    Tile { label: "Lost".into(), value: grouped(lost), note, mark }
 }
 
 /// The month of the network that is used now.
@@ -74,7 +133,7 @@ fn data(s: &Snapshot) -> Option<Tile> {
     let percent = period.bytes.saturating_mul(100) / limit.max(1);
     let over = period.forecast.is_some_and(|forecast| forecast > limit);
     Some(Tile {
-        label: if plan.roaming { "Data, roaming" } else { "Data" },
+        label: if plan.roaming { "Data, roaming" } else { "Data" }.into(),
         value: if limit == 0 { "None".into() } else { format!("{percent} %") },
         note: format!("of {} this month", bytes(limit)),
         mark: match (period.bytes >= limit, over || !plan.waits.is_empty()) {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{Destination, Snapshot};
-use super::words::{count, grouped, within};
-use crate::board::{LinkPhase, LinkState, WriterPhase, in_words};
-use crate::reading::Quality;
-use crate::store::gateway::GatewayHealth;
-use crate::store::queue::Health;
+use super::words::count;
+use crate::board::{LinkPhase, LinkState, in_words};
 
+mod books;
+mod disk;
 mod radio;
+mod sensors;
 #[cfg(test)]
 mod tests;
 
@@ -70,8 +70,6 @@ pub struct Verdict {
 const GRACE: Duration = Duration::from_secs(120);
 /// A link that was silent for longer does not mend itself any more.
 const OFFLINE: Duration = Duration::from_secs(15 * 60);
-/// Fewer waiting readings than this are a batch, not a backlog.
-const BACKLOG: u64 = 500;
 /// Names in one sentence.
 const NAMED: usize = 4;
 
@@ -79,9 +77,7 @@ const NAMED: usize = 4;
 #[must_use]
 pub fn verdict(snapshot: &Snapshot) -> Verdict {
     let mut found = Findings(Vec::new());
-    store(snapshot, &mut found);
-    gateway_db(snapshot, &mut found);
-    writers(snapshot, &mut found);
+    disk::judge(snapshot, &mut found);
     radio::judge(snapshot, &mut found);
     for destination in &snapshot.destinations {
         link(snapshot, destination, &mut found);
@@ -94,10 +90,9 @@ pub fn verdict(snapshot: &Snapshot) -> Verdict {
             "Add [golioth] or [[mqtt]] to the configuration and restart fieldgate.",
         );
     }
-    sensors(snapshot, &mut found);
+    sensors::judge(snapshot, &mut found);
     lanes(snapshot, &mut found);
-    backlog(snapshot, &mut found);
-    losses(snapshot, &mut found);
+    books::judge(snapshot, &mut found);
     clock(snapshot, &mut found);
     found.conclude(snapshot)
 }
@@ -134,80 +129,9 @@ fn fine(snapshot: &Snapshot) -> String {
     format!("Connected to {}, nothing to do", listed(&names))
 }
 
-fn store(snapshot: &Snapshot, found: &mut Findings) {
-    let kept = "New readings are refused and lost until then; what was accepted is safe.";
-    match &snapshot.queue.health {
-        Health::Good => {}
-        Health::DiskFull => found.add(
-            Level::Broken,
-            "The disk is full",
-            kept,
-            "Let the queue drain (is the cloud connected?) or make room on the disk. It recovers by itself.",
-        ),
-        Health::ReadOnly => found.add(
-            Level::Broken,
-            "The disk is read-only",
-            kept,
-            "Restart the gateway once. If this comes back, its storage is worn out: replace it.",
-        ),
-        Health::Faulty(detail) => found.add(
-            Level::Broken,
-            "The disk refuses writes",
-            format!("{kept} The disk says: {detail}"),
-            "Restart the gateway once. If this comes back, its storage is damaged: replace it.",
-        ),
-    }
-    let (used, max) = (snapshot.queue.used_bytes, snapshot.queue.max_bytes);
-    let percent = used.saturating_mul(100).checked_div(max).unwrap_or(0);
-    if percent >= 90 && snapshot.queue.health == Health::Good {
-        found.add(
-            Level::Attention,
-            format!("The queue is {percent} % full"),
-            "When it is full, the least important readings are given up first.",
-            "Bring the connection back, so that the queue drains.",
-        );
-    }
-}
-
-fn gateway_db(snapshot: &Snapshot, found: &mut Findings) {
-    if let GatewayHealth::Faulty(detail) = &snapshot.gateway_db {
-        found.add(
-            Level::Broken,
-            "gateway.db takes no writes",
-            format!(
-                "Firmware versions, devices and the time are not recorded until it does; readings have a file of their \
-                 own. {}",
-                sentence(detail)
-            ),
-            "Make room on the disk, then restart the gateway once. If this comes back, its storage is damaged: replace it.",
-        );
-    }
-}
-
-fn writers(snapshot: &Snapshot, found: &mut Findings) {
-    for (name, writer) in &snapshot.writers {
-        let words = format!("{name}: {}.", writer.value.words);
-        match writer.value.phase {
-            WriterPhase::Working => {}
-            WriterPhase::SlowFsync => found.add(
-                Level::Attention,
-                "The disk is slow (slow_fsync)",
-                format!("{words} What comes in meanwhile waits in memory."),
-                "Wait. If this comes back often, the storage is worn: replace it.",
-            ),
-            WriterPhase::Stuck => found.add(
-                Level::Broken,
-                "The disk hangs",
-                format!("{words} What was accepted is safe; nothing new is."),
-                "The daemon is restarted by itself. If this comes back, the storage is damaged: replace it.",
-            ),
-        }
-    }
-}
-
 fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
     let name = &destination.name;
-    let kept = match destination.totals.queued {
+    let kept = match destination.books.totals.queued {
         0 => "Nothing waits for it yet.".to_owned(),
         n => format!("{} kept on disk and sent later.", count(n, "reading is", "readings are")),
     };
@@ -234,18 +158,18 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
             format!("{} {kept}", sentence(&link.words)),
             "Wait two minutes.",
         ),
-        LinkPhase::Idle | LinkPhase::Connecting | LinkPhase::Waiting => {
+        LinkPhase::Idle | LinkPhase::Connecting | LinkPhase::Waiting | LinkPhase::Silent => {
             let level = if may_still_come(snapshot, link) { Level::Attention } else { Level::Broken };
             let heard = link.last_heard.map_or_else(
                 || "Not heard since the start.".to_owned(),
                 |at| format!("Last heard {} ago.", in_words(snapshot.now.since(at))),
             );
-            found.add(
-                level,
-                format!("No connection to {name}"),
-                format!("{} {heard} {kept}", sentence(&link.words)),
-                path_advice(snapshot),
-            );
+            let what = match link.phase {
+                LinkPhase::Silent => format!("No answer from {name}"),
+                _ => format!("No connection to {name}"),
+            };
+            let meaning = format!("{} {heard} {kept}", sentence(&link.words));
+            found.add(level, what, meaning, path_advice(snapshot));
         }
     }
 }
@@ -261,52 +185,6 @@ fn path_advice(snapshot: &Snapshot) -> &'static str {
         Some(false) => "First bring the mobile network back: see Radio.",
         Some(true) => "The mobile network is there: check the data plan, then whether the cloud is up.",
         None => "Check the network cable or modem, then whether the cloud is up.",
-    }
-}
-
-fn sensors(snapshot: &Snapshot, found: &mut Findings) {
-    let mut buses: Vec<&str> = snapshot.slaves.values().map(|slave| slave.value.bus.as_str()).collect();
-    buses.sort_unstable();
-    buses.dedup();
-    for bus in buses {
-        let on_bus = || snapshot.slaves.iter().filter(|(_, slave)| slave.value.bus == bus);
-        let silent: Vec<_> = on_bus().filter(|(_, slave)| !slave.value.answering).collect();
-        let names: Vec<_> = silent.iter().map(|(name, _)| name.as_str()).collect();
-        match silent.as_slice() {
-            [] => {}
-            all if all.len() > 1 && all.len() == on_bus().count() => found.add(
-                Level::Broken,
-                format!("Nothing answers on bus {bus}"),
-                format!("Silent: {}. Their readings are missing.", listed(&names)),
-                "Check the bus cable, its A/B wires and the sensors' power.",
-            ),
-            [(name, slave)] => found.add(
-                Level::Attention,
-                format!("{name} does not answer"),
-                format!("{} Its readings are missing.", sentence(&slave.value.words)),
-                "Check its power, its A/B wires and its unit address.",
-            ),
-            several => found.add(
-                Level::Attention,
-                format!("{} sensors do not answer", several.len()),
-                format!("Silent on bus {bus}: {}. Their readings are missing.", listed(&names)),
-                "Check their power, their A/B wires and their unit addresses.",
-            ),
-        }
-    }
-    let doubtful: Vec<_> = snapshot
-        .latest
-        .iter()
-        .filter(|(_, latest)| matches!(latest.value.quality, Quality::OutOfRange | Quality::DeviceInvalid))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if !doubtful.is_empty() {
-        found.add(
-            Level::Attention,
-            format!("{} in doubt", count(doubtful.len() as u64, "value is", "values are")),
-            format!("Out of range, or the device says it has none: {}.", listed(&doubtful)),
-            "Check the probe and its cable.",
-        );
     }
 }
 
@@ -336,64 +214,6 @@ fn lanes(snapshot: &Snapshot, found: &mut Findings) {
             format!("A part of the daemon hangs: {name}"),
             format!("It has said nothing for {}.", in_words(snapshot.now.since(*since))),
             "It is restarted by itself. If this stays: systemctl restart fieldgate",
-        );
-    }
-}
-
-fn backlog(snapshot: &Snapshot, found: &mut Findings) {
-    let queued = snapshot.queued();
-    let up = !all_links_down(snapshot) && !snapshot.destinations.is_empty();
-    if let Some(growth) = snapshot.recent.growth.filter(|growth| up && queued > BACKLOG && *growth > 0) {
-        found.add(
-            Level::Attention,
-            "The queue grows although the cloud is connected",
-            format!(
-                "{} wait, {} more than five minutes ago.",
-                count(queued, "reading", "readings"),
-                grouped(growth)
-            ),
-            "Improve the signal, or let sensors be read less often.",
-        );
-    }
-}
-
-fn losses(snapshot: &Snapshot, found: &mut Findings) {
-    let moved = snapshot.recent.moved;
-    let within = within(snapshot.recent.over);
-    if moved.dropped > 0 {
-        found.add(
-            Level::Attention,
-            format!("{} given up {within}", count(moved.dropped, "reading was", "readings were")),
-            "They were too old, there was no room or no data left for them, or a newer one took their place. Each is on record.",
-            "Look at the reasons (fieldgate queue ls). For want of room: bring the connection back, or allow a larger queue \
-             (store.queue_max).",
-        );
-    }
-    if moved.refused > 0 && snapshot.queue.health == Health::Good {
-        found.add(
-            Level::Attention,
-            format!("{} refused {within}", count(moved.refused, "reading was", "readings were")),
-            "The disk could not take them. It can again now.",
-            "Check the disk: it was full or failing.",
-        );
-    }
-    if moved.set_aside > 0 {
-        found.add(
-            Level::Attention,
-            format!("The cloud refused {}", count(moved.set_aside, "reading", "readings")),
-            format!("Set aside {within}: kept here for people, not sent again."),
-            "Look at them with: fieldgate queue ls",
-        );
-    }
-    // A bus loses a frame now and then; one in a hundred is wiring. A silent slave has its own reason.
-    let due = moved.accepted.saturating_add(moved.missed);
-    let all_answer = snapshot.slaves.values().all(|slave| slave.value.answering);
-    if all_answer && moved.missed > 0 && moved.missed.saturating_mul(100) >= due {
-        found.add(
-            Level::Attention,
-            format!("{} missed {within}", count(moved.missed, "reading was", "readings were")),
-            format!("Of {} that were due: sensors answered late, broken or not at all.", grouped(due)),
-            "Check the bus: cable, A/B wires, termination, interference.",
         );
     }
 }

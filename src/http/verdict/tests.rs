@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::board::{
-    LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveState, Stamped,
-    WriterState,
+    LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveRefusal, SlaveState,
+    Stamped, WriterPhase, WriterState,
 };
 use crate::clock::{Mono, Wall};
-use crate::http::recent::Recent;
+use crate::http::recent::{Moved, Outgoing, Recent};
 use crate::http::sources::GatewayFacts;
+use crate::reading::Quality;
 use crate::reading::Value;
-use crate::store::queue::{QueueStatus, Totals};
+use crate::store::gateway::GatewayHealth;
+use crate::store::queue::{Health, QueueStatus, Salvaging, Totals};
 
 const NOW: Mono = Mono(10_000 * 1_000_000_000);
 
@@ -33,6 +35,7 @@ fn up() -> LinkState {
         packets: 12,
         in_flight: 0,
         last_heard: Some(seconds_ago(4)),
+        owed_since: None,
     }
 }
 
@@ -44,7 +47,19 @@ fn slave(answering: bool) -> Stamped<SlaveState> {
         answers: 100,
         failures: 0,
         last_answer: Some(seconds_ago(2)),
+        refusal: None,
     })
+}
+
+fn refusing(exception: u8) -> Stamped<SlaveState> {
+    let mut slave = slave(true);
+    slave.value.refusal = Some(SlaveRefusal {
+        streams: "pump.speed and 1 more".into(),
+        asked: "holding registers 10 to 13".into(),
+        exception,
+        why: "it has no such address",
+    });
+    slave
 }
 
 fn fine() -> Snapshot {
@@ -62,14 +77,19 @@ fn fine() -> Snapshot {
         destinations: vec![Destination {
             name: "golioth".into(),
             link: Some(up()),
-            totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
+            books: Outgoing {
+                totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
+                ..Outgoing::default()
+            },
+            given_up: Vec::new(),
+            moved: Moved { growth: Some(0), ..Moved::default() },
             classes: Vec::new(),
         }],
         queue: QueueStatus { used_bytes: 10, max_bytes: 1000, ..QueueStatus::default() },
         recent: Recent {
             over: Duration::from_secs(3600),
-            moved: Totals { accepted: 3000, acknowledged: 3000, ..Totals::default() },
-            growth: Some(0),
+            intake: Totals { accepted: 3000, ..Totals::default() },
+            ..Recent::default()
         },
         data_plan: None,
         signal: Some(stamped(Signal {
@@ -393,47 +413,125 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
         (
             "a growing queue",
             |s| {
-                s.destinations[0].totals.queued = 2000;
-                s.recent.growth = Some(700);
+                s.destinations[0].books.totals.queued = 2000;
+                s.destinations[0].moved.growth = Some(700);
             },
             Attention,
-            "The queue grows although the cloud is connected",
+            "The queue for golioth grows although it is connected",
             "signal",
         ),
-        ("a growing batch", |s| s.recent.growth = Some(9), Fine, "Connected", ""),
+        (
+            "a link that owes an answer for longer than a repetition takes",
+            |s| down(s, LinkPhase::Silent, 40),
+            Attention,
+            "No answer from golioth",
+            "data plan",
+        ),
+        (
+            "a link that owes an answer for a quarter of an hour",
+            |s| down(s, LinkPhase::Silent, 901),
+            Broken,
+            "No answer from golioth",
+            "data plan",
+        ),
+        (
+            "superseded and thinned",
+            |s| {
+                let books = &mut s.destinations[0].books;
+                (books.totals.dropped, books.superseded, books.thinned) = (900, 600, 300);
+                s.destinations[0].moved.thinned = 300;
+            },
+            Fine,
+            "Connected",
+            "",
+        ),
+        (
+            "a register that the slave does not have",
+            |s| {
+                s.slaves.insert("pump".into(), refusing(2));
+                // Its readings are missing, and no cable is at fault.
+                s.recent.intake.missed = 900;
+            },
+            Attention,
+            "pump refuses to tell pump.speed and 1 more",
+            "compare the table, register and type of pump.speed and 1 more with the device's manual: it was asked for \
+             holding registers 10 to 13",
+        ),
+        (
+            "a slave that is busy",
+            |s| drop(s.slaves.insert("pump".into(), refusing(6))),
+            Attention,
+            "pump refuses to tell pump.speed and 1 more",
+            "read less often",
+        ),
+        (
+            "a gateway that does not reach the slave behind it",
+            |s| drop(s.slaves.insert("pump".into(), refusing(11))),
+            Attention,
+            "pump refuses to tell",
+            "behind the gateway",
+        ),
+        (
+            "a damaged file whose readings are being saved",
+            |s| {
+                s.queue.salvage =
+                    Some(Salvaging { file: "queue.db.damaged-1".into(), thousandths: 420, readings: 7 });
+            },
+            Attention,
+            "The queue's file was damaged",
+            "goes on by itself",
+        ),
+        (
+            "a slow commit",
+            |s| s.queue.slow_fsync = Some(Duration::from_millis(2500)),
+            Attention,
+            "The disk is slow (slow_fsync)",
+            "worn",
+        ),
+        (
+            "a slow commit that the writer's state tells already",
+            |s| {
+                writer(s, WriterPhase::SlowFsync, "one write has taken 12 s so far");
+                s.queue.slow_fsync = Some(Duration::from_millis(2500));
+            },
+            Attention,
+            "The disk is slow (slow_fsync)",
+            "worn",
+        ),
+        ("a growing batch", |s| s.destinations[0].moved.growth = Some(9), Fine, "Connected", ""),
         (
             "given up",
-            |s| s.recent.moved.dropped = 1,
+            |s| s.destinations[0].moved.lost = 1,
             Attention,
-            "1 reading was given up in the last 1 h 0 min",
+            "1 reading was given up for golioth in the last 1 h 0 min",
             "queue_max",
         ),
         (
             "refused a while ago",
-            |s| s.recent.moved.refused = 12,
+            |s| s.recent.intake.refused = 12,
             Attention,
             "12 readings were refused in the last 1 h 0 min",
             "Check the disk",
         ),
         (
             "set aside",
-            |s| s.recent.moved.set_aside = 2,
+            |s| s.destinations[0].moved.set_aside = 2,
             Attention,
-            "The cloud refused 2 readings",
+            "golioth refused 2 readings",
             "fieldgate queue ls",
         ),
         (
             "one in a hundred missed",
-            |s| s.recent.moved.missed = 31,
+            |s| s.recent.intake.missed = 31,
             Attention,
             "31 readings were missed in the last 1 h 0 min",
             "termination",
         ),
-        ("a frame lost now and then", |s| s.recent.moved.missed = 5, Fine, "Connected", ""),
+        ("a frame lost now and then", |s| s.recent.intake.missed = 5, Fine, "Connected", ""),
         (
             "lost a year ago",
             |s| {
-                s.destinations[0].totals.dropped = 99;
+                s.destinations[0].books.totals.dropped = 99;
                 s.queue.intake.missed = 99;
             },
             Fine,
@@ -497,7 +595,7 @@ fn what_is_broken_stands_before_what_needs_a_look() {
 fn an_outage_says_how_much_waits_and_since_when() {
     let mut snapshot = fine();
     down(&mut snapshot, LinkPhase::Waiting, 120);
-    snapshot.destinations[0].totals.queued = 321;
+    snapshot.destinations[0].books.totals.queued = 321;
     let meaning = &verdict(&snapshot).reasons[0].meaning;
     assert_eq!(
         meaning,
@@ -510,7 +608,7 @@ fn an_outage_says_how_much_waits_and_since_when() {
 fn a_silent_slave_is_not_told_twice_as_missed_readings() {
     let mut snapshot = fine();
     snapshot.slaves.insert("pump".into(), slave(false));
-    snapshot.recent.moved.missed = 900;
+    snapshot.recent.intake.missed = 900;
     assert_eq!(verdict(&snapshot).reasons.len(), 1);
 }
 
@@ -520,4 +618,35 @@ fn many_names_are_listed_shortly() {
     assert_eq!(listed(&["a", "b"]), "a and b");
     assert_eq!(listed(&["a", "b", "c", "d"]), "a, b, c and d");
     assert_eq!(listed(&["a", "b", "c", "d", "e", "f"]), "a, b, c, d and 2 more");
+}
+
+#[test]
+fn a_slave_that_refuses_is_said_to_be_wired_well_with_register_and_exception() {
+    let mut snapshot = fine();
+    snapshot.slaves.insert("pump".into(), refusing(2));
+    let reason = &verdict(&snapshot).reasons[0];
+    assert_eq!(
+        reason.meaning,
+        "It answers, but refuses holding registers 10 to 13 (pump.speed and 1 more): it has no such address \
+         (exception 2). The wiring is fine; these readings are missing."
+    );
+    assert!(!reason.next_step.contains("wires"), "{}", reason.next_step);
+}
+
+#[test]
+fn each_destination_answers_for_its_own_losses() {
+    let mut snapshot = fine();
+    let mut other = snapshot.destinations[0].clone();
+    other.name = "backup".into();
+    other.moved.lost = 4;
+    snapshot.destinations[0].moved.lost = 3;
+    snapshot.destinations.push(other);
+    let what: Vec<_> = verdict(&snapshot).reasons.into_iter().map(|reason| reason.what).collect();
+    assert_eq!(
+        what,
+        [
+            "3 readings were given up for golioth in the last 1 h 0 min",
+            "4 readings were given up for backup in the last 1 h 0 min"
+        ]
+    );
 }

@@ -7,7 +7,7 @@ use super::super::exact;
 use super::super::plan::{self, Placed, Request};
 use super::line::LineTimes;
 use super::port::{Heard, Port, Reply};
-use crate::board::{Board, Latest};
+use crate::board::{Board, Latest, SlaveRefusal};
 use crate::clock::Mono;
 use crate::config::{Slave, Table};
 use crate::reading::{GapReason, GroupId, Quality, Resolution, Sample, StreamId, Value};
@@ -29,8 +29,8 @@ pub(super) struct Polled {
     blocks: Vec<Block>,
     /// The block the next poll begins with.
     begin: usize,
-    /// What it refuses to tell, in words.
-    pub(super) refusal: Option<String>,
+    /// What it refuses to tell.
+    pub(super) refusal: Option<SlaveRefusal>,
     /// Polls it answered.
     pub(super) answers: u64,
     /// Polls it did not answer.
@@ -199,7 +199,7 @@ impl Polled {
             self.refusal = None;
             return;
         };
-        self.refusal = Some(refusal(&block.request, code));
+        self.refusal = Some(refusal(&block.request, &self.points, code));
         if let (2 | 3, Some(halves)) = (code, block.request.halves()) {
             self.blocks.splice(index..=index, halves.map(Block::new));
             self.begin += usize::from(self.begin > index);
@@ -264,7 +264,7 @@ fn multiplied_out(value: &Value, step: Option<Resolution>) -> Value {
     }
 }
 
-fn refusal(request: &Request, code: u8) -> String {
+fn refusal(request: &Request, points: &[Point], code: u8) -> SlaveRefusal {
     let Request { table, first, count, .. } = request;
     let last = u32::from(*first) + u32::from(*count).saturating_sub(1);
     let table = match table {
@@ -283,5 +283,17 @@ fn refusal(request: &Request, code: u8) -> String {
         10 | 11 => "the gateway it stands behind does not reach it",
         _ => "it gives no known reason",
     };
-    format!("refuses {table} {first} to {last}: {why} (exception {code})")
+    let mut streams =
+        request.points.iter().filter_map(|placed| points.get(placed.point)).map(|p| p.name.as_str());
+    let named = streams.next().unwrap_or_default();
+    let streams = match streams.count() {
+        0 => named.to_owned(),
+        more => format!("{named} and {more} more"),
+    };
+    let asked = if u32::from(*first) == last {
+        format!("{} {first}", table.trim_end_matches('s'))
+    } else {
+        format!("{table} {first} to {last}")
+    };
+    SlaveRefusal { streams, asked, exception: code, why }
 }

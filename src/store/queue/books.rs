@@ -4,7 +4,9 @@
 //! stored: it is what the stream accepted since the route began. `queued` is not stored either: it is what remains, and
 //! [`super::verify`] recounts it from the segments.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::Transaction;
 
@@ -57,6 +59,10 @@ impl Account {
     }
 }
 
+/// How many readings each destination was given up for each reason: what `dropped` is made of, all streams together.
+/// Few entries, shared with whoever looks.
+pub type GivenUpFor = BTreeMap<(DestinationId, Cow<'static, str>), u64>;
+
 /// All books of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Books {
@@ -64,6 +70,8 @@ pub struct Books {
     pub intake: BTreeMap<StreamId, Intake>,
     /// By destination and stream.
     pub accounts: BTreeMap<(DestinationId, StreamId), Account>,
+    /// By destination and reason.
+    pub given_up: Arc<GivenUpFor>,
 }
 
 /// What a transaction changes, so that a failed one changes nothing.
@@ -71,6 +79,7 @@ pub struct Books {
 pub struct Changes {
     pub(super) intake: BTreeMap<StreamId, Intake>,
     pub(super) accounts: BTreeMap<(DestinationId, StreamId), Account>,
+    given_up: BTreeMap<(DestinationId, &'static str), u64>,
 }
 
 impl Changes {
@@ -88,6 +97,18 @@ impl Changes {
     ) -> &'a mut Account {
         let key = (destination, stream);
         self.accounts.entry(key).or_insert_with(|| books.accounts.get(&key).copied().unwrap_or_default())
+    }
+
+    /// Books readings of a stream as given up. The record of it is for the caller to write.
+    pub fn give_up(
+        &mut self,
+        books: &Books,
+        (destination, stream): (DestinationId, StreamId),
+        reason: &'static str,
+        count: u64,
+    ) {
+        self.account(books, destination, stream).dropped += count;
+        *self.given_up.entry((destination, reason)).or_default() += count;
     }
 
     /// Whether there is nothing to write.
@@ -142,6 +163,12 @@ impl Changes {
     pub fn apply(self, books: &mut Books) {
         books.intake.extend(self.intake);
         books.accounts.extend(self.accounts);
+        if !self.given_up.is_empty() {
+            let given_up = Arc::make_mut(&mut books.given_up);
+            for ((destination, reason), count) in self.given_up {
+                *given_up.entry((destination, Cow::Borrowed(reason))).or_default() += count;
+            }
+        }
     }
 }
 
@@ -181,6 +208,14 @@ impl Books {
             };
             books.accounts.insert((DestinationId(row.get(0)?), StreamId(row.get(1)?)), account);
         }
+        let mut rows = connection.prepare("SELECT destination, reason, count FROM drops")?;
+        let mut rows = rows.query([])?;
+        let mut given_up = GivenUpFor::new();
+        while let Some(row) = rows.next()? {
+            let key = (DestinationId(row.get(0)?), Cow::Owned(row.get(1)?));
+            *given_up.entry(key).or_default() += count(row, 2)?;
+        }
+        books.given_up = Arc::new(given_up);
         Ok(books)
     }
 

@@ -1,5 +1,6 @@
 //! What the rest of the daemon holds of the queue.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use super::books::GivenUpFor;
 use super::open::{self, OpenOptions};
 use super::reader::{ReadError, Reader, Told};
 use super::settle::Settlement;
@@ -82,6 +84,9 @@ impl Totals {
     }
 }
 
+/// As many statements of damaged files are shown; all are in the file.
+pub(super) const STATEMENTS: u32 = 4;
+
 /// How the queue is, after its last commit.
 #[derive(Clone, Debug, Default)]
 pub struct QueueStatus {
@@ -97,6 +102,8 @@ pub struct QueueStatus {
     pub intake: Totals,
     /// The consuming side, by destination and class.
     pub totals: BTreeMap<(DestinationId, Class), Totals>,
+    /// What `dropped` is made of.
+    pub given_up: Arc<GivenUpFor>,
     /// The newest accepted sequence of each group in this epoch.
     pub newest_sequences: BTreeMap<String, u64>,
     /// The epoch before this one and its last sequences (JSON `{group: sequence}`).
@@ -130,8 +137,21 @@ pub struct QueueStatus {
     pub commit_p50: Duration,
     /// 99 of a hundred took no longer.
     pub commit_p99: Duration,
+    /// The room held back for a full disk.
+    pub ballast: BallastState,
     /// A damaged predecessor whose readings are being taken into this file.
     pub salvage: Option<Salvaging>,
+    /// What is on record of damaged predecessors, newest first, at most four: JSON, as `damage` writes it.
+    pub damaged: Arc<Vec<String>>,
+}
+
+/// The room held back so that a full disk can be emptied, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BallastState {
+    /// How much is to be held back; 0 without a ballast.
+    pub bytes: u64,
+    /// Whether it is: on a full disk it is released, and taken back before readings are accepted again.
+    pub held: bool,
 }
 
 /// What the queue writes to the flash, in bytes of whole blocks.
@@ -163,13 +183,20 @@ impl QueueStatus {
         let (forecast, budget) = self.flash.forecast_per_day.zip(self.flash.budget_per_day)?;
         (self.commit_window > self.configured_window).then(|| {
             format!(
-                "the commit window is widened from {:?} to {:?}: {} MB a day are written at this rate, the budget is {} MB",
-                self.configured_window,
-                self.commit_window,
+                "the commit window is widened from {} ms to {} ms: {} MB a day are written at this rate, the budget is {} MB",
+                self.configured_window.as_millis(),
+                self.commit_window.as_millis(),
                 forecast / 1_000_000,
                 budget / 1_000_000
             )
         })
+    }
+
+    /// How many readings were given up for `destination` for this reason.
+    #[must_use]
+    pub fn given_up_for(&self, destination: DestinationId, reason: &str) -> u64 {
+        let of = |((d, r), _): &(&(DestinationId, Cow<'static, str>), &u64)| *d == destination && r == reason;
+        self.given_up.iter().filter(of).map(|(_, count)| *count).sum()
     }
 
     /// One destination, all classes.

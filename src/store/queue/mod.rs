@@ -36,7 +36,8 @@ mod streams;
 pub mod verify;
 pub mod writer;
 
-pub use handle::{Flash, Queue, QueueStatus, Salvaging, Totals};
+pub use books::GivenUpFor;
+pub use handle::{BallastState, Flash, Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use quota_policy::{ClassQuota, ClassQuotas};
 pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Told};

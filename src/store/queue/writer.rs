@@ -18,6 +18,7 @@
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
@@ -26,7 +27,7 @@ use tokio::sync::{oneshot, watch};
 use super::ballast::Ballast;
 use super::books::Books;
 use super::cursor::Cursor;
-use super::handle::{Flash, QueueStatus};
+use super::handle::{BallastState, Flash, QueueStatus, STATEMENTS};
 use super::open::{OpenOptions, Opened};
 use super::reader::Told;
 use super::segment::{Position, SegmentBuilder};
@@ -157,6 +158,8 @@ pub struct Writer {
     group_places: Vec<usize>,
     destinations: Vec<(DestinationId, String)>,
     books: Books,
+    /// See [`QueueStatus::damaged`].
+    damaged: Arc<Vec<String>>,
     tally: Tally,
     cursors: BTreeMap<(DestinationId, Class), Cursor>,
     next_segment: BTreeMap<Class, Position>,
@@ -266,6 +269,7 @@ impl Writer {
             ballast,
             rescue: Rescue::of(opened.salvage, now),
             definitions: opened.definitions,
+            damaged: Arc::default(),
             definitions_due: false,
             wear: Wear::default(),
             pace: Pace::new(options.commit_window, options.flash_budget_per_day, now),
@@ -290,6 +294,7 @@ impl Writer {
             }
         }
         writer.measure();
+        writer.read_statements();
         let at = writer.disk.log();
         writer.wear.begin_again(at.unwrap_or_default());
         writer.publish();
@@ -387,6 +392,7 @@ impl Writer {
             status.announced.clear();
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
+            status.given_up.clone_from(&self.books.given_up);
             status.corrections = self.corrections;
             status.undated = self.undated;
             status.last_commit = self.last_commit;
@@ -404,6 +410,11 @@ impl Writer {
             status.commit_p50 = self.wear.percentile(50);
             status.commit_p99 = self.wear.percentile(99);
             status.salvage = self.rescue.shown();
+            status.damaged.clone_from(&self.damaged);
+            status.ballast = BallastState {
+                bytes: self.ballast.as_ref().map_or(0, Ballast::bytes),
+                held: self.ballast.as_ref().is_some_and(Ballast::is_held),
+            };
         });
     }
 
@@ -440,6 +451,18 @@ impl Writer {
                 "the commit window follows the flash budget"
             );
         }
+    }
+
+    /// Asks the file what is on record of damaged predecessors.
+    fn read_statements(&mut self) {
+        let Some(connection) = self.disk.connection() else { return };
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let newest =
+                "SELECT detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id DESC LIMIT ?1";
+            connection.prepare(newest)?.query_map([STATEMENTS], |r| r.get(0))?.collect()
+        };
+        // Only shown: what does not read is found by whoever needs it.
+        self.damaged = Arc::new(read().unwrap_or_default());
     }
 
     /// Asks the file how much of it is in use.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use super::super::books::{Account, Books, Changes};
 use super::super::cursor::Cursor;
@@ -82,6 +83,7 @@ impl Opening<'_> {
         }
         self.tx.execute("DELETE FROM destinations WHERE id = ?1", [id])?;
         books.accounts.retain(|(destination, _), _| destination.0 != id);
+        Arc::make_mut(&mut books.given_up).retain(|(destination, _), _| destination.0 != id);
         Ok(id)
     }
 
@@ -109,10 +111,9 @@ impl Opening<'_> {
         for (stream, account) in accounts {
             let intake = books.intake.get(&stream).copied().unwrap_or_default();
             let queued = account.queued(&intake);
-            let change = changes.account(books, destination, stream);
-            change.ended_at.get_or_insert(intake.accepted);
+            changes.account(books, destination, stream).ended_at.get_or_insert(intake.accepted);
             if queued > 0 {
-                change.dropped += queued;
+                changes.give_up(books, (destination, stream), "destination_removed", queued);
                 write_drop(self.tx, destination, stream, "destination_removed", queued, epoch, self.now)?;
             }
         }

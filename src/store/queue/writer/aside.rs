@@ -154,7 +154,7 @@ impl Writer {
     ) -> rusqlite::Result<AsideMoved> {
         for held in held {
             self.take_from_aside(tx, held, changes)?;
-            changes.account(&self.books, held.destination, held.stream).dropped += 1;
+            changes.give_up(&self.books, (held.destination, held.stream), "operator", 1);
             write_drop(tx, held.destination, held.stream, "operator", 1, self.epoch_number, now)?;
         }
         Ok(AsideMoved { moved: held.len() as u64, left: 0 })

@@ -182,18 +182,18 @@ impl Writer {
             return Ok(());
         }
         for ((stream, reason), count) in given_up {
-            changes.account(&self.books, settlement.destination, stream).dropped += count;
+            changes.give_up(&self.books, (settlement.destination, stream), reason, count);
             write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
         }
         for (stream, count) in by_stream(&fresh) {
-            let account = changes.account(&self.books, settlement.destination, stream);
+            let key = (settlement.destination, stream);
             match &settlement.outcome {
-                Outcome::Acknowledged => account.acknowledged += count,
+                Outcome::Acknowledged => changes.account(&self.books, key.0, stream).acknowledged += count,
                 Outcome::Dropped(reason) => {
-                    account.dropped += count;
+                    changes.give_up(&self.books, key, *reason, count);
                     write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
                 }
-                Outcome::SetAside(_) => account.set_aside += count,
+                Outcome::SetAside(_) => changes.account(&self.books, key.0, stream).set_aside += count,
             }
         }
         if let Outcome::SetAside(reason) = &settlement.outcome {
@@ -222,7 +222,7 @@ impl Writer {
         for ((destination, stream), count) in counts {
             let account = changes.account(&self.books, destination, stream);
             account.set_aside = account.set_aside.saturating_sub(count);
-            account.dropped += count;
+            changes.give_up(&self.books, (destination, stream), "set_aside_limit", count);
             write_drop(tx, destination, stream, "set_aside_limit", count, self.epoch_number, now)?;
         }
         Ok(())

@@ -117,7 +117,7 @@ impl Writer {
                 dropped.clear();
             }
             for ((destination, stream), count) in dropped {
-                changes.account(&self.books, destination, stream).dropped += count;
+                changes.give_up(&self.books, (destination, stream), reason, count);
                 write_drop(&tx, destination, stream, reason, count, self.epoch_number, now)?;
             }
             changes.write(&tx)?;

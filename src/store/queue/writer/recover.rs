@@ -328,6 +328,7 @@ impl Writer {
         self.pending.settlements_since = None;
         self.gaps.begin_again(self.epoch_number);
         self.measure();
+        self.read_statements();
     }
 
     /// JSON `{group: sequence}` of this epoch.

@@ -121,6 +121,9 @@ impl Writer {
                 self.tally.apply(&self.books, &taken.changes, &self.destinations);
                 taken.changes.apply(&mut self.books);
                 self.measure();
+                if is_last {
+                    self.read_statements();
+                }
                 self.tend_log(now);
             }
             Err(error) => {
