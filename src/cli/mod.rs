@@ -4,6 +4,7 @@
 //! so that systemd and people can tell it from a crash).
 
 mod check;
+mod decode;
 pub mod firmware;
 mod queue;
 mod run;
@@ -61,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         command: queue::Command,
     },
+    /// Print a message that was sent to Golioth, in either encoding, as newline JSON.
+    Decode(decode::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run => with_secrets(&arguments.config, run::run),
         Command::Check => check::check(&arguments.config),
+        Command::Decode(message) => decode::decode(&message),
         Command::Status { json } => {
             with_config(&arguments.config, |loaded| status::status(&loaded.config, json))
         }
