@@ -168,6 +168,17 @@ fn the_proof_of_the_budget_sees_headers_that_are_not_charged() {
 }
 
 #[test]
+fn a_reading_costs_as_few_bytes_on_the_wire_as_promised() {
+    holds("wire-cost");
+}
+
+#[test]
+fn the_proof_of_the_wire_cost_sees_values_of_eight_bytes_and_readings_without_their_epoch() {
+    sees("wire-cost", "padded-values");
+    sees("wire-cost", "epoch-dropped");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
@@ -183,6 +194,7 @@ fn every_claim_is_listed_with_a_defect() {
         "no-loss",
         "power-cut",
         "two-destinations",
+        "wire-cost",
     ];
     let listed_claims: std::collections::BTreeSet<&str> =
         listed.lines().filter_map(|line| line.split(' ').next()).collect();

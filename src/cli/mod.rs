@@ -4,6 +4,7 @@
 //! so that systemd and people can tell it from a crash).
 
 mod check;
+mod decode;
 pub mod firmware;
 mod queue;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
         #[command(subcommand)]
         command: queue::Command,
     },
+    /// Print a message that was sent to Golioth, in either encoding, as newline JSON.
+    Decode(decode::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run => with_secrets(&arguments.config, run::run),
         Command::Check => check::check(&arguments.config),
+        Command::Decode(message) => decode::decode(&message),
         Command::Status(shape) => {
             with_config(&arguments.config, |loaded| status::status(&loaded.config, shape))
         }

@@ -331,6 +331,8 @@ pub struct Golioth {
     pub psk: Secret,
     /// Path below `.s/` that batches are posted to, without a leading slash. Default `sensor`.
     pub stream_path: String,
+    /// How batches are written. Default `rows`.
+    pub encoding: Encoding,
     /// Whether to ask for a DTLS Connection ID (RFC 9146). Default true.
     pub connection_id: bool,
     /// Cipher suites to offer, best first; never empty, no suite twice. Default `psk-ccm8`, `psk-gcm`.
@@ -363,6 +365,15 @@ pub struct Endpoint {
     pub host: String,
     /// Port, never 0.
     pub port: u16,
+}
+
+/// How Golioth is sent batches of readings; see docs/encodings.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `rows`: stock pipeline steps understand it.
+    Rows,
+    /// `columns`: a third of the bytes, for a decoder of its own.
+    Columns,
 }
 
 /// A PSK cipher suite for DTLS 1.2.

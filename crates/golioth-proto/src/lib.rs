@@ -1,7 +1,7 @@
 //! The words a gateway and Golioth exchange: paths, content formats and payloads of the device plane.
 //!
 //! Everything here is a pure function of its input: bytes in, typed values out, and back. There is no socket, clock,
-//! randomness or state except the buffer of [`rows::RowsPacker`]. The transport (CoAP over DTLS) is another crate's;
+//! randomness or state except the buffers of [`rows::RowsPacker`] and [`columns::ColumnsPacker`]. The transport (CoAP over DTLS) is another crate's;
 //! this one never sees a message, only its path, its content format and its payload.
 //!
 //! | module | path | direction |
@@ -11,13 +11,15 @@
 //! | [`rpc`] | `.rpc`, `.rpc/status` | calls and their answers |
 //! | [`settings`] | `.c`, `.c/status` | settings and what became of them |
 //! | [`logs`] | `.s/logs` | gateway → cloud: log records |
-//! | [`rows`] | `.s/<path>` | gateway → cloud: batches of readings |
+//! | [`rows`] | `.s/<path>` | gateway → cloud: batches of readings, for stock pipelines |
+//! | [`columns`] | `.s/<path>` | gateway → cloud: batches of readings, dense |
 //!
-//! Invariants: no input, however damaged, panics or allocates more than a small multiple of its own length; every
-//! decoder takes definite and indefinite-length CBOR (RFC 8949 §3.2) alike, because both are in use on this plane;
-//! every encoder writes definite lengths and the shortest heads, because bytes are paid for.
+//! Invariants: no input, however damaged, panics or allocates more than a small multiple of its own length ([`columns`]
+//! has a bound of its own, since there a reading may take no bytes); every decoder takes definite and indefinite-length CBOR
+//! (RFC 8949 §3.2) alike, because both are in use on this plane; every encoder writes definite lengths and the shortest heads, because bytes are paid for.
 
 mod cbor;
+pub mod columns;
 pub mod content_format;
 pub mod logs;
 pub mod manifest;

@@ -13,6 +13,7 @@ mod month_offline;
 mod no_loss;
 mod power_cut;
 mod two_destinations;
+mod wire_cost;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
     ("two-destinations", "one-cursor"),
+    ("wire-cost", "epoch-dropped"),
+    ("wire-cost", "padded-values"),
 ];
 
 /// What `prove` is told.
@@ -83,6 +86,8 @@ pub enum Claim {
     MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
     TwoDestinations(two_destinations::Args),
+    /// What a reading costs on the wire, every datagram counted.
+    WireCost(wire_cost::Args),
 }
 
 /// What every claim is told.
@@ -162,6 +167,7 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::TwoDestinations(args)) => {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
         }
+        Some(Claim::WireCost(args)) => here::prove_here("wire-cost", &args.common, || wire_cost::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {
             here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))

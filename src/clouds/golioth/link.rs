@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::pack;
+use crate::config::Encoding;
 use crate::reading::Class;
 use crate::store::queue::{Owed, QueuedRow};
 use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
@@ -52,6 +53,7 @@ impl Incoming {
 pub struct GoliothLink {
     name: String,
     path: String,
+    encoding: Encoding,
     max_in_flight: usize,
     urgent: mpsc::Sender<Request>,
     ordinary: mpsc::Sender<Request>,
@@ -68,7 +70,12 @@ pub(super) struct Ends {
 }
 
 impl GoliothLink {
-    pub(super) fn new(name: &str, stream_path: &str, max_in_flight: usize) -> (Arc<Self>, Arc<Ends>) {
+    pub(super) fn new(
+        name: &str,
+        stream_path: &str,
+        encoding: Encoding,
+        max_in_flight: usize,
+    ) -> (Arc<Self>, Arc<Ends>) {
         let (urgent, receive_urgent) = mpsc::channel(max_in_flight.max(1) * 2);
         let (ordinary, receive_ordinary) = mpsc::channel(max_in_flight.max(1) * 2);
         let (manifests, receive_manifests) = mpsc::channel(4);
@@ -76,6 +83,7 @@ impl GoliothLink {
         let link = Self {
             name: name.to_owned(),
             path: stream_path.to_owned(),
+            encoding,
             max_in_flight,
             urgent,
             ordinary,
@@ -100,7 +108,7 @@ impl Link for GoliothLink {
 
     fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
         let class = rows.first()?.stream.class;
-        let (body, rows) = pack::pack(statement, rows, limit.min(MAX_MESSAGE_BYTES))?;
+        let (body, rows) = pack::pack(self.encoding, statement, rows, limit.min(MAX_MESSAGE_BYTES))?;
         Some(Packed { message: Message { address: self.path.clone(), body, class }, rows })
     }
 

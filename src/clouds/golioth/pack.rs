@@ -1,20 +1,65 @@
-//! From queued readings to a `rows` message body. Pure.
+//! From queued readings to the body of a message, in the encoding that the destination is configured for. Pure.
+//!
+//! Statements are rows in either encoding: they are rare, and stock pipeline steps understand them. So is the message that opens
+//! an epoch.
 
+use fieldgate_golioth_proto::columns::{ColumnsPacker, Reading};
 use fieldgate_golioth_proto::rows::{
     self, ClockStatement, EpochStatement as WireStatement, LossStatement, PreviousEpoch, Push, Row, RowError,
     RowTime, RowValue, RowsPacker,
 };
 
 use crate::clock::{BootId, Mono};
-use crate::reading::{Resolution, Value};
+use crate::config::Encoding;
+use crate::reading::{Quality, Resolution, Value};
 use crate::store::queue::reader::EpochInfo;
 use crate::store::queue::{LossRecord, Owed, QueuedRow};
 use crate::uplink::link::EpochStatement;
 
-/// Packs as many of `queued` as fit `limit` bytes: all values of an instant in one map, as long as they stand together.
-/// Returns the body and how many readings are in it; `None` when not even the first fits.
+/// Packs as many of `queued` as fit `limit` bytes. Returns the body and how many readings are in it; `None` when not even the
+/// first fits.
 #[must_use]
 pub fn pack(
+    encoding: Encoding,
+    statement: Option<&EpochStatement>,
+    queued: &[QueuedRow],
+    limit: usize,
+) -> Option<(Vec<u8>, usize)> {
+    match (encoding, statement) {
+        (Encoding::Columns, None) => pack_columns(queued, limit).or_else(|| pack_rows(None, queued, limit)),
+        (Encoding::Columns, Some(_)) | (Encoding::Rows, _) => pack_rows(statement, queued, limit),
+    }
+}
+
+/// Readings of one epoch. What columns cannot carry is for rows to say.
+fn pack_columns(queued: &[QueuedRow], limit: usize) -> Option<(Vec<u8>, usize)> {
+    let first = queued.first()?;
+    let prefix = if crate::sabotage::on("epoch-dropped") { [0; 4] } else { first.epoch.epoch.prefix() };
+    let readings: Vec<Reading<'_>> =
+        queued.iter().take_while(|row| row.epoch.number == first.epoch.number).map(reading).collect();
+    let mut packer = ColumnsPacker::new(limit);
+    let taken = packer.pack(prefix, &readings).ok()?;
+    (taken > 0).then(|| (packer.message().to_vec(), taken))
+}
+
+fn reading(row: &QueuedRow) -> Reading<'_> {
+    let RowValue { alias, mut value, mut quality } = value(row);
+    match value {
+        rows::Value::Float(float) if !float.is_finite() => {
+            value = rows::Value::Missing;
+            quality = quality.max(Quality::DeviceInvalid as u8);
+        }
+        rows::Value::Scaled { mantissa, resolution } if crate::sabotage::on("padded-values") => {
+            value = rows::Value::Float(resolution.number(mantissa));
+        }
+        _ => {}
+    }
+    let time = time(&row.epoch, row.at);
+    Reading { group: &row.stream.group, sequence: row.sequence, time, alias, value, quality }
+}
+
+/// All values of an instant in one map, as long as they stand together.
+fn pack_rows(
     statement: Option<&EpochStatement>,
     queued: &[QueuedRow],
     limit: usize,
@@ -136,7 +181,7 @@ fn push_without_bad(packer: &mut RowsPacker, rows: &[QueuedRow]) -> (usize, bool
     let mut missing = value(row);
     missing.value = rows::Value::Missing;
     if missing.quality == 0 {
-        missing.quality = crate::reading::Quality::DeviceInvalid as u8;
+        missing.quality = Quality::DeviceInvalid as u8;
     }
     for value in [value(row), missing] {
         let one = Row {
@@ -195,10 +240,11 @@ fn value(row: &QueuedRow) -> RowValue<'_> {
 mod tests {
     use std::sync::Arc;
 
+    use fieldgate_golioth_proto::columns::{decode_columns, is_columns};
     use fieldgate_golioth_proto::rows::{DecodedValue, Element, decode_rows};
 
     use super::*;
-    use crate::reading::{Class, Quality, Sample, StreamId};
+    use crate::reading::{Class, Sample, StreamId};
     use crate::store::queue::reader::StreamInfo;
     use crate::store::queue::{Epoch, Position};
 
@@ -236,7 +282,7 @@ mod tests {
             row(1, 1, "c", Value::Steps(-3)),
             row(2, 2, "a", Value::Absent),
         ];
-        let (body, count) = pack(None, &rows, 1024).unwrap();
+        let (body, count) = pack(Encoding::Rows, None, &rows, 1024).unwrap();
         assert_eq!(count, 3);
         let elements = decode_rows(&body).unwrap();
         let [Element::Row(first), Element::Row(second)] = elements.as_slice() else { panic!("{elements:?}") };
@@ -255,7 +301,7 @@ mod tests {
         let mut at = 0;
         let mut seen = Vec::new();
         while at < rows.len() {
-            let (body, count) = pack(None, &rows[at..], 300).unwrap();
+            let (body, count) = pack(Encoding::Rows, None, &rows[at..], 300).unwrap();
             assert!(body.len() <= 300 && count > 0);
             for element in decode_rows(&body).unwrap() {
                 if let Element::Row(row) = element {
@@ -275,7 +321,7 @@ mod tests {
         let mut at = 0;
         let mut aliases = 0;
         while at < rows.len() {
-            let (body, count) = pack(None, &rows[at..], 512).unwrap();
+            let (body, count) = pack(Encoding::Rows, None, &rows[at..], 512).unwrap();
             for element in decode_rows(&body).unwrap() {
                 let Element::Row(row) = element else { panic!() };
                 assert_eq!(row.sequence, 7);
@@ -289,7 +335,7 @@ mod tests {
     #[test]
     fn a_reading_too_long_for_any_message_is_said_to_be() {
         let rows = [row(0, 1, "a", Value::Text("y".repeat(250).into()))];
-        assert_eq!(pack(None, &rows, 64), None);
+        assert_eq!(pack(Encoding::Rows, None, &rows, 64), None);
     }
 
     #[test]
@@ -298,7 +344,8 @@ mod tests {
             epoch: Epoch(0x0102_0304_0506_0708),
             previous: Some((Epoch(5), vec![("bus/tank".into(), 99)])),
         };
-        let (body, count) = pack(Some(&statement), &[row(0, 1, "a", Value::Steps(1))], 1024).unwrap();
+        let (body, count) =
+            pack(Encoding::Rows, Some(&statement), &[row(0, 1, "a", Value::Steps(1))], 1024).unwrap();
         assert_eq!(count, 1);
         let elements = decode_rows(&body).unwrap();
         assert!(matches!(elements.first(), Some(Element::Epoch(_))), "{elements:?}");
@@ -313,7 +360,7 @@ mod tests {
         ];
         let (mut at, mut seen) = (0, Vec::new());
         while at < rows.len() {
-            let (body, count) = pack(None, &rows[at..], 1024).unwrap();
+            let (body, count) = pack(Encoding::Rows, None, &rows[at..], 1024).unwrap();
             at += count;
             for element in decode_rows(&body).unwrap() {
                 let Element::Row(row) = element else { panic!() };
@@ -329,7 +376,52 @@ mod tests {
     #[test]
     fn a_number_beyond_the_encoding_travels_as_missing_and_blocks_nothing() {
         let rows = [row(0, 1, "a", Value::Steps(i64::MAX - 1)), row(1, 2, "a", Value::Steps(1))];
-        let (_, count) = pack(None, &rows, 1024).unwrap();
+        let (_, count) = pack(Encoding::Rows, None, &rows, 1024).unwrap();
         assert_eq!(count, 2);
+    }
+
+    #[test]
+    fn columns_carry_what_rows_cannot_and_keep_every_identity() {
+        let mut rows: Vec<_> =
+            (0..300).map(|n| row(n, u64::from(n) + 1, "a", Value::Steps(i64::MAX - i64::from(n)))).collect();
+        rows[7].sample.value = Value::Float(f64::NAN);
+        let (mut at, mut seen) = (0, Vec::new());
+        while at < rows.len() {
+            let (body, count) = pack(Encoding::Columns, None, &rows[at..], 400).unwrap();
+            assert!(body.len() <= 400 && count > 0);
+            let batch = decode_columns(&body).unwrap();
+            assert_eq!(batch.epoch_prefix, [1, 2, 3, 4]);
+            for instant in &batch.instants {
+                let value = &instant.values[0];
+                seen.push((instant.sequence, value.value == rows::Value::Missing, value.quality));
+                assert_eq!(
+                    instant.time,
+                    RowTime::Wall {
+                        unix_ms: 1_795_000_000_000 + instant.sequence as i64 * 1000,
+                        uncertainty_ms: 1000,
+                    }
+                );
+            }
+            at += count;
+        }
+        assert_eq!(seen.remove(7), (8, true, Quality::DeviceInvalid as u8));
+        assert!(seen.iter().all(|(_, missing, quality)| !missing && *quality == 0));
+        assert_eq!(seen.len(), 299);
+    }
+
+    #[test]
+    fn columns_of_two_epochs_are_two_messages_and_statements_stay_rows() {
+        let mut rows = [
+            row(0, 1, "a", Value::Steps(1)),
+            row(1, 2, "a", Value::Steps(2)),
+            row(2, 1, "a", Value::Steps(3)),
+        ];
+        rows[2].epoch.number = 2;
+        let (body, count) = pack(Encoding::Columns, None, &rows, 1024).unwrap();
+        assert_eq!((count, is_columns(&body)), (2, true));
+        let statement = EpochStatement { epoch: Epoch(0x0102_0304_0506_0708), previous: None };
+        let (body, count) = pack(Encoding::Columns, Some(&statement), &rows, 1024).unwrap();
+        assert_eq!(count, 3);
+        assert!(matches!(decode_rows(&body).unwrap().first(), Some(Element::Epoch(_))));
     }
 }

@@ -51,7 +51,7 @@ pub fn link(
     max_in_flight: usize,
     means: Means<'_>,
 ) -> Result<(Arc<GoliothLink>, Lane), LaneError> {
-    let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, max_in_flight);
+    let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, config.encoding, max_in_flight);
     let psk = dtls::Psk::new(config.psk_id.as_bytes(), config.psk.expose()).map_err(LaneError::new)?;
     let mut client = dtls::ClientConfig::new(psk);
     client.suites = config

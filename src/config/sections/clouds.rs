@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{Context, secret};
-use crate::config::model::{Endpoint, Golioth, GoliothRest, Mqtt, Suite};
+use crate::config::model::{Encoding, Endpoint, Golioth, GoliothRest, Mqtt, Suite};
 use crate::config::problem::{Place, Taken, quote};
 use crate::config::reader::{Numbers, Reader, choose, not_chosen};
 use crate::config::topic::{self, TopicError, TopicTemplate};
 use crate::config::words;
 
 const SUITES: [(&str, Suite); 2] = [("psk-ccm8", Suite::PskCcm8), ("psk-gcm", Suite::PskGcm)];
+
+const ENCODINGS: [(&str, Encoding); 2] = [("rows", Encoding::Rows), ("columns", Encoding::Columns)];
 
 const GOLIOTH_HOST: &str = "coap.golioth.io";
 const COAPS_PORT: u16 = 5684;
@@ -37,6 +39,7 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
             "Write 1 to 39 letters, digits, _ - . and single / between them, such as \"sensor\".",
         )
         .map_or("sensor", |found| found.value);
+    let encoding = reader.choice("encoding", "an encoding", &ENCODINGS).unwrap_or(Encoding::Rows);
     let connection_id = reader.flag("connection_id", true);
     let suites = suites(&mut reader);
     let keepalive = reader.duration("keepalive", "15m", "1s"..="24h");
@@ -50,6 +53,7 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
         psk_id: psk_id.to_owned(),
         psk,
         stream_path: stream_path.to_owned(),
+        encoding,
         connection_id,
         suites,
         keepalive,

@@ -104,6 +104,12 @@ impl<'b> Reader<'b> {
         whole.try_into().map_err(|_| Fault::OutOfRange)
     }
 
+    /// Bytes in one piece.
+    pub(crate) fn byte_slice(&mut self) -> Result<&'b [u8], Fault> {
+        self.expect("bytes in one piece", |kind| kind == Type::Bytes)?;
+        self.decoder.bytes().map_err(fault)
+    }
+
     pub(crate) fn unsigned(&mut self) -> Result<u64, Fault> {
         u64::try_from(self.any_integer()?).map_err(|_| Fault::OutOfRange)
     }

@@ -47,6 +47,29 @@ impl Resolution {
         (numerator > 0 && denominator > 0).then_some(Self { numerator, denominator })
     }
 
+    /// Steps of this ratio, as [`Self::terms`] gives them; `None` if either is 0 or beyond 10^18.
+    pub(crate) fn of_terms(numerator: u64, denominator: u64) -> Option<Self> {
+        let bounds = 1..=10u64.pow(18);
+        (bounds.contains(&numerator) && bounds.contains(&denominator))
+            .then_some(Self { numerator, denominator })
+    }
+
+    /// Numerator and denominator, in lowest terms.
+    pub(crate) fn terms(self) -> (u64, u64) {
+        (self.numerator, self.denominator)
+    }
+
+    /// The exponent of a step that is a power of ten.
+    pub(crate) fn exponent(self) -> Option<i8> {
+        (-18..=18).find(|exponent| Self::decimal(*exponent) == Some(self))
+    }
+
+    /// The number that so many steps are, as the nearest double; exact as long as they are fewer than 2^53.
+    pub fn number(self, mantissa: i64) -> f64 {
+        let (product, denominator) = self.product(mantissa);
+        product as f64 / denominator as f64
+    }
+
     /// How many steps are nearest to this number; `None` if it is not finite or the count does not fit.
     pub fn mantissa_of(self, number: f64) -> Option<i64> {
         let steps = self.steps(number).round();
@@ -69,7 +92,7 @@ impl Resolution {
     }
 
     /// The value of a mantissa, if it is a whole number of 64 bits signed.
-    fn whole(self, mantissa: i64) -> Option<i64> {
+    pub fn whole(self, mantissa: i64) -> Option<i64> {
         let (product, denominator) = self.product(mantissa);
         if product % denominator == 0 { i64::try_from(product / denominator).ok() } else { None }
     }
@@ -100,8 +123,7 @@ pub(super) fn write_scaled(writer: &mut Writer<'_>, mantissa: i64, resolution: R
     if mantissa.unsigned_abs() > MAX_EXACT_MANTISSA.unsigned_abs() {
         return false;
     }
-    let (product, denominator) = resolution.product(mantissa);
-    let number = product as f64 / denominator as f64;
+    let number = resolution.number(mantissa);
     let single = number as f32;
     let half = half_bits(single);
     if resolution.carries(half_value(half), mantissa) {

@@ -3,6 +3,10 @@
 //! Every module is `cfg(test)`, though all of this binary is: it is how clippy knows that helpers may panic too.
 
 #[cfg(test)]
+mod columns;
+#[cfg(test)]
+mod columns_properties;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod damage;

@@ -6,6 +6,7 @@
 //! stays. Only messages a pipeline took are entered: the rest is lost at the cloud. Of each message it keeps when it came, and of
 //! each pair of messages how many identities the later one said again, so that a duplicate can be traced to its cause.
 
+mod columns;
 mod page;
 mod rows;
 mod times;
@@ -335,7 +336,8 @@ impl Intake {
 
     /// Enters a CBOR body that a pipeline took.
     pub(super) fn enter(&mut self, device: &str, came: Arrival, body: &[u8]) {
-        let elements = match rows::decode(body) {
+        let read = if columns::is_one(body) { columns::decode(body) } else { rows::decode(body) };
+        let elements = match read {
             Ok(elements) => elements,
             Err(NotRows::Foreign) => {
                 self.counts.foreign += 1;

@@ -147,6 +147,42 @@ fn what_is_not_a_batch_is_told_apart_from_a_broken_batch() {
     }
 }
 
+/// The worked example of `docs/encodings.md`.
+const COLUMNS: &str = "83 01 44 1f2e3d4c 58 29 107f52028082f085e4be68d00fbd00 02026c76910103010781b003024e80 027075a6010101007f0200";
+
+#[test]
+fn a_batch_of_columns_is_entered_identity_by_identity() {
+    let mut intake = Intake::default();
+    intake.keep_row_times();
+    intake.enter("gw", Arrival::default(), &hex(COLUMNS));
+    let counts = intake.counts();
+    assert_eq!((counts.messages, counts.rows, counts.unique), (1, 4, 7), "{:?}", intake.faults());
+    let epoch = [0x1f, 0x2e, 0x3d, 0x4c];
+    let levels: Vec<f64> =
+        (41..45).map(|n| intake.get("gw", epoch, "lv", n).unwrap().value.as_f64().unwrap()).collect();
+    assert_eq!(levels, [21.5, 21.7, 21.4, 21.9]);
+    assert_eq!(intake.get("gw", epoch, "lv", 44).unwrap().quality, 3);
+    assert_eq!(intake.get("gw", epoch, "pu", 44).unwrap().value, SeenValue::Bool(true));
+    assert!(!intake.contains("gw", epoch, "pu", 42));
+    let times: Vec<Stated> = intake.row_times().iter().map(|row| row.stated).collect();
+    let at = |unix_ms| Stated::Wall { unix_ms, uncertainty_ms: None };
+    assert_eq!(
+        times,
+        [at(1_795_132_800_000), at(1_795_132_801_003), at(1_795_132_802_000), at(1_795_132_803_001)]
+    );
+}
+
+#[test]
+fn a_broken_batch_of_columns_is_kept_out_whole() {
+    for length in [8, 20, 40, 49] {
+        let mut cut = hex(COLUMNS);
+        cut.truncate(length);
+        let mut intake = Intake::default();
+        intake.enter("gw", Arrival::default(), &cut);
+        assert_eq!((intake.counts().unique, intake.counts().broken), (0, 1), "{length}");
+    }
+}
+
 #[test]
 fn a_broken_element_keeps_its_whole_batch_out() {
     let mut intake = Intake::default();
@@ -206,6 +242,17 @@ proptest! {
             let listed = intake.values_of("gw", alias).any(|(epoch, s, _)| epoch == EPOCH && s == sequence);
             prop_assert!(listed);
         }
+    }
+
+    /// As the one above, past what makes it a batch of columns.
+    #[test]
+    fn any_tables_are_read_or_refused(tables in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut body = vec![0x83, 0x01, 0x44, 1, 2, 3, 4, 0x58, tables.len() as u8];
+        body.extend_from_slice(&tables);
+        let mut intake = Intake::default();
+        intake.enter("gw", Arrival::default(), &body);
+        let counts = intake.counts();
+        prop_assert_eq!(counts.messages + counts.broken, 1);
     }
 
     /// No bytes bring the reader down, and nothing is both read and refused.

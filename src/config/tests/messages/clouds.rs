@@ -38,6 +38,13 @@ psk_file = "/s/good""#,
         ),
         (
             GOLIOTH,
+            r#"encoding = "column""#,
+            &[
+                r#"f.toml:5: golioth.encoding: "column" is not an encoding. Did you mean "columns"? Use "rows" or "columns"."#,
+            ],
+        ),
+        (
+            GOLIOTH,
             "suites = []",
             &[
                 r#"f.toml:5: golioth.suites: this list is empty. Write suites = ["psk-ccm8", "psk-gcm"] or leave it out."#,
