@@ -16,6 +16,10 @@ impl Alert {
     pub const CLOSE_NOTIFY: u8 = 0;
     /// `handshake_failure`: no common ground, usually no common cipher suite.
     pub const HANDSHAKE_FAILURE: u8 = 40;
+    /// `bad_certificate`.
+    pub const BAD_CERTIFICATE: u8 = 42;
+    /// `certificate_expired`.
+    pub const CERTIFICATE_EXPIRED: u8 = 45;
     /// `access_denied`: some clouds send it in clear text for session data they no longer know.
     pub const ACCESS_DENIED: u8 = 49;
     /// `unknown_psk_identity` (RFC 4279).

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::LibraryError;
+use crate::{Identity, LibraryError, Roots};
 
 /// A random source: fills the whole buffer. It must be cryptographically strong in production; a seeded one makes a
 /// session's bytes reproducible.
@@ -88,7 +88,30 @@ impl fmt::Debug for Psk {
     }
 }
 
-/// A cipher suite (IANA TLS Cipher Suites). All here take a pre-shared key and have no forward secrecy.
+/// How a client proves who it is, and by what it knows the server.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// Both by the same key.
+    Psk(Psk),
+    /// By certificates; the server's must be for [`ClientConfig::server_name`].
+    Certificate {
+        /// This side's.
+        identity: Identity,
+        /// Who may vouch for the server.
+        roots: Roots,
+    },
+}
+
+/// How a server proves who it is to clients that want a certificate, and whom it lets in by one.
+#[derive(Debug, Clone)]
+pub struct ServerCertificate {
+    /// The server's own.
+    pub identity: Identity,
+    /// Who may vouch for a client; `None` asks clients for no certificate.
+    pub client_roots: Option<Roots>,
+}
+
+/// A cipher suite (IANA TLS Cipher Suites). Those with a pre-shared key have no forward secrecy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CipherSuite {
@@ -100,10 +123,34 @@ pub enum CipherSuite {
     PskAes128Gcm,
     /// `TLS_PSK_WITH_AES_128_CBC_SHA256` (0x00AE): no AEAD, so neither Connection ID nor saving.
     PskAes128Cbc,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8` (0xC0AE): RFC 7252's mandatory suite with certificates, 16 bytes of expansion.
+    EcdheEcdsaAes128Ccm8,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_CCM` (0xC0AC): 24 bytes of expansion.
+    EcdheEcdsaAes128Ccm,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` (0xC02B): 24 bytes of expansion.
+    EcdheEcdsaAes128Gcm,
 }
 
 impl CipherSuite {
-    const ALL: [Self; 4] = [Self::PskAes128Ccm8, Self::PskAes128Ccm, Self::PskAes128Gcm, Self::PskAes128Cbc];
+    /// Those with a pre-shared key that go with a Connection ID, in the order of what they cost on the wire.
+    pub const PSK: [Self; 3] = [Self::PskAes128Ccm8, Self::PskAes128Ccm, Self::PskAes128Gcm];
+    /// Those with certificates, likewise.
+    pub const CERTIFICATE: [Self; 3] =
+        [Self::EcdheEcdsaAes128Ccm8, Self::EcdheEcdsaAes128Ccm, Self::EcdheEcdsaAes128Gcm];
+    const ALL: [Self; 7] = [
+        Self::PskAes128Ccm8,
+        Self::PskAes128Ccm,
+        Self::PskAes128Gcm,
+        Self::PskAes128Cbc,
+        Self::EcdheEcdsaAes128Ccm8,
+        Self::EcdheEcdsaAes128Ccm,
+        Self::EcdheEcdsaAes128Gcm,
+    ];
+
+    /// Takes certificates, not a pre-shared key.
+    pub fn is_certificate(self) -> bool {
+        Self::CERTIFICATE.contains(&self)
+    }
 
     /// The code point on the wire.
     pub fn id(self) -> u16 {
@@ -112,6 +159,9 @@ impl CipherSuite {
             Self::PskAes128Ccm => 0xC0A4,
             Self::PskAes128Gcm => 0x00A8,
             Self::PskAes128Cbc => 0x00AE,
+            Self::EcdheEcdsaAes128Ccm8 => 0xC0AE,
+            Self::EcdheEcdsaAes128Ccm => 0xC0AC,
+            Self::EcdheEcdsaAes128Gcm => 0xC02B,
         }
     }
 
@@ -132,6 +182,9 @@ impl CipherSuite {
             Self::PskAes128Ccm => "TLS_PSK_WITH_AES_128_CCM",
             Self::PskAes128Gcm => "TLS_PSK_WITH_AES_128_GCM_SHA256",
             Self::PskAes128Cbc => "TLS_PSK_WITH_AES_128_CBC_SHA256",
+            Self::EcdheEcdsaAes128Ccm8 => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
+            Self::EcdheEcdsaAes128Ccm => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM",
+            Self::EcdheEcdsaAes128Gcm => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         }
     }
 }
@@ -145,14 +198,15 @@ impl fmt::Display for CipherSuite {
 /// A client's side of a session.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Who this client is.
-    pub psk: Psk,
-    /// Offered suites, most wanted first.
+    /// Who this client is, and how it knows the server.
+    pub credential: Credential,
+    /// Offered suites, most wanted first; all of the credential's kind.
     pub suites: Vec<CipherSuite>,
     /// Offer Connection IDs (RFC 9146): this side asks for none towards itself and uses whatever the server assigns, so
     /// that the client may change its address without a handshake. Needs AEAD suites only.
     pub connection_id: bool,
-    /// Server name indication (RFC 6066).
+    /// Server name indication (RFC 6066). With certificates it is required: the server's must be for this host name or address
+    /// literal (RFC 6125).
     pub server_name: Option<String>,
     /// The largest UDP payload to send, in bytes.
     pub mtu: u16,
@@ -165,14 +219,27 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// GCM then CCM_8, Connection ID offered, no server name, 1280-byte datagrams, RFC 6347's timers (1 s to 60 s), and
+    /// [`CipherSuite::PSK`], Connection ID offered, no server name, 1280-byte datagrams, RFC 6347's timers (1 s to 60 s), and
     /// 60 s for a handshake.
     pub fn new(psk: Psk) -> Self {
+        Self::with(Credential::Psk(psk), None)
+    }
+
+    /// The same with certificates, for the server of this name.
+    pub fn with_certificate(identity: Identity, roots: Roots, server_name: impl Into<String>) -> Self {
+        Self::with(Credential::Certificate { identity, roots }, Some(server_name.into()))
+    }
+
+    fn with(credential: Credential, server_name: Option<String>) -> Self {
+        let suites = match &credential {
+            Credential::Psk(_) => CipherSuite::PSK,
+            Credential::Certificate { .. } => CipherSuite::CERTIFICATE,
+        };
         Self {
-            psk,
-            suites: vec![CipherSuite::PskAes128Gcm, CipherSuite::PskAes128Ccm8],
+            credential,
+            suites: suites.to_vec(),
             connection_id: true,
-            server_name: None,
+            server_name,
             mtu: 1280,
             handshake_deadline: Duration::from_secs(60),
             timer_min: Duration::from_secs(1),
@@ -182,6 +249,13 @@ impl ClientConfig {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         check_common(&self.suites, self.mtu, self.timer_min, self.timer_max)?;
+        let certificate = matches!(self.credential, Credential::Certificate { .. });
+        if let Some(&suite) = self.suites.iter().find(|suite| suite.is_certificate() != certificate) {
+            return Err(ConfigError::SuiteOfOtherKind { suite });
+        }
+        if certificate && self.server_name.is_none() {
+            return Err(ConfigError::ServerName);
+        }
         match self.suites.iter().find(|suite| !suite.is_aead()) {
             Some(&suite) if self.connection_id => Err(ConfigError::ConnectionIdNeedsAead { suite }),
             _ => Ok(()),
@@ -194,6 +268,8 @@ impl ClientConfig {
 pub struct ServerConfig {
     /// Who may come in.
     pub psk_lookup: PskLookup,
+    /// The server's own certificate; without one, suites with certificates are never chosen.
+    pub certificate: Option<ServerCertificate>,
     /// Accepted suites, most wanted first; the server's order decides. While Connection IDs are on, AEAD suites come first
     /// whatever the order, and a client that offers none of them gets no Connection ID.
     pub suites: Vec<CipherSuite>,
@@ -215,12 +291,16 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Every suite, GCM first; 8-byte Connection IDs; 1280-byte datagrams; RFC 6347's timers; 60 s for a handshake; 1024
+    /// Every suite, GCM first, no certificate; 8-byte Connection IDs; 1280-byte datagrams; RFC 6347's timers; 60 s for a handshake; 1024
     /// sessions; silence for unknown ones.
     pub fn new(psk_lookup: impl Fn(&[u8]) -> Option<PskKey> + Send + Sync + 'static) -> Self {
         Self {
             psk_lookup: Arc::new(psk_lookup),
+            certificate: None,
             suites: vec![
+                CipherSuite::EcdheEcdsaAes128Gcm,
+                CipherSuite::EcdheEcdsaAes128Ccm,
+                CipherSuite::EcdheEcdsaAes128Ccm8,
                 CipherSuite::PskAes128Gcm,
                 CipherSuite::PskAes128Ccm,
                 CipherSuite::PskAes128Ccm8,
@@ -253,6 +333,9 @@ impl ServerConfig {
     /// The order in which suites are tried: AEAD first while Connection IDs are assigned.
     pub(crate) fn suites_in_effect(&self) -> Vec<CipherSuite> {
         let mut suites = self.suites.clone();
+        if self.certificate.is_none() {
+            suites.retain(|suite| !suite.is_certificate());
+        }
         if self.connection_id_length > 0 {
             suites.sort_by_key(|suite| !suite.is_aead());
         }
@@ -298,6 +381,14 @@ pub enum ConfigError {
     /// Nothing to offer.
     #[error("no cipher suite is configured: name at least one")]
     NoSuites,
+    /// Certificates where the credential is a key, or the reverse.
+    #[error(
+        "{suite} does not go with the credential: offer suites with a pre-shared key or with certificates, as it is"
+    )]
+    SuiteOfOtherKind {
+        /// The suite.
+        suite: CipherSuite,
+    },
     /// With Connection IDs, records in CBC do not interoperate.
     #[error("{suite} cannot be offered together with a Connection ID: leave out one of the two")]
     ConnectionIdNeedsAead {
@@ -324,7 +415,9 @@ pub enum ConfigError {
     #[error("the handshake timer must start between 100 ms and 1 h and end no lower than it starts")]
     Timers,
     /// A name no certificate or server name extension can hold.
-    #[error("the server name cannot be sent: it is empty, over 255 bytes, or contains a zero byte")]
+    #[error(
+        "the server name is missing, empty, over 255 bytes, or contains a zero byte: give the server's host name"
+    )]
     ServerName,
     /// A server that could hold no session.
     #[error("a server must be allowed at least one session")]

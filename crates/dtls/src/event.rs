@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Alert, CipherSuite, LibraryError};
+use crate::{Alert, CertificateProblem, CipherSuite, LibraryError, Subject};
 
 /// Something that happened on a session, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Event {
     /// A plaintext alert reached a connected session. Anybody could have sent it, so it is a hint to probe the peer, and
     /// the session goes on.
     UnauthenticatedAlert(Alert),
+    /// The certificates of a connection whose time was unverified hold against a clock that is trusted now.
+    TimeVerified,
     /// The session is over; nothing follows.
     Closed {
         /// Why.
@@ -33,6 +35,11 @@ pub struct Connection {
     pub own_cid: Option<Vec<u8>>,
     /// Server role: the identity whose key opened the session.
     pub psk_identity: Option<Vec<u8>>,
+    /// Whose certificate the peer has shown, with suites that take one.
+    pub peer: Option<Subject>,
+    /// The peer's certificates were checked without a trusted clock: they had not ended before the floor. Nothing that cannot be undone
+    /// should happen on it before [`Event::TimeVerified`].
+    pub time_unverified: bool,
     /// Taken up from a saved session, without a handshake.
     pub restored: bool,
 }
@@ -44,6 +51,7 @@ impl fmt::Debug for Connection {
             .field("suite", &self.suite)
             .field("peer_cid", &self.peer_cid)
             .field("own_cid", &self.own_cid)
+            .field("time_unverified", &self.time_unverified)
             .field("restored", &self.restored)
             .finish_non_exhaustive()
     }
@@ -68,6 +76,8 @@ pub enum CloseReason {
     },
     /// The handshake did not complete in time; the peer may be unreachable, or silent about a wrong key.
     HandshakeDeadline,
+    /// This side does not accept the peer's certificate; during the handshake, or once the time was known.
+    BadCertificate(CertificateProblem),
     /// This side gave the handshake up.
     HandshakeFailed(LibraryError),
     /// An established session cannot go on.
@@ -76,6 +86,41 @@ pub enum CloseReason {
     Replaced,
     /// Server only: made room for another, having been idle the longest.
     Evicted,
+}
+
+/// Who refused whom, and why: what waiting does not mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The keys of the two sides differ.
+    WrongKey,
+    /// The peer knows no such identity; as a server: this side does not.
+    UnknownIdentity,
+    /// The peer does not accept this side's certificate.
+    OwnCertificate,
+    /// This side does not accept the peer's.
+    PeerCertificate(CertificateProblem),
+    /// No suite or protocol in common.
+    NothingInCommon,
+}
+
+impl CloseReason {
+    /// The refusal that this is, if it is one. An alert in clear text can be forged: one during a handshake is taken for what it
+    /// says only after the peer was given time to contradict it.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Alert { alert, during_handshake: true, .. } => match alert.description {
+                20 | 21 | 51 => Some(Refusal::WrongKey),
+                Alert::ACCESS_DENIED | Alert::UNKNOWN_PSK_IDENTITY => Some(Refusal::UnknownIdentity),
+                41..=46 | 48 | 116 => Some(Refusal::OwnCertificate),
+                Alert::HANDSHAKE_FAILURE | 70 | 71 => Some(Refusal::NothingInCommon),
+                _ => None,
+            },
+            Self::BadCertificate(problem) => Some(Refusal::PeerCertificate(*problem)),
+            Self::HandshakeFailed(error) => error.refusal(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {
@@ -93,6 +138,7 @@ impl fmt::Display for CloseReason {
                 "no complete handshake within the deadline: the peer cannot be reached, or stays silent about a wrong \
                  identity or key; check the path first, then the credentials",
             ),
+            Self::BadCertificate(problem) => problem.fmt(f),
             Self::HandshakeFailed(error) => write!(f, "this side gave up the handshake: {error}"),
             Self::Broken(error) => write!(f, "the session cannot go on: {error}; connect again"),
             Self::Replaced => f.write_str("replaced by a newer session from the same address"),

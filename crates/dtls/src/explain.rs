@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::Refusal;
 use crate::ffi;
 
 /// A code from Mbed TLS with its meaning. `Display` gives both.
@@ -18,6 +19,15 @@ impl LibraryError {
     /// The library's own (negative) number.
     pub fn code(self) -> i32 {
         self.code
+    }
+
+    pub(crate) fn refusal(self) -> Option<Refusal> {
+        match self.code {
+            ffi::code::INVALID_MAC => Some(Refusal::WrongKey),
+            ffi::code::UNKNOWN_IDENTITY => Some(Refusal::UnknownIdentity),
+            ffi::code::HANDSHAKE_FAILURE | ffi::code::BAD_PROTOCOL_VERSION => Some(Refusal::NothingInCommon),
+            _ => None,
+        }
     }
 
     fn meaning(self) -> &'static str {

@@ -1,9 +1,11 @@
-//! DTLS 1.2 sessions (RFC 6347) with pre-shared keys and Connection IDs (RFC 9146), both roles, as pure state machines
-//! over Mbed TLS.
+//! DTLS 1.2 sessions (RFC 6347) with pre-shared keys or certificates, and Connection IDs (RFC 9146), both roles, as pure state
+//! machines over Mbed TLS.
 //!
 //! - [`Session`] is one association with one peer, client or server.
 //! - [`Server`] is many server sessions behind one socket: cookies, lookup by address and by Connection ID, moves, bounds.
-//! - [`ClientConfig`], [`ServerConfig`], [`Psk`] say with whom and how; [`Event`] and [`CloseReason`] say what became of it.
+//! - [`ClientConfig`], [`ServerConfig`], [`Psk`], [`Identity`], [`Roots`] say with whom and how; [`Event`] and [`CloseReason`] say
+//!   what became of it, [`Refusal`] who refused whom and why.
+//! - [`SavedSession`] takes a session across a restart; [`seal`] encrypts what is kept on disk.
 //!
 //! Nothing here reads a clock, a socket or a random source. A caller passes `now`, a [`core::time::Duration`] since an
 //! origin of its choice that never goes back, and gives each session a random source when it is made; the same inputs give
@@ -16,19 +18,26 @@
 //! lookup) run under that lock and must not call into another session.
 
 mod alert;
+mod certificate;
 mod config;
 mod event;
 mod explain;
 mod ffi;
 mod record;
 mod saved;
+mod seal;
 mod server;
 mod session;
 
 pub use alert::Alert;
-pub use config::{CipherSuite, ClientConfig, ConfigError, Psk, PskKey, PskLookup, Rng, ServerConfig};
-pub use event::{CloseReason, Connection, Counters, Event, SendError};
+pub use certificate::{CertificateError, CertificateProblem, Identity, Roots, Subject, WallTime};
+pub use config::{
+    CipherSuite, ClientConfig, ConfigError, Credential, Psk, PskKey, PskLookup, Rng, ServerCertificate,
+    ServerConfig,
+};
+pub use event::{CloseReason, Connection, Counters, Event, Refusal, SendError};
 pub use explain::LibraryError;
 pub use saved::{RestoreError, SaveError, SaveRefused, SavedSession};
+pub use seal::{seal, unseal};
 pub use server::{Server, ServerCounters, ServerEvent, SessionId};
 pub use session::Session;

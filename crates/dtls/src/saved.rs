@@ -21,7 +21,7 @@ impl SavedSession {
         Self(bytes)
     }
 
-    /// The bytes to keep, about 250.
+    /// The bytes to keep, about 250; with certificates the peer's is among them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -49,6 +49,9 @@ pub enum SaveError {
     /// The last flight may still have to be repeated.
     #[error("the peer has not confirmed the end of the handshake yet: save after its first record")]
     HandshakeUnconfirmed,
+    /// A certificate that nobody checked against a trusted clock is not trusted for another run.
+    #[error("the peer's certificates were not checked against a trusted clock: connect anew next time")]
+    TimeUnverified,
     /// Anything else.
     #[error("the session could not be serialised: {0}")]
     Library(LibraryError),

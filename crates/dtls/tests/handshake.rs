@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::{Direction, Seeded, Wire, address, client_config, ms, psk, rng, server, server_config};
 use fieldgate_dtls::{
-    Alert, CipherSuite, ClientConfig, CloseReason, ConfigError, Event, Psk, Server, Session,
+    Alert, CipherSuite, ClientConfig, CloseReason, ConfigError, Credential, Event, Psk, Refusal, Server,
+    Session,
 };
 use proptest::prelude::*;
 
@@ -178,10 +179,10 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn a_wrong_key_ends_the_handshake_with_a_reason_that_names_the_key() {
     let mut config = client_config(CipherSuite::PskAes128Gcm, true);
-    config.psk = Psk::new(common::IDENTITY, "another key").unwrap();
+    config.credential = Credential::Psk(Psk::new(common::IDENTITY, "another key").unwrap());
     let mut wire = Wire::new(server());
     wire.add(address(1000), Session::client(&config, wire.now, rng(2)).unwrap());
-    wire.run_for(ms(500));
+    wire.run_for(ms(6000));
     let why = client_end(&wire).expect("the client was told");
     let Some(CloseReason::Alert { alert, authenticated: false, during_handshake: true }) = client_end(&wire)
     else {
@@ -189,6 +190,8 @@ fn a_wrong_key_ends_the_handshake_with_a_reason_that_names_the_key() {
     };
     assert_eq!((alert.description, alert.fatal), (20, true));
     assert!(why.to_string().contains("pre-shared key"), "{why}");
+    assert_eq!(why.refusal(), Some(Refusal::WrongKey));
+    assert_eq!(server_end(&wire).unwrap().refusal(), Some(Refusal::WrongKey));
     let Some(CloseReason::HandshakeFailed(_)) = server_end(&wire) else { panic!("{:?}", server_end(&wire)) };
     assert!(server_end(&wire).unwrap().to_string().contains("keys probably differ"));
     assert_eq!(wire.server.session_count(), 0);
@@ -198,16 +201,18 @@ fn a_wrong_key_ends_the_handshake_with_a_reason_that_names_the_key() {
 #[test]
 fn an_unknown_identity_ends_the_handshake_with_a_reason_that_names_the_identity() {
     let mut config = client_config(CipherSuite::PskAes128Ccm8, false);
-    config.psk = Psk::new("nobody", common::KEY).unwrap();
+    config.credential = Credential::Psk(Psk::new("nobody", common::KEY).unwrap());
     let mut wire = Wire::new(server());
     wire.add(address(1000), Session::client(&config, wire.now, rng(2)).unwrap());
-    wire.run_for(ms(500));
+    wire.run_for(ms(6000));
     let why = client_end(&wire).expect("the client was told");
     assert!(
         matches!(why, CloseReason::Alert { alert, .. } if alert.description == Alert::UNKNOWN_PSK_IDENTITY),
         "{why:?}"
     );
     assert!(why.to_string().contains("does not know this identity"), "{why}");
+    assert_eq!(why.refusal(), Some(Refusal::UnknownIdentity));
+    assert_eq!(server_end(&wire).unwrap().refusal(), Some(Refusal::UnknownIdentity));
     assert!(server_end(&wire).unwrap().to_string().contains("no key is known"));
 }
 
@@ -218,7 +223,7 @@ fn no_suite_in_common_ends_the_handshake_with_a_reason_that_names_the_suites() {
     let mut wire = Wire::new(Server::new(server, Duration::ZERO, rng(1)).unwrap());
     let config = client_config(CipherSuite::PskAes128Ccm8, false);
     wire.add(address(1000), Session::client(&config, wire.now, rng(2)).unwrap());
-    wire.run_for(ms(500));
+    wire.run_for(ms(6000));
     let why = client_end(&wire).expect("the client was told");
     assert!(
         matches!(why, CloseReason::Alert { alert, .. } if alert.description == Alert::HANDSHAKE_FAILURE),
@@ -226,6 +231,38 @@ fn no_suite_in_common_ends_the_handshake_with_a_reason_that_names_the_suites() {
     );
     assert!(why.to_string().contains("no cipher suite in common"), "{why}");
     assert_eq!(wire.server.session_count(), 0);
+}
+
+#[test]
+fn a_forged_alert_does_not_end_a_handshake_that_goes_on() {
+    let mut wire = Wire::new(server());
+    let config = client_config(CipherSuite::PskAes128Gcm, true);
+    wire.add(address(1000), Session::client(&config, wire.now, rng(2)).unwrap());
+    for description in [40, 49, 115, 20] {
+        wire.inject(
+            Direction::ToClient,
+            address(1000),
+            &[21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, description],
+        );
+        wire.run_for(ms(12));
+    }
+    wire.run_for(ms(500));
+    assert!(wire.client(1000).connection().is_some(), "{:?}", wire.client_events);
+    assert_eq!(wire.client(1000).counters().unauthenticated_alerts, 4);
+}
+
+#[test]
+fn an_alert_that_nobody_contradicts_is_the_reason_five_seconds_later_and_nothing_is_repeated_meanwhile() {
+    let mut wire = Wire::new(server());
+    wire.fate = Box::new(|_, _| vec![]);
+    let config = client_config(CipherSuite::PskAes128Gcm, true);
+    wire.add(address(1000), Session::client(&config, wire.now, rng(2)).unwrap());
+    wire.inject(Direction::ToClient, address(1000), &[21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 115]);
+    wire.run_for(ms(4999));
+    assert!(!wire.client(1000).is_closed());
+    wire.run_for(ms(2));
+    assert_eq!(client_end(&wire).and_then(CloseReason::refusal), Some(Refusal::UnknownIdentity));
+    assert_eq!(wire.seen.len(), 1, "one ClientHello");
 }
 
 #[test]

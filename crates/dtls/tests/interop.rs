@@ -5,106 +5,17 @@
 
 mod common;
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::peers::{Driver, PATIENCE, Peer, free_pair};
 use common::{IDENTITY, KEY, client_config, ms, rng, server_config};
-use fieldgate_dtls::{CipherSuite, ClientConfig, Event, Server, Session};
+use fieldgate_dtls::{CipherSuite, ClientConfig, Credential, Event, Psk, Server};
 
 /// CON GET, message id 0x1234, token 0xAB, no options: the server's root.
 const GET: [u8; 5] = [0x41, 0x01, 0x12, 0x34, 0xAB];
 /// What the answer begins with: ACK, 2.05 Content, the same message id and token.
 const CONTENT: [u8; 5] = [0x61, 0x45, 0x12, 0x34, 0xAB];
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A child process that does not outlive its test.
-struct Peer(Child);
-
-impl Peer {
-    fn start(program: &str, arguments: &[&str]) -> Self {
-        let spawned =
-            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        match spawned {
-            Ok(child) => Self(child),
-            Err(error) => panic!("{program} does not run ({error}): install the Debian package libcoap3-bin"),
-        }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Two neighbouring UDP ports that are free now: libcoap's server takes one for CoAP and the next for DTLS.
-fn free_pair() -> u16 {
-    for _ in 0..100 {
-        let first = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        let Some(next) = port.checked_add(1) else { continue };
-        if UdpSocket::bind(("127.0.0.1", next)).is_ok()
-            && std::net::TcpListener::bind(("127.0.0.1", next)).is_ok()
-        {
-            return port;
-        }
-    }
-    panic!("no two neighbouring ports are free")
-}
-
-/// Drives one client session over a real socket.
-struct Driver {
-    socket: UdpSocket,
-    origin: Instant,
-    session: Session,
-}
-
-impl Driver {
-    fn new(config: &ClientConfig, peer: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-        socket.connect(peer).unwrap();
-        let seed = u64::from(socket.local_addr().unwrap().port());
-        Self {
-            socket,
-            origin: Instant::now(),
-            session: Session::client(config, Duration::ZERO, rng(seed)).unwrap(),
-        }
-    }
-
-    /// The next event, or none before `deadline`.
-    fn next_event(&mut self, deadline: Duration) -> Option<Event> {
-        let mut buffer = [0; 2048];
-        loop {
-            while let Some(datagram) = self.session.poll_transmit() {
-                // Refused while the peer is still starting: lost, as far as DTLS is concerned.
-                let _ = self.socket.send(&datagram);
-            }
-            if let Some(event) = self.session.poll_event() {
-                return Some(event);
-            }
-            let now = self.origin.elapsed();
-            if now >= deadline {
-                return None;
-            }
-            let until = self.session.poll_timeout().unwrap_or(deadline).min(deadline);
-            let wait = until.saturating_sub(now).max(ms(1));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            match self.socket.recv(&mut buffer) {
-                Ok(length) => self.session.handle_datagram(self.origin.elapsed(), &buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    // Nobody there yet: leave the rest to the retransmission timer.
-                    std::thread::yield_now();
-                }
-                Err(_) => {}
-            }
-            self.session.handle_timeout(self.origin.elapsed());
-        }
-    }
-}
-
 fn impatient(suite: CipherSuite, connection_id: bool) -> ClientConfig {
     let mut config = client_config(suite, connection_id);
     config.timer_min = ms(200);
@@ -170,7 +81,7 @@ fn our_client_gets_content_from_libcoap_over_gnutls() {
 #[test]
 fn a_wrong_key_against_libcoap_ends_with_a_reason() {
     let mut config = impatient(CipherSuite::PskAes128Gcm, true);
-    config.psk = fieldgate_dtls::Psk::new(IDENTITY, "not the key").unwrap();
+    config.credential = Credential::Psk(Psk::new(IDENTITY, "not the key").unwrap());
     config.handshake_deadline = ms(3000);
     let (_peer, address) = answering("coap-server-openssl");
     let mut driver = Driver::new(&config, address);

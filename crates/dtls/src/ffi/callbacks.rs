@@ -37,10 +37,26 @@ pub(super) struct Wires {
     pub(super) psk_lookup: Option<PskLookup>,
     /// The identity whose key was found last.
     pub(super) psk_identity: Option<Vec<u8>>,
+    /// Whether certificates are checked against a time that is known, or only against a floor.
+    pub(super) wall_trusted: bool,
+    /// What the check of the peer's certificates came to.
+    pub(super) verified: Option<Verified>,
     /// Zero-terminated suite list: the library keeps a pointer to it.
     pub(super) suites: Vec<c_int>,
     /// A panic of the caller's code inside a callback, carried across the C frames.
     pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+/// The check of a chain of certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// What is wrong, as the library's bits; 0 if nothing is.
+    pub(crate) flags: u32,
+    /// The Unix seconds in which every certificate of the chain is valid.
+    pub(crate) not_before: u64,
+    pub(crate) not_after: u64,
+    /// Against a time somebody vouched for.
+    pub(crate) time_trusted: bool,
 }
 
 /// The retransmission timer, in milliseconds of the caller's time.
@@ -114,7 +130,7 @@ fn utc(unix_s: i64) -> Option<sys::tm> {
     }
     let year_day = day;
     let mut month = 0;
-    for length in month_lengths(year) {
+    for length in month_lengths(year).map(i64::from) {
         if day < length {
             break;
         }
@@ -143,7 +159,7 @@ fn days_in_year(year: i64) -> i64 {
     if is_leap(year) { 366 } else { 365 }
 }
 
-fn month_lengths(year: i64) -> [i64; 12] {
+fn month_lengths(year: i64) -> [i32; 12] {
     let february = if is_leap(year) { 29 } else { 28 };
     [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
@@ -266,6 +282,44 @@ pub(super) unsafe extern "C" fn on_psk_identity(
     unsafe { sys::mbedtls_ssl_set_hs_psk(ssl, key.as_ptr(), key.len()) }
 }
 
+/// Called for each certificate of the peer's chain, the root first.
+pub(super) unsafe extern "C" fn on_verify(
+    context: *mut c_void,
+    certificate: *mut sys::mbedtls_x509_crt,
+    _depth: c_int,
+    flags: *mut u32,
+) -> c_int {
+    // SAFETY: `context` as in `on_random`; the certificate is parsed and lives during the call; `flags` is the library's.
+    let (wires, (not_before, not_after), flags) =
+        unsafe { (&mut *context.cast::<Wires>(), super::x509::validity_of(certificate), &mut *flags) };
+    if !wires.wall_trusted {
+        // The library's time is a floor then. What ended before it has ended; what seems not to have begun may have.
+        *flags &= !sys::MBEDTLS_X509_BADCERT_FUTURE;
+    }
+    let fresh = Verified { flags: 0, not_before: 0, not_after: u64::MAX, time_trusted: wires.wall_trusted };
+    let verified = wires.verified.get_or_insert(fresh);
+    verified.flags |= *flags;
+    verified.not_before = verified.not_before.max(not_before);
+    verified.not_after = verified.not_after.min(not_after);
+    0
+}
+
+/// A certificate's date as Unix seconds; what no calendar has counts as the nearest end of time.
+pub(super) fn unix_seconds(date: &sys::mbedtls_x509_time) -> u64 {
+    let (year, month, day) = (i64::from(date.year), i64::from(date.mon), i64::from(date.day));
+    if year < 1970 {
+        return 0;
+    }
+    // Days before the year, then before the month.
+    let before = year - 1;
+    let years = 365 * (year - 1970) + (before / 4 - before / 100 + before / 400)
+        - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    let months: i32 = month_lengths(year).iter().take(usize::try_from(month - 1).unwrap_or(0)).sum();
+    let days = years + i64::from(months) + day - 1;
+    let seconds = i64::from(date.hour) * 3600 + i64::from(date.min) * 60 + i64::from(date.sec);
+    u64::try_from(days * 86_400 + seconds).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +337,22 @@ mod tests {
         assert_eq!(date(253_402_300_799), Some((9999, 12, 31, 23, 59, 59)));
         assert_eq!(date(253_402_300_800), None);
         assert_eq!(date(-1), None);
+    }
+
+    #[test]
+    fn calendar_dates_become_unix_seconds_again() {
+        for unix_s in [0, 951_827_696, 1_795_132_799, 4_107_542_400, 253_402_300_799] {
+            let tm = utc(unix_s).unwrap();
+            let date = sys::mbedtls_x509_time {
+                year: tm.tm_year + 1900,
+                mon: tm.tm_mon + 1,
+                day: tm.tm_mday,
+                hour: tm.tm_hour,
+                min: tm.tm_min,
+                sec: tm.tm_sec,
+            };
+            assert_eq!(unix_seconds(&date), unix_s.unsigned_abs());
+        }
     }
 
     #[test]

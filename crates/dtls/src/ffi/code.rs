@@ -24,3 +24,17 @@ pub(crate) const NO_RNG: i32 = sys::MBEDTLS_ERR_SSL_NO_RNG;
 pub(crate) const INTERNAL_ERROR: i32 = sys::MBEDTLS_ERR_SSL_INTERNAL_ERROR;
 pub(crate) const BAD_CERTIFICATE: i32 = sys::MBEDTLS_ERR_SSL_BAD_CERTIFICATE;
 pub(crate) const CERT_VERIFY_FAILED: i32 = sys::MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+/// A certificate check that could not be made, for want of a clock above all.
+pub(crate) const CHECK_IMPOSSIBLE: i32 = sys::MBEDTLS_ERR_X509_FATAL_ERROR;
+pub(crate) const NO_CLIENT_CERTIFICATE: i32 = sys::MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE;
+
+/// The bits of a certificate check.
+pub(crate) mod bad {
+    use mbedtls_rs_sys as sys;
+
+    pub(crate) const EXPIRED: u32 = sys::MBEDTLS_X509_BADCERT_EXPIRED;
+    pub(crate) const NOT_YET_VALID: u32 = sys::MBEDTLS_X509_BADCERT_FUTURE;
+    pub(crate) const WRONG_NAME: u32 = sys::MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    pub(crate) const NOT_TRUSTED: u32 = sys::MBEDTLS_X509_BADCERT_NOT_TRUSTED;
+    pub(crate) const MISSING: u32 = sys::MBEDTLS_X509_BADCERT_MISSING;
+}

@@ -11,6 +11,8 @@
 
 mod callbacks;
 pub(crate) mod code;
+pub(crate) mod seal;
+pub(crate) mod x509;
 
 use core::ffi::{c_int, c_uchar, c_void};
 use core::ptr::{self, NonNull};
@@ -24,9 +26,11 @@ use mbedtls_rs_sys as sys;
 use zeroize::Zeroizing;
 
 use self::callbacks::{Room, Timer, Wires};
-use crate::config::{Psk, PskLookup, Rng};
+use self::x509::{CertificateList, Name, PrivateKey};
+use crate::certificate::WallTime;
+use crate::config::{Credential, PskLookup, Rng, ServerCertificate};
 
-pub(crate) use self::callbacks::OUTGOING_MAX;
+pub(crate) use self::callbacks::{OUTGOING_MAX, Verified};
 
 /// The library's receive buffer: what a datagram may measure.
 pub(crate) const DATAGRAM_MAX_BYTES: usize = sys::MBEDTLS_SSL_IN_CONTENT_LEN as usize;
@@ -44,15 +48,23 @@ pub(crate) struct Setup {
 }
 
 pub(crate) enum Role {
-    Client { psk: Psk, server_name: Option<CString> },
-    Server { psk_lookup: PskLookup, cookies: Arc<CookieKey>, client_address: Vec<u8> },
+    Client {
+        credential: Credential,
+        server_name: Option<CString>,
+    },
+    Server {
+        psk_lookup: PskLookup,
+        certificate: Option<ServerCertificate>,
+        cookies: Arc<CookieKey>,
+        client_address: Vec<u8>,
+    },
 }
 
 /// The time a call sees.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     pub(crate) now: Duration,
-    pub(crate) wall_unix_s: Option<u64>,
+    pub(crate) wall: Option<WallTime>,
 }
 
 /// One DTLS association inside the library. Return values are the library's: 0 or a length, or a negative [`code`].
@@ -60,8 +72,40 @@ pub(crate) struct Engine {
     ssl: NonNull<sys::mbedtls_ssl_context>,
     conf: NonNull<sys::mbedtls_ssl_config>,
     wires: NonNull<Wires>,
-    /// `conf` points into it.
+    /// `conf` points into what these hold.
+    _lent: Lent,
+}
+
+/// What an engine borrows and others may share.
+struct Lent {
     _cookies: Option<Arc<CookieKey>>,
+    own: Option<(Arc<CertificateList>, Arc<PrivateKey>)>,
+    roots: Option<Arc<CertificateList>>,
+}
+
+impl Lent {
+    fn of(role: &Role) -> Self {
+        let (cookies, identity, roots) = match role {
+            Role::Client { credential: Credential::Psk(_), .. } => (None, None, None),
+            Role::Client { credential: Credential::Certificate { identity, roots }, .. } => {
+                (None, Some(identity), Some(roots))
+            }
+            Role::Server { certificate, cookies, .. } => {
+                let (identity, roots) = match certificate {
+                    Some(ServerCertificate { identity, client_roots }) => {
+                        (Some(identity), client_roots.as_ref())
+                    }
+                    None => (None, None),
+                };
+                (Some(Arc::clone(cookies)), identity, roots)
+            }
+        };
+        Self {
+            _cookies: cookies,
+            own: identity.map(|it| (Arc::clone(it.chain()), Arc::clone(it.key()))),
+            roots: roots.map(|it| Arc::clone(it.list())),
+        }
+    }
 }
 
 // SAFETY: the three allocations are owned by this value alone (invariants 1 and 2), the library keeps no thread-local
@@ -83,6 +127,8 @@ impl Engine {
                 Role::Client { .. } => None,
             },
             psk_identity: None,
+            wall_trusted: false,
+            verified: None,
             suites: setup.suites.iter().map(|&id| c_int::from(id)).chain([0]).collect(),
             panic: None,
         };
@@ -90,11 +136,12 @@ impl Engine {
             ssl: leak(sys::mbedtls_ssl_context::default()),
             conf: leak(sys::mbedtls_ssl_config::default()),
             wires: leak(wires),
-            _cookies: match &setup.role {
-                Role::Server { cookies, .. } => Some(Arc::clone(cookies)),
-                Role::Client { .. } => None,
-            },
+            _lent: Lent::of(&setup.role),
         };
+        let lent = (
+            engine._lent.own.as_ref().map(|(chain, key)| (chain.as_ptr(), key.as_ptr())),
+            engine._lent.roots.as_ref().map(|roots| roots.as_ptr()),
+        );
         let configured = engine.enter(clock, |parts| {
             // SAFETY: both structures are zeroed, hence valid to initialise, and exclusively ours.
             unsafe {
@@ -102,7 +149,7 @@ impl Engine {
                 sys::mbedtls_ssl_config_init(parts.conf);
             }
             // SAFETY: just initialised; `parts` point to live allocations (invariant 1).
-            unsafe { configure(&parts, setup) }
+            unsafe { configure(&parts, setup, lent) }
         });
         // On failure the drop below frees what was made.
         configured.map(|()| engine)
@@ -258,6 +305,20 @@ impl Engine {
         self.wires().psk_identity.as_deref()
     }
 
+    /// What the check of the peer's certificates came to, once there was one.
+    pub(crate) fn verified(&self) -> Option<Verified> {
+        self.wires().verified
+    }
+
+    /// The subject of the peer's certificate, if it has shown one that was accepted.
+    pub(crate) fn peer_subject(&self) -> Option<Name> {
+        // SAFETY: reads the context; the certificate, if there is one, is the session's and lives as long as it.
+        unsafe {
+            let certificate = sys::mbedtls_ssl_get_peer_cert(self.ssl.as_ptr());
+            (!certificate.is_null()).then(|| x509::subject_of(certificate))
+        }
+    }
+
     /// The suite in use; 0 before there is one.
     pub(crate) fn suite(&self) -> u16 {
         // SAFETY: reads fields only; the context is live.
@@ -332,7 +393,8 @@ impl Engine {
     fn enter<R>(&mut self, clock: Clock, work: impl FnOnce(Parts) -> R) -> R {
         self.wires_mut().timer.now_ms = millis(clock.now);
         let parts = Parts { ssl: self.ssl.as_ptr(), conf: self.conf.as_ptr(), wires: self.wires.as_ptr() };
-        let room = Room::enter(clock.now, clock.wall_unix_s);
+        self.wires_mut().wall_trusted = clock.wall.is_some_and(|wall| wall.trusted);
+        let room = Room::enter(clock.now, clock.wall.map(|wall| wall.unix_s));
         let answer = work(parts);
         drop(room);
         if let Some(payload) = self.wires_mut().panic.take() {
@@ -387,8 +449,8 @@ impl CookieKey {
         // The cookie setup calls its random source once, here; a borrowed one is lent through the session's own callback.
         let mut seed = Zeroizing::new([0; 64]);
         rng(seed.as_mut_slice());
-        let mut lent = Lent { bytes: seed, used: 0 };
-        let room = Room::enter(clock.now, clock.wall_unix_s);
+        let mut lent = DrawnBefore { bytes: seed, used: 0 };
+        let room = Room::enter(clock.now, None);
         // SAFETY: the context is zeroed and exclusively ours; `lent` outlives the call, which does not keep it.
         let code = unsafe {
             sys::mbedtls_ssl_cookie_init(key.context.as_ptr());
@@ -415,14 +477,14 @@ impl Drop for CookieKey {
 }
 
 /// Random bytes drawn beforehand.
-struct Lent {
+struct DrawnBefore {
     bytes: Zeroizing<[u8; 64]>,
     used: usize,
 }
 
 unsafe extern "C" fn on_lent_random(context: *mut c_void, output: *mut c_uchar, length: usize) -> c_int {
-    // SAFETY: `context` is the `Lent` of `CookieKey::new`, alive and otherwise unused during the call.
-    let lent = unsafe { &mut *context.cast::<Lent>() };
+    // SAFETY: `context` is the `DrawnBefore` of `CookieKey::new`, alive and otherwise unused during the call.
+    let lent = unsafe { &mut *context.cast::<DrawnBefore>() };
     let Some(bytes) = lent.bytes.get(lent.used..).and_then(|rest| rest.get(..length)) else {
         return sys::MBEDTLS_ERR_SSL_NO_RNG;
     };
@@ -439,15 +501,20 @@ struct Parts {
     wires: *mut Wires,
 }
 
+/// The own certificate with its key, and the roots.
+type LentPointers =
+    (Option<(*mut sys::mbedtls_x509_crt, *mut sys::mbedtls_pk_context)>, Option<*mut sys::mbedtls_x509_crt>);
+
 /// Applies `setup` to freshly initialised structures.
 ///
 /// # Safety
-/// `parts` point to live structures, initialised by the library, used by nobody else.
-unsafe fn configure(parts: &Parts, setup: &Setup) -> Result<(), i32> {
+/// `parts` point to live structures, initialised by the library, used by nobody else; what is lent outlives them.
+unsafe fn configure(parts: &Parts, setup: &Setup, (own, roots): LentPointers) -> Result<(), i32> {
     let Parts { ssl, conf, wires } = *parts;
     let context = wires.cast::<c_void>();
-    // SAFETY: the caller's promise. `wires` and the suite list inside it outlive `conf` and `ssl` (see `Engine::drop`);
-    // identities, keys and names are copied by the library.
+    // SAFETY: the caller's promise. `wires` and the suite list inside it outlive `conf` and `ssl` (see `Engine::drop`),
+    // and so do the certificates, keys and roots (`Engine::_lent`); identities, pre-shared keys and names are copied by the
+    // library.
     unsafe {
         let endpoint = match setup.role {
             Role::Client { .. } => sys::MBEDTLS_SSL_IS_CLIENT,
@@ -471,14 +538,29 @@ unsafe fn configure(parts: &Parts, setup: &Setup) -> Result<(), i32> {
             let ignore = sys::MBEDTLS_SSL_UNEXPECTED_CID_IGNORE as c_int;
             succeed(sys::mbedtls_ssl_conf_cid(conf, cid.len(), ignore))?;
         }
+        if let Some((chain, key)) = own {
+            succeed(sys::mbedtls_ssl_conf_own_cert(conf, chain, key))?;
+        }
+        if let Some(roots) = roots {
+            sys::mbedtls_ssl_conf_ca_chain(conf, roots, ptr::null_mut());
+        }
+        // A client checks by default; a server asks for a certificate only where it has roots to check it against. Suites with
+        // a pre-shared key show none, and none is missed there.
+        let verify = match (&setup.role, roots) {
+            (Role::Server { .. }, None) => sys::MBEDTLS_SSL_VERIFY_NONE,
+            _ => sys::MBEDTLS_SSL_VERIFY_REQUIRED,
+        };
+        sys::mbedtls_ssl_conf_authmode(conf, verify as c_int);
+        sys::mbedtls_ssl_conf_verify(conf, Some(callbacks::on_verify), context);
         match &setup.role {
-            Role::Client { psk, .. } => succeed(sys::mbedtls_ssl_conf_psk(
+            Role::Client { credential: Credential::Psk(psk), .. } => succeed(sys::mbedtls_ssl_conf_psk(
                 conf,
                 psk.key().as_ptr(),
                 psk.key().len(),
                 psk.identity().as_ptr(),
                 psk.identity().len(),
             ))?,
+            Role::Client { credential: Credential::Certificate { .. }, .. } => {}
             Role::Server { cookies, .. } => {
                 sys::mbedtls_ssl_conf_psk_cb(conf, Some(callbacks::on_psk_identity), context);
                 sys::mbedtls_ssl_conf_dtls_cookies(

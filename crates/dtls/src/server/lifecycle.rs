@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use super::{EVENTS_MAX, Entry, Server, ServerEvent, SessionId, SharedRng, TRANSMITS_MAX};
+use crate::WallTime;
 use crate::config::{ConfigError, Rng};
 use crate::event::{CloseReason, Event};
 use crate::record::ClientHello;
@@ -49,9 +50,9 @@ impl Server {
         let rng = lend(&self.rng);
         let cookies = Arc::clone(&self.cookies);
         let mut session = Session::server_with(&self.config, cookies, &[0], own_cid, self.now, rng)?;
-        if let Some((at, unix_s)) = self.wall {
-            session
-                .set_wall_clock(self.now, Some(unix_s.saturating_add(self.now.saturating_sub(at).as_secs())));
+        if let Some((at, wall)) = self.wall {
+            let unix_s = wall.unix_s.saturating_add(self.now.saturating_sub(at).as_secs());
+            session.set_wall_clock(self.now, Some(WallTime { unix_s, ..wall }));
         }
         Ok(session)
     }

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::WallTime;
 use crate::config::{ConfigError, Rng, ServerConfig};
 use crate::event::{Connection, Event, SendError};
 use crate::ffi::CookieKey;
@@ -48,7 +49,7 @@ pub struct Server {
     events: VecDeque<ServerEvent>,
     counters: ServerCounters,
     now: Duration,
-    wall: Option<(Duration, u64)>,
+    wall: Option<(Duration, WallTime)>,
 }
 
 /// A session of a [`Server`]: never used twice by the same server.
@@ -246,11 +247,15 @@ impl Server {
     }
 
     /// Tells the wall clock as of `now`, for certificates.
-    pub fn set_wall_clock(&mut self, now: Duration, unix_s: Option<u64>) {
+    pub fn set_wall_clock(&mut self, now: Duration, wall: Option<WallTime>) {
         self.now = self.now.max(now);
-        self.wall = unix_s.map(|unix_s| (self.now, unix_s));
-        for entry in self.sessions.values_mut() {
-            entry.session.set_wall_clock(self.now, unix_s);
+        self.wall = wall.map(|wall| (self.now, wall));
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            if let Some(entry) = self.sessions.get_mut(&id) {
+                entry.session.set_wall_clock(self.now, wall);
+                self.collect(id);
+            }
         }
         self.spare = None;
     }

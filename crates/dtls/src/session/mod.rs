@@ -12,14 +12,17 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use crate::LibraryError;
+use crate::alert::Alert;
 use crate::config::{CipherSuite, ClientConfig, ConfigError, Rng, ServerConfig};
 use crate::event::{CloseReason, Connection, Counters, Event, SendError};
 use crate::ffi::{self, Clock, CookieKey, Engine, Setup, code};
 use crate::saved::{RestoreError, SaveRefused, SavedSession};
+use crate::{LibraryError, WallTime};
 
 /// Application records waiting for `poll_event`; more are dropped, as a full socket buffer would.
 const EVENTS_MAX: usize = 256;
+/// How long a peer has to contradict an alert in clear text that says it refuses a handshake: anybody can send one.
+const CONTRADICTION: Duration = Duration::from_secs(5);
 /// A record is 13 bytes or more; a few rounds more than a datagram has records.
 const RECORD_MIN_BYTES: usize = 13;
 const ROUNDS_SPARE: usize = 16;
@@ -33,8 +36,8 @@ pub struct Session {
     counters: Counters,
     /// The latest time seen: time does not go back here even if a caller's does.
     now: Duration,
-    /// Wall clock: Unix seconds as of a moment of the caller's time.
-    wall: Option<(Duration, u64)>,
+    /// Wall clock as of a moment of the caller's time.
+    wall: Option<(Duration, WallTime)>,
 }
 
 enum Side {
@@ -48,7 +51,7 @@ enum Side {
 }
 
 enum Phase {
-    Handshaking { deadline: Duration },
+    Handshaking { deadline: Duration, told: Option<Alert> },
     Connected(Connection),
     Closed,
 }
@@ -127,9 +130,14 @@ impl Session {
     /// To be called when [`Self::poll_timeout`] is reached; harmless at any other time.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.advance(now);
-        let Phase::Handshaking { deadline } = self.phase else { return };
+        let Phase::Handshaking { deadline, told } = self.phase else { return };
         if self.now >= deadline {
-            self.finish(CloseReason::HandshakeDeadline);
+            self.finish(match told {
+                Some(alert) => CloseReason::Alert { alert, authenticated: false, during_handshake: true },
+                None => CloseReason::HandshakeDeadline,
+            });
+        } else if told.is_some() {
+            // Whoever sent the alert will not answer a repetition, and whoever did not has been asked already.
         } else if self.engine.timer().is_some_and(|at| self.now >= at) {
             self.drive(0);
         }
@@ -138,7 +146,8 @@ impl Session {
     /// When [`Self::handle_timeout`] is due, on the caller's scale. An established session has no timers.
     pub fn poll_timeout(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Handshaking { deadline } => {
+            Phase::Handshaking { deadline, told: Some(_) } => Some(deadline),
+            Phase::Handshaking { deadline, told: None } => {
                 Some(self.engine.timer().map_or(deadline, |timer| timer.min(deadline)))
             }
             Phase::Connected(_) | Phase::Closed => None,
@@ -201,11 +210,13 @@ impl Session {
         self.finish(CloseReason::LocalClose);
     }
 
-    /// Tells the wall clock as of `now`; it is carried forward by the caller's time. Only certificates are checked
-    /// against it, and without it none is valid.
-    pub fn set_wall_clock(&mut self, now: Duration, unix_s: Option<u64>) {
+    /// Tells the wall clock as of `now`; it is carried forward by the caller's time. Only certificates are checked against
+    /// it, and without it none is valid. On a connection whose time is unverified, one that is trusted settles the matter:
+    /// [`Event::TimeVerified`], or the end.
+    pub fn set_wall_clock(&mut self, now: Duration, wall: Option<WallTime>) {
         self.advance(now);
-        self.wall = unix_s.map(|unix_s| (self.now, unix_s));
+        self.wall = wall.map(|wall| (self.now, wall));
+        self.settle_time();
     }
 
     /// What the handshake settled, while connected.
@@ -262,6 +273,7 @@ impl Session {
         let setup = Setup {
             role: ffi::Role::Server {
                 psk_lookup: Arc::clone(&config.psk_lookup),
+                certificate: config.certificate.clone(),
                 cookies,
                 client_address: client_address.to_vec(),
             },
@@ -281,7 +293,8 @@ impl Session {
         if let Side::Server { address, .. } = &mut self.side {
             *address = client_address.to_vec();
         }
-        self.phase = Phase::Handshaking { deadline: self.now.saturating_add(handshake_deadline) };
+        let deadline = self.now.saturating_add(handshake_deadline);
+        self.phase = Phase::Handshaking { deadline, told: None };
         let code = self.engine.set_client_address(self.clock(), client_address);
         if code != 0 {
             self.fail(code);
@@ -319,7 +332,7 @@ impl Session {
         config.check()?;
         let server_name = config.server_name.as_deref().map(server_name).transpose()?;
         let setup = Setup {
-            role: ffi::Role::Client { psk: config.psk.clone(), server_name },
+            role: ffi::Role::Client { credential: config.credential.clone(), server_name },
             suites: config.suites.iter().map(|suite| suite.id()).collect(),
             mtu: config.mtu,
             timer_min: config.timer_min,
@@ -336,13 +349,13 @@ impl Session {
         now: Duration,
         rng: Rng,
     ) -> Result<Self, ConfigError> {
-        let engine = Engine::new(setup, rng, Clock { now, wall_unix_s: None })
+        let engine = Engine::new(setup, rng, Clock { now, wall: None })
             .map_err(|code| ConfigError::Library(LibraryError::new(code)))?;
         let deadline = now.saturating_add(handshake_deadline);
         Ok(Self {
             engine,
             side,
-            phase: Phase::Handshaking { deadline },
+            phase: Phase::Handshaking { deadline, told: None },
             events: VecDeque::new(),
             counters: Counters::default(),
             now,
@@ -367,7 +380,7 @@ impl fmt::Debug for Session {
 
 /// Draws the secret that binds cookies to addresses.
 pub(crate) fn cookie_key(now: Duration, rng: &mut Rng) -> Result<Arc<CookieKey>, ConfigError> {
-    CookieKey::new(Clock { now, wall_unix_s: None }, rng)
+    CookieKey::new(Clock { now, wall: None }, rng)
         .map(Arc::new)
         .map_err(|code| ConfigError::Library(LibraryError::new(code)))
 }

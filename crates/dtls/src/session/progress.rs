@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
-use super::{EVENTS_MAX, Phase, RECORD_MIN_BYTES, ROUNDS_SPARE, Session, Side, Step};
+use super::{CONTRADICTION, EVENTS_MAX, Phase, RECORD_MIN_BYTES, ROUNDS_SPARE, Session, Side, Step};
 use crate::config::CipherSuite;
 use crate::event::{CloseReason, Connection, Event};
-use crate::ffi::{Clock, code};
+use crate::ffi::code::{self, bad};
+use crate::ffi::{Clock, Verified};
 use crate::record::{ClientHello, kind, records};
 use crate::saved::{SaveError, SavedSession};
-use crate::{Alert, LibraryError};
+use crate::{Alert, CertificateProblem, LibraryError, WallTime};
 
 impl Session {
     pub(super) fn handle_during_handshake(&mut self, datagram: &[u8]) {
@@ -17,8 +18,37 @@ impl Session {
             return;
         }
         self.settle_connection_id(datagram);
-        self.engine.feed(datagram.to_vec());
-        self.drive(datagram.len());
+        if matches!(self.side, Side::Server { .. }) {
+            self.engine.feed(datagram.to_vec());
+            return self.drive(datagram.len());
+        }
+        let rest = self.without_alerts(datagram);
+        if !rest.is_empty() {
+            let length = rest.len();
+            self.engine.feed(rest);
+            self.drive(length);
+        }
+    }
+
+    /// A client keeps alerts in clear text from the library, which would end the handshake at once whoever sent them. A
+    /// fatal one leaves the peer a short time to go on all the same; then it is the reason.
+    fn without_alerts(&mut self, datagram: &[u8]) -> Vec<u8> {
+        let mut rest = Vec::with_capacity(datagram.len());
+        for record in records(datagram, 0) {
+            let (0, kind::ALERT, &[level, description]) = (record.epoch, record.kind, record.body) else {
+                rest.extend_from_slice(record.whole);
+                continue;
+            };
+            let alert = Alert::from_bytes(level, description);
+            self.counters.unauthenticated_alerts += 1;
+            if let Phase::Handshaking { deadline, told: told @ None } = &mut self.phase
+                && alert.fatal
+            {
+                *deadline = (*deadline).min(self.now.saturating_add(CONTRADICTION));
+                *told = Some(alert);
+            }
+        }
+        rest
     }
 
     /// A client that can only do CBC gets no Connection ID: the two together do not interoperate.
@@ -146,11 +176,14 @@ impl Session {
         let peer_cid = self.engine.peer_cid();
         // Both directions are in use or none is; an empty identifier puts nothing on the wire.
         let own_cid = peer_cid.is_some().then(|| self.assigned_cid().to_vec());
+        let peer = if suite.is_certificate() { self.engine.peer_subject() } else { None };
         let connection = Connection {
             suite,
             peer_cid: peer_cid.filter(|cid| !cid.is_empty()),
             own_cid: own_cid.filter(|cid| !cid.is_empty()),
             psk_identity: self.engine.psk_identity().map(<[u8]>::to_vec),
+            peer: peer.map(Into::into),
+            time_unverified: self.engine.verified().is_some_and(|verified| !verified.time_trusted),
             restored,
         };
         self.phase = Phase::Connected(connection.clone());
@@ -172,10 +205,38 @@ impl Session {
                     during_handshake,
                 }
             }
+            (code::NO_CLIENT_CERTIFICATE, _) => CloseReason::BadCertificate(CertificateProblem::Missing),
+            (code::CHECK_IMPOSSIBLE, _) if self.wall.is_none() => {
+                CloseReason::BadCertificate(CertificateProblem::Unchecked)
+            }
+            (code::BAD_CERTIFICATE | code::CERT_VERIFY_FAILED, _) => {
+                CloseReason::BadCertificate(problem_of(self.engine.verified()))
+            }
             (code, _) if during_handshake => CloseReason::HandshakeFailed(LibraryError::new(code)),
             (code, _) => CloseReason::Broken(LibraryError::new(code)),
         };
         self.finish(why);
+    }
+
+    /// Checks the certificates of a connection against a clock that was not trusted when it was made and is now.
+    pub(super) fn settle_time(&mut self) {
+        let (Phase::Connected(connection), Some((_, wall))) = (&mut self.phase, self.wall) else { return };
+        let Some(verified) = self.engine.verified() else { return };
+        if !connection.time_unverified || !wall.trusted {
+            return;
+        }
+        let (problem, alert) = if wall.unix_s > verified.not_after {
+            (CertificateProblem::Expired, Alert::CERTIFICATE_EXPIRED)
+        } else if wall.unix_s < verified.not_before {
+            (CertificateProblem::NotYetValid, Alert::BAD_CERTIFICATE)
+        } else {
+            connection.time_unverified = false;
+            self.events.push_back(Event::TimeVerified);
+            return;
+        };
+        // The peer may hear of it or not: this side is done with it.
+        let _ = self.engine.fatal_alert(self.clock(), alert);
+        self.finish(CloseReason::BadCertificate(problem));
     }
 
     pub(super) fn finish(&mut self, why: CloseReason) {
@@ -187,7 +248,11 @@ impl Session {
     }
 
     pub(super) fn try_save(&mut self) -> Result<SavedSession, SaveError> {
-        let suite = self.connection().ok_or(SaveError::NotConnected)?.suite;
+        let connection = self.connection().ok_or(SaveError::NotConnected)?;
+        let suite = connection.suite;
+        if connection.time_unverified {
+            return Err(SaveError::TimeUnverified);
+        }
         if !suite.is_aead() {
             return Err(SaveError::NotAead(suite));
         }
@@ -223,8 +288,24 @@ impl Session {
     }
 
     pub(super) fn clock(&self) -> Clock {
-        let wall_unix_s =
-            self.wall.map(|(at, unix_s)| unix_s.saturating_add(self.now.saturating_sub(at).as_secs()));
-        Clock { now: self.now, wall_unix_s }
+        let wall = self.wall.map(|(at, wall)| WallTime {
+            unix_s: wall.unix_s.saturating_add(self.now.saturating_sub(at).as_secs()),
+            ..wall
+        });
+        Clock { now: self.now, wall }
     }
+}
+
+/// The first of what is wrong, in the order of how much the rest depends on it.
+fn problem_of(verified: Option<Verified>) -> CertificateProblem {
+    let flags = verified.map_or(0, |verified| verified.flags);
+    let problems = [
+        (bad::NOT_TRUSTED, CertificateProblem::UnknownRoot),
+        (bad::WRONG_NAME, CertificateProblem::WrongName),
+        (bad::EXPIRED, CertificateProblem::Expired),
+        (bad::NOT_YET_VALID, CertificateProblem::NotYetValid),
+        (bad::MISSING, CertificateProblem::Missing),
+    ];
+    let first = problems.into_iter().find(|(bit, _)| flags & bit != 0);
+    first.map_or(CertificateProblem::NotAcceptable, |(_, problem)| problem)
 }

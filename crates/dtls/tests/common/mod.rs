@@ -1,6 +1,9 @@
 //! A wire in memory with virtual time: one server, any number of clients, and a rule for what happens to each datagram.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod peers;
+pub(crate) mod pki;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
