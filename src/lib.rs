@@ -5,7 +5,7 @@
 //! From the wire up: [`serial`] opens ports, [`sensors`] and [`modem`] are lanes that read them, [`store`] keeps what they
 //! read, [`uplink`] drains it to the links of [`clouds`]. What is known now stands on the [`board`], where [`http`] reads
 //! it for people and programs; what goes over the wire is charged to [`spend`]. [`registry`] and [`ota`] are the rules over `gateway.db`. [`daemon`] builds all of it
-//! from a [`config`] and supervises it; [`cli`] is the way in. [`clock`] is the one reader of clocks, [`reading`] holds
+//! from a [`config`] and supervises it; [`cli`] is the way in, [`control`] its way to a running daemon. [`clock`] is the one reader of clocks, [`reading`] holds
 //! the words everything else speaks in, [`sabotage`] the defects that proofs must catch.
 //!
 //! # The life of a reading
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod clouds;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod http;
 pub mod modem;

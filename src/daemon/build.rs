@@ -1,6 +1,7 @@
 //! Wiring: every room meets every other here and nowhere else.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::clouds::Means;
 use crate::clouds::golioth;
 use crate::clouds::mqtt::MqttLink;
 use crate::config::NetworkPath;
+use crate::control;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
 use crate::modem;
@@ -216,6 +218,12 @@ impl Daemon {
             self.lane(lane);
             self.drain_into(link, config, rim);
         }
+    }
+
+    /// Hears operators at this socket. One of the machine's: left out in virtual time.
+    pub fn control(&self, socket: PathBuf, rim: &Rim) {
+        let (queue, gateway) = (self.stores.queue.clone(), self.stores.gateway.clone());
+        self.lane(control::lane::lane(socket, queue, gateway, rim.clone(), self.stop.clone()));
     }
 
     /// Drains the destination of the link's name into it. A link of no configured destination gets nothing.

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,12 @@ pub trait Net: Send + Sync + fmt::Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// A Unix stream socket that listens at the path, for its owner and its group. Wires in memory: as above.
+    fn listen_local(&self, at: &Path) -> io::Result<UnixListener> {
+        let _ = at;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What an interface has sent and received since it exists, in bytes, whoever caused it. `None` where nobody counts.
     fn counted(&self, _interface: &str) -> Option<u64> {
         None
@@ -150,9 +157,11 @@ pub trait Ports: Send + Sync + fmt::Debug {
 pub mod machine {
     use tokio::net::TcpSocket;
 
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::{
-        Arc, Clock, Datagrams, Duration, Entropy, Net, Rim, SocketAddr, TcpListener, UdpTarget, async_trait,
-        io, wire,
+        Arc, Clock, Datagrams, Duration, Entropy, Net, Path, Rim, SocketAddr, TcpListener, UdpTarget,
+        UnixListener, async_trait, io, wire,
     };
 
     /// The rim of a daemon that runs for real.
@@ -205,6 +214,12 @@ pub mod machine {
 
         fn listen(&self, at: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
             bound(at, interface)?.listen(BACKLOG)?.into_std()
+        }
+
+        fn listen_local(&self, at: &Path) -> io::Result<UnixListener> {
+            let listener = UnixListener::bind(at)?;
+            std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o660))?;
+            Ok(listener)
         }
 
         fn counted(&self, interface: &str) -> Option<u64> {

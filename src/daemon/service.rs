@@ -14,6 +14,7 @@ use super::rim;
 use super::stores::Stores;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::control;
 use crate::http::Door;
 use crate::sabotage;
 use crate::store::queue::QueueStatus;
@@ -23,7 +24,11 @@ use crate::store::queue::QueueStatus;
 /// # Errors
 /// In words, for whoever started it.
 pub async fn run(config: Config) -> Result<(), String> {
-    let _lock = lock(&config.gateway.state_dir)?;
+    let lock = lock(&config.gateway.state_dir)?;
+    let socket = control::place(&config.gateway.state_dir, std::env::var_os("RUNTIME_DIRECTORY"));
+    if let Err(error) = control::announce(&lock, &socket) {
+        tracing::warn!(%error, "where operators are heard cannot be written down: they may have to stop the daemon first");
+    }
     let floor = crate::store::gateway::time_floor(&config.gateway.state_dir);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.time.trust_system_clock, floor));
     let rim = rim::machine::rim(clock);
@@ -42,6 +47,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     daemon.serve(&config, &rim, door);
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
+    daemon.control(socket, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }
@@ -83,7 +89,7 @@ fn notify(state: &[NotifyState<'_>]) {
 /// One daemon a state folder: two would each acknowledge the other's readings.
 fn lock(state_dir: &Path) -> Result<File, String> {
     let path = state_dir.join("lock");
-    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(|e| {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
         format!(
             "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
             path.display(),

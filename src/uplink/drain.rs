@@ -139,6 +139,7 @@ struct Drain<'a> {
     /// What the books said of losses and of corrected times when the file was last asked.
     dropped: u64,
     corrections: u64,
+    rearranged: u64,
     /// Looking for a place to jump to costs a few reads: not before this.
     next_jump: Duration,
     /// The longest message this destination takes, as learned, and when.
@@ -188,9 +189,10 @@ impl<'a> Drain<'a> {
     ) -> Result<Self, LaneError> {
         let status = queue.status();
         // Before the file is asked: what changes in between is looked at again.
-        let (generation, dropped, corrections) = {
+        let (generation, dropped, corrections, rearranged) = {
             let status = status.borrow();
-            (status.generation, status.destination(destination).dropped, status.corrections)
+            let dropped = status.destination(destination).dropped;
+            (status.generation, dropped, status.corrections, status.rearranged)
         };
         let reader = queue.reader(destination).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
@@ -219,6 +221,7 @@ impl<'a> Drain<'a> {
             share: Share::new(options.weights),
             telemetry: reader.settled(Class::Telemetry),
             dropped,
+            rearranged,
             corrections,
             next_jump: now,
             reader,

@@ -1,114 +1,125 @@
-//! Changing the queue while no daemon runs: the daemon's lock is held, and its own writer does the work, so that books,
-//! cursors and records move in the same transactions as under a daemon. To the file it is a start and a clean stop.
+//! Changing the queue: asked of the daemon that runs, or done here while none does. The lock of the state folder decides.
+//!
+//! Done here it is the daemon's own code on its own writers, so that books, cursors, records and the audit move as under a
+//! daemon. To the files it is a start and a clean stop.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tokio::sync::oneshot;
 
 use super::{Trouble, queue_file};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::daemon::{rim, stores};
-use crate::store::gateway::time_floor;
+use crate::control::{self, Answer, Done, Request, client};
+use crate::daemon::rim::{self, Rim};
+use crate::daemon::stores;
+use crate::store::gateway::{self, Gateway, time_floor};
 use crate::store::queue::look::overview::overview;
 use crate::store::queue::look::{self, Source};
-use crate::store::queue::writer::{Aside, AsideAction, AsideMoved, Command, Health, Writer};
-use crate::store::queue::{DestinationId, OpenOptions, Settlement, open};
-use crate::store::worker::Machine as _;
+use crate::store::queue::{OpenOptions, Queue};
 
-/// The queue in this program's hands.
-pub(super) struct Held {
-    writer: Writer,
-    clock: Arc<dyn Clock>,
-    _lock: File,
+/// A change that was made.
+pub(super) struct Changed {
+    /// What.
+    pub(super) done: Done,
+    /// By the daemon, which goes on with it.
+    pub(super) running: bool,
 }
 
-/// Takes the queue.
+/// Has it done.
 ///
 /// # Errors
-/// While a daemon has it, when there is none, or when it is damaged.
-pub(super) fn take(config: &Config) -> Result<Held, Trouble> {
-    let path = queue_file(config);
-    let lock = lock(&config.gateway.state_dir)?;
+/// When it was refused, by whoever has the queue or by the disk. In words.
+pub(super) fn change(config: &Config, request: &Request) -> Result<Changed, Trouble> {
+    let state_dir = &config.gateway.state_dir;
+    let (answer, running) = match lock(state_dir)? {
+        Lock::Ours(_lock) => (alone(config, request)?, false),
+        Lock::Daemons(file) => {
+            let socket = control::announced(&file).ok().flatten();
+            let socket = socket.unwrap_or_else(|| control::place(state_dir, None));
+            (client::ask(&socket, request).map_err(|e| Trouble::Wrong(e.to_string()))?, true)
+        }
+    };
+    match answer {
+        Answer::Refused(why) => Err(Trouble::Wrong(why)),
+        Answer::Done(done) => {
+            if let Some(why) = &done.not_audited {
+                eprintln!("this is not in the audit: {why}");
+            }
+            Ok(Changed { done, running })
+        }
+    }
+}
+
+enum Lock {
+    /// No daemon runs, and none starts while this is held.
+    Ours(#[allow(dead_code, reason = "held, not read")] File),
+    /// A daemon has it.
+    Daemons(File),
+}
+
+fn lock(state_dir: &Path) -> Result<Lock, Trouble> {
+    let path = state_dir.join("lock");
+    // Made by the first start of the daemon; made here it would belong to whoever runs this.
+    let file = File::open(&path).map_err(|e| unlockable(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock::Ours(file)),
+        Err(TryLockError::WouldBlock) => Ok(Lock::Daemons(file)),
+        Err(TryLockError::Error(e)) => Err(unlockable(&path, &e)),
+    }
+}
+
+fn unlockable(path: &Path, error: &io::Error) -> Trouble {
+    let next = match error.kind() {
+        io::ErrorKind::NotFound => "The daemon has not run here yet, or gateway.state_dir names another folder",
+        io::ErrorKind::PermissionDenied => "Only root and the user the daemon runs as may. Try: sudo fieldgate …",
+        _ => "Check the health of the disk",
+    };
+    Trouble::Wrong(format!("{} cannot be locked ({error}); nothing was changed. {next}", path.display()))
+}
+
+/// Does it here. The lock is held.
+fn alone(config: &Config, request: &Request) -> Result<Answer, Trouble> {
     // A damaged file is the daemon's to set aside, in its own time and with its own statement; here nothing begins anew.
-    overview(&look::open(&Source::Beside(path.clone()))?)?;
+    overview(&look::open(&Source::Beside(queue_file(config)))?)?;
     let state_dir = &config.gateway.state_dir;
     let clock: Arc<dyn Clock> =
         Arc::new(SystemClock::new(config.time.trust_system_clock, time_floor(state_dir)));
     let rim = rim::machine::rim(Arc::clone(&clock));
+    let gateway = audited_in(state_dir, &rim);
     // The ballast is the daemon's: made here it would belong to whoever runs this.
     let options = OpenOptions { ballast_bytes: 0, ..stores::queue_options(config, &rim) };
-    let writer = open::open(options, clock.mono(), clock.wall())?;
-    Ok(Held { writer, clock, _lock: lock })
-}
-
-impl Held {
-    /// The number of a configured destination.
-    pub(super) fn destination(&self, name: &str) -> Result<DestinationId, Trouble> {
-        among(self.writer.destination_ids(), name)
+    let queue = Queue::open(options, &clock)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(Trouble::Output)?;
+    let uid = nix::unistd::getuid().as_raw();
+    let carried = runtime.block_on(control::carry_out(&queue, gateway.as_ref(), uid, request));
+    queue.stop();
+    if let Some(gateway) = gateway {
+        gateway.stop();
+        give_back(&gateway::OpenOptions::in_folder(state_dir));
     }
-
-    /// Moves readings that were set aside.
-    pub(super) fn set_aside(&mut self, which: Aside, action: AsideAction) -> Result<AsideMoved, Trouble> {
-        let (reply, mut answer) = oneshot::channel();
-        self.writer.handle(self.clock.mono(), Command::Aside { which, action, reply });
-        match answer.try_recv() {
-            Ok(moved) => moved.map_err(|e| Trouble::Wrong(e.to_string())),
-            Err(_) => Err(Trouble::Wrong("the store did not answer; nothing was changed".into())),
-        }
-    }
-
-    /// Settles a range and waits until that is on disk.
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Result<(), Trouble> {
-        let (reply, mut answer) = oneshot::channel();
-        self.writer.handle(self.clock.mono(), Command::Settle(settlement));
-        self.writer.handle(self.clock.mono(), Command::Flush(reply));
-        match answer.try_recv() {
-            Ok(Health::Good) => Ok(()),
-            Ok(unwell) => Err(Trouble::Wrong(format!(
-                "the disk refuses the change: {}. Check room and health of the disk and run it again; what is already done \
-                 is on record",
-                unwell.name()
-            ))),
-            Err(_) => Err(Trouble::Wrong("the store did not answer; run it again".into())),
-        }
-    }
-
-    /// Gives it back, closed cleanly.
-    pub(super) fn give_back(mut self) {
-        let now = self.clock.mono();
-        self.writer.close(now);
-    }
-}
-
-/// The number of the destination of this name.
-pub(super) fn among(known: &[(DestinationId, String)], name: &str) -> Result<DestinationId, Trouble> {
-    known.iter().find(|(_, known)| known == name).map(|(id, _)| *id).ok_or_else(|| {
-        let names: Vec<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
-        Trouble::Wrong(format!(
-            "no destination {name} is configured. There are: {}. Nothing was changed",
-            if names.is_empty() { "none".into() } else { names.join(", ") }
-        ))
+    Ok(match carried {
+        Ok(done) => Answer::Done(done),
+        Err(why) => Answer::Refused(why),
     })
 }
 
-fn lock(state_dir: &Path) -> Result<File, Trouble> {
-    let path = state_dir.join("lock");
-    // Made by the first start of the daemon; made here it would belong to whoever runs this.
-    let file = File::options().write(true).open(&path).map_err(|e| {
-        Trouble::Wrong(format!(
-            "{} cannot be locked: {e}. Has the daemon ever run here, and may this user write there? Try: sudo -u fieldgate",
-            path.display()
-        ))
-    })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(Trouble::Wrong(format!(
-            "fieldgate runs on {} and is the only one that may change its queue; nothing was changed. Stop it first: \
-             systemctl stop fieldgate",
-            state_dir.display()
-        ))),
+/// `gateway.db`, where it is whole: what is to be done about one that is not, is the daemon's.
+fn audited_in(state_dir: &Path, rim: &Rim) -> Option<Gateway> {
+    let options = gateway::OpenOptions::in_folder(state_dir);
+    gateway::reader::history(&options.path, None, 1).ok()?;
+    Gateway::open(options, &rim.clock, &*rim.random).ok()
+}
+
+/// A snapshot that was made here belongs to the daemon.
+fn give_back(files: &gateway::OpenOptions) {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = |path: &PathBuf| std::fs::metadata(path).map(|m| (m.uid(), m.gid()));
+    if let (Ok(ours), Ok(made)) = (owner(&files.path), owner(&files.snapshot))
+        && ours != made
+        && let Err(error) = std::os::unix::fs::chown(&files.snapshot, Some(ours.0), Some(ours.1))
+    {
+        eprintln!("{} does not belong to the daemon's user: {error}", files.snapshot.display());
     }
 }

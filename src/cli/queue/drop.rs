@@ -1,17 +1,20 @@
 //! `fieldgate queue drop`: what the operator gives up, on record with the reason `operator`.
 
 use clap::{Args, Subcommand};
+use rusqlite::Connection;
 
-use super::retry::{Which, move_them};
-use super::{Trouble, change, say};
+use super::change::change;
+use super::retry::Which;
+use super::{Trouble, say};
 use crate::config::Config;
-use crate::reading::Class;
+use crate::control::carry_out::{among, end_of, streams_of};
+use crate::control::{self, Request};
+use crate::reading::{Class, StreamId};
 use crate::store::queue::look::walk::Walk;
-use crate::store::queue::look::{self, Source};
-use crate::store::queue::writer::AsideAction;
-use crate::store::queue::{Outcome, Position, Reader, SettledRow, Settlement};
+use crate::store::queue::look::{self, Source, overview};
+use crate::store::queue::{Position, Reader};
 
-/// Readings settled in one step.
+/// Readings counted in one step.
 const STEP: usize = 1000;
 
 #[derive(Debug, Subcommand)]
@@ -33,25 +36,29 @@ pub(in crate::cli) struct Waiting {
     /// Of which class: alarm, event, state, telemetry, diagnostics.
     #[arg(long, value_name = "CLASS", value_parser = class)]
     class: Class,
-    /// Up to and with this segment, as `ls`, `show` and `export` tell it.
+    /// Up to and with this segment, as `ls`, `show` and `verify` tell it.
     #[arg(long, value_name = "SEGMENT")]
     through: i64,
+    /// Only of this stream. What stands among it of other streams is kept, at the end of the queue.
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
     /// Do it. Without this it is only told what would be given up.
     #[arg(long)]
     yes: bool,
 }
 
 fn class(word: &str) -> Result<Class, String> {
-    Class::ALL.into_iter().find(|class| class.name() == word).ok_or_else(|| {
-        let words: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
-        format!("the classes are {}", words.join(", "))
-    })
+    control::carry_out::class(word)
 }
 
 pub(super) fn drop(config: &Config, what: &What) -> Result<bool, Trouble> {
     match what {
         What::SetAside { which } => {
-            let moved = move_them(config, which, AsideAction::Drop)?.moved;
+            let changed = change(config, &Request::DropSetAside(which.asked()))?;
+            if which.told_of_none(&changed)? {
+                return Ok(true);
+            }
+            let moved = changed.done.moved;
             say(&format!(
                 "{moved} readings that were set aside are given up, on record as dropped by the operator\n"
             ))?;
@@ -62,82 +69,81 @@ pub(super) fn drop(config: &Config, what: &What) -> Result<bool, Trouble> {
 }
 
 fn drop_waiting(config: &Config, asked: &Waiting) -> Result<bool, Trouble> {
-    let Waiting { destination: name, class, through, yes } = asked;
-    let end = Position { segment: *through, row: 0 };
-    if end.class() != Some(*class) {
-        return Err(Trouble::Wrong(format!(
-            "segment {through} is not of class {}; nothing was changed. Its class: fieldgate queue show segment {through}",
-            class.name()
-        )));
-    }
-    let end = end.next_segment();
-    let count = if *yes { give_up(config, name, *class, end)? } else { count(config, name, *class, end)? };
+    let waiting = control::Waiting {
+        destination: asked.destination.clone(),
+        class: asked.class.name().into(),
+        through: asked.through,
+        stream: asked.stream.clone(),
+    };
+    let (_, end) = end_of(&waiting).map_err(Trouble::Wrong)?;
+    let connection = look::open(&Source::Beside(super::queue_file(config)))?;
+    there_is(&connection, asked)?;
+    let streams = match &asked.stream {
+        Some(name) => Some(streams_of(&connection, name, asked.class).map_err(Trouble::Wrong)?),
+        None => None,
+    };
+    let Waiting { destination: name, class, through, stream, yes } = asked;
+    let of = stream.as_ref().map_or_else(String::new, |stream| format!(" of {stream}"));
     let class = class.name();
-    if *yes {
+    if !yes {
+        let count = count(config, &connection, asked, end, streams.as_deref())?;
         say(&format!(
-            "{count} readings of class {class} are given up for {name}, on record as dropped by the operator\n"
-        ))?;
-    } else {
-        say(&format!(
-            "{count} readings of class {class} wait for {name} up to segment {through}. Nothing was changed; to give them up, \
+            "{count} readings{of} of class {class} wait for {name} up to segment {through}. Nothing was changed; to give them up, \
              run it again with --yes. To keep a copy first: fieldgate queue export --destination {name}\n"
         ))?;
+        return Ok(count > 0);
     }
-    Ok(count > 0)
+    let done = change(config, &Request::DropWaiting(waiting))?.done;
+    say(&format!(
+        "{} readings{of} of class {class} are given up for {name}, on record as dropped by the operator\n",
+        done.moved
+    ))?;
+    if done.behind > 0 {
+        say(&format!("{} readings of other streams stood among them and are now at the end of the queue\n", done.behind))?;
+    }
+    Ok(done.moved > 0)
+}
+
+/// A segment that is not there is a slip of the hand more often than one that was delivered a moment ago.
+fn there_is(c: &Connection, asked: &Waiting) -> Result<(), Trouble> {
+    let (class, through) = (asked.class, asked.through);
+    let walked: i64 = c
+        .query_row("SELECT count(*) FROM segments WHERE id = ?1", [through], |r| r.get(0))
+        .map_err(crate::store::queue::reader::ReadError::from)?;
+    if walked > 0 {
+        return Ok(());
+    }
+    let class_name = class.name();
+    Err(Trouble::Wrong(match overview::segments_of(c, class)? {
+        None => format!("nothing of class {class_name} waits, so there is no segment {through}; nothing was changed"),
+        Some((first, last, count)) => format!(
+            "there is no segment {through}: it was delivered and freed, or never was. Nothing was changed. Of class {class_name} \
+             there are {count}, from {first} to {last}"
+        ),
+    }))
 }
 
 /// What would be given up. Reads only: no lock, no start on the file, whether or not the daemon runs.
-fn count(config: &Config, name: &str, class: Class, end: Position) -> Result<u64, Trouble> {
-    let path = super::queue_file(config);
-    let connection = look::open(&Source::Beside(path.clone()))?;
-    let known = Walk::new(&connection)?.destinations().to_vec();
-    let destination = change::among(&known, name)?;
-    let mut reader = Reader::open(&path, destination)?;
-    let (mut at, mut count) = (reader.start(class), 0);
-    while at < end {
-        let picked = reader.pick(class, at, STEP)?;
-        let resume = picked.resume.unwrap_or(at).min(end);
-        count += picked.rows.iter().filter(|row| row.position < end).count() as u64;
-        if resume <= at {
-            break;
-        }
-        at = resume;
-    }
-    Ok(count)
-}
-
-fn give_up(config: &Config, name: &str, class: Class, end: Position) -> Result<u64, Trouble> {
-    let mut held = change::take(config)?;
-    let destination = held.destination(name)?;
+fn count(
+    config: &Config,
+    connection: &Connection,
+    asked: &Waiting,
+    end: Position,
+    streams: Option<&[StreamId]>,
+) -> Result<u64, Trouble> {
+    let known = Walk::new(connection)?.destinations().to_vec();
+    let destination = among(&known, &asked.destination).map_err(Trouble::Wrong)?;
     let mut reader = Reader::open(&super::queue_file(config), destination)?;
-    let (mut at, mut count) = (reader.start(class), 0u64);
+    let (mut at, mut count) = (reader.start(asked.class), 0);
     while at < end {
-        let picked = reader.pick(class, at, STEP)?;
+        let picked = reader.pick(asked.class, at, STEP)?;
         let resume = picked.resume.unwrap_or(at).min(end);
-        let rows: Vec<SettledRow> = picked
-            .rows
-            .iter()
-            .filter(|row| row.position < end)
-            .map(|row| SettledRow { position: row.position, stream: row.sample.stream })
-            .collect();
+        let meant = |stream| streams.is_none_or(|named| named.contains(&stream));
+        count += picked.rows.iter().filter(|row| row.position < end && meant(row.sample.stream)).count() as u64;
         if resume <= at {
             break;
         }
-        count += rows.len() as u64;
-        held.settle(Settlement {
-            generation: 0,
-            destination,
-            class,
-            from: at,
-            to: resume,
-            rows,
-            outcome: Outcome::Dropped("operator"),
-            given_up: Vec::new(),
-            announces_epoch: false,
-        })?;
         at = resume;
     }
-    std::mem::drop(reader);
-    held.give_back();
     Ok(count)
 }

@@ -1,9 +1,15 @@
-//! `fieldgate queue …`: what waits, what was lost and why, and whether the books agree; copies and exports of it; and, with
-//! the daemon stopped, giving up or sending again what a person decided about.
+//! `fieldgate queue …`: what waits, what was lost and why, and whether the books agree; copies and exports of it; and giving
+//! up or sending again what a person decided about.
 //!
+<<<<<<< HEAD
 //! One file a subcommand. `ls`, `show`, `verify`, `corrections` and `export` change nothing, run beside a daemon or without one, and with
 //! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file and therefore need the
 //! daemon's lock: a file has one writer.
+=======
+//! One file a subcommand. `ls`, `show`, `verify` and `export` change nothing, run beside a daemon or without one, and with
+//! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file, which has one writer: a daemon
+//! that runs is asked to, and where none does, its lock is taken.
+>>>>>>> control
 
 mod change;
 mod corrections;
@@ -59,9 +65,9 @@ pub(super) enum Command {
     },
     /// Write what waits and what is set aside as newline JSON or CSV.
     Export(export::Arguments),
-    /// With the daemon stopped: send readings that were set aside again.
+    /// Send readings that were set aside again, with the daemon running or stopped.
     Retry(retry::Which),
-    /// With the daemon stopped: give up readings, on record as dropped by the operator.
+    /// Give up readings, on record as dropped by the operator, with the daemon running or stopped.
     Drop {
         #[command(subcommand)]
         what: drop::What,

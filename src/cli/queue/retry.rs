@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::{Trouble, change, say};
+use super::change::{Changed, change};
+use super::{Trouble, say};
 use crate::config::Config;
-use crate::store::queue::writer::{Aside, AsideAction, AsideMoved};
+use crate::control::{self, Request};
 
 /// Which readings that were set aside.
 #[derive(Debug, Args)]
@@ -18,42 +19,46 @@ pub(in crate::cli) struct Which {
     all_of: Option<String>,
 }
 
-pub(super) fn retry(config: &Config, which: &Which) -> Result<bool, Trouble> {
-    let moved = move_them(config, which, AsideAction::Retry)?;
-    let AsideMoved { moved: again, left } = moved;
-    say(&format!(
-        "{again} readings are queued again and go out when the daemon runs: systemctl start fieldgate\n"
-    ))?;
-    told_of_the_rest(left, again)
-}
-
-pub(super) fn move_them(config: &Config, which: &Which, action: AsideAction) -> Result<AsideMoved, Trouble> {
-    let mut held = change::take(config)?;
-    let mut sum = AsideMoved::default();
-    let asked: Vec<Aside> = match &which.all_of {
-        Some(name) => vec![Aside::AllOf(held.destination(name)?)],
-        None => which.ids.iter().copied().map(Aside::One).collect(),
-    };
-    for which in asked {
-        let moved = held.set_aside(which, action)?;
-        if let Aside::One(id) = which
-            && moved == AsideMoved::default()
-        {
-            eprintln!("nothing is set aside under the number {id}. What there is: fieldgate queue ls");
+impl Which {
+    pub(super) fn asked(&self) -> control::Which {
+        match &self.all_of {
+            Some(name) => control::Which::AllOf(name.clone()),
+            None => control::Which::Numbers(self.ids.clone()),
         }
-        sum.moved += moved.moved;
-        sum.left += moved.left;
     }
-    held.give_back();
-    Ok(sum)
+
+    /// Says what was not there. Where all of a destination is meant and there is none, nothing is wrong.
+    pub(super) fn told_of_none(&self, changed: &Changed) -> Result<bool, Trouble> {
+        for number in &changed.done.unknown {
+            eprintln!("nothing is set aside under the number {number}. What there is: fieldgate queue ls");
+        }
+        if let Some(name) = &self.all_of
+            && changed.done.moved + changed.done.left == 0
+        {
+            say(&format!("nothing is set aside of what {name} was sent; there is nothing to do\n"))?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
 }
 
-pub(super) fn told_of_the_rest(left: u64, moved: u64) -> Result<bool, Trouble> {
+pub(super) fn retry(config: &Config, which: &Which) -> Result<bool, Trouble> {
+    let changed = change(config, &Request::Retry(which.asked()))?;
+    if which.told_of_none(&changed)? {
+        return Ok(true);
+    }
+    let (again, left) = (changed.done.moved, changed.done.left);
+    let when = if changed.running {
+        "go out as the link and the data plan allow: fieldgate queue ls"
+    } else {
+        "go out when the daemon runs: systemctl start fieldgate"
+    };
+    say(&format!("{again} readings are queued again and {when}\n"))?;
     if left > 0 {
         say(&format!(
             "{left} stay set aside: their content does not read, or their destination is not configured. They can only be \
              given up: fieldgate queue drop set-aside\n"
         ))?;
     }
-    Ok(left == 0 && moved > 0)
+    Ok(left == 0 && again > 0)
 }

@@ -31,13 +31,22 @@ enum What {
     /// A segment: the readings packed in it and where each stands.
     Segment {
         /// Its number, as `ls` and `verify` tell it.
+        #[arg(value_parser = number)]
         id: i64,
     },
     /// A reading that a destination refused for its content.
     SetAside {
         /// Its number, as `ls` tells it.
+        #[arg(value_parser = number)]
         id: i64,
     },
+}
+
+/// A name where a number is expected is most likely a stream's.
+fn number(word: &str) -> Result<i64, String> {
+    word.parse().map_err(|_| {
+        format!("this is no number, as `fieldgate queue ls` tells them. If it is a stream: fieldgate queue show stream {word}")
+    })
 }
 
 /// As many gap records of a stream are told.
@@ -71,7 +80,7 @@ struct Waiting {
 
 fn stream(c: &Connection, source: &Source, name: &str) -> Result<String, Trouble> {
     let mut out = String::new();
-    let verified = recount(c, source.path())?;
+    let verified = recount(c, source)?;
     for stream in verified.detail.streams.values().filter(|s| s.name == name) {
         let _ = writeln!(
             out,

@@ -12,7 +12,7 @@ use crate::store::queue::verify::{Verified, recount};
 pub(super) fn verify(source: &Source, json: bool) -> Result<bool, Trouble> {
     let connection = look::open(source)?;
     warn_of_age(source);
-    let verified = recount(&connection, source.path())?;
+    let verified = recount(&connection, source)?;
     if json {
         say(&format!("{}\n", as_json(&verified)))?;
     } else {
@@ -46,6 +46,13 @@ fn in_words(v: &Verified) -> String {
     let _ = writeln!(out, "{} segments, {} readings decoded", v.segments, v.rows);
     for problem in &v.problems {
         let _ = writeln!(out, "PROBLEM: {problem}");
+    }
+    if !v.whole_file {
+        let _ = writeln!(
+            out,
+            "Beside a daemon SQLite's own check leaves the segments out: it would hold the log for long. For all of it: fieldgate \
+             queue snapshot FILE, and: fieldgate queue verify --file FILE"
+        );
     }
     if v.problems.is_empty() {
         let _ = writeln!(out, "The books agree with what is there.");

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::writer::{Command, GatewayHealth, Writer};
 use super::{
-    BytePage, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
+    Audited, BytePage, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
     HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
     RemoteDevice, Source, Upserted, Verified, pages, spending,
 };
@@ -393,6 +393,15 @@ impl Gateway {
     /// [`GatewayError`].
     pub async fn keep_spending(&self, record: String) -> Result<(), GatewayError> {
         self.ask(|reply| Command::KeepSpending { record, reply }).await
+    }
+
+    /// Puts a privileged action, or its outcome, into the audit.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn audit(&self, row: Audited) -> Result<(), GatewayError> {
+        let (row, wall) = (Box::new(row), self.clock.wall());
+        self.ask(|reply| Command::Audit { row, wall, reply }).await
     }
 
     /// Puts on record that the time was wrong, and takes back what the wrong time made of the floor.

@@ -12,12 +12,13 @@
 //! - `writer` is a state machine and the only owner of the write connection: one command, one transaction, one sync.
 //! - [`boots`], [`devices`], [`components`], [`history`], [`journal`], [`restarts`] and [`log`] are the table families;
 //!   [`cursor`] is a position in the firmware log as a puller holds it, [`pages`] the log in pages of few bytes, [`tokens`]
-//!   how a puller shows that it may.
+//!   how a puller shows that it may, `audit` what people had done.
 //! - [`reader`] reads the file beside a daemon or without one.
 //! - [`Gateway`] is what the rest of the daemon holds.
 
 use std::fmt;
 
+mod audit;
 pub mod boots;
 pub mod chain;
 pub mod components;
@@ -39,6 +40,7 @@ pub mod tokens;
 pub mod verify;
 mod writer;
 
+pub use audit::Audited;
 pub use boots::time_floor;
 pub use chain::{Break, Hash, Head};
 pub use components::{Component, ComponentKey, ComponentUpdate, Phase};

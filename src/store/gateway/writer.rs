@@ -13,9 +13,9 @@ use tokio::sync::{oneshot, watch};
 use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
-    Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
+    Audited, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
     HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion, OpenOptions, Recorded,
-    RemoteDevice, Stamp, Start, Upserted, Verified, boots, components, devices, history, journal, restarts,
+    RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, components, devices, history, journal, restarts,
     snapshot, spending, verify,
 };
 use crate::clock::sources::Claim;
@@ -108,6 +108,7 @@ pub(super) enum Command {
     Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
     KeepSpending { record: String, reply: Reply<()> },
+    Audit { row: Box<Audited>, wall: Wall, reply: Reply<()> },
     Snapshot { reply: Reply<()> },
 }
 
@@ -439,6 +440,13 @@ impl Machine for Writer {
             }
             Command::KeepSpending { record, reply } => {
                 let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(spending::keep(tx, &record)?)));
+            }
+            Command::Audit { row, wall, reply } => {
+                let done = self.run(now, wall, |tx, _, at| audit::append(tx, at, &row));
+                if done.is_ok() {
+                    self.mark_changed(now);
+                }
+                let _ = reply.send(done);
             }
             Command::ClockCorrected { old, new, reply } => {
                 let wall = new.wall_at(now);

@@ -46,6 +46,14 @@ impl Cursor {
         position < self.at || self.islands.iter().any(|(from, to)| (*from..*to).contains(&position))
     }
 
+    /// What of it lies from `from` on and before `to`: two cursors that are equal there settle the same positions there.
+    #[must_use]
+    pub fn within(&self, from: Position, to: Position) -> Self {
+        let cut = |at: Position| at.clamp(from, to);
+        let islands = self.islands.iter().map(|(a, b)| (cut(*a), cut(*b))).filter(|(a, b)| a < b).collect();
+        Self { at: cut(self.at), islands }
+    }
+
     /// Marks `from..to` settled. Parts that already are stay so.
     ///
     /// # Errors
@@ -140,6 +148,28 @@ mod tests {
             }
             let first_open = (0..).find(|n| !model.contains(n)).unwrap();
             prop_assert_eq!(cursor.position(), p(first_open));
+        }
+
+        #[test]
+        fn cursors_that_are_equal_within_a_range_settle_the_same_there_and_others_do_not(
+            a in prop::collection::vec((0u32..60, 0u32..12), 0..8),
+            b in prop::collection::vec((0u32..60, 0u32..12), 0..8),
+            (from, len) in (0u32..60, 0u32..40),
+        ) {
+            let cursor = |ranges: &[(u32, u32)]| {
+                let mut cursor = Cursor::starting_at(p(0));
+                ranges.iter().for_each(|(from, len)| cursor.settle(p(*from), p(from + len)).unwrap());
+                cursor
+            };
+            let (a, b) = (cursor(&a), cursor(&b));
+            let same = (from..from + len).all(|n| a.is_settled(p(n)) == b.is_settled(p(n)));
+            let within = |c: &Cursor| c.within(p(from), p(from + len));
+            if within(&a) == within(&b) {
+                prop_assert!(same);
+            }
+            if !same {
+                prop_assert_ne!(within(&a), within(&b));
+            }
         }
 
         #[test]

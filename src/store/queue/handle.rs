@@ -12,7 +12,10 @@ use super::books::GivenUpFor;
 use super::open::{self, OpenOptions};
 use super::reader::{ReadError, Reader, Told};
 use super::settle::Settlement;
-use super::writer::{Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, Health, Refused, Writer};
+use super::writer::{
+    Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, GaveUp, GiveUp, GiveUpError, Health, Refused,
+    Writer,
+};
 use super::{DestinationId, Epoch, Position};
 use crate::clock::Clock;
 use crate::clock::sources::Claim;
@@ -114,8 +117,13 @@ pub struct QueueStatus {
     pub ends: BTreeMap<Class, Position>,
     /// How often in this run this boot's wall time turned out to have been wrong.
     pub corrections: u64,
+<<<<<<< HEAD
     /// Readings in segments of this boot while nothing has vouched for its time, as of the last measurement.
     pub undated: u64,
+=======
+    /// How often in this run an operator had a range settled: it was no answer that did, and not everything in it is dropped.
+    pub rearranged: u64,
+>>>>>>> control
     /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.
@@ -305,6 +313,18 @@ impl Queue {
         let command = Command::Aside { which, action, reply };
         self.worker.send(command).await.map_err(|_| AsideError::Stopped)?;
         answer.await.unwrap_or(Err(AsideError::Stopped))
+    }
+
+    /// Gives up some of what waits for a destination; on record with the reason `operator`. One bounded step: ask again
+    /// while there is more.
+    ///
+    /// # Errors
+    /// [`GiveUpError`]; this step changed nothing then.
+    pub async fn give_up(&self, what: GiveUp) -> Result<GaveUp, GiveUpError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::GiveUp { what, reply };
+        self.worker.send(command).await.map_err(|_| GiveUpError::Stopped)?;
+        answer.await.unwrap_or(Err(GiveUpError::Stopped))
     }
 
     /// Commits whatever waits and tells how the store is.

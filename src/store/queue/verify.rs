@@ -1,6 +1,7 @@
 //! Recounting: every segment is decoded and every book compared with what is there (`fieldgate queue verify`).
 //!
-//! Read-only and in one read transaction, so it may run beside a live daemon and sees one commit's state of everything.
+//! Read-only, beside a live daemon in transactions of bounded length (`pages` says how), and yet true of one commit: everything
+//! that is compared is as it was in one moment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,15 +10,16 @@ use rusqlite::Connection;
 
 use super::DestinationId;
 use super::books::Books;
-use super::cursor::Cursor;
 use super::handle::Totals;
-use super::segment::{self, Position};
-use crate::reading::{Class, StreamId};
+use super::look::Source;
+use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError};
 
 pub mod detail;
+mod pages;
 
 use detail::Detail;
+use pages::{Moment, Pages, Read};
 
 /// What the recount found.
 #[derive(Debug, Default)]
@@ -40,6 +42,10 @@ pub struct Verified {
     pub set_aside: Vec<String>,
     /// Every disagreement, as a sentence. Empty is good.
     pub problems: Vec<String>,
+    /// SQLite checked the whole file. It does not of a large one that a daemon writes.
+    pub whole_file: bool,
+    /// As many readings were decoded in the transaction that decoded most.
+    pub most_rows_at_once: u64,
 }
 
 /// As many refused readings are told one by one; the count of all is in the totals.
@@ -50,136 +56,127 @@ pub const SHOWN: u32 = 50;
 /// # Errors
 /// When it cannot be opened or does not read at all; damage found on the way is a problem in the result instead.
 pub fn verify(path: &Path) -> Result<Verified, OpenError> {
-    recount(&sqlite::open_reader(path)?, path)
+    recount(&sqlite::open_reader(path)?, &Source::Beside(path.to_owned()))
 }
 
-/// Recounts what a connection that only reads shows of the file at `path`.
+/// Recounts what a connection that only reads shows of the file it was opened for.
+///
+/// Beside a daemon no transaction is long: [`Verified::most_rows_at_once`]. The result is true of one moment all the same:
+/// that of the last transaction.
 ///
 /// # Errors
-/// As [`verify`].
-pub fn recount(connection: &Connection, path: &Path) -> Result<Verified, OpenError> {
+/// As [`verify`]; or when the file changes faster than it can be read.
+pub fn recount(connection: &Connection, source: &Source) -> Result<Verified, OpenError> {
+    recount_between(connection, source, &mut || {})
+}
+
+/// As [`recount`]. Calls `between` whenever it holds no transaction, which is when the books may move.
+///
+/// # Errors
+/// As [`recount`].
+pub fn recount_between(
+    connection: &Connection,
+    source: &Source,
+    between: &mut dyn FnMut(),
+) -> Result<Verified, OpenError> {
+    let path = source.path();
     let unreadable = |e: rusqlite::Error| OpenError::Damaged { path: path.to_owned(), detail: e.to_string() };
-    connection.execute_batch("BEGIN").map_err(unreadable)?;
-    let mut recount = Recount::load(connection).map_err(unreadable)?;
-    recount.integrity(connection).map_err(unreadable)?;
-    recount.segments(connection).map_err(unreadable)?;
-    recount.compare(connection).map_err(unreadable)?;
-    connection.execute_batch("COMMIT").map_err(unreadable)?;
-    Ok(recount.verified)
+    let (whole_file, mut problems) = integrity(connection, source).map_err(unreadable)?;
+    let mut pages = Pages::uncounted();
+    let (mut most, mut again) = (0, 0);
+    loop {
+        between();
+        let tx = connection.unchecked_transaction().map_err(unreadable)?;
+        let moment = Moment::load(&tx).map_err(unreadable)?;
+        let mut read = Read::default();
+        let caught_up = pages.catch_up(&tx, &moment, &mut read).map_err(unreadable)?;
+        most = most.max(read.rows);
+        if caught_up {
+            let mut recount = Recount::of(&tx, moment, pages).map_err(unreadable)?;
+            recount.compare(&tx).map_err(unreadable)?;
+            problems.append(&mut recount.verified.problems);
+            return Ok(Verified { problems, whole_file, most_rows_at_once: most, ..recount.verified });
+        }
+        again += u32::from(pages.are_counted());
+        if again > PATIENCE {
+            let detail = "it changes faster than it can be read. Verify a copy: fieldgate queue snapshot FILE";
+            return Err(OpenError::Unreachable { path: path.to_owned(), detail: detail.into() });
+        }
+    }
+}
+
+/// So many times what has moved since it was counted is counted again. A queue that moves as fast as a link carries takes two.
+const PATIENCE: u32 = 1000;
+/// A file of so many pages of 1 KiB is checked in one go also beside a daemon.
+const CHECKED_PAGES: i64 = 4096;
+
+/// SQLite's own check. Of a large file that a daemon writes it is made table by table and without the segments, each of which is
+/// met and decoded anyway: it would hold one transaction for as long as reading the whole file takes. Tells whether it was
+/// the whole file.
+fn integrity(c: &Connection, source: &Source) -> rusqlite::Result<(bool, Vec<String>)> {
+    let pages: i64 = c.pragma_query_value(None, "page_count", |r| r.get(0))?;
+    let whole = matches!(source, Source::Alone { .. }) || pages <= CHECKED_PAGES;
+    let mut problems = Vec::new();
+    let mut said = |mut lines: rusqlite::Rows<'_>| {
+        while let Some(line) = lines.next()? {
+            let line: String = line.get(0)?;
+            if line != "ok" {
+                problems.push(format!("SQLite: {line}"));
+            }
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    if whole {
+        said(c.prepare("PRAGMA quick_check(20)")?.query([])?)?;
+        return Ok((true, problems));
+    }
+    let mut tables = c.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'segments'")?;
+    let tables: Vec<String> = tables.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for table in tables {
+        said(c.prepare("SELECT quick_check FROM pragma_quick_check(?1)")?.query([table])?)?;
+    }
+    Ok((false, problems))
 }
 
 struct Recount {
     books: Books,
     names: BTreeMap<DestinationId, (String, bool)>,
     streams: BTreeMap<StreamId, String>,
-    cursors: BTreeMap<(DestinationId, Class), Cursor>,
     queued: BTreeMap<(DestinationId, StreamId), u64>,
     verified: Verified,
 }
 
 impl Recount {
-    fn load(c: &Connection) -> rusqlite::Result<Self> {
-        let mut names = BTreeMap::new();
-        let mut rows = c.prepare("SELECT id, name, removed FROM destinations")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            names.insert(DestinationId(row.get(0)?), (row.get(1)?, row.get(2)?));
-        }
+    /// What the pages hold, and the books of the same moment.
+    fn of(c: &Connection, moment: Moment, pages: Pages) -> rusqlite::Result<Self> {
         let mut streams = BTreeMap::new();
         let mut rows = c.prepare("SELECT id, name FROM streams")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             streams.insert(StreamId(row.get(0)?), row.get(1)?);
         }
-        let mut cursors = BTreeMap::new();
-        let mut verified = Verified::default();
-        let mut rows = c.prepare("SELECT destination, class, segment, row, islands FROM cursors")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            let at = Position { segment: row.get(2)?, row: row.get(3)? };
-            let islands: Vec<u8> = row.get(4)?;
-            match Class::from_number(row.get(1)?).zip(Cursor::from_parts(at, &islands)) {
-                Some((class, cursor)) => {
-                    cursors.insert((DestinationId(row.get(0)?), class), cursor);
-                }
-                None => verified.problems.push("a cursor does not read".into()),
-            }
-        }
         let books = Books::load(c)?;
+        let mut verified = Verified { problems: moment.problems, ..Verified::default() };
         verified.detail = Detail::load(c, &books)?;
-        Ok(Self { books, names, streams, cursors, queued: BTreeMap::new(), verified })
-    }
-
-    fn integrity(&mut self, c: &Connection) -> rusqlite::Result<()> {
-        let mut rows = c.prepare("PRAGMA quick_check(20)")?;
-        for line in rows.query_map([], |r| r.get::<_, String>(0))? {
-            let line = line?;
-            if line != "ok" {
-                self.verified.problems.push(format!("SQLite: {line}"));
+        let mut queued: BTreeMap<_, u64> = BTreeMap::new();
+        for mut page in pages.0 {
+            verified.segments += page.segments;
+            verified.rows += page.rows;
+            verified.problems.append(&mut page.problems);
+            for (key, count) in page.queued {
+                *queued.entry(key).or_default() += count;
+            }
+            for run in page.runs {
+                let name = moment.names.get(&run.destination).map_or("?", |(name, _)| name.as_str());
+                verified.detail.waits((run.destination, name), run.stream, run.epoch, run.sequences);
             }
         }
-        Ok(())
-    }
-
-    fn segments(&mut self, c: &Connection) -> rusqlite::Result<()> {
-        let mut rows = c.prepare("SELECT id, routes, rows, body, epoch FROM segments ORDER BY id")?;
-        let mut rows = rows.query([])?;
-        while let Some(row) = rows.next()? {
-            let (id, routes, expected): (i64, i64, u64) =
-                (row.get(0)?, row.get(1)?, row.get::<_, u32>(2)?.into());
-            let body = row.get_ref(3)?.as_blob().unwrap_or(&[]);
-            let epoch: i64 = row.get(4)?;
-            self.verified.segments += 1;
-            let start = Position { segment: id, row: 0 };
-            let Some(class) = start.class() else {
-                self.verified.problems.push(format!("segment {id}: no class has such a number"));
-                continue;
-            };
-            let mut count = 0u64;
-            match segment::rows(body) {
-                Err(damage) => self.verified.problems.push(format!("segment {id}: {damage}")),
-                Ok(rows) => {
-                    for packed in rows {
-                        match packed {
-                            Ok(packed) => {
-                                count += 1;
-                                let position = Position { segment: id, row: packed.index };
-                                for (destination, (name, _)) in &self.names {
-                                    let open = self
-                                        .cursors
-                                        .get(&(*destination, class))
-                                        .is_some_and(|cursor| !cursor.is_settled(position));
-                                    if routes & destination.bit() != 0 && open {
-                                        *self
-                                            .queued
-                                            .entry((*destination, packed.sample.stream))
-                                            .or_default() += 1;
-                                        let (stream, sequence) = (packed.sample.stream, packed.sequence);
-                                        self.verified.detail.waits(
-                                            (*destination, name),
-                                            stream,
-                                            epoch,
-                                            sequence,
-                                        );
-                                    }
-                                }
-                            }
-                            Err(damage) => self.verified.problems.push(format!("segment {id}: {damage}")),
-                        }
-                    }
-                }
-            }
-            self.verified.rows += count;
-            if count != expected {
-                self.verified
-                    .problems
-                    .push(format!("segment {id}: {count} readings, its row says {expected}"));
-            }
-        }
-        Ok(())
+        Ok(Self { books, names: moment.names, streams, queued, verified })
     }
 
     fn compare(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        let drops = sums(c, "SELECT destination, stream, sum(count) FROM drops GROUP BY destination, stream")?;
+        let aside = sums(c, "SELECT destination, stream, count(*) FROM set_aside GROUP BY destination, stream")?;
         for ((destination, stream), account) in &self.books.accounts {
             let intake = self.books.intake.get(stream).copied().unwrap_or_default();
             let queued = self.queued.remove(&(*destination, *stream)).unwrap_or(0);
@@ -193,24 +190,14 @@ impl Recount {
                     account.acknowledged, account.dropped, account.set_aside, settled + queued
                 ));
             }
-            let drops = sum(
-                c,
-                "SELECT sum(count) FROM drops WHERE destination = ?1 AND stream = ?2",
-                destination.0,
-                stream.0,
-            )?;
+            let drops = drops.get(&(*destination, *stream)).copied().unwrap_or(0);
             if drops != account.dropped {
                 self.verified.problems.push(format!(
                     "{name}, {stream_name}: dropped {}, but the drop records say {drops}",
                     account.dropped
                 ));
             }
-            let aside = sum(
-                c,
-                "SELECT count(*) FROM set_aside WHERE destination = ?1 AND stream = ?2",
-                destination.0,
-                stream.0,
-            )?;
+            let aside = aside.get(&(*destination, *stream)).copied().unwrap_or(0);
             if aside != account.set_aside {
                 self.verified.problems.push(format!(
                     "{name}, {stream_name}: set aside {}, but {aside} are there",
@@ -246,14 +233,18 @@ impl Recount {
     }
 
     fn producing_side(&mut self, c: &Connection) -> rusqlite::Result<()> {
+        let mut recorded: BTreeMap<(StreamId, String), u64> = BTreeMap::new();
+        let mut rows = c.prepare(
+            "SELECT stream, kind, coalesce(sum(count), 0) FROM gaps WHERE stream IS NOT NULL GROUP BY stream, kind",
+        )?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            recorded.insert((StreamId(row.get(0)?), row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned());
+        }
         for (stream, intake) in &self.books.intake {
             for (kind, booked) in [("missed", intake.missed), ("refused", intake.refused)] {
-                let recorded: i64 = c
-                    .prepare_cached(
-                        "SELECT coalesce(sum(count), 0) FROM gaps WHERE stream = ?1 AND kind = ?2",
-                    )?
-                    .query_row((stream.0, kind), |r| r.get(0))?;
-                if recorded.cast_unsigned() != booked {
+                let recorded = recorded.get(&(*stream, kind.to_owned())).copied().unwrap_or(0);
+                if recorded != booked {
                     let name = self.streams.get(stream).map_or("?", String::as_str);
                     self.verified
                         .problems
@@ -302,7 +293,11 @@ impl Recount {
     }
 }
 
-fn sum(c: &Connection, sql: &str, destination: u8, stream: u32) -> rusqlite::Result<u64> {
-    let sum: Option<i64> = c.prepare_cached(sql)?.query_row((destination, stream), |r| r.get(0))?;
-    Ok(sum.unwrap_or(0).cast_unsigned())
+/// Each table is read once, however many accounts there are.
+fn sums(c: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<(DestinationId, StreamId), u64>> {
+    let mut rows = c.prepare(sql)?;
+    let rows = rows.query_map([], |r| {
+        Ok(((DestinationId(r.get(0)?), StreamId(r.get(1)?)), r.get::<_, i64>(2)?.cast_unsigned()))
+    })?;
+    rows.collect()
 }

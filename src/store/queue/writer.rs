@@ -12,7 +12,7 @@
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `answer` is what it says to those who hand in, and how it is.
-//! - `aside` is what people do with readings a destination refused.
+//! - `aside` is what people do with readings a destination refused, `give_up` what they drop of those that wait.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
 //! - `salvage` takes in what was found in a damaged predecessor.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
@@ -45,6 +45,7 @@ mod class_quota;
 mod commit;
 mod disk;
 mod gaps;
+mod give_up;
 mod intake;
 mod pace;
 mod quota;
@@ -59,6 +60,7 @@ pub use answer::{Accepted, Health, Refused};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
+pub use give_up::{GaveUp, GiveUp, GiveUpError};
 use intake::Verdict;
 use pace::Pace;
 use salvage::Rescue;
@@ -120,6 +122,13 @@ pub enum Command {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<AsideMoved, AsideError>>,
     },
+    /// Give up some of what waits: one step.
+    GiveUp {
+        /// Which.
+        what: GiveUp,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<GaveUp, GiveUpError>>,
+    },
     /// Commit whatever waits, and answer when that is done or has failed.
     Flush(oneshot::Sender<Health>),
 }
@@ -151,6 +160,8 @@ pub struct Writer {
     corrections: u64,
     /// See [`QueueStatus::undated`].
     undated: u64,
+    /// See [`QueueStatus::rearranged`].
+    rearranged: u64,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -250,6 +261,7 @@ impl Writer {
             wall_remembered: opened.wall_remembered,
             corrections: 0,
             undated: 0,
+            rearranged: 0,
             by_id,
             groups,
             group_places,
@@ -395,6 +407,7 @@ impl Writer {
             status.given_up.clone_from(&self.books.given_up);
             status.corrections = self.corrections;
             status.undated = self.undated;
+            status.rearranged = self.rearranged;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
@@ -489,6 +502,7 @@ impl Machine for Writer {
             }
             Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
             Command::Aside { which, action, reply } => self.aside(now, which, action, reply),
+            Command::GiveUp { what, reply } => self.give_up_asked(now, &what, reply),
             Command::Flush(reply) => {
                 self.pending.flushes.push(reply);
                 self.commit(now);

@@ -82,7 +82,8 @@ impl Drain<'_> {
             self.shelves.values_mut().for_each(Shelf::lay_back);
         }
         let dropped = status.destination(self.destination).dropped;
-        if std::mem::replace(&mut self.dropped, dropped) != dropped {
+        let rearranged = std::mem::replace(&mut self.rearranged, status.rearranged) != status.rearranged;
+        if std::mem::replace(&mut self.dropped, dropped) != dropped || rearranged {
             self.reader.look_at_settled().map_err(LaneError::new)?;
             let (from, to) = (self.telemetry.position(), self.reader.start(Class::Telemetry));
             // From where it stands: that makes no further range.

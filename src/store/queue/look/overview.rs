@@ -78,6 +78,34 @@ pub fn names(c: &Connection, of_streams: bool) -> Result<Vec<String>, ReadError>
     Ok(rows.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Every definition of the stream of this name, oldest first, with its class.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn definitions(c: &Connection, name: &str) -> Result<Vec<(StreamId, Class)>, ReadError> {
+    let mut rows = c.prepare("SELECT id, class FROM streams WHERE name = ?1 ORDER BY id")?;
+    let rows = rows.query_map([name], |r| Ok((StreamId(r.get(0)?), r.get(1)?)))?;
+    let known = |row: rusqlite::Result<(StreamId, i64)>| {
+        let (id, class) = row?;
+        Ok((id, Class::from_number(class).unwrap_or(Class::Telemetry)))
+    };
+    rows.map(known).collect()
+}
+
+/// The first and the last segment of a class, and how many there are.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn segments_of(c: &Connection, class: Class) -> Result<Option<(i64, i64, u64)>, ReadError> {
+    let first = Position::first_of(class).segment;
+    let (from, to, count): (Option<i64>, Option<i64>, i64) = c.query_row(
+        "SELECT min(id), max(id), count(*) FROM segments WHERE id >= ?1 AND id < ?2",
+        (first, first + (1 << 48) - 1),
+        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+    )?;
+    Ok(from.zip(to).map(|(from, to)| (from, to, count.cast_unsigned())))
+}
+
 fn read(c: &Connection) -> Result<Overview, ReadError> {
     let books = Books::load(c)?;
     let mut classes = BTreeMap::new();

@@ -116,25 +116,25 @@ impl Detail {
         Ok(detail)
     }
 
-    /// A reading that a destination has yet to acknowledge, in the order of the queue.
+    /// Readings that a destination has yet to acknowledge, in the order of the queue: a run of sequences without a hole.
     pub(super) fn waits(
         &mut self,
         destination: (DestinationId, &str),
         stream: StreamId,
         epoch: i64,
-        sequence: u64,
+        sequences: (u64, u64),
     ) {
         let epoch = self.numbers.get(&epoch).copied();
         let newest = self.newest_run.get(&(destination.0, stream)).copied();
         if let Some(run) = newest.and_then(|n| self.held.get_mut(n))
             && run.epoch == epoch
-            && run.sequences.1.checked_add(1) == Some(sequence)
+            && run.sequences.1.checked_add(1) == Some(sequences.0)
         {
-            run.sequences.1 = sequence;
+            run.sequences.1 = sequences.1;
             return;
         }
         self.newest_run.insert((destination.0, stream), self.held.len());
-        self.hold(destination.1, stream, epoch, sequence, false);
+        self.hold(destination.1, stream, epoch, sequences, false);
     }
 
     /// Reads what was set aside.
@@ -149,7 +149,8 @@ impl Detail {
             let epoch = self.numbers.get(&row.get(2)?).copied();
             let sequence: i64 = row.get(3)?;
             let destination = name(DestinationId(row.get(0)?));
-            self.hold(&destination, StreamId(row.get(1)?), epoch, sequence.cast_unsigned(), true);
+            let sequence = sequence.cast_unsigned();
+            self.hold(&destination, StreamId(row.get(1)?), epoch, (sequence, sequence), true);
         }
         Ok(())
     }
@@ -159,19 +160,13 @@ impl Detail {
         destination: &str,
         stream: StreamId,
         epoch: Option<Epoch>,
-        sequence: u64,
+        sequences: (u64, u64),
         set_aside: bool,
     ) {
         if self.held.len() < MOST_RUNS {
             let stream = self.streams.get(&stream.0).map(|s| s.name.clone()).unwrap_or_default();
             let destination = destination.to_owned();
-            self.held.push(HeldRun {
-                destination,
-                stream,
-                epoch,
-                sequences: (sequence, sequence),
-                set_aside,
-            });
+            self.held.push(HeldRun { destination, stream, epoch, sequences, set_aside });
         }
     }
 
@@ -294,9 +289,9 @@ mod tests {
         for (stream, epoch, sequence) in
             [(1, 1, 8), (2, 1, 8), (1, 1, 9), (2, 1, 9), (1, 2, 10), (1, 2, 12), (1, 2, 13)]
         {
-            detail.waits(golioth, StreamId(stream), epoch, sequence);
+            detail.waits(golioth, StreamId(stream), epoch, (sequence, sequence));
         }
-        detail.waits((DestinationId(1), "plant"), StreamId(1), 2, 14);
+        detail.waits((DestinationId(1), "plant"), StreamId(1), 2, (14, 14));
         detail.load_set_aside(&file(), |_| "golioth".into()).unwrap();
         let run = |destination: &str, stream: &str, epoch, sequences, set_aside| HeldRun {
             destination: destination.into(),
@@ -322,7 +317,7 @@ mod tests {
     fn a_queue_full_of_holes_is_told_within_bounds() {
         let mut detail = Detail::load(&file(), &books()).unwrap();
         for n in 0..MOST_RUNS as u64 + 50 {
-            detail.waits((DestinationId(0), "golioth"), StreamId(1), 1, n * 2);
+            detail.waits((DestinationId(0), "golioth"), StreamId(1), 1, (n * 2, n * 2));
         }
         assert_eq!(detail.held.len(), MOST_RUNS);
     }

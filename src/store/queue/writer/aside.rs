@@ -69,7 +69,7 @@ struct Held {
     body: Vec<u8>,
 }
 
-type Ends = BTreeMap<Class, Position>;
+pub(super) type Ends = BTreeMap<Class, Position>;
 type ByOrigin = BTreeMap<(DestinationId, Class, i64), SegmentBuilder>;
 
 impl Writer {
@@ -194,7 +194,7 @@ fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<Vec<Held>> {
     rows.collect()
 }
 
-fn insert(
+pub(super) fn insert(
     tx: &Transaction<'_>,
     (destination, class, epoch): (DestinationId, Class, i64),
     builder: &mut SegmentBuilder,

@@ -1,0 +1,185 @@
+//! The lane that listens: at most [`SLOTS`] connections, one request each, of bounded length and within a time limit.
+//!
+//! A change that has begun goes on when whoever asked has gone: what is done is on record either way. It ends with the lane.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, LINE_BYTES, Request, carry_out, may_ask};
+use crate::daemon::rim::Rim;
+use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::store::gateway::Gateway;
+use crate::store::queue::Queue;
+
+/// Connections served at once; more wait in the kernel's queue.
+const SLOTS: usize = 4;
+/// A request must have come within this, and its answer be taken.
+const LINE_TIME: Duration = Duration::from_secs(5);
+/// A change may take this long; what is not done then, is not done.
+const CHANGE_TIME: Duration = Duration::from_secs(600);
+/// The lane turns at least this often.
+const TURN: Duration = Duration::from_secs(30);
+
+/// The lane `control`, listening at `socket`.
+#[must_use]
+pub fn lane(socket: PathBuf, queue: Queue, gateway: Gateway, rim: Rim, stop: CancellationToken) -> Lane {
+    let socket = Arc::new(socket);
+    Lane::new("control", move |progress| {
+        let (socket, rim, stop) = (Arc::clone(&socket), rim.clone(), stop.clone());
+        let stores = (queue.clone(), gateway.clone());
+        async move {
+            let door = Door::open(&socket, &rim).await.map_err(LaneError::new)?;
+            tracing::debug!(socket = %socket.display(), "operators are heard");
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Ok(()),
+                ended = listen(&door.listener, stores, &rim, &progress) => ended,
+            }
+        }
+    })
+}
+
+async fn listen(
+    listener: &UnixListener,
+    (queue, gateway): (Queue, Gateway),
+    rim: &Rim,
+    progress: &Progress,
+) -> Result<(), LaneError> {
+    let own = nix::unistd::geteuid().as_raw();
+    let mut served = JoinSet::new();
+    loop {
+        progress.advanced();
+        progress.waiting("waiting for an operator", TURN * 2);
+        let taken = tokio::select! {
+            biased;
+            Some(_) = served.join_next() => continue,
+            taken = listener.accept(), if served.len() < SLOTS => taken,
+            () = rim.sleep(TURN) => continue,
+        };
+        match taken {
+            Ok((stream, _)) => {
+                served.spawn(serve(stream, own, queue.clone(), gateway.clone()));
+            }
+            // Out of descriptors: a pause lets that pass.
+            Err(error) => {
+                tracing::debug!(%error, "an operator's connection could not be taken");
+                rim.sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, own: u32, queue: Queue, gateway: Gateway) {
+    let answer = match answer(&mut stream, own, &queue, &gateway).await {
+        Ok(done) => Answer::Done(done),
+        Err(why) => Answer::Refused(why),
+    };
+    let Ok(mut line) = serde_json::to_vec(&answer) else { return };
+    line.push(b'\n');
+    // Whoever asked may have gone, or does not listen.
+    let _ = tokio::time::timeout(LINE_TIME, stream.write_all(&line)).await;
+}
+
+async fn answer(
+    stream: &mut UnixStream,
+    own: u32,
+    queue: &Queue,
+    gateway: &Gateway,
+) -> Result<super::Done, String> {
+    // SO_PEERCRED: the user at the time of the connect, by the kernel's word.
+    let uid = stream.peer_cred().map_err(|e| format!("the system does not say who asks: {e}"))?.uid();
+    if let Err(refused) = may_ask(uid, own) {
+        tracing::warn!(uid, "an operator is refused: neither root nor the daemon's own user");
+        return Err(refused.to_string());
+    }
+    let request = tokio::time::timeout(LINE_TIME, read(stream))
+        .await
+        .map_err(|_| "the request did not come within 5 s; nothing was changed".to_owned())??;
+    tracing::info!(uid, ?request, "an operator asks");
+    let change = carry_out(queue, Some(gateway), uid, &request);
+    tokio::time::timeout(CHANGE_TIME, change).await.map_err(|_| {
+        "it took longer than 10 minutes and was ended. What was done is done and on record; run it again for the rest"
+            .to_owned()
+    })?
+}
+
+async fn read(stream: &mut UnixStream) -> Result<Request, String> {
+    let mut line = Vec::new();
+    let mut limited = BufReader::new(stream).take(LINE_BYTES);
+    limited
+        .read_until(b'\n', &mut line)
+        .await
+        .map_err(|e| format!("the request broke off: {e}"))?;
+    if line.pop() != Some(b'\n') {
+        return Err(format!("the request is longer than {LINE_BYTES} bytes, or broke off; nothing was changed"));
+    }
+    serde_json::from_slice(&line).map_err(|e| {
+        format!("the request is not understood ({e}); nothing was changed. Is the program of the daemon's release?")
+    })
+}
+
+/// A listening socket and its name, which goes with it.
+struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Door {
+    async fn open(path: &Path, rim: &Rim) -> Result<Self, String> {
+        let wrong =
+            |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
+        make_way(path).await?;
+        let listener = rim.net.listen_local(path).map_err(wrong)?;
+        let inode = fs::symlink_metadata(path).map_err(wrong)?.ino();
+        listener.set_nonblocking(true).map_err(wrong)?;
+        Ok(Self { listener: UnixListener::from_std(listener).map_err(wrong)?, path: path.to_owned(), inode })
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket that a killed daemon left. One that somebody listens at, and any other file, stays.
+async fn make_way(path: &Path) -> Result<(), String> {
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(format!("{}: {e}", path.display())),
+    };
+    if !there.file_type().is_socket() {
+        return Err(format!(
+            "{} is no socket and was left as it is; operators cannot be heard. Move it away",
+            path.display()
+        ));
+    }
+    match UnixStream::connect(path).await {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|e| format!("{} cannot be removed: {e}", path.display()))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Answered, or too busy to: somebody lives there.
+        Ok(_) | Err(_) => Err(format!(
+            "another program listens at {}; it was left alone, and operators are not heard by this daemon. Give each daemon \
+             a runtime directory of its own",
+            path.display()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
