@@ -1,15 +1,9 @@
 //! `fieldgate queue …`: what waits, what was lost and why, and whether the books agree; copies and exports of it; and giving
 //! up or sending again what a person decided about.
 //!
-<<<<<<< HEAD
 //! One file a subcommand. `ls`, `show`, `verify`, `corrections` and `export` change nothing, run beside a daemon or without one, and with
-//! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file and therefore need the
-//! daemon's lock: a file has one writer.
-=======
-//! One file a subcommand. `ls`, `show`, `verify` and `export` change nothing, run beside a daemon or without one, and with
 //! `--file` read a copy anywhere, without a configuration. `retry` and `drop` change the file, which has one writer: a daemon
 //! that runs is asked to, and where none does, its lock is taken.
->>>>>>> control
 
 mod change;
 mod corrections;

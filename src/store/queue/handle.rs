@@ -117,13 +117,10 @@ pub struct QueueStatus {
     pub ends: BTreeMap<Class, Position>,
     /// How often in this run this boot's wall time turned out to have been wrong.
     pub corrections: u64,
-<<<<<<< HEAD
     /// Readings in segments of this boot while nothing has vouched for its time, as of the last measurement.
     pub undated: u64,
-=======
     /// How often in this run an operator had a range settled: it was no answer that did, and not everything in it is dropped.
     pub rearranged: u64,
->>>>>>> control
     /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.
