@@ -9,7 +9,7 @@ use crate::board::{
 use crate::clock::Wall;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
-    bytes, capital, count, dbm, grade_word, millis, minus, modem_word, phase_word, shown, unit,
+    bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
 };
 use crate::reading::Quality;
 use crate::store::gateway::GatewayHealth;

@@ -253,6 +253,7 @@ impl Page {
                 }
                 let key = (*destination, packed.sample.stream);
                 *self.queued.entry(key).or_default() += 1;
+                let room = self.runs.len() < most_runs;
                 let newest = newest_run.get(&key).and_then(|n| self.runs.get_mut(*n));
                 match newest {
                     Some(run)
@@ -260,7 +261,7 @@ impl Page {
                     {
                         run.sequences.1 = packed.sequence;
                     }
-                    _ if self.runs.len() < most_runs => {
+                    _ if room => {
                         newest_run.insert(key, self.runs.len());
                         let sequences = (packed.sequence, packed.sequence);
                         self.runs.push(Run { destination: key.0, stream: key.1, epoch, sequences });
