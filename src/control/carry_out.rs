@@ -166,9 +166,11 @@ fn give_up(queue: &Queue, waiting: &Waiting) -> Result<GiveUp, String> {
         None => None,
     };
     // What is accepted from here on is not meant, and what this change itself puts behind must not be met again.
-    let now = queue.status().borrow().ends.get(&class).copied();
+    let status = queue.status();
+    let status = status.borrow();
+    let now = status.ends.get(&class).copied();
     let until = end.min(now.unwrap_or_else(|| Position::first_of(class)));
-    Ok(GiveUp { destination, class, until, streams })
+    Ok(GiveUp { generation: status.generation, destination, class, until, streams })
 }
 
 /// Every definition of the stream of this name.

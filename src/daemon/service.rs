@@ -25,6 +25,7 @@ use crate::sabotage;
 pub async fn run(config: Config) -> Result<(), String> {
     let lock = lock(&config.gateway.state_dir)?;
     let socket = control::place(&config.gateway.state_dir, std::env::var_os("RUNTIME_DIRECTORY"));
+    let state = control::StateId::of(&lock).map_err(|e| e.to_string())?;
     if let Err(error) = control::announce(&lock, &socket) {
         tracing::warn!(%error, "where operators are heard cannot be written down: they may have to stop the daemon first");
     }
@@ -46,7 +47,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     daemon.serve(&config, &rim, door);
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
-    daemon.control(socket, &rim);
+    daemon.control(socket, state, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }

@@ -253,22 +253,19 @@ impl Page {
                 }
                 let key = (*destination, packed.sample.stream);
                 *self.queued.entry(key).or_default() += 1;
-                let newest = newest_run.get(&key).and_then(|n| self.runs.get_mut(*n));
-                match newest {
-                    Some(run)
-                        if run.epoch == epoch && run.sequences.1.checked_add(1) == Some(packed.sequence) =>
-                    {
-                        run.sequences.1 = packed.sequence;
-                    }
-                    _ if self.runs.len() < most_runs => {
-                        newest_run.insert(key, self.runs.len());
-                        let sequences = (packed.sequence, packed.sequence);
-                        self.runs.push(Run { destination: key.0, stream: key.1, epoch, sequences });
-                    }
+                let newest = newest_run.get(&key).copied();
+                if let Some(run) = newest.and_then(|n| self.runs.get_mut(n))
+                    && run.epoch == epoch
+                    && run.sequences.1.checked_add(1) == Some(packed.sequence)
+                {
+                    run.sequences.1 = packed.sequence;
+                } else if self.runs.len() < most_runs {
+                    newest_run.insert(key, self.runs.len());
+                    let sequences = (packed.sequence, packed.sequence);
+                    self.runs.push(Run { destination: key.0, stream: key.1, epoch, sequences });
+                } else {
                     // There are more than are told.
-                    _ => {
-                        newest_run.remove(&key);
-                    }
+                    newest_run.remove(&key);
                 }
             }
         }
