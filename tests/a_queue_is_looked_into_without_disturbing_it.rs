@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fieldgate::clock::{Clock, Mono, SystemClock};
 use fieldgate::clock::sources::{Claim, Source};
+use fieldgate::clock::{Clock, Mono, SystemClock};
 use fieldgate::daemon::rim::machine;
 use fieldgate::reading::{Class, Quality, Sample, Value};
 use fieldgate::store::gateway::{Gateway, OpenOptions as OpenGateway};

@@ -65,7 +65,10 @@ impl Installed {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(FIELDGATE);
         command.arg("--config").arg(self.dir.path().join("fieldgate.toml")).args(words);
-        command.env_remove("CREDENTIALS_DIRECTORY").env_remove("NOTIFY_SOCKET").env_remove("RUNTIME_DIRECTORY");
+        command
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("RUNTIME_DIRECTORY");
         command.stdin(Stdio::null());
         command
     }
@@ -224,7 +227,10 @@ fn what_waits_is_given_up_by_a_running_daemon_and_by_a_stopped_one_alike() {
         assert_eq!(gateway.waiting("lab"), of(0, 10), "the other still gets them");
         let audit = gateway.audit();
         let [asked, done] = &audit[..] else { panic!("{audit:?}") };
-        assert_eq!((&asked.0, asked.1.as_str(), asked.2.as_str()), (&own_uid(), "queue.drop_waiting", "asked"));
+        assert_eq!(
+            (&asked.0, asked.1.as_str(), asked.2.as_str()),
+            (&own_uid(), "queue.drop_waiting", "asked")
+        );
         assert_eq!(asked.3["request"]["drop_waiting"]["through"], segments[3]);
         assert_eq!((&done.0, done.2.as_str(), &done.3["moved"]), (&own_uid(), "done", &8.into()));
         let (_, said, _) = gateway.say(&["queue", "ls"]);
@@ -258,15 +264,15 @@ fn one_stream_is_given_up_and_the_others_among_it_go_on_waiting_under_their_iden
     assert_eq!((code, trouble.as_str()), (0, ""), "{said}");
     assert!(said.contains("7 readings of tank.flow of class telemetry are given up for plant"), "{said}");
     assert!(said.contains("7 readings of other streams stood among them"), "{said}");
-    assert_eq!(
-        gateway.waiting("plant"),
-        [("tank.level".to_owned(), 0, 10), ("tank.flow".to_owned(), 7, 3)]
-    );
+    assert_eq!(gateway.waiting("plant"), [("tank.level".to_owned(), 0, 10), ("tank.flow".to_owned(), 7, 3)]);
     assert_eq!(gateway.waiting("lab"), [("tank.level".to_owned(), 0, 10), ("tank.flow".to_owned(), 0, 10)]);
     assert_eq!(exported(), before, "the same readings under the same identities");
     let (code, _, trouble) = gateway.say(&drop_waiting(&through, &["--stream", "tank.lvl", "--yes"]));
     assert_eq!(code, 1);
-    assert!(trouble.contains("there is no segment") || trouble.contains("knows no stream tank.lvl"), "{trouble}");
+    assert!(
+        trouble.contains("there is no segment") || trouble.contains("knows no stream tank.lvl"),
+        "{trouble}"
+    );
     daemon.stop();
     gateway.books();
 }
@@ -291,10 +297,15 @@ fn nothing_to_retry_is_said_and_no_fault_and_a_number_that_is_not_there_is_one()
     let gateway = Installed::new();
     gateway.fill();
     let daemon = gateway.run();
-    for words in [&["queue", "retry", "--all-of", "plant"][..], &["queue", "drop", "set-aside", "--all-of", "plant"]] {
+    for words in
+        [&["queue", "retry", "--all-of", "plant"][..], &["queue", "drop", "set-aside", "--all-of", "plant"]]
+    {
         let (code, said, trouble) = gateway.say(words);
         assert_eq!((code, trouble.as_str()), (0, ""), "{words:?}: {said}");
-        assert!(said.contains("nothing is set aside of what plant was sent; there is nothing to do"), "{said}");
+        assert!(
+            said.contains("nothing is set aside of what plant was sent; there is nothing to do"),
+            "{said}"
+        );
     }
     let (code, _, trouble) = gateway.say(&["queue", "retry", "77"]);
     assert_eq!(code, 1);
@@ -308,7 +319,9 @@ fn nothing_to_retry_is_said_and_no_fault_and_a_number_that_is_not_there_is_one()
 #[test]
 fn another_user_is_refused_by_the_file_system_and_by_the_daemon() {
     if !nix::unistd::getuid().is_root() {
-        println!("only root can become another user; who may ask is decided by control::may_ask, tested there");
+        println!(
+            "only root can become another user; who may ask is decided by control::may_ask, tested there"
+        );
         return;
     }
     let gateway = Installed::new();
@@ -368,7 +381,10 @@ fn a_daemon_whose_place_is_taken_is_not_confused_with_who_took_it() {
     let (other, through) = (second.start(), segments[0].to_string());
     let (code, _, trouble) = second.say(&drop_waiting(&through, &["--yes"]));
     assert_eq!(code, 1);
-    assert!(trouble.contains("the daemon that listens here has another state folder; nothing was changed"), "{trouble}");
+    assert!(
+        trouble.contains("the daemon that listens here has another state folder; nothing was changed"),
+        "{trouble}"
+    );
     let (code, said, trouble) = first.say(&drop_waiting(&through, &["--yes"]));
     assert_eq!((code, trouble.as_str()), (0, ""), "{said}");
     assert!(second.audit().is_empty());
@@ -425,7 +441,8 @@ async fn what_was_set_aside_reaches_the_cloud_without_the_daemon_being_stopped()
     let read = || async { books::read(&program, &around.config).await.unwrap() };
     let until = async |holds: &dyn Fn(&Books) -> bool| {
         let every = Duration::from_millis(200);
-        let found = eventually(around.clock, every, 2 * MINUTE, || async { Some(read().await).filter(holds) }).await;
+        let found =
+            eventually(around.clock, every, 2 * MINUTE, || async { Some(read().await).filter(holds) }).await;
         match found {
             Some(books) => books,
             None => panic!("it never came to that: {:?}", account(&read().await)),
@@ -453,7 +470,9 @@ async fn what_was_set_aside_reaches_the_cloud_without_the_daemon_being_stopped()
     assert_eq!(account(&after).dropped, 0);
     for run in &held {
         let still = |now: &books::HeldRun| {
-            now.stream == run.stream && now.epoch == run.epoch && now.sequences.0 <= run.sequences.1
+            now.stream == run.stream
+                && now.epoch == run.epoch
+                && now.sequences.0 <= run.sequences.1
                 && run.sequences.0 <= now.sequences.1
         };
         until(&|books| !books.held.iter().any(still)).await;

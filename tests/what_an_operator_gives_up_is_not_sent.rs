@@ -23,7 +23,7 @@ use support::{fast_folder, options, spec};
 const KEPT: usize = 0;
 const GIVEN_UP: usize = 2;
 /// The given-up stream's values begin here.
-const FIRST: u32 = 1000;
+const FIRST: u32 = 100_000;
 
 fn bench(script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static) -> Bench {
     let folder = fast_folder();
@@ -112,19 +112,21 @@ fn what_is_under_way_meanwhile_is_counted_once_whatever_becomes_of_it() {
                 // The first messages are long under way.
                 if answers <= 8 { (20 * S, outcome.clone()) } else { (S, Outcome::Acknowledged) }
             });
-            take(&bench, 300).await;
-            tokio::time::sleep(5 * S).await;
+            bench.link_is(false);
+            take(&bench, 2000).await;
+            bench.link_is(true);
+            tokio::time::sleep(2 * S).await;
             let sent: BTreeSet<u32> =
                 bench.link.seen.lock().unwrap().sent.iter().flatten().copied().collect();
-            assert!((1..600).contains(&sent.len()), "{} under way", sent.len());
+            assert!((1..4000).contains(&sent.len()), "{} under way", sent.len());
             let flow = bench.queue.streams()[GIVEN_UP].0;
             give_up(&bench, Some(vec![flow])).await;
             bench.drained(HOUR).await;
             let totals = bench.totals();
-            assert_eq!(totals.acknowledged + totals.dropped + totals.set_aside, 600, "{totals:?}");
+            assert_eq!(totals.acknowledged + totals.dropped + totals.set_aside, 4000, "{totals:?}");
             assert!(totals.dropped > 0, "{totals:?}");
             let seen = bench.finish().await;
-            for n in 0..300 {
+            for n in 0..2000 {
                 assert!(seen.acknowledged.contains_key(&n), "a kept reading is lost: {totals:?}");
             }
             for (value, times) in &seen.acknowledged {

@@ -115,7 +115,11 @@ fn read_text(name: &str, path: &Path) -> Result<String, Problem> {
     let bytes = bytes.map_err(|error| {
         // By its whole path: which folder was looked into is the news.
         let what = format!("it cannot be read: {error}.");
-        whole_file(&path.display().to_string(), what, "Write the file, or name another with --config, and let fieldgate read it.")
+        whole_file(
+            &path.display().to_string(),
+            what,
+            "Write the file, or name another with --config, and let fieldgate read it.",
+        )
     })?;
     if bytes.len() as u64 > MOST_FILE_BYTES {
         let what = "it is larger than 1 MiB.".to_owned();

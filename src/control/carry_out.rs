@@ -55,9 +55,9 @@ impl Change {
             }
         };
         match which {
-            Which::Numbers(numbers) if numbers.len() > MAX_NUMBERS => {
-                Err(format!("more than {MAX_NUMBERS} numbers at once; nothing was changed. Name fewer, or --all-of"))
-            }
+            Which::Numbers(numbers) if numbers.len() > MAX_NUMBERS => Err(format!(
+                "more than {MAX_NUMBERS} numbers at once; nothing was changed. Name fewer, or --all-of"
+            )),
             Which::Numbers(numbers) => Ok(Self::Numbers { retry, numbers: numbers.clone() }),
             Which::AllOf(name) => {
                 Ok(Self::AllOf { retry, destination: destination(queue, name)?, name: name.clone() })
@@ -106,8 +106,7 @@ impl Change {
 }
 
 async fn set_aside(queue: &Queue, retry: bool, which: Aside) -> Result<AsideMoved, String> {
-    let moved =
-        if retry { queue.retry_set_aside(which).await } else { queue.drop_set_aside(which).await };
+    let moved = if retry { queue.retry_set_aside(which).await } else { queue.drop_set_aside(which).await };
     moved.map_err(|e| e.to_string())
 }
 

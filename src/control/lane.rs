@@ -126,12 +126,11 @@ async fn answer(stream: &mut UnixStream, own: u32, parts: &Parts) -> Result<Done
 async fn read(stream: &mut UnixStream) -> Result<Asked, String> {
     let mut line = Vec::new();
     let mut limited = BufReader::new(stream).take(LINE_BYTES);
-    limited
-        .read_until(b'\n', &mut line)
-        .await
-        .map_err(|e| format!("the request broke off: {e}"))?;
+    limited.read_until(b'\n', &mut line).await.map_err(|e| format!("the request broke off: {e}"))?;
     if line.pop() != Some(b'\n') {
-        return Err(format!("the request is longer than {LINE_BYTES} bytes, or broke off; nothing was changed"));
+        return Err(format!(
+            "the request is longer than {LINE_BYTES} bytes, or broke off; nothing was changed"
+        ));
     }
     serde_json::from_slice(&line).map_err(|e| {
         format!("the request is not understood ({e}); nothing was changed. Is the program of the daemon's release?")
@@ -147,8 +146,7 @@ struct Door {
 
 impl Door {
     async fn open(path: &Path, rim: &Rim) -> Result<Self, String> {
-        let wrong =
-            |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
+        let wrong = |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
         make_way(path).await?;
         let listener = rim.net.listen_local(path).map_err(wrong)?;
         let inode = fs::symlink_metadata(path).map_err(wrong)?.ino();

@@ -88,13 +88,14 @@ fn notify(state: &[NotifyState<'_>]) {
 /// One daemon a state folder: two would each acknowledge the other's readings.
 fn lock(state_dir: &Path) -> Result<File, String> {
     let path = state_dir.join("lock");
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
-        format!(
-            "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
-            path.display(),
-            state_dir.display()
-        )
-    })?;
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
+            format!(
+                "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
+                path.display(),
+                state_dir.display()
+            )
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => Err(format!(

@@ -74,8 +74,12 @@ fn lock(state_dir: &Path) -> Result<Lock, Trouble> {
 
 fn unlockable(path: &Path, error: &io::Error) -> Trouble {
     let next = match error.kind() {
-        io::ErrorKind::NotFound => "The daemon has not run here yet, or gateway.state_dir names another folder",
-        io::ErrorKind::PermissionDenied => "Only root and the user the daemon runs as may. Try: sudo fieldgate …",
+        io::ErrorKind::NotFound => {
+            "The daemon has not run here yet, or gateway.state_dir names another folder"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Only root and the user the daemon runs as may. Try: sudo fieldgate …"
+        }
         _ => "Check the health of the disk",
     };
     Trouble::Wrong(format!("{} cannot be locked ({error}); nothing was changed. {next}", path.display()))

@@ -111,14 +111,20 @@ async fn a_request_is_answered_and_whatever_is_none_is_refused_by_name() {
     let none = bench.ask(json!({ "retry": { "all_of": "plant" } })).await;
     assert_eq!(none, Answer::Done(Done::default()));
     for (request, words) in [
-        (json!({ "retry": { "all_of": "nowhere" } }), "no destination nowhere is configured. There are: plant"),
+        (
+            json!({ "retry": { "all_of": "nowhere" } }),
+            "no destination nowhere is configured. There are: plant",
+        ),
         (json!({ "forget": { "all_of": "plant" } }), "the request is not understood"),
         (json!({ "retry": { "numbers": vec![1; MAX_NUMBERS + 1] } }), "more than 4096 numbers at once"),
         (
             json!({ "drop_waiting": { "destination": "plant", "class": "alarm", "through": i64::MAX } }),
             "is not of class alarm",
         ),
-        (json!({ "drop_waiting": { "destination": "plant", "class": "x", "through": 1 } }), "the classes are"),
+        (
+            json!({ "drop_waiting": { "destination": "plant", "class": "x", "through": 1 } }),
+            "the classes are",
+        ),
     ] {
         let why = refusal(bench.ask(request).await);
         assert!(why.contains(words), "{words}: {why}");
@@ -174,7 +180,8 @@ async fn the_socket_of_a_living_program_and_any_other_file_are_left_alone_and_th
     let living = std::os::unix::net::UnixListener::bind(listens.path().join("control")).unwrap();
     let other = tempfile::tempdir().unwrap();
     fs::File::options().write(true).create(true).truncate(true).open(other.path().join("control")).unwrap();
-    for (dir, words) in [(listens, "another program listens"), (other, "is no socket and was left as it is")] {
+    for (dir, words) in [(listens, "another program listens"), (other, "is no socket and was left as it is")]
+    {
         let before = fs::symlink_metadata(dir.path().join("control")).unwrap().ino();
         let bench = Bench::start_in(dir);
         let mut tries = 0;

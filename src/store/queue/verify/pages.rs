@@ -144,7 +144,12 @@ impl Pages {
     }
 
     /// Counts what does not stand for this moment, as far as one transaction may. Tells whether everything now does.
-    pub(super) fn catch_up(&mut self, c: &Connection, moment: &Moment, read: &mut Read) -> rusqlite::Result<bool> {
+    pub(super) fn catch_up(
+        &mut self,
+        c: &Connection,
+        moment: &Moment,
+        read: &mut Read,
+    ) -> rusqlite::Result<bool> {
         let mut place = 0;
         while let Some(page) = self.0.get(place) {
             if page.sign.as_ref() != Some(&moment.sign(page.range)) {
@@ -152,7 +157,8 @@ impl Pages {
                     return Ok(false);
                 }
                 let range = page.range;
-                let others: usize = self.0.iter().map(|page| page.runs.len()).sum::<usize>() - page.runs.len();
+                let others: usize =
+                    self.0.iter().map(|page| page.runs.len()).sum::<usize>() - page.runs.len();
                 let page = Page::count(c, moment, range, MOST_RUNS.saturating_sub(others), read)?;
                 let rest = (page.range.1, range.1);
                 self.0[place] = page;
@@ -195,7 +201,10 @@ impl Page {
         let mut rows = rows.query(range)?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
-            if page.segments >= PAGE_SEGMENTS || page.rows >= PAGE_ROWS || (page.segments > 0 && read.is_enough()) {
+            if page.segments >= PAGE_SEGMENTS
+                || page.rows >= PAGE_ROWS
+                || (page.segments > 0 && read.is_enough())
+            {
                 page.range.1 = id;
                 break;
             }
