@@ -9,11 +9,14 @@ mod support;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fieldgate::clock::Mono;
 use fieldgate::clock::sources::{Claim, Source};
+use fieldgate::clock::{Clock, Mono, SystemClock};
+use fieldgate::daemon::rim::machine;
 use fieldgate::reading::{Class, Quality, Sample, Value};
+use fieldgate::store::gateway::{Gateway, OpenOptions as OpenGateway};
 use fieldgate::store::queue::snapshot::{SnapshotError, snapshot};
 use fieldgate::store::queue::writer::Command as Ask;
 use fieldgate::store::queue::{OpenOptions, Outcome, Reader, StreamSpec};
@@ -64,6 +67,9 @@ impl Files {
     /// As an operator on a gateway whose daemon has run and is stopped.
     fn operate(&self, words: &[&str]) -> (i32, String, String) {
         std::fs::File::options().write(true).create(true).truncate(false).open(self.path("lock")).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(true, None));
+        let rim = machine::rim(Arc::clone(&clock));
+        Gateway::open(OpenGateway::in_folder(self.0.path()), &clock, &*rim.random).unwrap().stop();
         self.say(words)
     }
 
@@ -390,6 +396,12 @@ fn a_stream_is_shown_with_what_waits_why_and_what_was_lost() {
     let (_, said, _) = files.say(&["show", "set-aside", "1"]);
     assert!(said.contains("golioth refuses it: 4.00, too long"), "{said}");
     assert!(said.contains(r#"value: "said \"no\", twice,\r\nand, =left""#), "{said}");
+    let (code, _, trouble) = files.say(&["show", "tank.level"]);
+    assert_eq!(code, 1);
+    assert!(trouble.contains("Try: fieldgate queue show stream tank.level"), "{trouble}");
+    let (code, _, trouble) = files.say(&["show", "segment", "tank.level"]);
+    assert_eq!(code, 2);
+    assert!(trouble.contains("If it is a stream: fieldgate queue show stream tank.level"), "{trouble}");
     let (code, _, trouble) = files.say(&["show", "stream", "tank.lvl"]);
     assert_eq!(code, 1);
     assert!(trouble.contains("there is no stream tank.lvl in"), "{trouble}");
@@ -480,7 +492,7 @@ fn an_operator_gives_up_a_range_only_after_being_told_what_is_in_it() {
 }
 
 #[test]
-fn nothing_is_changed_beside_a_running_daemon() {
+fn nothing_is_changed_while_a_daemon_has_the_lock_and_does_not_answer() {
     let files = Files::new();
     filled(files.queue()).close();
     let lock =
@@ -490,7 +502,8 @@ fn nothing_is_changed_beside_a_running_daemon() {
     for words in [&["retry", "1"][..], &["drop", "set-aside", "1"]] {
         let (code, said, trouble) = files.say(words);
         assert_eq!((code, said.as_str()), (1, ""), "{words:?}");
-        assert!(trouble.contains("Stop it first: systemctl stop fieldgate"), "{trouble}");
+        assert!(trouble.contains("fieldgate runs, but does not answer at"), "{trouble}");
+        assert!(trouble.contains("nothing was changed"), "{trouble}");
     }
     assert_eq!(listing(files.0.path()), before);
 }

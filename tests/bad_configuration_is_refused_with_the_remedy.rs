@@ -185,7 +185,7 @@ fn a_configuration_that_cannot_be_read_says_which_file_and_where() {
     let etc = Etc::new();
     let main = etc.path("fieldgate.toml");
     let missing = format!(
-        "fieldgate.toml: {} cannot be read: No such file or directory (os error 2). \
+        "{}: it cannot be read: No such file or directory (os error 2). \
          Write the file, or name another with --config, and let fieldgate read it.",
         main.display()
     );
@@ -202,7 +202,7 @@ fn a_configuration_that_cannot_be_read_says_which_file_and_where() {
     let large = etc.path("conf.d/1.toml");
     assert_eq!(
         etc.refused(None),
-        [format!("conf.d/1.toml: {} is larger than 1 MiB. Split it into files in conf.d.", large.display())]
+        [format!("{}: it is larger than 1 MiB. Split it into files in conf.d.", large.display())]
     );
 }
 

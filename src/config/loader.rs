@@ -80,8 +80,8 @@ impl Surroundings for Onlooker {
 fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, Problem> {
     let unreadable = |error: io::Error| {
         whole_file(
-            "conf.d",
-            format!("{} cannot be read: {error}.", directory.display()),
+            &directory.display().to_string(),
+            format!("it cannot be read: {error}."),
             "Let the user fieldgate read it, or remove it.",
         )
     };
@@ -113,12 +113,17 @@ fn read_text(name: &str, path: &Path) -> Result<String, Problem> {
         Ok(bytes)
     });
     let bytes = bytes.map_err(|error| {
-        let what = format!("{} cannot be read: {error}.", path.display());
-        whole_file(name, what, "Write the file, or name another with --config, and let fieldgate read it.")
+        // By its whole path: which folder was looked into is the news.
+        let what = format!("it cannot be read: {error}.");
+        whole_file(
+            &path.display().to_string(),
+            what,
+            "Write the file, or name another with --config, and let fieldgate read it.",
+        )
     })?;
     if bytes.len() as u64 > MOST_FILE_BYTES {
-        let what = format!("{} is larger than 1 MiB.", path.display());
-        return Err(whole_file(name, what, "Split it into files in conf.d."));
+        let what = "it is larger than 1 MiB.".to_owned();
+        return Err(whole_file(&path.display().to_string(), what, "Split it into files in conf.d."));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();

@@ -55,9 +55,9 @@ impl Change {
             }
         };
         match which {
-            Which::Numbers(numbers) if numbers.len() > MAX_NUMBERS => {
-                Err(format!("more than {MAX_NUMBERS} numbers at once; nothing was changed. Name fewer, or --all-of"))
-            }
+            Which::Numbers(numbers) if numbers.len() > MAX_NUMBERS => Err(format!(
+                "more than {MAX_NUMBERS} numbers at once; nothing was changed. Name fewer, or --all-of"
+            )),
             Which::Numbers(numbers) => Ok(Self::Numbers { retry, numbers: numbers.clone() }),
             Which::AllOf(name) => {
                 Ok(Self::AllOf { retry, destination: destination(queue, name)?, name: name.clone() })
@@ -106,8 +106,7 @@ impl Change {
 }
 
 async fn set_aside(queue: &Queue, retry: bool, which: Aside) -> Result<AsideMoved, String> {
-    let moved =
-        if retry { queue.retry_set_aside(which).await } else { queue.drop_set_aside(which).await };
+    let moved = if retry { queue.retry_set_aside(which).await } else { queue.drop_set_aside(which).await };
     moved.map_err(|e| e.to_string())
 }
 
@@ -166,9 +165,11 @@ fn give_up(queue: &Queue, waiting: &Waiting) -> Result<GiveUp, String> {
         None => None,
     };
     // What is accepted from here on is not meant, and what this change itself puts behind must not be met again.
-    let now = queue.status().borrow().ends.get(&class).copied();
+    let status = queue.status();
+    let status = status.borrow();
+    let now = status.ends.get(&class).copied();
     let until = end.min(now.unwrap_or_else(|| Position::first_of(class)));
-    Ok(GiveUp { destination, class, until, streams })
+    Ok(GiveUp { generation: status.generation, destination, class, until, streams })
 }
 
 /// Every definition of the stream of this name.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, LINE_BYTES, Request};
+use super::{Answer, Asked, LINE_BYTES};
 
 /// A little longer than the daemon gives a change.
 const PATIENCE: Duration = Duration::from_secs(660);
@@ -44,7 +44,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// [`AskError`].
-pub fn ask(socket: &Path, request: &Request) -> Result<Answer, AskError> {
+pub fn ask(socket: &Path, asked: &Asked) -> Result<Answer, AskError> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AskError::NotAllowed(socket.to_owned()),
         _ => AskError::Silent { socket: socket.to_owned(), error },
@@ -52,7 +52,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Answer, AskError> {
     let no_answer = |e: io::Error| AskError::NoAnswer(e.to_string());
     stream.set_write_timeout(Some(SENDING)).map_err(no_answer)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(no_answer)?;
-    let mut line = serde_json::to_string(request).map_err(|e| AskError::NoAnswer(e.to_string()))?;
+    let mut line = serde_json::to_string(asked).map_err(|e| AskError::NoAnswer(e.to_string()))?;
     line.push('\n');
     // One that refuses at once may have closed its side already: its answer is there all the same.
     let sent = stream.write_all(line.as_bytes());

@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, LINE_BYTES, Request, carry_out, may_ask};
+use super::{Answer, Asked, Done, LINE_BYTES, StateId, carry_out, may_ask};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::store::gateway::Gateway;
@@ -29,20 +29,31 @@ const CHANGE_TIME: Duration = Duration::from_secs(600);
 /// The lane turns at least this often.
 const TURN: Duration = Duration::from_secs(30);
 
+/// Who listens, and what for.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The state folder's.
+    pub state: StateId,
+    /// Its readings.
+    pub queue: Queue,
+    /// Its audit.
+    pub gateway: Gateway,
+}
+
 /// The lane `control`, listening at `socket`.
 #[must_use]
-pub fn lane(socket: PathBuf, queue: Queue, gateway: Gateway, rim: Rim, stop: CancellationToken) -> Lane {
+pub fn lane(socket: PathBuf, parts: Parts, rim: Rim, stop: CancellationToken) -> Lane {
     let socket = Arc::new(socket);
     Lane::new("control", move |progress| {
         let (socket, rim, stop) = (Arc::clone(&socket), rim.clone(), stop.clone());
-        let stores = (queue.clone(), gateway.clone());
+        let parts = parts.clone();
         async move {
             let door = Door::open(&socket, &rim).await.map_err(LaneError::new)?;
             tracing::debug!(socket = %socket.display(), "operators are heard");
             tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(()),
-                ended = listen(&door.listener, stores, &rim, &progress) => ended,
+                ended = listen(&door.listener, parts, &rim, &progress) => ended,
             }
         }
     })
@@ -50,7 +61,7 @@ pub fn lane(socket: PathBuf, queue: Queue, gateway: Gateway, rim: Rim, stop: Can
 
 async fn listen(
     listener: &UnixListener,
-    (queue, gateway): (Queue, Gateway),
+    parts: Parts,
     rim: &Rim,
     progress: &Progress,
 ) -> Result<(), LaneError> {
@@ -67,7 +78,7 @@ async fn listen(
         };
         match taken {
             Ok((stream, _)) => {
-                served.spawn(serve(stream, own, queue.clone(), gateway.clone()));
+                served.spawn(serve(stream, own, parts.clone()));
             }
             // Out of descriptors: a pause lets that pass.
             Err(error) => {
@@ -78,8 +89,8 @@ async fn listen(
     }
 }
 
-async fn serve(mut stream: UnixStream, own: u32, queue: Queue, gateway: Gateway) {
-    let answer = match answer(&mut stream, own, &queue, &gateway).await {
+async fn serve(mut stream: UnixStream, own: u32, parts: Parts) {
+    let answer = match answer(&mut stream, own, &parts).await {
         Ok(done) => Answer::Done(done),
         Err(why) => Answer::Refused(why),
     };
@@ -89,38 +100,37 @@ async fn serve(mut stream: UnixStream, own: u32, queue: Queue, gateway: Gateway)
     let _ = tokio::time::timeout(LINE_TIME, stream.write_all(&line)).await;
 }
 
-async fn answer(
-    stream: &mut UnixStream,
-    own: u32,
-    queue: &Queue,
-    gateway: &Gateway,
-) -> Result<super::Done, String> {
+async fn answer(stream: &mut UnixStream, own: u32, parts: &Parts) -> Result<Done, String> {
     // SO_PEERCRED: the user at the time of the connect, by the kernel's word.
     let uid = stream.peer_cred().map_err(|e| format!("the system does not say who asks: {e}"))?.uid();
     if let Err(refused) = may_ask(uid, own) {
         tracing::warn!(uid, "an operator is refused: neither root nor the daemon's own user");
         return Err(refused.to_string());
     }
-    let request = tokio::time::timeout(LINE_TIME, read(stream))
+    let Asked { of, request } = tokio::time::timeout(LINE_TIME, read(stream))
         .await
         .map_err(|_| "the request did not come within 5 s; nothing was changed".to_owned())??;
+    if of != parts.state {
+        return Err("the daemon that listens here has another state folder; nothing was changed. Give each daemon a runtime \
+                    directory of its own"
+            .into());
+    }
     tracing::info!(uid, ?request, "an operator asks");
-    let change = carry_out(queue, Some(gateway), uid, &request);
+    let change = carry_out(&parts.queue, Some(&parts.gateway), uid, &request);
     tokio::time::timeout(CHANGE_TIME, change).await.map_err(|_| {
         "it took longer than 10 minutes and was ended. What was done is done and on record; run it again for the rest"
             .to_owned()
     })?
 }
 
-async fn read(stream: &mut UnixStream) -> Result<Request, String> {
+async fn read(stream: &mut UnixStream) -> Result<Asked, String> {
     let mut line = Vec::new();
     let mut limited = BufReader::new(stream).take(LINE_BYTES);
-    limited
-        .read_until(b'\n', &mut line)
-        .await
-        .map_err(|e| format!("the request broke off: {e}"))?;
+    limited.read_until(b'\n', &mut line).await.map_err(|e| format!("the request broke off: {e}"))?;
     if line.pop() != Some(b'\n') {
-        return Err(format!("the request is longer than {LINE_BYTES} bytes, or broke off; nothing was changed"));
+        return Err(format!(
+            "the request is longer than {LINE_BYTES} bytes, or broke off; nothing was changed"
+        ));
     }
     serde_json::from_slice(&line).map_err(|e| {
         format!("the request is not understood ({e}); nothing was changed. Is the program of the daemon's release?")
@@ -136,8 +146,7 @@ struct Door {
 
 impl Door {
     async fn open(path: &Path, rim: &Rim) -> Result<Self, String> {
-        let wrong =
-            |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
+        let wrong = |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
         make_way(path).await?;
         let listener = rim.net.listen_local(path).map_err(wrong)?;
         let inode = fs::symlink_metadata(path).map_err(wrong)?.ino();

@@ -19,6 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,34 @@ const SOCKET: &str = "control";
 /// Linux takes no longer path of a file.
 const PATH_BYTES: u64 = 4096;
 
-/// What is asked. A line of JSON.
+/// A line of JSON: what is asked, and of whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The state folder it is about. Whoever listens for another one refuses.
+    pub of: StateId,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// A state folder, by its lock file's device and inode: the same under whatever path and in whatever sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateId {
+    device: u64,
+    inode: u64,
+}
+
+impl StateId {
+    /// Of the folder with this lock file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn of(lock: &File) -> io::Result<Self> {
+        let about = lock.metadata()?;
+        Ok(Self { device: about.dev(), inode: about.ino() })
+    }
+}
+
+/// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {

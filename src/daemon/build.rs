@@ -221,9 +221,10 @@ impl Daemon {
     }
 
     /// Hears operators at this socket. One of the machine's: left out in virtual time.
-    pub fn control(&self, socket: PathBuf, rim: &Rim) {
+    pub fn control(&self, socket: PathBuf, state: control::StateId, rim: &Rim) {
         let (queue, gateway) = (self.stores.queue.clone(), self.stores.gateway.clone());
-        self.lane(control::lane::lane(socket, queue, gateway, rim.clone(), self.stop.clone()));
+        let parts = control::lane::Parts { state, queue, gateway };
+        self.lane(control::lane::lane(socket, parts, rim.clone(), self.stop.clone()));
     }
 
     /// Drains the destination of the link's name into it. A link of no configured destination gets nothing.

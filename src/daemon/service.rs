@@ -26,6 +26,7 @@ use crate::store::queue::QueueStatus;
 pub async fn run(config: Config) -> Result<(), String> {
     let lock = lock(&config.gateway.state_dir)?;
     let socket = control::place(&config.gateway.state_dir, std::env::var_os("RUNTIME_DIRECTORY"));
+    let state = control::StateId::of(&lock).map_err(|e| e.to_string())?;
     if let Err(error) = control::announce(&lock, &socket) {
         tracing::warn!(%error, "where operators are heard cannot be written down: they may have to stop the daemon first");
     }
@@ -47,7 +48,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     daemon.serve(&config, &rim, door);
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
-    daemon.control(socket, &rim);
+    daemon.control(socket, state, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }
@@ -89,13 +90,14 @@ fn notify(state: &[NotifyState<'_>]) {
 /// One daemon a state folder: two would each acknowledge the other's readings.
 fn lock(state_dir: &Path) -> Result<File, String> {
     let path = state_dir.join("lock");
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
-        format!(
-            "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
-            path.display(),
-            state_dir.display()
-        )
-    })?;
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
+            format!(
+                "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
+                path.display(),
+                state_dir.display()
+            )
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => Err(format!(

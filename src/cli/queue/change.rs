@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Trouble, queue_file};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::control::{self, Answer, Done, Request, client};
+use crate::control::{self, Answer, Asked, Done, Request, StateId, client};
 use crate::daemon::rim::{self, Rim};
 use crate::daemon::stores;
 use crate::store::gateway::{self, Gateway, time_floor};
@@ -38,7 +38,9 @@ pub(super) fn change(config: &Config, request: &Request) -> Result<Changed, Trou
         Lock::Daemons(file) => {
             let socket = control::announced(&file).ok().flatten();
             let socket = socket.unwrap_or_else(|| control::place(state_dir, None));
-            (client::ask(&socket, request).map_err(|e| Trouble::Wrong(e.to_string()))?, true)
+            let of = StateId::of(&file).map_err(|e| unlockable(&state_dir.join("lock"), &e))?;
+            let asked = Asked { of, request: request.clone() };
+            (client::ask(&socket, &asked).map_err(|e| Trouble::Wrong(e.to_string()))?, true)
         }
     };
     match answer {
@@ -54,7 +56,7 @@ pub(super) fn change(config: &Config, request: &Request) -> Result<Changed, Trou
 
 enum Lock {
     /// No daemon runs, and none starts while this is held.
-    Ours(#[allow(dead_code, reason = "held, not read")] File),
+    Ours(File),
     /// A daemon has it.
     Daemons(File),
 }
@@ -72,8 +74,12 @@ fn lock(state_dir: &Path) -> Result<Lock, Trouble> {
 
 fn unlockable(path: &Path, error: &io::Error) -> Trouble {
     let next = match error.kind() {
-        io::ErrorKind::NotFound => "The daemon has not run here yet, or gateway.state_dir names another folder",
-        io::ErrorKind::PermissionDenied => "Only root and the user the daemon runs as may. Try: sudo fieldgate …",
+        io::ErrorKind::NotFound => {
+            "The daemon has not run here yet, or gateway.state_dir names another folder"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Only root and the user the daemon runs as may. Try: sudo fieldgate …"
+        }
         _ => "Check the health of the disk",
     };
     Trouble::Wrong(format!("{} cannot be locked ({error}); nothing was changed. {next}", path.display()))

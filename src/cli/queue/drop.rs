@@ -99,7 +99,10 @@ fn drop_waiting(config: &Config, asked: &Waiting) -> Result<bool, Trouble> {
         done.moved
     ))?;
     if done.behind > 0 {
-        say(&format!("{} readings of other streams stood among them and are now at the end of the queue\n", done.behind))?;
+        say(&format!(
+            "{} readings of other streams stood among them and are now at the end of the queue\n",
+            done.behind
+        ))?;
     }
     Ok(done.moved > 0)
 }
@@ -115,7 +118,9 @@ fn there_is(c: &Connection, asked: &Waiting) -> Result<(), Trouble> {
     }
     let class_name = class.name();
     Err(Trouble::Wrong(match overview::segments_of(c, class)? {
-        None => format!("nothing of class {class_name} waits, so there is no segment {through}; nothing was changed"),
+        None => format!(
+            "nothing of class {class_name} waits, so there is no segment {through}; nothing was changed"
+        ),
         Some((first, last, count)) => format!(
             "there is no segment {through}: it was delivered and freed, or never was. Nothing was changed. Of class {class_name} \
              there are {count}, from {first} to {last}"
@@ -139,7 +144,8 @@ fn count(
         let picked = reader.pick(asked.class, at, STEP)?;
         let resume = picked.resume.unwrap_or(at).min(end);
         let meant = |stream| streams.is_none_or(|named| named.contains(&stream));
-        count += picked.rows.iter().filter(|row| row.position < end && meant(row.sample.stream)).count() as u64;
+        count +=
+            picked.rows.iter().filter(|row| row.position < end && meant(row.sample.stream)).count() as u64;
         if resume <= at {
             break;
         }

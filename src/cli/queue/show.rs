@@ -40,6 +40,9 @@ enum What {
         #[arg(value_parser = number)]
         id: i64,
     },
+    /// Anything else: a name without a word for what it is.
+    #[command(external_subcommand)]
+    Unnamed(Vec<String>),
 }
 
 /// A name where a number is expected is most likely a stream's.
@@ -62,9 +65,18 @@ pub(super) fn show(source: &Source, arguments: &Arguments) -> Result<bool, Troub
         }
         What::Segment { id } => segment(&connection, source, *id)?,
         What::SetAside { id } => set_aside(&connection, source, *id)?,
+        What::Unnamed(words) => return Err(unnamed(words)),
     };
     say(&text)?;
     Ok(true)
+}
+
+fn unnamed(words: &[String]) -> Trouble {
+    let word = words.first().map_or("", String::as_str);
+    let kind = if word.parse::<i64>().is_ok() { "segment" } else { "stream" };
+    Trouble::Wrong(format!(
+        "say what {word} is: a stream, a segment or a reading set-aside. Try: fieldgate queue show {kind} {word}"
+    ))
 }
 
 /// What waits of a stream at one destination.

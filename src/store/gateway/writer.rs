@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
-    Audited, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId, GatewayStatus, Head,
-    HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion, OpenOptions, Recorded,
-    RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, components, devices, history, journal, restarts,
-    snapshot, spending, verify,
+    Audited, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId,
+    GatewayStatus, Head, HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion,
+    OpenOptions, Recorded, RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, components, devices,
+    history, journal, restarts, snapshot, spending, verify,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{BootId, Mono, Wall};

@@ -13,8 +13,8 @@ use super::open::{self, OpenOptions};
 use super::reader::{ReadError, Reader, Told};
 use super::settle::Settlement;
 use super::writer::{
-    Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, GaveUp, GiveUp, GiveUpError, Health, Refused,
-    Writer,
+    Accepted, Aside, AsideAction, AsideError, AsideMoved, Command, GaveUp, GiveUp, GiveUpError, Health,
+    Refused, Writer,
 };
 use super::{DestinationId, Epoch, Position};
 use crate::clock::Clock;

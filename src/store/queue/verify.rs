@@ -99,7 +99,8 @@ pub fn recount_between(
         }
         again += u32::from(pages.are_counted());
         if again > PATIENCE {
-            let detail = "it changes faster than it can be read. Verify a copy: fieldgate queue snapshot FILE";
+            let detail =
+                "it changes faster than it can be read. Verify a copy: fieldgate queue snapshot FILE";
             return Err(OpenError::Unreachable { path: path.to_owned(), detail: detail.into() });
         }
     }
@@ -130,7 +131,8 @@ fn integrity(c: &Connection, source: &Source) -> rusqlite::Result<(bool, Vec<Str
         said(c.prepare("PRAGMA quick_check(20)")?.query([])?)?;
         return Ok((true, problems));
     }
-    let mut tables = c.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'segments'")?;
+    let mut tables =
+        c.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'segments'")?;
     let tables: Vec<String> = tables.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     for table in tables {
         said(c.prepare("SELECT quick_check FROM pragma_quick_check(?1)")?.query([table])?)?;
@@ -175,8 +177,10 @@ impl Recount {
     }
 
     fn compare(&mut self, c: &Connection) -> rusqlite::Result<()> {
-        let drops = sums(c, "SELECT destination, stream, sum(count) FROM drops GROUP BY destination, stream")?;
-        let aside = sums(c, "SELECT destination, stream, count(*) FROM set_aside GROUP BY destination, stream")?;
+        let drops =
+            sums(c, "SELECT destination, stream, sum(count) FROM drops GROUP BY destination, stream")?;
+        let aside =
+            sums(c, "SELECT destination, stream, count(*) FROM set_aside GROUP BY destination, stream")?;
         for ((destination, stream), account) in &self.books.accounts {
             let intake = self.books.intake.get(stream).copied().unwrap_or_default();
             let queued = self.queued.remove(&(*destination, *stream)).unwrap_or(0);

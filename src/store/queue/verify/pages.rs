@@ -144,7 +144,12 @@ impl Pages {
     }
 
     /// Counts what does not stand for this moment, as far as one transaction may. Tells whether everything now does.
-    pub(super) fn catch_up(&mut self, c: &Connection, moment: &Moment, read: &mut Read) -> rusqlite::Result<bool> {
+    pub(super) fn catch_up(
+        &mut self,
+        c: &Connection,
+        moment: &Moment,
+        read: &mut Read,
+    ) -> rusqlite::Result<bool> {
         let mut place = 0;
         while let Some(page) = self.0.get(place) {
             if page.sign.as_ref() != Some(&moment.sign(page.range)) {
@@ -152,7 +157,8 @@ impl Pages {
                     return Ok(false);
                 }
                 let range = page.range;
-                let others: usize = self.0.iter().map(|page| page.runs.len()).sum::<usize>() - page.runs.len();
+                let others: usize =
+                    self.0.iter().map(|page| page.runs.len()).sum::<usize>() - page.runs.len();
                 let page = Page::count(c, moment, range, MOST_RUNS.saturating_sub(others), read)?;
                 let rest = (page.range.1, range.1);
                 self.0[place] = page;
@@ -195,7 +201,10 @@ impl Page {
         let mut rows = rows.query(range)?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
-            if page.segments >= PAGE_SEGMENTS || page.rows >= PAGE_ROWS || (page.segments > 0 && read.is_enough()) {
+            if page.segments >= PAGE_SEGMENTS
+                || page.rows >= PAGE_ROWS
+                || (page.segments > 0 && read.is_enough())
+            {
                 page.range.1 = id;
                 break;
             }
@@ -253,23 +262,19 @@ impl Page {
                 }
                 let key = (*destination, packed.sample.stream);
                 *self.queued.entry(key).or_default() += 1;
-                let room = self.runs.len() < most_runs;
-                let newest = newest_run.get(&key).and_then(|n| self.runs.get_mut(*n));
-                match newest {
-                    Some(run)
-                        if run.epoch == epoch && run.sequences.1.checked_add(1) == Some(packed.sequence) =>
-                    {
-                        run.sequences.1 = packed.sequence;
-                    }
-                    _ if room => {
-                        newest_run.insert(key, self.runs.len());
-                        let sequences = (packed.sequence, packed.sequence);
-                        self.runs.push(Run { destination: key.0, stream: key.1, epoch, sequences });
-                    }
+                let newest = newest_run.get(&key).copied();
+                if let Some(run) = newest.and_then(|n| self.runs.get_mut(n))
+                    && run.epoch == epoch
+                    && run.sequences.1.checked_add(1) == Some(packed.sequence)
+                {
+                    run.sequences.1 = packed.sequence;
+                } else if self.runs.len() < most_runs {
+                    newest_run.insert(key, self.runs.len());
+                    let sequences = (packed.sequence, packed.sequence);
+                    self.runs.push(Run { destination: key.0, stream: key.1, epoch, sequences });
+                } else {
                     // There are more than are told.
-                    _ => {
-                        newest_run.remove(&key);
-                    }
+                    newest_run.remove(&key);
                 }
             }
         }

@@ -27,6 +27,8 @@ const STEP_ROWS: u64 = 4096;
 /// Which readings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GiveUp {
+    /// The queue file that is meant: [`super::super::QueueStatus::generation`].
+    pub generation: u32,
     /// For whom; others still get them.
     pub destination: DestinationId,
     /// Of which class.
@@ -70,6 +72,12 @@ pub enum GiveUpError {
          done is on record"
     )]
     Unreadable(i64),
+    /// The file was damaged, and another took its place.
+    #[error(
+        "the queue file turned out damaged and was replaced; nothing was given up of the new one. What there is: fieldgate queue \
+         ls"
+    )]
+    Replaced,
     /// The writer is gone.
     #[error("the store has stopped; run it again. What is already done is on record")]
     Stopped,
@@ -108,7 +116,13 @@ impl Writer {
         self.commit(now);
         // Making room is what a full disk needs; what is put behind needs some itself.
         let may = self.health == Health::Good || (self.health == Health::DiskFull && what.streams.is_none());
-        let done = if may { self.give_up_step(now, what) } else { Err(GiveUpError::Unwell(self.health.name())) };
+        let done = if what.generation != self.generation {
+            Err(GiveUpError::Replaced)
+        } else if may {
+            self.give_up_step(now, what)
+        } else {
+            Err(GiveUpError::Unwell(self.health.name()))
+        };
         self.publish();
         // Whoever asked may have gone; it is done all the same.
         let _ = reply.send(done);
