@@ -9,7 +9,7 @@ use super::rim::{Rim, UdpTarget};
 use crate::clock::Synchronised;
 use crate::clock::servers::Server;
 
-/// How often. Daemons look at their servers once in 64 to 1024 seconds.
+/// How often while the time is known. Daemons look at their servers once in 64 to 1024 seconds.
 pub(super) const EVERY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_millis(500);
 

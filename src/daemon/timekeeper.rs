@@ -48,7 +48,9 @@ impl Keeper {
         let mut ask_at = self.rim.now();
         loop {
             if self.rim.now() >= ask_at {
-                ask_at = self.rim.now().saturating_add(ntp::EVERY);
+                // A daemon that starts with this one needs a while to find its servers.
+                let every = if self.rim.clock.wall().trusted { ntp::EVERY } else { EVERY };
+                ask_at = self.rim.now().saturating_add(every);
                 if let Some(synchronised) = ntp::ask(&self.rim).await {
                     self.rim.clock.hear_synchronised(synchronised);
                 }
