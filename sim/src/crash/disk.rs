@@ -216,13 +216,22 @@ pub struct Playback<'a> {
     pending: Vec<usize>,
     /// The point at which `durable` changed last.
     since: usize,
+    /// What only reads as if it were there: the file, and from where to where. Its sync failed, and nobody wrote it again.
+    only_read: Vec<(Ino, std::ops::Range<usize>)>,
 }
 
 impl<'a> Playback<'a> {
     /// At the beginning, before the first event.
     #[must_use]
     pub fn of(log: &'a Log) -> Self {
-        Self { events: &log.events, at: 0, durable: log.base.clone(), pending: Vec::new(), since: 0 }
+        Self {
+            events: &log.events,
+            at: 0,
+            durable: log.base.clone(),
+            pending: Vec::new(),
+            since: 0,
+            only_read: Vec::new(),
+        }
     }
 
     /// Goes on until `point` events have happened; never back.
@@ -247,14 +256,15 @@ impl<'a> Playback<'a> {
         }
     }
 
-    /// Whether changes of more than one file wait, or of a name or a length.
+    /// Whether changes of more than one file wait, or of a name or a length, or something only reads as if it were there.
     #[must_use]
     pub fn is_unusual(&self) -> bool {
         let mut written = None;
-        self.pending.iter().any(|event| match self.events.get(*event) {
-            Some(Event::Changed(Change::Write { ino, .. })) => *written.get_or_insert(*ino) != *ino,
-            _ => true,
-        })
+        !self.only_read.is_empty()
+            || self.pending.iter().any(|event| match self.events.get(*event) {
+                Some(Event::Changed(Change::Write { ino, .. })) => *written.get_or_insert(*ino) != *ino,
+                _ => true,
+            })
     }
 
     /// Since which point nothing more became durable.
@@ -278,7 +288,16 @@ impl<'a> Playback<'a> {
     fn step(&mut self) {
         let Some(event) = self.events.get(self.at) else { return };
         match event {
-            Event::Changed(_) => self.pending.push(self.at),
+            Event::Changed(change) => {
+                self.pending.push(self.at);
+                self.only_read.retain(|(of, range)| match change {
+                    Change::Write { ino, at, bytes } => {
+                        ino != of || *at > range.start || at + bytes.len() < range.end
+                    }
+                    Change::Truncate { ino, len } => ino != of || *len >= range.end,
+                    Change::Create { .. } | Change::Delete { .. } => true,
+                });
+            }
             Event::Placed(change) => {
                 self.durable.apply(change, Cut::Whole);
                 self.since = self.at + 1;
@@ -329,12 +348,20 @@ impl<'a> Playback<'a> {
             Fate::Divided(seed) => Some(Dice::new(seed)),
         };
         let events = self.events;
+        let only_read = &mut self.only_read;
         self.pending.retain(|place| {
-            let covered = matches!(
-                events.get(*place),
-                Some(Event::Changed(Change::Write { ino: of, .. } | Change::Truncate { ino: of, .. })) if *of == ino
-            );
-            !covered || dice.as_mut().is_some_and(|dice| dice.one_in(2))
+            let lost = match events.get(*place) {
+                Some(Event::Changed(Change::Write { ino: of, at, bytes })) if *of == ino => {
+                    Some(*at..at + bytes.len())
+                }
+                Some(Event::Changed(Change::Truncate { ino: of, .. })) if *of == ino => None,
+                _ => return true,
+            };
+            let stays = dice.as_mut().is_some_and(|dice| dice.one_in(2));
+            if !stays {
+                only_read.extend(lost.map(|range| (ino, range)));
+            }
+            stays
         });
     }
 }
@@ -416,6 +443,7 @@ mod tests {
             write(1, 0, b"lostkept"),
             Event::Synced { ino: 1, folder: false },
         ]);
+        assert!(at(&log, 6).is_unusual() && !at(&log, 8).is_unusual());
         assert_eq!(held(&at(&log, 7).image(&[]), "a").unwrap(), b"\0\0\0\0kept");
         assert_eq!(held(&at(&log, 8).image(&[]), "a").unwrap(), b"lostkept");
     }

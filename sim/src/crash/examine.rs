@@ -144,7 +144,7 @@ struct Shared {
 }
 
 /// The points in order: after each event, and before the first. Where there are more than wanted, half of them are chosen
-/// among those at which more is under way than one commit: a checkpoint, a new log, a file that is made.
+/// among those at which more is under way than one commit: a checkpoint, a new log, a file that is made, a disk that failed.
 fn chosen(log: &Log, wanted: Wanted) -> Vec<usize> {
     let mut playback = Playback::of(log);
     let (mut rare, mut common) = (Vec::new(), Vec::new());

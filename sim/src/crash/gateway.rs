@@ -264,6 +264,16 @@ impl Life {
         for row in now(self.gateway()?.history(query))? {
             self.promised.versions.push((point, row.device, row.version));
         }
+        self.promised.points.push(point);
+        for _ in 0..5 {
+            self.count += 1;
+            let component = key(self.dice.below(2));
+            let device = component.device.clone();
+            if let (version, Recorded::Appended(_)) = self.record_version(component)? {
+                self.promised.versions.push((self.recording.point(), device, version));
+                self.promised.points.push(self.recording.point());
+            }
+        }
         Ok(())
     }
 }

@@ -131,6 +131,8 @@ struct Life {
     boot: BootId,
     epochs: u64,
     writer: Option<Writer>,
+    /// Somebody who reads the file beside the writer.
+    onlooker: Option<rusqlite::Connection>,
     ids: Vec<(StreamId, GroupId)>,
     destinations: Vec<(DestinationId, String)>,
     promises: Promises,
@@ -181,6 +183,7 @@ pub fn live(
         boot: BootId(boot),
         epochs: seed.wrapping_mul(crate::random::STEP),
         writer: None,
+        onlooker: None,
         ids: Vec::new(),
         destinations: Vec::new(),
         promises,

@@ -24,6 +24,8 @@
 //! Monotonic times are milliseconds since the boot named beside them, wall times milliseconds since 1970 and NULL while
 //! nothing vouched for the clock. Lists and maps are JSON text.
 
+use std::sync::OnceLock;
+
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
@@ -52,16 +54,21 @@ const STEPS: [&str; 1] = [V1];
 /// What guards the append-only tables: a name and the text SQLite keeps for it.
 pub type Guard = (String, String);
 
-/// The triggers and guarded tables as this release makes them, by name, for comparison with a file's.
+/// The triggers and guarded tables as this release makes them, by name, for comparison with a file's. Made once a process.
 ///
 /// # Errors
 /// When SQLite cannot make a database in memory.
-pub fn guards() -> rusqlite::Result<Vec<Guard>> {
+pub fn guards() -> rusqlite::Result<&'static [Guard]> {
+    static MADE: OnceLock<Vec<Guard>> = OnceLock::new();
+    if let Some(made) = MADE.get() {
+        return Ok(made);
+    }
     let connection = Connection::open_in_memory()?;
     for step in STEPS {
         connection.execute_batch(step)?;
     }
-    guards_of(&connection)
+    let made = guards_of(&connection)?;
+    Ok(MADE.get_or_init(|| made))
 }
 
 /// The same of an open file.
@@ -377,7 +384,7 @@ mod tests {
 
     #[test]
     fn every_append_only_table_has_its_guards() {
-        let names: Vec<String> = super::guards().unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = super::guards().unwrap().iter().map(|(name, _)| name.clone()).collect();
         for guard in [
             "devices_are_retired_never_deleted",
             "firmware_history",

@@ -80,7 +80,7 @@ fn guards(connection: &Connection, verified: &mut Verified) -> rusqlite::Result<
     let found = schema::guards_of(connection)?;
     let newer: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
     let newer = newer > schema::version();
-    for (name, sql) in &wanted {
+    for (name, sql) in wanted {
         match found.iter().find(|(n, _)| n == name) {
             None => verified.problems.push(format!("the guard {name} was removed from the file")),
             Some((_, other)) if other != sql && !newer => {

@@ -10,6 +10,7 @@ use fieldgate::store::queue::writer::Command;
 use fieldgate::store::queue::{DestinationId, Reader, open, verify};
 use fieldgate::store::sqlite;
 use fieldgate::store::worker::Machine;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::super::check::{Judge, Verdict};
@@ -99,7 +100,7 @@ impl QueueJudge<'_> {
                 }
             }
         }
-        let (found, twice) = found_in(path)?;
+        let (found, twice) = found_by(&whole, path)?;
         verdict.wrong.extend(twice);
         let broken = self.promises.compare(point, &found, &dropped);
         verdict.lost.extend(broken.lost);
@@ -117,9 +118,13 @@ impl QueueJudge<'_> {
 /// # Errors
 /// In words, when the file does not read.
 pub(super) fn found_in(path: &Path) -> Result<(Found, Vec<String>), String> {
+    found_by(&sqlite::open_reader(path).map_err(|e| e.to_string())?, path)
+}
+
+/// The same of a file that is already open: each opening reads the whole schema, and there are thousands of images.
+fn found_by(whole: &Connection, path: &Path) -> Result<(Found, Vec<String>), String> {
     let mut twice = Vec::new();
     let mut found = Found::default();
-    let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
     let mut names = whole.prepare("SELECT id, name FROM destinations").map_err(|e| e.to_string())?;
     let ids = names
         .query_map([], |r| Ok((r.get::<_, String>(1)?, DestinationId(r.get(0)?))))

@@ -1,11 +1,13 @@
 //! What happens in a life, one step after the other, as the dice fall.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fieldgate::clock::sources::{Claim, Source};
 use fieldgate::reading::{Capture, Class, GapReason, Quality, Sample, Value};
 use fieldgate::store::queue::writer::Command;
 use fieldgate::store::queue::{Health, Outcome, Reader, SettledRow, Settlement};
+use fieldgate::store::sqlite::{self, OpenError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -135,7 +137,7 @@ impl Life {
         let checkpointed = Connection::open(&self.path).and_then(|tool| {
             tool.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get::<_, i64>(0))
         });
-        checkpointed.map_err(|e| fieldgate::store::sqlite::OpenError::from_sqlite(&self.path, &e))?;
+        checkpointed.map_err(|e| OpenError::from_sqlite(&self.path, &e))?;
         Ok(())
     }
 
@@ -203,6 +205,10 @@ impl Life {
         self.hear();
         self.unconfirmed.clear();
         if self.dice.one_in(2) {
+            // Somebody looks into the file before the daemon is back, and for a while: its log cannot begin anew meanwhile.
+            self.onlooker = Some(look(&self.path)?);
+        }
+        if self.dice.one_in(2) {
             match self.open() {
                 Err(LifeError::Open(_)) => {}
                 Err(other) => return Err(other),
@@ -212,7 +218,14 @@ impl Life {
         }
         self.recording.set_faults(Faults::default());
         self.restarts += 1;
-        self.open()
+        self.open()?;
+        for _ in 0..8 {
+            self.offer("doors", 1);
+            self.offer_some();
+            self.settle()?;
+        }
+        self.onlooker = None;
+        Ok(())
     }
 
     /// The disk fails, then is well again, and so must the store be.
@@ -245,4 +258,13 @@ impl Life {
         self.shelves.clear();
         self.unconfirmed.clear();
     }
+}
+
+/// A reader in the midst of a transaction.
+fn look(path: &Path) -> Result<Connection, OpenError> {
+    let onlooker = sqlite::open_reader(path)?;
+    onlooker
+        .execute_batch("BEGIN; SELECT count(*) FROM segments;")
+        .map_err(|e| OpenError::from_sqlite(path, &e))?;
+    Ok(onlooker)
 }
