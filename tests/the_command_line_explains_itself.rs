@@ -162,7 +162,7 @@ fn the_status_begins_with_the_verdict_and_what_to_do_and_fits_a_screen() {
     assert!(verdict.starts_with("Attention: ") || verdict.starts_with("Broken: "), "{said}");
     assert!(lines.next().unwrap().starts_with("  next: "), "{said}");
     assert!(said.lines().count() <= 24, "{said}");
-    for part in ["\nlost ", "\nsensors ", "\nclock ", "\ndisk "] {
+    for part in ["\nlost ", "\nsensors ", "\nclock ", "\ndisk ", "\nflash "] {
         assert!(said.contains(part), "{part}: {said}");
     }
     let whole: serde_json::Value = serde_json::from_str(&answered(&gateway, &["status", "--json"])).unwrap();

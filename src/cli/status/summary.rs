@@ -1,5 +1,5 @@
-//! A status on one screen: pure, from the API's JSON to lines. The verdict and what to do next stand first; then the clouds,
-//! the signal, each queue, losses, sensors, clock, firmware and disk. What the daemon does not tell (an older one, say) is
+//! A status on one screen: pure, from the API's JSON to lines. The verdict and what to do next stand first; then the clouds
+//! with their queues, the signal, losses, sensors, clock, firmware and disk. What the daemon does not tell (an older one, say) is
 //! left out. Lists are cut and say so; `--all` and `--json` have everything.
 
 use std::fmt::Write as _;
@@ -12,8 +12,10 @@ use crate::board::in_words;
 const LINES: usize = 24;
 /// So many reasons are told with their next steps: the worst stand first.
 const REASONS: usize = 3;
-/// So many clouds with their queues have lines, so many components a place.
-const NAMED: usize = 3;
+/// So many clouds with their queues have lines: those that are not well first.
+const CLOUDS: usize = 2;
+/// So many components have a place.
+const COMPONENTS: usize = 3;
 /// So many sensors that are not well have a line.
 const UNWELL: usize = 2;
 /// No text is longer.
@@ -23,15 +25,14 @@ const LETTERS: usize = 160;
 pub(super) fn summary(status: &Json) -> String {
     let mut lines = Lines(Vec::new());
     verdict(&status["verdict"], &mut lines);
-    for destination in few(&status["destinations"], NAMED, &mut lines, "clouds") {
-        cloud(destination, &mut lines);
-    }
+    clouds(list(&status["destinations"]), &mut lines);
     signal(&status["radio"], &mut lines);
     losses(&status["queue"], &mut lines);
     sensors(&status["sensors"], &mut lines);
     clock(&status["gateway"], &mut lines);
     firmware(&status["components"], &mut lines);
     disk(&status["queue"], &mut lines);
+    flash(&status["queue"], &mut lines);
     lines.0.truncate(LINES - 1);
     lines.0.push("everything: fieldgate status --all".to_owned());
     lines.0.join("\n") + "\n"
@@ -73,6 +74,17 @@ fn verdict(verdict: &Json, lines: &mut Lines) {
     }
     if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
         lines.plain(&format!("and {more} more"));
+    }
+}
+
+fn clouds(destinations: &[Json], lines: &mut Lines) {
+    let mut sorted: Vec<&Json> = destinations.iter().collect();
+    sorted.sort_by_key(|destination| text(&destination["link"], "phase") == "up");
+    for destination in sorted.iter().take(CLOUDS) {
+        cloud(destination, lines);
+    }
+    if let Some(more) = sorted.len().checked_sub(CLOUDS).filter(|more| *more > 0) {
+        lines.plain(&format!("          and {more} more"));
     }
 }
 
@@ -151,7 +163,11 @@ fn sensors(sensors: &Json, lines: &mut Lines) {
     let slaves = list(&sensors["slaves"]);
     let is_well = |slave: &&Json| slave["answering"] == true && slave["refusal"].is_null();
     let well = slaves.iter().filter(is_well).count();
-    lines.fact("sensors", &format!("{well} of {} answer as they should", slaves.len()));
+    let said = match slaves.len() {
+        0 => "none".to_owned(),
+        all => format!("{well} of {all} answer as they should"),
+    };
+    lines.fact("sensors", &said);
     let unwell: Vec<_> = slaves.iter().filter(|slave| !is_well(slave)).collect();
     for slave in unwell.iter().take(UNWELL) {
         lines.plain(&format!("          {}: {}", text(slave, "name"), text(slave, "words")));
@@ -177,7 +193,7 @@ fn clock(gateway: &Json, lines: &mut Lines) {
 }
 
 fn firmware(components: &Json, lines: &mut Lines) {
-    let told = list(components).iter().take(NAMED).map(|component| {
+    let told = list(components).iter().take(COMPONENTS).map(|component| {
         let version = match text(component, "version") {
             "" => "unknown",
             version => version,
@@ -191,7 +207,7 @@ fn firmware(components: &Json, lines: &mut Lines) {
     });
     let told: Vec<_> = told.collect();
     if !told.is_empty() {
-        let more = list(components).len().saturating_sub(NAMED);
+        let more = list(components).len().saturating_sub(COMPONENTS);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         lines.fact("firmware", &(told.join("; ") + &more));
     }
@@ -199,30 +215,42 @@ fn firmware(components: &Json, lines: &mut Lines) {
 
 fn disk(queue: &Json, lines: &mut Lines) {
     let percent = number(queue, "usedBytes").saturating_mul(100).checked_div(number(queue, "limitBytes"));
-    let mut said = format!("{}, queue {} % full", text(queue, "health"), percent.unwrap_or(0));
-    let _ = write!(said, "; at risk {} ms of readings", number(queue, "commitWindowMilliseconds"));
-    if !text(queue, "whyWidened").is_empty() {
-        let _ = write!(said, " (configured {} ms)", number(queue, "configuredWindowMilliseconds"));
-    }
+    let mut said = text(queue, "health").to_owned();
     if let Some(slow) = queue["slowFsyncMilliseconds"].as_f64() {
-        let _ = write!(said, "; slow_fsync: {slow:.0} ms");
+        let _ = write!(said, ", slow_fsync: {slow:.0} ms");
     }
-    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-    if let Some(day) = queue["flash"]["forecastBytesPerDay"].as_u64() {
-        let _ = write!(said, "; {} MB a day to flash", megabytes(day));
-        if let Some(budget) = queue["flash"]["budgetBytesPerDay"].as_u64() {
-            let _ = write!(said, " of {} MB allowed", megabytes(budget));
-        }
+    let _ = write!(said, ", queue {} % full", percent.unwrap_or(0));
+    let reserve = &queue["ballast"];
+    if number(reserve, "bytes") > 0 {
+        said += if reserve["held"] == true { ", reserve held" } else { ", reserve not held" };
+    }
+    let _ = write!(said, ", log {} kB", number(queue, "logBytes").div_ceil(1000));
+    let salvage = &queue["salvage"];
+    if !salvage.is_null() {
+        let percent = number(salvage, "thousandths") / 10;
+        let _ =
+            write!(said, "; salvaging {}: {percent} %, lost unknown until it ends", text(salvage, "file"));
     }
     lines.fact("disk", &said);
 }
 
-fn few<'a>(items: &'a Json, most: usize, lines: &mut Lines, what: &str) -> &'a [Json] {
-    let all = list(items);
-    if all.len() > most {
-        lines.plain(&format!("{what}: {} in all, the first {most} of them:", all.len()));
+fn flash(queue: &Json, lines: &mut Lines) {
+    let mut said = format!("at risk {} ms of readings", number(queue, "commitWindowMilliseconds"));
+    if !text(queue, "whyWidened").is_empty() {
+        let configured = number(queue, "configuredWindowMilliseconds");
+        let _ = write!(said, " (configured {configured} ms, widened for the flash)");
     }
-    all.get(..most.min(all.len())).unwrap_or_default()
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    if let Some(day) = queue["flash"]["forecastBytesPerDay"].as_u64() {
+        let _ = write!(said, "; {} MB a day written", megabytes(day));
+        if let Some(budget) = queue["flash"]["budgetBytesPerDay"].as_u64() {
+            let _ = write!(said, " of {} MB allowed", megabytes(budget));
+        }
+    }
+    let milliseconds = |key: &str| queue[key].as_f64().unwrap_or(0.0);
+    let (half, most) = (milliseconds("commitP50Milliseconds"), milliseconds("commitP99Milliseconds"));
+    let _ = write!(said, "; commits take {half:.0} ms (p50), {most:.0} ms (p99)");
+    lines.fact("flash", &said);
 }
 
 fn list(value: &Json) -> &[Json] {
@@ -269,7 +297,9 @@ mod tests {
                 "health": "good", "usedBytes": 10, "limitBytes": 40, "refused": 2, "missed": 7,
                 "commitWindowMilliseconds": 3200, "configuredWindowMilliseconds": 1000, "whyWidened": "flash",
                 "flash": { "forecastBytesPerDay": 39_000_001, "budgetBytesPerDay": 40_000_000 },
-                "slowFsyncMilliseconds": 2500.4, "damaged": [{ "file": "f", "lost": null }],
+                "ballast": { "bytes": 9, "held": true }, "logBytes": 11_500, "slowFsyncMilliseconds": 2500.4,
+                "commitP50Milliseconds": 9.2, "commitP99Milliseconds": 140.0,
+                "salvage": { "file": "q.damaged", "thousandths": 423 }, "damaged": [{ "file": "f", "lost": null }],
             },
             "sensors": { "slaves": [
                 { "name": "boiler", "answering": true, "words": "answering", "refusal": null },
@@ -303,8 +333,9 @@ mod tests {
                 "          pump: answering, but refuses coil 1",
                 "clock     not set: nothing vouches for it yet; fieldgate 0.1.0 runs for 2 h 1 min",
                 "firmware  main 1.0.0, wanted 1.1.0",
-                "disk      good, queue 25 % full; at risk 3200 ms of readings (configured 1000 ms); slow_fsync: 2500 ms; 40 MB \
-                 a day to flash of 40 MB allowed",
+                "disk      good, slow_fsync: 2500 ms, queue 25 % full, reserve held, log 12 kB; salvaging q.damaged: 42 %, lost unknown until it ends",
+                "flash     at risk 3200 ms of readings (configured 1000 ms, widened for the flash); 40 MB a day written of \
+                 40 MB allowed; commits take 9 ms (p50), 140 ms (p99)",
                 "everything: fieldgate status --all",
             ]
         );
@@ -324,7 +355,7 @@ mod tests {
         assert!(said.lines().count() <= LINES, "{said}");
         assert!(said.lines().all(|line| line.chars().count() <= LETTERS), "{said}");
         assert!(said.chars().all(|c| c == '\n' || !c.is_control()));
-        for kept in ["and 57 more", "clouds: 40 in all", "and 898 more", "disk      good"] {
+        for kept in ["and 57 more", "and 38 more", "and 898 more", "disk      good", "flash     at risk"] {
             assert!(said.contains(kept), "{kept}: {said}");
         }
     }
