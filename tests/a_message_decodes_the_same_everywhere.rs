@@ -85,8 +85,8 @@ fn unusual() -> Vec<u8> {
     for i in 0..6_usize {
         let (n, time) = (i as i64, wall(-5_000_000 + 997 * i as i64, 900 + 200 * i as u32));
         let add = [
-            ("single", Value::Float(f64::from(n as f32 * 0.25 - 1.0e-30_f32))),
-            ("double", Value::Float(std::f64::consts::PI * 10f64.powi(i as i32 * 40 - 100))),
+            ("single", Value::Float(n as f64 * 0.25 - 0.5)),
+            ("double", Value::Float([0.1, -1.0e-7, 1_234_567.891, 1.0e21, -0.3, 2.5e-15][i])),
             ("text", Value::Text(texts[i % 3])),
             ("third", steps(n * 7 - 20, 1, 3)),
             ("grams", steps(n - 2, 1000, 1)),
