@@ -16,6 +16,8 @@ use crate::world::{DEVICE, UNIX_MS, World, WorldError, WorldOptions};
 
 /// How long the daemon may take to connect, and to deliver a batch.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Before it is counted. What is owed besides readings is looked for once a minute.
+const SETTLED: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// From one instant to the next, and how far off either way.
@@ -130,8 +132,9 @@ pub(super) async fn run(load: &Load, batches: u64) -> Result<Run, Trouble> {
         }
         world.pass(LOOK).await;
     }
-    // The opening statement of the epoch goes with the first of all.
+    // The opening statement of the epoch goes with the first of all, and the one poll that nobody answers is told as missed.
     send(&world, load, 1, &mut dice, &mut values).await?;
+    world.pass(SETTLED).await;
     let (relay, cloud) = (world.relay_counters(), world.cloud(|cloud, _| cloud.counters()));
 
     let mut expected = Vec::new();

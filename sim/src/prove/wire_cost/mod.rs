@@ -17,8 +17,8 @@ use batches::{Load, Run, Values};
 pub struct Args {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Messages for each figure.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    /// Messages for each figure: less than a day's, since daily a poll that nobody answers is told of beside them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=800))]
     batches: Option<u64>,
 }
 
