@@ -97,7 +97,7 @@ fn chrony(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
     if !ours || leap == LEAP_UNKNOWN || stratum > STRATUM_MAX || follows_itself(array(bytes, 28)?) {
         return None;
     }
-    let seconds = i64::from(u32_at(bytes, 56)?) << 32 | i64::from(u32_at(bytes, 60)?);
+    let seconds = (i64::from(u32_at(bytes, 56)?) << 32) | i64::from(u32_at(bytes, 60)?);
     let at_unix_ms = seconds.checked_mul(1000)?.checked_add(i64::from(u32_at(bytes, 64)? / 1_000_000))?;
     let float = |at| Some(chrony_float(u32_at(bytes, at)?));
     synchronised(at_unix_ms, float(68)?.abs() + float(92)? / 2.0 + float(96)?)
@@ -115,7 +115,7 @@ fn ntp(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
     let seconds = i64::from(u32_at(bytes, 16)?);
     // The count began anew in 2036; the earlier half of it cannot be meant.
     let era = if seconds < 1 << 31 { 1 << 32 } else { 0 };
-    let fraction_ms = i64::from(u32_at(bytes, 20)?) * 1000 >> 32;
+    let fraction_ms = (i64::from(u32_at(bytes, 20)?) * 1000) >> 32;
     synchronised((seconds + era - NTP_TO_UNIX) * 1000 + fraction_ms, short(4)? / 2.0 + short(8)?)
 }
 
