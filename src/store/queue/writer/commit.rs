@@ -190,7 +190,7 @@ impl Writer {
             match &settlement.outcome {
                 Outcome::Acknowledged => changes.account(&self.books, key.0, stream).acknowledged += count,
                 Outcome::Dropped(reason) => {
-                    changes.give_up(&self.books, key, *reason, count);
+                    changes.give_up(&self.books, key, reason, count);
                     write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
                 }
                 Outcome::SetAside(_) => changes.account(&self.books, key.0, stream).set_aside += count,
