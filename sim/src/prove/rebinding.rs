@@ -11,8 +11,8 @@ use super::{Common, Proof, few};
 use crate::gateway::Trouble;
 use crate::world::{World, WorldOptions, in_virtual_time};
 
-/// A reading is at the cloud within this; a handshake for it would take longer than nothing.
-const ARRIVES: Duration = Duration::from_secs(240);
+/// A reading is at the cloud within this, a dead session found out and made anew included.
+const ARRIVES: Duration = Duration::from_secs(1800);
 const BETWEEN: Duration = Duration::from_secs(60);
 /// As many moves in the short form.
 const SHORT_MOVES: u32 = 25;

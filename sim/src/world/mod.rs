@@ -520,6 +520,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
     let unasked = Wall { unix_ms: UNIX_MS, uncertainty_ms: 0, trusted: false };
     let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
     cloud.connection_id = options.connection_id;
+    cloud.certificate.clone_from(&options.certificate);
     let path = PathProfile {
         delay: options.delay,
         loss: options.loss,

@@ -4,8 +4,9 @@
 //! new message with the answer to an old one. So the record is written only at a clean stop, after the session's last datagram;
 //! it is taken once, its deletion is on the disk before anything is sent ([`OnceFile`]); and it opens only as the file it was
 //! written as, on the same board, beside the same queue, for the same endpoint and credential. A folder that was put back
-//! behind our back passes all that: the cloud takes no record number twice, so it stays silent, and silence on the first
-//! exchange ends in a handshake (`live`).
+//! behind our back passes all that. Against it the next run sends one record and waits: the cloud takes no record number twice, so
+//! it stays silent, and that silence ends in a handshake (`live`); and it counts on from a random distance, so that no answer
+//! the cloud has kept fits (`session`).
 
 use std::io;
 use std::net::SocketAddr;

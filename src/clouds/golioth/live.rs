@@ -7,8 +7,8 @@
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
 //! waits and goes on over another one, because a Connection ID makes us known behind any address. Nor is a clean stop: what the
-//! next run needs is left for it ([`Live::leave`]). There the first exchange must show that the cloud still knows the session, within
-//! [`UNPROVEN_PATH`].
+//! next run needs is left for it ([`Live::leave`]). There one record goes out first, once, and something must be heard within
+//! [`UNPROVEN_PATH`]: the cloud takes no record number twice, so an answer shows that nobody has used the session since.
 //!
 //! Invariant: every request taken is answered with exactly one outcome, or its asker sees its channel close, which means
 //! the same as no answer.
@@ -89,6 +89,8 @@ pub(super) struct Live<'a> {
     connected: Option<String>,
     /// Since when nothing was heard of a session of an earlier run, and until something is.
     resumed: Option<Duration>,
+    /// Its one record that may be sent before something is heard has been.
+    tried: bool,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     manifest: Option<ObservationId>,
@@ -129,11 +131,12 @@ impl<'a> Live<'a> {
             endpoint,
             connected: None,
             resumed,
+            tried: false,
             up_since: None,
             waiting: BTreeMap::new(),
             manifest,
             refresh: Refresh::new(now, keepalive),
-            last_heard: now,
+            last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
             probe: None,
@@ -219,9 +222,10 @@ impl<'a> Live<'a> {
         self.owed_since.map(|since| since.max(self.last_heard) + patience)
     }
 
-    /// Whether the cloud may be asked for anything now.
+    /// Whether the cloud may be asked for anything now: of a session of an earlier run, for one thing first.
     fn may_ask(&self) -> bool {
-        self.connected.is_some() && self.socket.is_some() && !self.time_unverified()
+        let tried = self.resumed.is_some() && self.endpoint.outstanding() > 0;
+        self.connected.is_some() && self.socket.is_some() && !tried && !self.time_unverified()
     }
 
     /// Drives both cores until neither has anything left to say, and does what time alone asks for.
@@ -262,6 +266,11 @@ impl<'a> Live<'a> {
             if self.connected.is_some() {
                 while let Some(datagram) = self.endpoint.poll_transmit() {
                     quiet = false;
+                    // Beyond the first, numbers could be new to the cloud although the session was used before: where the
+                    // first is a repetition only silence must follow. So a copy counts as lost.
+                    if self.resumed.is_some() && std::mem::replace(&mut self.tried, true) {
+                        continue;
+                    }
                     if let Err(error) = self.session.send(now, &datagram) {
                         // As if lost on the way: retransmission decides.
                         tracing::debug!(%error, "a CoAP message did not enter the DTLS session");

@@ -24,6 +24,7 @@ use crate::clouds::Means;
 use crate::config::{Golioth, NetworkPath};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::sabotage;
 use crate::spend::{Direction, Purpose, Purse, Why, wire};
 use crate::uplink::policy;
 
@@ -300,6 +301,15 @@ impl Keeper {
     fn take_up(&self, client: &dtls::ClientConfig) -> Option<Start> {
         let (kept, silent) = self.shelf.taken()?;
         let Kept { session, message_id, token, observations, peer, .. } = kept;
+        // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
+        // the cloud kept for it fits nothing that is asked now.
+        let far = self.rim.random.u64();
+        let (message_id, token) = if sabotage::on("message-id-reuse") {
+            (message_id.wrapping_sub(1), token.wrapping_sub(1))
+        } else {
+            let ids = u16::try_from(far & 0x3fff).unwrap_or(0);
+            (message_id.wrapping_add(ids), token.wrapping_add(far >> 16 & 0xffff))
+        };
         let now = self.rim.now();
         let saved = SavedSession::from_bytes(session.to_vec());
         let session = Session::restore(client, saved, now, self.rng())

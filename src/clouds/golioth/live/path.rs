@@ -9,7 +9,6 @@ use super::{LONGEST_SLEEP, Live, Waiting};
 use crate::board::LinkPhase;
 use crate::clouds::golioth::kept::{Kept, Moment};
 use crate::clouds::golioth::session::{DESTINATION, Ended};
-use crate::sabotage;
 use crate::spend::{Cause, Direction, Why, wire};
 use crate::uplink::policy;
 
@@ -26,20 +25,19 @@ impl Live<'_> {
         // What the cores have to say is said now or never; an end that this brings is the end anyway.
         let _ended = self.drain_cores(now);
         // Without a Connection ID the cloud knows a session by its address, which the next run will not have. One that was
-        // taken up and not heard of may be one the cloud does not know.
+        // taken up, and used, and not heard of since, may be one the cloud does not know.
         let known_anywhere = self.session.connection().is_some_and(|it| it.peer_cid.is_some());
-        if !known_anywhere || self.resumed.is_some() {
+        if !known_anywhere || (self.resumed.is_some() && self.tried) {
             return self.say_goodbye(now);
         }
-        let back = u16::from(sabotage::on("message-id-reuse"));
         let heard_ago = now.saturating_sub(self.last_heard);
         let observations = self.endpoint.kept_observations().map(Into::into).collect();
         let (message_id, token) = (self.endpoint.next_message_id(), self.endpoint.next_token());
         match self.session.save() {
             Ok(saved) => self.keeper.shelf.leave(Kept {
                 session: saved.as_bytes().to_vec().into(),
-                message_id: message_id.wrapping_sub(back),
-                token: token.wrapping_sub(u64::from(back)),
+                message_id,
+                token,
                 observations,
                 peer: self.peer,
                 heard: Moment::ago(&*self.keeper.rim.clock, heard_ago),
