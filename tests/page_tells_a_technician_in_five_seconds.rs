@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fieldgate::board::{DataPlan, LaneState, LinkPhase, PlanPeriod};
+use fieldgate::board::{Counter, DataPlan, LaneState, LinkPhase, Others, PlanPeriod};
 use fieldgate::clock::Mono;
 use fieldgate::daemon::rim;
 use fieldgate::daemon::supervisor::Supervisor;
@@ -229,7 +229,7 @@ fn plan() -> DataPlan {
         month: period(3_100_000, Some(5_000_000)),
         roaming_month: period(0, Some(0)),
         by_purpose: vec![("alarm", 2_000), ("backlog", 2_100_000), ("session", 400_000)],
-        others_bytes: Some(70_000),
+        others: Some(Others { bytes: 70_000, counter: Counter::Interface }),
         waits: vec![("backlog for golioth: the data plan must last until its end".into(), Mono(u64::MAX))],
         thinned: vec![("golioth".into(), 4)],
         wire_percent: vec![("golioth telemetry".into(), 117)],
@@ -259,7 +259,7 @@ async fn a_data_plan_that_runs_short_says_what_was_spent_what_waits_and_what_is_
         "fieldgate_data_plan_spent_bytes{network=\"home\",period=\"month\"} 3100000",
         "fieldgate_data_plan_limit_bytes{network=\"roaming\",period=\"month\"} 0",
         "fieldgate_data_plan_purpose_bytes{purpose=\"backlog\"} 2100000",
-        "fieldgate_data_plan_others_bytes 70000",
+        "fieldgate_data_plan_others_bytes{counter=\"interface\"} 70000",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}");
     }
@@ -618,7 +618,7 @@ const GATEWAY_KEYS: &str = "
     components[].device components[].package components[].reason components[].state components[].target
     components[].version dataPlan.day.bytes dataPlan.day.endsUnixMilliseconds dataPlan.day.forecastBytes
     dataPlan.day.limitBytes dataPlan.limited dataPlan.month.bytes dataPlan.month.endsUnixMilliseconds
-    dataPlan.month.forecastBytes dataPlan.month.limitBytes dataPlan.monthByPurpose.* dataPlan.othersBytes
+    dataPlan.month.forecastBytes dataPlan.month.limitBytes dataPlan.monthByPurpose.* dataPlan.othersBytes dataPlan.othersCounter
     dataPlan.roaming dataPlan.roamingMonth.bytes dataPlan.roamingMonth.endsUnixMilliseconds
     dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
     dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged

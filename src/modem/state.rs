@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use fieldgate_modem_at::{
-    CellId, DecodeError, Fields, Grade, ModemEvent, Monitor, NetworkTime, PdnEvent, RegistrationStatus,
-    RejectCause, Rsrp, Rsrq, SimState, Snr, Urc, hardware_version, iccid, imei, imei_bare, imsi,
-    manufacturer, model, parse_temperature, parse_voltage, revision,
+    CellId, ConnectionStatistics, DecodeError, Fields, Grade, ModemEvent, Monitor, NetworkTime, PdnEvent,
+    RegistrationStatus, RejectCause, Rsrp, Rsrq, SimState, Snr, Urc, hardware_version, iccid, imei,
+    imei_bare, imsi, manufacturer, model, parse_temperature, parse_voltage, revision,
 };
 use tracing::Level;
 
 use super::script::Ask;
 use super::words::{self, Trouble};
-use crate::board::{Hidden, ModemIdentity, ModemState, Registration, Signal, SignalGrade};
+use crate::board::{DataCounters, Hidden, ModemIdentity, ModemState, Registration, Signal, SignalGrade};
 
 /// Something for the board.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub(super) enum Fact {
     Voltage(Option<u32>),
     /// Degrees Celsius; `None` when no longer known.
     Temperature(Option<i16>),
+    /// `None` when no longer known.
+    Counters(Option<DataCounters>),
     /// Unix milliseconds now, as the network says.
     NetworkTime(i64),
     State(ModemState),
@@ -112,7 +114,7 @@ impl Known {
     }
 
     /// The facts that say that nothing is known, and why.
-    pub(super) fn unknown(&mut self, why: &str) -> [Fact; 4] {
+    pub(super) fn unknown(&mut self, why: &str) -> [Fact; 5] {
         let words = format!("not known: {why}");
         self.told = Some(words.clone());
         let registration = Registration {
@@ -125,7 +127,13 @@ impl Known {
             cell: None,
         };
         let signal = Signal { rsrp_dbm: None, rsrq_db: None, snr_db: None, grade: SignalGrade::Unknown };
-        [Fact::Registration(registration), Fact::Signal(signal), Fact::Voltage(None), Fact::Temperature(None)]
+        [
+            Fact::Registration(registration),
+            Fact::Signal(signal),
+            Fact::Voltage(None),
+            Fact::Temperature(None),
+            Fact::Counters(None),
+        ]
     }
 
     pub(super) fn application(&self) -> &str {
@@ -223,6 +231,13 @@ impl Known {
             Ask::Temperature => {
                 return Ok(Lesson::fact(Fact::Temperature(Some(named(lines, "%XTEMP", parse_temperature)?))));
             }
+            Ask::DataCounters => {
+                let counted = named(lines, "%XCONNSTAT", ConnectionStatistics::parse)?;
+                // The vendor says kilobytes and not which: the larger are certain not to hide anything.
+                let bytes = |kilobytes: u32| u64::from(kilobytes) * 1024;
+                let (sent, received) = (bytes(counted.sent_kb), bytes(counted.received_kb));
+                return Ok(Lesson::fact(Fact::Counters(Some(DataCounters { sent, received }))));
+            }
             Ask::Registration => {
                 let read = named(lines, "+CEREG", fieldgate_modem_at::Registration::parse_read)?;
                 let forgot = self.subscribed && read.subscription.is_some_and(|level| level != 5);
@@ -237,7 +252,8 @@ impl Known {
             | Ask::ReportPackets
             | Ask::ReportSim
             | Ask::ReportTime
-            | Ask::ReportCauses => {}
+            | Ask::ReportCauses
+            | Ask::CountData => {}
         }
         Ok(Lesson::default())
     }
