@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use crate::reading::Class;
-pub use crate::spend::{Allowance, Plan};
+pub use crate::spend::{Allowance, Plan, Purpose, Reserves};
 
 use super::secret::Secret;
 use super::topic::TopicTemplate;
@@ -240,6 +240,10 @@ pub struct Point {
     /// `coalesce = "latest"`: of the readings that wait only the newest is sent, the others are given up on record. Not for
     /// alarms and events. Default: every reading is sent.
     pub latest_only: bool,
+    /// `thin_band`: where the data plan cannot pay for a backlog, readings that differ by no more than this, in `unit`, from the
+    /// last that was sent are given up on record; finite, not negative. Only for telemetry that is a number. Default none: one
+    /// instant in so many is sent.
+    pub thin_band: Option<f64>,
     /// Names of the destinations it goes to: each exists. Default all. Empty only when there is no destination.
     pub routes: Vec<String>,
     /// Lowest plausible value, in `unit`. Default none.

@@ -82,7 +82,9 @@ impl Daemon {
         ));
         let NetworkPath::System { interface } = &config.path;
         let (purse, gateway) = (Arc::clone(&daemon.purse), daemon.stores.gateway.clone());
-        daemon.lane(accountant::lane(purse, gateway, interface.clone(), rim.clone(), daemon.stop.clone()));
+        let counters =
+            accountant::Counters { interface: interface.clone(), board: Arc::clone(&daemon.board) };
+        daemon.lane(accountant::lane(purse, gateway, counters, rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
@@ -243,11 +245,15 @@ impl Daemon {
         let Some((destination, _)) = destination else { return };
         let points = config.buses.iter().flat_map(|bus| &bus.slaves).flat_map(|slave| &slave.points);
         // The same order in which the streams were opened: see `stores::streams`.
-        let streams = points.zip(self.stores.queue.streams());
+        let streams: Vec<_> =
+            points.zip(self.stores.queue.streams()).map(|(point, (id, _))| (point, *id)).collect();
         let latest_only = streams
+            .iter()
             .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
-            .map(|(_, (stream, _))| *stream)
+            .map(|(_, stream)| *stream)
             .collect();
+        let thin_bands =
+            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).collect();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
@@ -257,6 +263,7 @@ impl Daemon {
             weights: Weights { live: config.uplink.live_weight, backlog: config.uplink.backlog_weight },
             max_age: config.uplink.max_age.clone(),
             latest_only,
+            thin_bands: Arc::new(thin_bands),
         };
         let (gateway, purse, stop) =
             (self.stores.gateway.clone(), Arc::clone(&self.purse), self.stop.clone());

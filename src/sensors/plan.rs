@@ -169,6 +169,7 @@ pub(super) mod tests {
             sentinels: Vec::new(),
             class: Class::Telemetry,
             latest_only: false,
+            thin_band: None,
             routes: Vec::new(),
             min: None,
             max: None,

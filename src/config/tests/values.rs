@@ -80,6 +80,7 @@ fn the_example_is_taken_as_it_stands() {
             sentinels: vec![-32768],
             class: Class::Telemetry,
             latest_only: false,
+            thin_band: Some(0.5),
             routes: vec!["golioth".into(), "plant".into()],
             min: Some(-40.0),
             max: Some(150.0),
