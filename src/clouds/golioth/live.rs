@@ -30,6 +30,7 @@ use super::link::Incoming;
 use super::refresh::Refresh;
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
+use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
 use crate::spend::Cause;
 use crate::uplink::link::Outcome;
