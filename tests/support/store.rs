@@ -192,7 +192,7 @@ pub(crate) fn settlement(
         class: from.class().unwrap(),
         from,
         to,
-        rows: rows.iter().map(|r| SettledRow { position: r.position, stream: r.sample.stream }).collect(),
+        rows: rows.iter().map(SettledRow::of).collect(),
         given_up: Vec::new(),
         outcome,
         announces_epoch: false,

@@ -114,12 +114,8 @@ fn give_up(config: &Config, name: &str, class: Class, end: Position) -> Result<u
     while at < end {
         let picked = reader.pick(class, at, STEP)?;
         let resume = picked.resume.unwrap_or(at).min(end);
-        let rows: Vec<SettledRow> = picked
-            .rows
-            .iter()
-            .filter(|row| row.position < end)
-            .map(|row| SettledRow { position: row.position, stream: row.sample.stream })
-            .collect();
+        let rows: Vec<SettledRow> =
+            picked.rows.iter().filter(|row| row.position < end).map(SettledRow::of).collect();
         if resume <= at {
             break;
         }

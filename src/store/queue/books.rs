@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Transaction;
 
 use super::DestinationId;
+use super::drops::Drops;
 use crate::reading::StreamId;
 
 /// The producing side of one stream: `produced = accepted + refused + coalesced + missed`.
@@ -88,6 +89,13 @@ impl Changes {
     ) -> &'a mut Account {
         let key = (destination, stream);
         self.accounts.entry(key).or_insert_with(|| books.accounts.get(&key).copied().unwrap_or_default())
+    }
+
+    /// Books everything that a transaction gives up.
+    pub(super) fn drop_all(&mut self, books: &Books, drops: &Drops) {
+        for ((destination, stream), count) in drops.counts() {
+            self.account(books, destination, stream).dropped += count;
+        }
     }
 
     /// Whether there is nothing to write.

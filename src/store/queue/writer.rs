@@ -20,7 +20,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::ballast::Ballast;
@@ -169,6 +169,8 @@ pub struct Writer {
     doubts: u32,
     ballast: Option<Ballast>,
     rescue: Rescue,
+    /// See [`QueueStatus::stated`].
+    stated: u64,
     /// What readings refer to, once more in each round of the log.
     definitions: String,
     definitions_due: bool,
@@ -262,6 +264,7 @@ impl Writer {
             doubts: 0,
             ballast,
             rescue: Rescue::of(opened.salvage, now),
+            stated: 0,
             definitions: opened.definitions,
             definitions_due: false,
             wear: Wear::default(),
@@ -385,6 +388,7 @@ impl Writer {
             status.announced.extend(self.announced.iter().filter(|(_, n)| **n == epoch).map(|(d, _)| *d));
             status.ends.clone_from(&self.next_segment);
             status.corrections = self.corrections;
+            status.stated = self.stated;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
@@ -500,29 +504,4 @@ impl Machine for Writer {
             tracing::warn!(%error, "the queue could not be closed cleanly; the next start records an unclean stop");
         }
     }
-}
-
-pub(super) fn write_drop(
-    tx: &Transaction<'_>,
-    destination: DestinationId,
-    stream: StreamId,
-    reason: &str,
-    count: u64,
-    epoch: i64,
-    now: Mono,
-) -> rusqlite::Result<()> {
-    // One record a (destination, stream, reason): the count grows, the number of records does not.
-    let changed = tx
-        .prepare_cached(
-            "UPDATE drops SET count = count + ?4, at_epoch = ?5, at_mono_ns = ?6
-             WHERE destination = ?1 AND stream = ?2 AND reason = ?3",
-        )?
-        .execute((destination.0, stream.0, reason, count.cast_signed(), epoch, now.0.cast_signed()))?;
-    if changed == 0 {
-        tx.prepare_cached(
-            "INSERT INTO drops (destination, stream, reason, count, at_epoch, at_mono_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute((destination.0, stream.0, reason, count.cast_signed(), epoch, now.0.cast_signed()))?;
-    }
-    Ok(())
 }

@@ -516,7 +516,12 @@ mod tests {
                     class: Class::Telemetry,
                     from,
                     to: from.next_segment(),
-                    rows: vec![SettledRow { position: from, stream: a }],
+                    rows: vec![SettledRow {
+                        position: from,
+                        stream: a,
+                        epoch: 1,
+                        sequence: n.cast_unsigned() + 1,
+                    }],
                     given_up: Vec::new(),
                     outcome: Outcome::SetAside("4.00".into()),
                     announces_epoch: false,
