@@ -60,6 +60,7 @@ pub(crate) fn spec(name: &str, group: &str, class: Class, routes: &[&str]) -> St
         resolution: Some(Resolution { numerator: 1, denominator: 10 }),
         alias: name.into(),
         routes: routes.iter().map(|r| (*r).into()).collect(),
+        latest_only: false,
     }
 }
 

@@ -118,6 +118,7 @@ fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
         let (mut all, one) = (seen.borrow_mut(), rig.seen);
         all.accepted += one.accepted;
         all.settled += one.settled;
+        all.coalesced += one.coalesced;
         all.crashes += one.crashes;
         all.torn += one.torn;
         all.upgraded += one.upgraded;
@@ -139,6 +140,7 @@ fn run(name: &str, max_bytes: u64, bursts: u32, cases: u32) -> Seen {
 fn books_and_file_equal_the_model_after_every_step() {
     let seen = run("books_and_file_equal_the_model_after_every_step", 64 << 20, 1, 48);
     assert!(seen.given_up == 0 && seen.settled > 100 && seen.old_copies > 0, "{seen:?}");
+    assert!(seen.coalesced > 100, "{seen:?}");
     assert!(seen.torn > 3 && seen.upgraded > 3 && seen.downgraded > 3, "{seen:?}");
 }
 

@@ -247,7 +247,9 @@ impl Recount {
 
     fn producing_side(&mut self, c: &Connection) -> rusqlite::Result<()> {
         for (stream, intake) in &self.books.intake {
-            for (kind, booked) in [("missed", intake.missed), ("refused", intake.refused)] {
+            for (kind, booked) in
+                [("missed", intake.missed), ("refused", intake.refused), ("coalesced", intake.coalesced)]
+            {
                 let recorded: i64 = c
                     .prepare_cached(
                         "SELECT coalesce(sum(count), 0) FROM gaps WHERE stream = ?1 AND kind = ?2",

@@ -7,7 +7,7 @@
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
-//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest (of a class that
+//! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace, `commit` is the one transaction, `quota` gives up the oldest (of a class that
 //!   takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
@@ -45,6 +45,7 @@ mod commit;
 mod disk;
 mod gaps;
 mod intake;
+mod latest;
 mod pace;
 mod quota;
 mod recover;
@@ -59,6 +60,7 @@ pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
 use intake::Verdict;
+use latest::Latest;
 use pace::Pace;
 use salvage::Rescue;
 use tally::Tally;
@@ -134,6 +136,8 @@ pub struct StreamRow {
     pub routes: i64,
     /// The group whose sequence numbers it.
     pub group: String,
+    /// Of the readings that wait together only the newest counts.
+    pub latest_only: bool,
 }
 
 /// See the module head.
@@ -204,8 +208,10 @@ struct Pending {
     segments: BTreeMap<(Class, i64), SegmentBuilder>,
     rows: u32,
     captures: Vec<Waiting>,
-    /// The streams of all readings in `segments`, capture by capture: what to put on record should the commit fail.
-    streams: Vec<StreamId>,
+    /// All readings in `segments`: what to put on record should the commit fail.
+    streams: Vec<Waits>,
+    /// By place in [`Writer::streams`]; not yet in `segments`.
+    latest: BTreeMap<usize, Latest>,
     /// By place in [`Writer::streams`]: readings that wait, and the newest sequence any reading was accepted under.
     intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
@@ -218,9 +224,16 @@ struct Pending {
 struct Waiting {
     reply: oneshot::Sender<Result<Accepted, Refused>>,
     sequence: u64,
-    /// How many, and so many entries of [`Pending::streams`].
     accepted: u32,
     refused: u32,
+    coalesced: u32,
+}
+
+/// A reading that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    stream: StreamId,
+    sequence: u64,
     at: Mono,
 }
 

@@ -176,7 +176,13 @@ impl Opening<'_> {
                 }
                 self.reroute(books, &mut changes, *destination, id, routed);
             }
-            rows.push(StreamRow { id, class: spec.class, routes, group: spec.group.clone() });
+            rows.push(StreamRow {
+                id,
+                class: spec.class,
+                routes,
+                group: spec.group.clone(),
+                latest_only: spec.latest_only,
+            });
         }
         // A stream that left the configuration is captured no more; what it has queued is still sent.
         changes.write(self.tx)?;

@@ -40,6 +40,7 @@ pub(super) struct Done {
 impl Writer {
     /// Commits what waits. Afterwards nothing waits but settlements and gaps that the disk would not take.
     pub(super) fn commit(&mut self, now: Mono) {
+        self.pack_latest();
         if self.nothing_waits() {
             // A window may have been opened by what is void or was forgotten since; it must not stay open for ever.
             (self.pending.since, self.pending.settlements_since) = (None, None);
@@ -374,6 +375,7 @@ impl Writer {
                 sequence: waiting.sequence,
                 accepted: waiting.accepted,
                 refused: waiting.refused,
+                coalesced: waiting.coalesced,
             };
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.
             let _ = waiting.reply.send(Ok(accepted));

@@ -24,7 +24,7 @@ use super::super::schema;
 use super::commit::Scope;
 use super::disk::{self, Disk};
 use super::salvage::Rescue;
-use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
+use super::{Health, RETRY, Refused, SegmentBuilder, Waits, Writer};
 use crate::clock::{Mono, Wall};
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
@@ -122,12 +122,10 @@ impl Writer {
             Health::ReadOnly => Refused::ReadOnly,
             Health::Faulty(detail) => Refused::Faulty(detail.clone()),
         };
-        let mut streams = self.pending.streams.iter();
+        for Waits { stream, sequence, at } in &self.pending.streams {
+            self.gaps.refuse(*stream, refusal.reason(), self.epoch_number, *sequence, *at);
+        }
         for waiting in self.pending.captures.drain(..) {
-            for stream in streams.by_ref().take(waiting.accepted as usize) {
-                let reason = refusal.reason();
-                self.gaps.refuse(*stream, reason, self.epoch_number, waiting.sequence, waiting.at);
-            }
             let _ = waiting.reply.send(Err(refusal.clone()));
         }
         self.clear_waiting();
@@ -415,6 +413,7 @@ mod tests {
             resolution: None,
             alias: name.into(),
             routes: vec!["golioth".into()],
+            latest_only: false,
         };
         let options = OpenOptions {
             path,
