@@ -138,7 +138,7 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
             from_record,
         ))?;
         let record = tx.last_insert_rowid();
-        for (there, _) in &catalogue.destinations {
+        for there in catalogue.destinations.keys() {
             let told = catalogue.told.get(&(*there, RecordKind::Gap as i64, *id));
             if let Some(here) = sorted.destination(*there) {
                 tell_record(tx, here, RecordKind::Gap, record, told)?;
