@@ -18,7 +18,6 @@ use fieldgate::reading::Value;
 use fieldgate_dtls::{Identity, Roots, ServerCertificate};
 use fieldgate_sim::world::{self, World, WorldOptions};
 
-const S: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 /// The name the simulated world gives its endpoint.
 const NAME: &str = "cloud.invalid";
