@@ -247,6 +247,7 @@ fn the_vectors_are_what_the_gateway_writes_and_its_own_program_reads() {
     assert!(Json::from(vectors()) == all, "docs/pipelines/vectors.json should be:\n{all:#}");
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test's file need not survive a power cut")]
 #[test]
 fn a_file_and_standard_input_read_as_digits_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -124,10 +124,13 @@ fn lived() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+/// Epoch, sequence, time, what it says, its stream, and where it stands.
+type Row = (u64, u64, Mono, Sample, String, Position);
+
 /// What a file says, as far as the schema at `steps` can say it.
 #[derive(Debug, PartialEq)]
 struct Said {
-    rows: BTreeMap<String, Vec<(u64, u64, Mono, Sample, String, Position)>>,
+    rows: BTreeMap<String, Vec<Row>>,
     destinations: BTreeMap<String, Totals>,
     intake: Totals,
     gaps: BTreeMap<(String, String), Option<u64>>,

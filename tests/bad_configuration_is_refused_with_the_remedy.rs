@@ -1,14 +1,14 @@
 //! The promise: a bad configuration is refused as a whole, with file, line, key and remedy for everything that
 //! is wrong in it; and a good one on real files is taken, with its secrets.
 
-#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failed test")]
 
 use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use fieldgate::config::{self, Config, Loaded};
+use fieldgate::config::{self, Config, GoliothCredential, Loaded, Secret};
 use tempfile::TempDir;
 
 /// A configuration directory as an operator would have it.
@@ -53,6 +53,14 @@ impl Etc {
 
 fn golioth(secret: &str) -> String {
     format!("[gateway]\nserial = \"gw\"\n[golioth]\npsk_id = \"a@p\"\n{secret}\n")
+}
+
+/// Of the configuration's `[golioth]`.
+fn key(config: &Config) -> &Secret {
+    match &config.golioth.as_ref().unwrap().credential {
+        GoliothCredential::Psk { key, .. } => key,
+        GoliothCredential::Certificate { .. } => panic!("a certificate"),
+    }
 }
 
 #[test]
@@ -114,7 +122,7 @@ fn a_secret_others_can_read_is_refused_with_the_command_that_closes_it() {
     );
     set_permissions(&psk, Permissions::from_mode(0o640)).unwrap();
     let config = etc.taken(None);
-    assert_eq!(config.golioth.as_ref().unwrap().psk.expose(), b"0123456789abcdef");
+    assert_eq!(key(&config).expose(), b"0123456789abcdef");
     assert!(!format!("{config:?}").contains("0123456789abcdef"));
 }
 
@@ -124,7 +132,7 @@ fn one_line_break_is_taken_off_a_secret_and_nothing_else() {
     for (content, expected) in [("key", "key"), ("key\n", "key"), ("key\r\n", "key"), (" key ", " key ")] {
         let psk = etc.write("psk", 0o600, content);
         etc.main(&golioth(&format!("psk_file = {psk:?}")));
-        assert_eq!(etc.taken(None).golioth.unwrap().psk.expose_str(), Some(expected));
+        assert_eq!(key(&etc.taken(None)).expose_str(), Some(expected));
     }
     etc.write("psk", 0o600, "key\n\n");
     assert_eq!(
@@ -141,7 +149,7 @@ fn a_credential_is_read_below_the_directory_systemd_passed() {
     etc.write("credentials/golioth-psk", 0o444, "from systemd");
     etc.main(&golioth("psk_credential = \"golioth-psk\""));
     let config = etc.taken(Some(&credentials));
-    assert_eq!(config.golioth.unwrap().psk.expose(), b"from systemd");
+    assert_eq!(key(&config).expose(), b"from systemd");
     assert_eq!(
         etc.refused(None),
         ["fieldgate.toml:5: golioth.psk_credential: systemd passed no credentials. \

@@ -17,7 +17,7 @@ use fieldgate::clock::{BootId, Clock, VirtualClock, Wall};
 use fieldgate::daemon::rim::machine;
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
-use fieldgate::spend::{Allowance, Cause, Direction, Plan, Purpose, Purse};
+use fieldgate::spend::{Allowance, Cause, Direction, Ledger, Network, Plan, Purpose, Purse, Record, wire};
 use fieldgate::store::queue::{Owed, Queue, QueuedRow};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
@@ -31,11 +31,39 @@ const S: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const PLAN: u64 = 256 << 10;
 
-/// Eight bytes a reading; what is sent costs what a message over DTLS does.
+/// Acknowledges everything; what is sent costs what a message over DTLS does, or over TCP where it is longer than a datagram.
 struct Willing {
     up: watch::Sender<bool>,
     purse: Arc<Purse>,
     arrived: Mutex<Vec<(Class, i64)>>,
+    shape: Shape,
+    disk: Arc<Disk>,
+}
+
+/// The longest message, and what a reading takes of it, bytes.
+#[derive(Clone, Copy)]
+struct Shape {
+    message: usize,
+    reading: usize,
+}
+
+const SHORT: Shape = Shape { message: 1024, reading: 8 };
+const LONG: Shape = Shape { message: 16 << 10, reading: 64 };
+
+/// What is on disk of the ledger, and what went over the wire.
+struct Disk {
+    plan: Plan,
+    record: Mutex<Option<Record>>,
+    wire: Mutex<u64>,
+}
+
+impl Disk {
+    /// Whether a gateway that crashed now would know at least what went.
+    fn knows_what_went(&self) -> bool {
+        let record = self.record.lock().unwrap().clone();
+        let after_a_crash = Ledger::new(self.plan.clone(), record);
+        after_a_crash.spent(Network::Home).1.total() >= *self.wire.lock().unwrap()
+    }
 }
 
 impl std::fmt::Debug for Willing {
@@ -51,16 +79,20 @@ impl Link for Willing {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_message_bytes: 1024, max_in_flight: 8 }
+        Capabilities { max_message_bytes: self.shape.message, max_in_flight: 8 }
     }
 
     fn pack(&self, _: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
-        let rows = &rows[..rows.len().min(limit / 8)];
+        let rows = &rows[..rows.len().min(limit / self.shape.reading)];
         let value = |row: &QueuedRow| match row.sample.value {
             Value::Steps(n) => n,
             _ => panic!("{row:?}"),
         };
-        let body = rows.iter().flat_map(|row| value(row).to_be_bytes()).collect();
+        let mut body = Vec::new();
+        for row in rows {
+            body.extend(value(row).to_be_bytes());
+            body.resize(body.len() + self.shape.reading - 8, 0);
+        }
         let message = Message { address: "a".into(), body, class: rows[0].stream.class };
         Some(Packed { message, rows: rows.len() })
     }
@@ -72,9 +104,14 @@ impl Link for Willing {
 
     async fn send(&self, message: &Message, _: Duration) -> Outcome {
         let cause = Cause::Message(message.class);
-        self.purse.caused("golioth", cause, Direction::Up, message.body.len() as u64 + 73);
+        let body = message.body.len() as u64;
+        let up = if self.shape.message > 1024 { wire::stream(body) } else { body + 73 };
+        self.purse.caused("golioth", cause, Direction::Up, up);
         self.purse.caused("golioth", cause, Direction::Down, 65);
-        let values = message.body.chunks_exact(8).map(|v| i64::from_be_bytes(v.try_into().unwrap()));
+        *self.disk.wire.lock().unwrap() += up + 65;
+        assert!(self.disk.knows_what_went(), "a crash now would forget some of it");
+        let values = message.body.chunks_exact(self.shape.reading);
+        let values = values.map(|v| i64::from_be_bytes(v[..8].try_into().unwrap()));
         self.arrived.lock().unwrap().extend(values.map(|value| (message.class, value)));
         tokio::time::sleep(S).await;
         Outcome::Acknowledged
@@ -111,6 +148,17 @@ impl Bench {
     }
 
     fn in_boot(boot: BootId, folder: tempfile::TempDir, plan: Plan) -> Self {
+        Self::with(boot, folder, plan, SHORT, &[])
+    }
+
+    /// `bands` by the number of the stream.
+    fn with(
+        boot: BootId,
+        folder: tempfile::TempDir,
+        plan: Plan,
+        shape: Shape,
+        bands: &[(usize, f64)],
+    ) -> Self {
         let wall = Wall { unix_ms: 1_781_049_600_000, uncertainty_ms: 50, trusted: true };
         let clock = Arc::new(VirtualClock::starting_at(boot, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -122,17 +170,25 @@ impl Bench {
         let (queue, pump) = Queue::open_inline(options(path, streams, &["golioth"], 1), &shared).unwrap();
         tokio::spawn(pump);
         let board = Board::shared();
-        let purse = Purse::new(plan, None, 300 * S, Arc::clone(&shared), Arc::clone(&board));
-        tokio::spawn(write_down(Arc::clone(&purse)));
+        let purse = Purse::new(plan.clone(), None, 300 * S, Arc::clone(&shared), Arc::clone(&board));
+        let disk = Arc::new(Disk { plan, record: Mutex::default(), wire: Mutex::default() });
+        tokio::spawn(write_down(Arc::clone(&purse), Arc::clone(&disk)));
         let link = Arc::new(Willing {
             up: watch::Sender::new(false),
             purse: Arc::clone(&purse),
             arrived: Mutex::default(),
+            shape,
+            disk,
         });
         let rim = machine::rim(shared);
         let stop = CancellationToken::new();
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let drain_options = DrainOptions { purse: Some(Arc::clone(&purse)), ..DrainOptions::default() };
+        let thin_bands = bands.iter().map(|(stream, band)| (queue.streams()[*stream].0, *band)).collect();
+        let drain_options = DrainOptions {
+            purse: Some(Arc::clone(&purse)),
+            thin_bands: Arc::new(thin_bands),
+            ..DrainOptions::default()
+        };
         let destination = queue.destinations()[0].0;
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
         let shown = Arc::clone(&board);
@@ -149,6 +205,10 @@ impl Bench {
     }
 
     async fn take(&self, stream: usize, values: std::ops::Range<i64>) {
+        self.take_values(stream, values).await;
+    }
+
+    async fn take_values(&self, stream: usize, values: impl Iterator<Item = i64>) {
         let (id, group) = self.queue.streams()[stream];
         let mut answers = Vec::new();
         for value in values {
@@ -173,10 +233,12 @@ impl Bench {
     }
 }
 
-/// As the daemon's own lane does, to no disk.
-async fn write_down(purse: Arc<Purse>) {
+/// As the daemon's own lane does, to a slow disk.
+async fn write_down(purse: Arc<Purse>, disk: Arc<Disk>) {
     loop {
-        if purse.record().is_some() {
+        if let Some(record) = purse.record() {
+            tokio::time::sleep(S).await;
+            *disk.record.lock().unwrap() = Some(record);
             purse.recorded(true);
         }
         tokio::select! {
@@ -289,6 +351,55 @@ fn a_foreign_network_without_bytes_is_silent_until_the_gateway_is_home() {
         bench.board.registration.set(bench.clock.mono(), registration(false));
         tokio::time::sleep(HOUR).await;
         assert_eq!(bench.arrived(Class::Alarm), 5);
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn where_a_stream_has_a_band_a_thinned_backlog_keeps_every_step_beyond_it() {
+    in_virtual_time(async {
+        // 5 units of 0.1 on either side.
+        let bench = Bench::with(BOOT, support::fast_folder(), plan(), SHORT, &[(0, 0.5)]);
+        // Rises by a tenth of a unit each hundred readings, and by ten units once, in the middle.
+        let value = |n: i64| n / 100 + if n >= 15_000 { 100 } else { 0 };
+        for hundred in 0..300 {
+            let n = hundred * 100;
+            bench.take_values(0, (n..n + 100).map(value)).await;
+        }
+        tokio::time::sleep(600 * S).await;
+        bench.link.up.send_replace(true);
+        tokio::time::sleep(2 * HOUR).await;
+        let arrived: Vec<i64> = bench.link.arrived.lock().unwrap().iter().map(|(_, value)| *value).collect();
+        let last = value(29_999);
+        assert!(
+            arrived.last().is_some_and(|sent| last - sent <= 5),
+            "the backlog was gone through to its end"
+        );
+        assert!(arrived.len() < 2000, "{} of 30000", arrived.len());
+        assert!(arrived.is_sorted(), "in the order of acceptance");
+        let furthest =
+            arrived.windows(2).map(|two| two[1] - two[0]).filter(|step| *step < 100).max().unwrap();
+        assert!(furthest <= 6, "a change by more than the band is missing: {furthest}");
+        assert!(arrived.windows(2).any(|two| two[1] - two[0] >= 100), "the step in the middle");
+        let golioth = bench.queue.destinations()[0].0;
+        let totals = bench.queue.status().borrow().destination(golioth);
+        assert_eq!(totals.accepted, totals.acknowledged + totals.dropped + totals.queued);
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn long_messages_go_only_with_their_whole_cost_on_record_however_many_are_allowed_in_flight() {
+    in_virtual_time(async {
+        let plan = Plan { home: Allowance { day: None, month: Some(20 * PLAN) }, ..Plan::unlimited() };
+        let bench = Bench::with(BOOT, support::fast_folder(), plan, LONG, &[]);
+        for hundred in 0..40 {
+            bench.take(0, hundred * 100..hundred * 100 + 100).await;
+        }
+        bench.link.up.send_replace(true);
+        tokio::time::sleep(600 * S).await;
+        // Each send asserts that a crash at its moment would forget nothing.
+        assert_eq!(bench.arrived(Class::Telemetry), 4000);
         bench.finish().await;
     });
 }

@@ -428,6 +428,15 @@ pub struct ComponentState {
     pub reason: String,
 }
 
+/// What the modem counted on the air since it was last told to begin, whoever caused it; bytes, counted in kilobytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataCounters {
+    /// Sent.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+}
+
 /// How spending stands to the data plan (requirement D5). Bytes are those on the wire, headers included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataPlan {
@@ -443,14 +452,43 @@ pub struct DataPlan {
     pub roaming_month: PlanPeriod,
     /// This month by purpose, both networks.
     pub by_purpose: Vec<(&'static str, u64)>,
-    /// What others sent and received over the interface since the daemon started; `None` without its counters.
-    pub others_bytes: Option<u64>,
+    /// What others sent and received since the daemon started, and by whose counters that is known.
+    pub others: Option<Others>,
     /// What waits for the plan, in words, and until when.
     pub waits: Vec<(String, Mono)>,
     /// Destinations whose backlog is thinned: one reading in so many is sent, the others are dropped on record.
     pub thinned: Vec<(String, u64)>,
     /// Bytes on the wire for 100 bytes of message, as learned, by destination and class.
     pub wire_percent: Vec<(String, u64)>,
+}
+
+/// What went over the same path and was not charged to the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Bytes, both ways.
+    pub bytes: u64,
+    /// By whose counters.
+    pub counter: Counter,
+}
+
+/// Who counts what goes over the path, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counter {
+    /// The network interface: to the byte.
+    Interface,
+    /// The modem: in kilobytes, and anew after each of its restarts.
+    Modem,
+}
+
+impl Counter {
+    /// The word for it on the page, in the API and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interface => "interface",
+            Self::Modem => "modem",
+        }
+    }
 }
 
 /// One period of the data plan.
@@ -485,6 +523,8 @@ pub struct Board {
     pub clock: Cell<ClockState>,
     /// See [`NetworkTime`].
     pub network_time: Cell<NetworkTime>,
+    /// See [`DataCounters`].
+    pub data_counters: Cell<DataCounters>,
     /// See [`DataPlan`].
     pub data_plan: Cell<DataPlan>,
     /// Links by destination name.

@@ -88,6 +88,7 @@ mod tests {
             sentinels: Vec::new(),
             class: Class::Telemetry,
             latest_only: false,
+            thin_band: None,
             routes: Vec::new(),
             min: None,
             max: None,

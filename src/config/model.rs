@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use crate::reading::Class;
-pub use crate::spend::{Allowance, Plan};
+pub use crate::spend::{Allowance, Plan, Purpose, Reserves};
 
 use super::secret::Secret;
 use super::topic::TopicTemplate;
@@ -237,9 +237,14 @@ pub struct Point {
     pub sentinels: Vec<i128>,
     /// Class the readings are accepted under. Default telemetry.
     pub class: Class,
-    /// `coalesce = "latest"`: of the readings that wait only the newest is sent, the others are given up on record. Not for
+    /// `coalesce = "latest"`: of the readings that wait, for a commit or for a destination, only the newest goes on; the others
+    /// are given up on record. Not for
     /// alarms and events. Default: every reading is sent.
     pub latest_only: bool,
+    /// `thin_band`: where the data plan cannot pay for a backlog, readings that differ by no more than this, in `unit`, from the
+    /// last that was sent are given up on record; finite, not negative. Only for telemetry that is a number. Default none: one
+    /// instant in so many is sent.
+    pub thin_band: Option<f64>,
     /// Names of the destinations it goes to: each exists. Default all. Empty only when there is no destination.
     pub routes: Vec<String>,
     /// Lowest plausible value, in `unit`. Default none.
@@ -320,22 +325,21 @@ pub enum WordOrder {
     Dcba,
 }
 
-/// `[golioth]`: the Golioth destination, over CoAP and DTLS 1.2 with a pre-shared key.
+/// `[golioth]`: the Golioth destination, over CoAP and DTLS 1.2.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Golioth {
     /// Where the CoAP gateway is. Default `coap.golioth.io:5684`.
     pub endpoint: Endpoint,
-    /// PSK identity, `id@project`. Required.
-    pub psk_id: String,
-    /// The key's characters as Golioth shows them, not hex-decoded; 1 to 32 bytes. From `psk_file` or `psk_credential`. Required.
-    pub psk: Secret,
+    /// By what the gateway is known there. Required.
+    pub credential: GoliothCredential,
     /// Path below `.s/` that batches are posted to, without a leading slash. Default `sensor`.
     pub stream_path: String,
     /// How batches are written. Default `rows`.
     pub encoding: Encoding,
     /// Whether to ask for a DTLS Connection ID (RFC 9146). Default true.
     pub connection_id: bool,
-    /// Cipher suites to offer, best first; never empty, no suite twice. Default `psk-ccm8`, `psk-gcm`.
+    /// Cipher suites to offer, best first; never empty, no suite twice, all of the credential's kind. Default: those of that kind
+    /// in the order of what they cost on the wire, CBC only without a Connection ID.
     pub suites: Vec<Suite>,
     /// Longest silence before the link is probed. 1 s to 24 h, default 15 min.
     pub keepalive: Duration,
@@ -345,12 +349,35 @@ pub struct Golioth {
     pub rest: Option<GoliothRest>,
 }
 
+/// A key or a certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GoliothCredential {
+    /// `psk_id` and its key.
+    Psk {
+        /// PSK identity, `id@project`.
+        id: String,
+        /// The key's characters as Golioth shows them, not hex-decoded; 1 to 32 bytes. From `psk_file` or `psk_credential`.
+        key: Secret,
+    },
+    /// X.509. The files are read anew for every connection, so that a renewed certificate needs no restart.
+    Certificate {
+        /// PEM: this gateway's certificate, then what signed it.
+        certificate_file: PathBuf,
+        /// PEM of its ECDSA key. From `key_file` or `key_credential`.
+        key: Secret,
+        /// PEM of the roots that may vouch for the server.
+        ca_file: PathBuf,
+        /// The name that the server's certificate must have. Default: the endpoint's host.
+        server_name: String,
+    },
+}
+
 /// `[golioth.rest]`: the management API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoliothRest {
     /// Base address without a trailing slash: https, or http to a loopback address. Default `https://api.golioth.io`.
     pub url: String,
-    /// Project id. Default: the part of `psk_id` after the `@`.
+    /// Project id. Default: the part of `psk_id` after the `@`; with a certificate it is required.
     pub project: String,
     /// From `api_key_file` or `api_key_credential`. Required.
     pub api_key: Secret,
@@ -376,13 +403,31 @@ pub enum Encoding {
     Columns,
 }
 
-/// A PSK cipher suite for DTLS 1.2.
+/// A cipher suite for DTLS 1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suite {
     /// `psk-ccm8`: TLS_PSK_WITH_AES_128_CCM_8, RFC 6655.
     PskCcm8,
+    /// `psk-ccm`: TLS_PSK_WITH_AES_128_CCM, RFC 6655.
+    PskCcm,
     /// `psk-gcm`: TLS_PSK_WITH_AES_128_GCM_SHA256, RFC 5487.
     PskGcm,
+    /// `psk-cbc`: TLS_PSK_WITH_AES_128_CBC_SHA256, RFC 5487; not with a Connection ID.
+    PskCbc,
+    /// `ecdsa-ccm8`: TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8, RFC 7251.
+    EcdsaCcm8,
+    /// `ecdsa-ccm`: TLS_ECDHE_ECDSA_WITH_AES_128_CCM, RFC 7251.
+    EcdsaCcm,
+    /// `ecdsa-gcm`: TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, RFC 5289.
+    EcdsaGcm,
+}
+
+impl Suite {
+    /// Takes a certificate, not a pre-shared key.
+    #[must_use]
+    pub fn is_certificate(self) -> bool {
+        matches!(self, Self::EcdsaCcm8 | Self::EcdsaCcm | Self::EcdsaGcm)
+    }
 }
 
 /// `[[mqtt]]`: a generic MQTT 3.1.1 broker as a destination; readings go with QoS 1.

@@ -146,7 +146,12 @@ struct Door {
 
 impl Door {
     async fn open(path: &Path, rim: &Rim) -> Result<Self, String> {
-        let wrong = |e: io::Error| format!("operators cannot be heard at {}: {e}", path.display());
+        let wrong = |e: io::Error| {
+            format!(
+                "operators cannot be heard at {}: {e}. May this user write there, and is the path at most 107 bytes?",
+                path.display()
+            )
+        };
         make_way(path).await?;
         let listener = rim.net.listen_local(path).map_err(wrong)?;
         let inode = fs::symlink_metadata(path).map_err(wrong)?.ino();

@@ -1,4 +1,5 @@
-//! The lane that keeps the ledger of the data plan: on disk, on the board, and beside the interface's own counters.
+//! The lane that keeps the ledger of the data plan: on disk, on the board, and beside the counters of the path itself: the
+//! interface's where one is named and counts, else the modem's.
 //!
 //! A record is written when the ledger asks for one: some tens of kilobytes apart, or a quarter of an hour. The disk may
 //! refuse, or take too long; spending goes on then, because it is what empties a full disk.
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::rim::Rim;
 use super::supervisor::{Lane, LaneError, Progress};
-use crate::board::in_words;
+use crate::board::{Board, Counter, Stamped, in_words};
+use crate::clock::Mono;
 use crate::spend::{Purse, Record};
 use crate::store::gateway::{Gateway, GatewayError};
 
@@ -32,25 +34,48 @@ pub(super) fn kept(gateway: &Gateway) -> Option<Record> {
 pub(super) fn lane(
     purse: Arc<Purse>,
     gateway: Gateway,
-    interface: Option<String>,
+    counters: Counters,
     rim: Rim,
     stop: CancellationToken,
 ) -> Lane {
     Lane::new("data plan", move |progress| {
-        keep(Arc::clone(&purse), gateway.clone(), interface.clone(), rim.clone(), stop.clone(), progress)
+        keep(Arc::clone(&purse), gateway.clone(), counters.clone(), rim.clone(), stop.clone(), progress)
     })
+}
+
+/// Who may count what goes over the path.
+#[derive(Clone, Debug)]
+pub(super) struct Counters {
+    /// The interface the daemon is bound to, where it is.
+    pub(super) interface: Option<String>,
+    /// Where the modem says what it counted.
+    pub(super) board: Arc<Board>,
+}
+
+impl Counters {
+    /// Tells the purse what was counted since `seen`, best first.
+    fn tell(&self, purse: &Purse, rim: &Rim, seen: &mut Option<Mono>) {
+        if let Some(bytes) = self.interface.as_deref().and_then(|name| rim.net.counted(name)) {
+            purse.counted(Counter::Interface, bytes);
+        } else if let Some(Stamped { value, at }) = self.board.data_counters.get()
+            && seen.replace(at) != Some(at)
+        {
+            purse.counted(Counter::Modem, value.sent.saturating_add(value.received));
+        }
+    }
 }
 
 async fn keep(
     purse: Arc<Purse>,
     gateway: Gateway,
-    interface: Option<String>,
+    counters: Counters,
     rim: Rim,
     stop: CancellationToken,
     progress: Progress,
 ) -> Result<(), LaneError> {
     // A life before this one may have ended in the middle of a write.
     purse.abandon_record();
+    let mut seen = None;
     loop {
         let mut wait = EVERY;
         if let Some(record) = purse.record() {
@@ -61,9 +86,7 @@ async fn keep(
                 wait = PAUSE;
             }
         }
-        if let Some(bytes) = interface.as_deref().and_then(|name| rim.net.counted(name)) {
-            purse.interface_counted(bytes);
-        }
+        counters.tell(&purse, &rim, &mut seen);
         purse.publish();
         progress.waiting("watching the data plan", EVERY);
         tokio::select! {
@@ -106,7 +129,7 @@ async fn in_time(kept: impl Future<Output = Result<(), GatewayError>>, rim: &Rim
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::Board;
+    use crate::board::{DataCounters, Others};
     use crate::clock::Clock;
     use crate::daemon::supervisor::Supervisor;
     use crate::spend::{Allowance, Direction, Plan, Purpose, Why};
@@ -120,9 +143,19 @@ mod tests {
     }
 
     fn start(purse: &Arc<Purse>, gateway: &Gateway, clock: &Arc<dyn Clock>) -> Supervisor {
+        start_beside(purse, gateway, clock, Board::shared())
+    }
+
+    fn start_beside(
+        purse: &Arc<Purse>,
+        gateway: &Gateway,
+        clock: &Arc<dyn Clock>,
+        board: Arc<Board>,
+    ) -> Supervisor {
         let (rim, stop) = (rim(clock), CancellationToken::new());
-        let supervisor = Supervisor::new(rim.clone(), Board::shared(), stop.clone());
-        supervisor.spawn(lane(Arc::clone(purse), gateway.clone(), None, rim, stop));
+        let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
+        let counters = Counters { interface: None, board };
+        supervisor.spawn(lane(Arc::clone(purse), gateway.clone(), counters, rim, stop));
         supervisor
     }
 
@@ -159,5 +192,28 @@ mod tests {
         assert!(purse.record().is_some() && waits_for_the_disk(&purse));
         purse.recorded(false);
         assert!(!waits_for_the_disk(&purse));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_interface_that_counts_the_modem_says_what_others_took_and_each_look_counts_once() {
+        let (dir, clock, board) = (tempfile::tempdir().unwrap(), clock(1), Board::shared());
+        let plan = Plan::unlimited();
+        let purse = Purse::new(plan, None, 300 * S, Arc::clone(&clock), Arc::clone(&board));
+        let gateway = open_with(dir.path(), &clock, 1);
+        let _lanes = start_beside(&purse, &gateway, &clock, Arc::clone(&board));
+        let others = || board.data_plan.get().unwrap().value.others;
+        tokio::time::sleep(S).await;
+        assert_eq!(others(), None, "nobody counts");
+
+        let counted = |sent, received| board.data_counters.set(clock.mono(), DataCounters { sent, received });
+        counted(100 << 10, 20 << 10);
+        tokio::time::sleep(EVERY + S).await;
+        purse.charge(Purpose::Event, Direction::Up, 3000);
+        counted(107 << 10, 20 << 10);
+        tokio::time::sleep(EVERY + S).await;
+        // Charged since the modem was looked at: it is not known yet what it counted of it.
+        purse.charge(Purpose::Event, Direction::Up, 2000);
+        tokio::time::sleep(EVERY + S).await;
+        assert_eq!(others(), Some(Others { bytes: (7 << 10) - 3000, counter: Counter::Modem }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::accountant;
 use super::log_push;
 use super::reporter;
-use super::rim::Rim;
+use super::rim::{Entropy, Rim};
 use super::stores::{SharedConfig, Stores};
 use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
@@ -20,6 +20,7 @@ use super::watch::Watch;
 use crate::board::Board;
 use crate::clouds::Means;
 use crate::clouds::golioth;
+use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::NetworkPath;
 use crate::control;
@@ -32,6 +33,7 @@ use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
 use crate::sensors;
 use crate::spend::Purse;
+use crate::store::gateway::time_floor;
 use crate::uplink::drain::{self, DrainOptions};
 use crate::uplink::link::Link;
 use crate::uplink::share::Weights;
@@ -47,6 +49,8 @@ pub struct Daemon {
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
+    /// Where the session with Golioth is left for the next run, and what seals it.
+    shelf: OnceLock<(Arc<Shelf>, Arc<dyn Entropy>)>,
 }
 
 /// How long lanes get to end after the stop.
@@ -69,7 +73,7 @@ impl Daemon {
             Arc::clone(&board),
         );
         purse.look_at(&stores.queue);
-        let daemon = Self { board, stores, purse, supervisor, stop };
+        let daemon = Self { board, stores, purse, supervisor, stop, shelf: OnceLock::new() };
         daemon.lane(timekeeper::lane(
             daemon.stores.clone(),
             rim.clone(),
@@ -78,11 +82,13 @@ impl Daemon {
         ));
         let NetworkPath::System { interface } = &config.path;
         let (purse, gateway) = (Arc::clone(&daemon.purse), daemon.stores.gateway.clone());
-        daemon.lane(accountant::lane(purse, gateway, interface.clone(), rim.clone(), daemon.stop.clone()));
+        let counters =
+            accountant::Counters { interface: interface.clone(), board: Arc::clone(&daemon.board) };
+        daemon.lane(accountant::lane(purse, gateway, counters, rim.clone(), daemon.stop.clone()));
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
-        daemon.links(config, rim)?;
+        daemon.links(config, rim);
         Ok(daemon)
     }
 
@@ -193,18 +199,24 @@ impl Daemon {
         self.supervisor.spawn(lane);
     }
 
-    fn links(&self, config: &SharedConfig, rim: &Rim) -> Result<(), String> {
+    fn links(&self, config: &SharedConfig, rim: &Rim) {
         let window = usize::from(config.uplink.window);
         let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         if let Some(settings) = &config.golioth {
-            let (link, lane) =
-                golioth::session::link(settings, &config.path, window, means).map_err(|e| e.to_string())?;
+            let state_dir = &config.gateway.state_dir;
+            let bound = Bound {
+                state_dir,
+                queue_file_id: self.stores.queue.status().borrow().file_id,
+                time_floor_unix_ms: time_floor(state_dir),
+            };
+            let (link, lane, shelf) = golioth::session::link(settings, &config.path, window, means, bound);
+            // Set once: a daemon has one link to Golioth.
+            let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);
             let link: Arc<dyn Link> = link;
             self.updates(&link, config, rim);
             self.drain_into(link, config, rim);
         }
-        Ok(())
     }
 
     /// Connects to the brokers of the configuration. Sockets of their own: left out in virtual time, where another link may
@@ -233,11 +245,15 @@ impl Daemon {
         let Some((destination, _)) = destination else { return };
         let points = config.buses.iter().flat_map(|bus| &bus.slaves).flat_map(|slave| &slave.points);
         // The same order in which the streams were opened: see `stores::streams`.
-        let streams = points.zip(self.stores.queue.streams());
+        let streams: Vec<_> =
+            points.zip(self.stores.queue.streams()).map(|(point, (id, _))| (point, *id)).collect();
         let latest_only = streams
+            .iter()
             .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
-            .map(|(_, (stream, _))| *stream)
+            .map(|(_, stream)| *stream)
             .collect();
+        let thin_bands =
+            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).collect();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,
@@ -247,6 +263,7 @@ impl Daemon {
             weights: Weights { live: config.uplink.live_weight, backlog: config.uplink.backlog_weight },
             max_age: config.uplink.max_age.clone(),
             latest_only,
+            thin_bands: Arc::new(thin_bands),
         };
         let (gateway, purse, stop) =
             (self.stores.gateway.clone(), Arc::clone(&self.purse), self.stop.clone());
@@ -271,6 +288,9 @@ impl Daemon {
     pub async fn stop(self) {
         self.stop.cancel();
         self.supervisor.stopped(LANES_END).await;
+        if let Some((shelf, random)) = self.shelf.get() {
+            shelf.put_away(random);
+        }
         self.stores.stop();
     }
 }

@@ -28,6 +28,8 @@ pub struct Rim {
     pub net: Arc<dyn Net>,
     /// Serial ports.
     pub ports: Arc<dyn Ports>,
+    /// The board's serial number. `None` where it has none it tells.
+    pub hardware: Option<Arc<str>>,
 }
 
 impl Rim {
@@ -110,6 +112,10 @@ pub trait Datagrams: Send + Sync + fmt::Debug {
     fn send(&self, datagram: &[u8]) -> io::Result<()>;
     /// Receives one datagram into the buffer; the rest of a longer one is cut off.
     async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Where datagrams go to, if the socket knows.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
     /// Bytes of IP and UDP headers before each datagram.
     fn headers(&self) -> u64 {
         wire::UDP_OVER_IPV4
@@ -172,7 +178,22 @@ pub mod machine {
             random: Arc::new(OsRandom),
             net: Arc::new(OsNet),
             ports: Arc::new(crate::serial::OsPorts),
+            hardware: board_serial(),
         }
+    }
+
+    /// From the device tree, the chip, or the firmware's tables (`Documentation/ABI/testing/sysfs-devices-soc` of the kernel).
+    fn board_serial() -> Option<Arc<str>> {
+        const SOURCES: [&str; 3] = [
+            "/proc/device-tree/serial-number",
+            "/sys/devices/soc0/serial_number",
+            "/sys/class/dmi/id/product_serial",
+        ];
+        SOURCES.iter().find_map(|path| {
+            let text = std::fs::read_to_string(path).ok()?;
+            let serial = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+            (!serial.is_empty()).then(|| serial.into())
+        })
     }
 
     #[derive(Debug)]
@@ -261,6 +282,10 @@ pub mod machine {
                 Ok(peer) if peer.is_ipv6() => wire::UDP_OVER_IPV6,
                 Ok(_) | Err(_) => wire::UDP_OVER_IPV4,
             }
+        }
+
+        fn peer(&self) -> Option<SocketAddr> {
+            self.0.peer_addr().ok()
         }
 
         fn send(&self, datagram: &[u8]) -> io::Result<()> {

@@ -191,13 +191,13 @@ fn data_plan(s: &Snapshot, text: &mut Exposition) {
     for (purpose, bytes) in &plan.by_purpose {
         text.sample(&[("purpose", purpose)], number(*bytes));
     }
-    if let Some(others) = plan.others_bytes {
+    if let Some(others) = plan.others {
         text.family(
             "fieldgate_data_plan_others_bytes",
             "gauge",
-            "By others over the interface since the start.",
+            "By others over the same path since the start.",
         );
-        text.sample(&[], number(others));
+        text.sample(&[("counter", others.counter.name())], number(others.bytes));
     }
 }
 

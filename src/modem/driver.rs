@@ -136,6 +136,8 @@ fn publish(core: &mut Core, rim: &Rim, board: &Board) {
             Fact::Voltage(None) => board.modem_millivolts.forget(),
             Fact::Temperature(Some(celsius)) => board.modem_celsius.set(at, celsius),
             Fact::Temperature(None) => board.modem_celsius.forget(),
+            Fact::Counters(Some(counters)) => board.data_counters.set(at, counters),
+            Fact::Counters(None) => board.data_counters.forget(),
             Fact::NetworkTime(time) => board.network_time.set(at, time),
             Fact::State(state) => board.modem_state.set(at, state),
         }

@@ -29,6 +29,7 @@ pub(super) enum Ask {
     ReportSim,
     ReportTime,
     ReportCauses,
+    CountData,
     FunctionalMode,
     RadioOn,
     Sim,
@@ -40,6 +41,7 @@ pub(super) enum Ask {
     Temperature,
     Registration,
     Clock,
+    DataCounters,
 }
 
 impl Ask {
@@ -63,6 +65,7 @@ impl Ask {
             Self::ReportSim => "AT%XSIM=1",
             Self::ReportTime => "AT%XTIME=1",
             Self::ReportCauses => "AT+CNEC=24",
+            Self::CountData => "AT%XCONNSTAT=1",
             Self::FunctionalMode => "AT+CFUN?",
             Self::RadioOn => "AT+CFUN=1",
             Self::Sim => "AT%XSIM?",
@@ -74,6 +77,7 @@ impl Ask {
             Self::Temperature => "AT%XTEMP?",
             Self::Registration => "AT+CEREG?",
             Self::Clock => "AT+CCLK?",
+            Self::DataCounters => "AT%XCONNSTAT?",
         }
     }
 
@@ -101,7 +105,7 @@ impl Ask {
     }
 }
 
-const START: [Ask; 15] = [
+const START: [Ask; 16] = [
     Ask::NumericErrors,
     Ask::Manufacturer,
     Ask::Model,
@@ -116,12 +120,15 @@ const START: [Ask; 15] = [
     Ask::ReportSim,
     Ask::ReportTime,
     Ask::ReportCauses,
+    Ask::CountData,
     // Its answer decides whether RadioOn comes next: a radio that is up is never touched.
     Ask::FunctionalMode,
 ];
 const CARD: [Ask; 3] = [Ask::Sim, Ask::Iccid, Ask::Imsi];
 const LOOK: [Ask; 5] = [Ask::Monitor, Ask::SignalNow, Ask::Voltage, Ask::Temperature, Ask::Registration];
 
+/// Between two looks at the data counters, which count kilobytes only.
+const COUNTED_EVERY: Duration = Duration::from_secs(600);
 /// Questions unanswered one after another before the whole conversation counts as lost.
 const TIMEOUTS_MAX: u8 = 4;
 
@@ -155,6 +162,8 @@ pub(super) struct Script {
     timeouts: u8,
     started: bool,
     next_look: Duration,
+    /// The data counters are part of the first look after this.
+    next_count: Duration,
 }
 
 impl Script {
@@ -168,6 +177,7 @@ impl Script {
             timeouts: 0,
             started: false,
             next_look: Duration::ZERO,
+            next_count: Duration::ZERO,
         };
         script.restart();
         if echo {
@@ -182,6 +192,7 @@ impl Script {
         self.current = None;
         self.repeated = None;
         self.started = false;
+        self.next_count = Duration::ZERO;
     }
 
     /// What to do next; `None` while an answer is outstanding or nothing is due. `missing` is asked with every look.
@@ -200,6 +211,10 @@ impl Script {
             }
             self.next_look = now.saturating_add(self.poll);
             self.queue.extend(LOOK.iter().chain(missing));
+            if now >= self.next_count {
+                self.next_count = now.saturating_add(COUNTED_EVERY);
+                self.queue.push_back(Ask::DataCounters);
+            }
         }
         self.queue.pop_front().map(Step::Ask)
     }
@@ -301,7 +316,7 @@ mod tests {
 
     #[test]
     fn every_question_is_a_command_the_modem_would_take() {
-        let rare = [Ask::EchoOff, Ask::RadioOn, Ask::ImeiBare, Ask::ReportWarnings];
+        let rare = [Ask::EchoOff, Ask::RadioOn, Ask::ImeiBare, Ask::ReportWarnings, Ask::DataCounters];
         for ask in START.into_iter().chain(CARD).chain(LOOK).chain(rare) {
             assert_eq!(Command::new(ask.text()).unwrap().text(), ask.text());
         }
@@ -328,9 +343,19 @@ mod tests {
         assert_eq!(script.poll_timeout(), Some(2 * POLL));
         assert_eq!(script.next(2 * POLL - Duration::from_millis(1), &[Ask::Iccid]), None);
         let mut expected = LOOK.to_vec();
-        expected.push(Ask::Iccid);
+        expected.extend([Ask::Iccid, Ask::DataCounters]);
         assert_eq!(run(&mut script, &mut ids, 2 * POLL, &[Ask::Iccid]), expected);
         assert_eq!(script.next(2 * POLL, &[]), None);
+    }
+
+    #[test]
+    fn the_data_counters_are_asked_for_with_a_look_and_no_more_often_than_every_ten_minutes() {
+        let mut script = Script::new(POLL, false);
+        run(&mut script, &mut Ids::new(), POLL, &[]);
+        let asked: Vec<u32> = (2..=32)
+            .filter(|n| run(&mut script, &mut Ids::new(), POLL * *n, &[]).contains(&Ask::DataCounters))
+            .collect();
+        assert_eq!(asked, [2, 12, 22, 32]);
     }
 
     #[test]

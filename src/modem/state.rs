@@ -6,16 +6,18 @@
 use std::time::Duration;
 
 use fieldgate_modem_at::{
-    CellId, ClockReading, DecodeError, Fields, Grade, ModemEvent, Monitor, PdnEvent, RegistrationStatus,
-    RejectCause, Rsrp, Rsrq, SimState, Snr, Urc, hardware_version, iccid, imei, imei_bare, imsi,
-    manufacturer, model, parse_temperature, parse_voltage, revision,
+    CellId, ClockReading, ConnectionStatistics, DecodeError, Fields, Grade, ModemEvent, Monitor, PdnEvent,
+    RegistrationStatus, RejectCause, Rsrp, Rsrq, SimState, Snr, Urc, hardware_version, iccid, imei,
+    imei_bare, imsi, manufacturer, model, parse_temperature, parse_voltage, revision,
 };
 use tracing::Level;
 
 use super::script::Ask;
 use super::time;
 use super::words::{self, Trouble};
-use crate::board::{Hidden, ModemIdentity, ModemState, NetworkTime, Registration, Signal, SignalGrade};
+use crate::board::{
+    DataCounters, Hidden, ModemIdentity, ModemState, NetworkTime, Registration, Signal, SignalGrade,
+};
 
 /// Something for the board.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub(super) enum Fact {
     Voltage(Option<u32>),
     /// Degrees Celsius; `None` when no longer known.
     Temperature(Option<i16>),
+    /// `None` when no longer known.
+    Counters(Option<DataCounters>),
     NetworkTime(NetworkTime),
     State(ModemState),
 }
@@ -115,7 +119,7 @@ impl Known {
     }
 
     /// The facts that say that nothing is known, and why.
-    pub(super) fn unknown(&mut self, why: &str) -> [Fact; 4] {
+    pub(super) fn unknown(&mut self, why: &str) -> [Fact; 5] {
         let words = format!("not known: {why}");
         self.told = Some(words.clone());
         let registration = Registration {
@@ -128,7 +132,13 @@ impl Known {
             cell: None,
         };
         let signal = Signal { rsrp_dbm: None, rsrq_db: None, snr_db: None, grade: SignalGrade::Unknown };
-        [Fact::Registration(registration), Fact::Signal(signal), Fact::Voltage(None), Fact::Temperature(None)]
+        [
+            Fact::Registration(registration),
+            Fact::Signal(signal),
+            Fact::Voltage(None),
+            Fact::Temperature(None),
+            Fact::Counters(None),
+        ]
     }
 
     pub(super) fn application(&self) -> &str {
@@ -228,6 +238,13 @@ impl Known {
             Ask::Temperature => {
                 return Ok(Lesson::fact(Fact::Temperature(Some(named(lines, "%XTEMP", parse_temperature)?))));
             }
+            Ask::DataCounters => {
+                let counted = named(lines, "%XCONNSTAT", ConnectionStatistics::parse)?;
+                // The vendor says kilobytes and not which: the larger are certain not to hide anything.
+                let bytes = |kilobytes: u32| u64::from(kilobytes) * 1024;
+                let (sent, received) = (bytes(counted.sent_kb), bytes(counted.received_kb));
+                return Ok(Lesson::fact(Fact::Counters(Some(DataCounters { sent, received }))));
+            }
             Ask::Registration => {
                 let read = named(lines, "+CEREG", fieldgate_modem_at::Registration::parse_read)?;
                 let forgot = self.subscribed && read.subscription.is_some_and(|level| level != 5);
@@ -246,7 +263,8 @@ impl Known {
             | Ask::ReportPackets
             | Ask::ReportSim
             | Ask::ReportTime
-            | Ask::ReportCauses => {}
+            | Ask::ReportCauses
+            | Ask::CountData => {}
         }
         Ok(Lesson::default())
     }

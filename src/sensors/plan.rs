@@ -100,6 +100,7 @@ pub(super) fn streams(bus: &Bus) -> Vec<StreamSpec> {
                 resolution: point.resolution.and_then(exact::resolution),
                 alias: point.alias.clone(),
                 routes: point.routes.clone(),
+                latest_only: point.latest_only,
             })
             .collect::<Vec<_>>()
     };
@@ -169,6 +170,7 @@ pub(super) mod tests {
             sentinels: Vec::new(),
             class: Class::Telemetry,
             latest_only: false,
+            thin_band: None,
             routes: Vec::new(),
             min: None,
             max: None,

@@ -1,4 +1,7 @@
 //! Spend against the plan, and what the period will have taken when it ends.
+//!
+//! A gateway that was commissioned in the middle of a period has counted a part of it only. What it spent so far took that
+//! part, not the time since the period began.
 
 use super::grant::{View, as_f64, whole};
 use super::ledger::{Ledger, Moment, Network};
@@ -14,7 +17,8 @@ pub struct Outlook {
     pub counted: u64,
     /// The limit with what was carried over, if there is one.
     pub limit: Option<u64>,
-    /// What it will have taken at its end if it goes on as it did; `None` in its first twentieth, or without a clock.
+    /// What it will have taken at its end if it goes on as it did since it is counted; `None` before a twentieth of it was
+    /// counted, or without a clock.
     pub forecast: Option<u64>,
     /// When it ends, unix milliseconds; `None` without a clock.
     pub ends_ms: Option<i64>,
@@ -32,8 +36,10 @@ impl Ledger {
         let outlook = |period: &super::period::Period, limit: Option<u64>, span| {
             let limit = limit.map(|limit| limit.saturating_add(period.carried));
             let view = View { ledger: self, period, limit: limit.unwrap_or(u64::MAX), span, now };
-            let forecast = view.progress().and_then(|(elapsed, length)| {
-                (elapsed >= length / 20.0).then(|| whole(as_f64(period.spent.total()) / elapsed * length))
+            let forecast = view.progress().and_then(|progress| {
+                let spent = as_f64(period.spent.total());
+                let to_come = spent / progress.counted.max(1.0) * progress.left();
+                (progress.counted >= progress.length / 20.0).then(|| whole(spent + to_come))
             });
             let ends_ms = span.filter(|_| period.basis == Basis::Calendar).map(|span| span.end_ms);
             Outlook {

@@ -65,8 +65,8 @@ impl Why {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Day => "the day's data is used up or kept for alarms and management",
-            Self::Month => "the month's data is used up or kept for alarms and management",
+            Self::Day => "the day's data is used up or kept in reserve",
+            Self::Month => "the month's data is used up or kept in reserve",
             Self::Pace => "the data plan must last until its end",
             Self::Gathering => "the data plan is short: small messages wait to become full ones",
             Self::Recording => "what was spent is being written down",
@@ -152,6 +152,22 @@ pub(super) struct View<'a> {
     pub(super) now: Moment,
 }
 
+/// How far a period is, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// Since it began.
+    elapsed: f64,
+    /// Of these, since it is counted: what was spent was spent in these.
+    pub(super) counted: f64,
+    pub(super) length: f64,
+}
+
+impl Progress {
+    pub(super) fn left(self) -> f64 {
+        self.length - self.elapsed
+    }
+}
+
 /// How ordinary bytes stand to the line they keep to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -178,40 +194,78 @@ impl View<'_> {
     /// Bytes below the limit for a purpose: without what was granted, and without the others' reserves.
     pub(super) fn room(&self, purpose: Purpose) -> u64 {
         let used = self.period.counts().saturating_add(self.ledger.promised());
-        let spent = |sum: u64| if self.calendar() { sum } else { 0 };
-        let plan = &self.ledger.plan;
         let mut kept: u64 = 0;
         if purpose != Purpose::Alarm {
-            let reserve = self.reserve(plan.alarm_percent);
-            kept = reserve.saturating_sub(spent(self.period.spent.on(Purpose::Alarm)));
+            kept = self.unspent(Purpose::Alarm);
         }
-        if !matches!(purpose, Purpose::Management | Purpose::Session) {
-            let upkeep = self.period.spent.upkeep();
-            let reserve = self.reserve(plan.management_percent).saturating_sub(spent(upkeep));
+        let upkeep = matches!(purpose, Purpose::Management | Purpose::Session);
+        if !upkeep {
             // An alarm need not wait for what the session may still take.
-            let expected = if purpose == Purpose::Alarm { 0 } else { self.still_expected(upkeep) };
-            kept = kept.saturating_add(reserve.max(expected));
+            let expected = match purpose {
+                Purpose::Alarm => 0,
+                _ => self.still_expected(self.period.spent.upkeep()),
+            };
+            kept = kept.saturating_add(self.unspent(Purpose::Management).max(expected));
         }
-        self.limit.saturating_sub(used).saturating_sub(kept)
+        let room = self.limit.saturating_sub(used).saturating_sub(kept);
+        if upkeep || purpose == Purpose::Alarm {
+            return room;
+        }
+        // Where what matters more took of what is kept for readings, the rest goes to those who come first.
+        room.saturating_sub(self.kept_from_readings(purpose)).max(room.min(self.own(purpose)))
     }
 
     /// What is kept of the limit for the rest of the period: it shrinks with it, down to a quarter, so that what nobody
     /// needed is spent at last.
     fn reserve(&self, share: u8) -> u64 {
         let reserve = percent(self.limit, share);
-        self.progress().map_or(reserve, |(elapsed, length)| {
-            whole(as_f64(reserve) * ((length - elapsed) / length).clamp(0.25, 1.0))
+        self.progress().map_or(reserve, |progress| {
+            whole(as_f64(reserve) * (progress.left() / progress.length).clamp(0.25, 1.0))
         })
+    }
+
+    /// What is kept for a purpose and not spent yet. Readings spend theirs day by day and are to have it until the end; alarms
+    /// and management may need all of it on one day, or none.
+    fn unspent(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            Purpose::Alarm | Purpose::Management => self.own(purpose),
+            _ => {
+                let part = self.ledger.plan.reserves.of(purpose);
+                let left = percent(self.limit, part).saturating_sub(self.spent_on(purpose));
+                self.reserve(part).min(left)
+            }
+        }
+    }
+
+    /// What a purpose may take of its reserve whatever others did.
+    fn own(&self, purpose: Purpose) -> u64 {
+        self.reserve(self.ledger.plan.reserves.of(purpose)).saturating_sub(self.spent_on(purpose))
+    }
+
+    fn spent_on(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            _ if !self.calendar() => 0,
+            Purpose::Management => self.period.spent.upkeep(),
+            _ => self.period.spent.on(purpose),
+        }
+    }
+
+    /// What is kept for the other readings, as far as `purpose` must leave it alone.
+    fn kept_from_readings(&self, purpose: Purpose) -> u64 {
+        Purpose::RESERVED_BELOW
+            .into_iter()
+            .filter(|other| *other != purpose)
+            .fold(0, |sum, other| sum.saturating_add(self.unspent(other)))
     }
 
     /// What something that took `spent` so far will take until the period ends, and no more than half the limit. Too early
     /// to tell, it is what an idle session takes.
     fn still_expected(&self, spent: u64) -> u64 {
-        let Some((elapsed, length)) = self.progress() else { return 0 };
-        if elapsed < length / 30.0 {
-            return whole((length - elapsed) * IDLE_A_SECOND).min(self.limit / 4);
+        let Some(progress) = self.progress() else { return 0 };
+        if progress.counted < progress.length / 30.0 {
+            return whole(progress.left() * IDLE_A_SECOND).min(self.limit / 4);
         }
-        whole(as_f64(spent) / elapsed * (length - elapsed)).min(self.limit / 2)
+        whole(as_f64(spent) / progress.counted * progress.left()).min(self.limit / 2)
     }
 
     /// Where ordinary bytes stand. `day` is the day in which the moment lies, whatever this period is.
@@ -220,7 +274,7 @@ impl View<'_> {
         let ordinary = as_f64(self.period.spent.ordinary());
         let promised = as_f64(self.ledger.promised());
         let urgent = self.period.spent.total().saturating_sub(self.period.spent.ordinary());
-        let Some((elapsed, length)) = self.progress() else {
+        let Some(progress) = self.progress() else {
             // Where in the period this is nobody knows: any day may have an even share.
             let (days, recent) =
                 if self.is_month() { (31.0, day.window.sum()) } else { (1.0, self.period.window.sum()) };
@@ -237,9 +291,17 @@ impl View<'_> {
             };
         };
         let plan = &self.ledger.plan;
-        let reserves = self.reserve(plan.alarm_percent.saturating_add(plan.management_percent));
-        let expected = urgent.saturating_add(self.still_expected(urgent).max(reserves));
-        let usable = as_f64(self.limit.saturating_sub(expected));
+        let (mut reserves, mut kept) = (0, 0u64);
+        for other in Purpose::WITH_RESERVES.into_iter().filter(|other| *other != purpose) {
+            if other.is_ordinary() {
+                kept = kept.saturating_add(self.unspent(other));
+            } else {
+                reserves += plan.reserves.of(other);
+            }
+        }
+        let expected = urgent.saturating_add(self.still_expected(urgent).max(self.reserve(reserves)));
+        let usable = as_f64(self.limit.saturating_sub(expected).saturating_sub(kept));
+        let Progress { elapsed, counted, length } = progress;
         let days = (length / DAY).max(1.0);
         let share = usable / days;
         let line = (usable * elapsed / length + share * AT_ONCE).min(usable);
@@ -252,17 +314,18 @@ impl View<'_> {
             room = room.min(burst);
         }
         let live = as_f64(self.period.spent.on(Purpose::Live));
-        let live_a_day = if purpose == Purpose::Backlog { live / (elapsed / DAY).max(1.0) } else { 0.0 };
-        let days_left = ((length - elapsed) / DAY).max(1.0);
+        let live_a_day = if purpose == Purpose::Backlog { live / (counted / DAY).max(1.0) } else { 0.0 };
+        let days_left = (progress.left() / DAY).max(1.0);
         Pace { room, per_second: usable / length, share, days_left, live_a_day, day_is_spent }
     }
 
-    /// Seconds of the period that have passed, and its length; `None` while its place in the calendar is not known.
-    pub(super) fn progress(&self) -> Option<(f64, f64)> {
+    /// How far the period is; `None` while its place in the calendar is not known.
+    pub(super) fn progress(&self) -> Option<Progress> {
         let (span, wall) = (self.span?, self.now.wall_ms?);
-        let elapsed = wall.saturating_sub(span.start_ms);
-        let length = span.end_ms.saturating_sub(span.start_ms);
-        self.calendar().then(|| (seconds(elapsed), seconds(length).max(1.0)))
+        let elapsed = seconds(wall.saturating_sub(span.start_ms));
+        let length = seconds(span.end_ms.saturating_sub(span.start_ms)).max(1.0);
+        let counted = elapsed.min(self.period.window.counted().as_secs_f64());
+        self.calendar().then_some(Progress { elapsed, counted, length })
     }
 
     /// When the limit begins anew; sooner, where reserves or a sliding window may let go of some of it before.

@@ -9,8 +9,9 @@
 //! - No clock gives a budget twice: periods only go forward, and what a period begins with after a clock that was not
 //!   trusted, or that leapt, is what the sliding window holds for its length so far.
 //! - A record stands for a lease of bytes more than were charged when it was made. No more than these are granted before the
-//!   next one is on disk, so a crash over-counts and does not under-count, unless the disk takes no records at all. Alarms
-//!   alone do not wait for the disk: a crash while it is slow may forget some of theirs.
+//!   next one is on disk, so a crash over-counts and does not under-count, unless the disk takes no records at all. What is
+//!   larger than a lease gets a record of its own size first. Alarms alone do not wait for the disk: a crash while it is slow
+//!   may forget some of theirs.
 
 use std::time::Duration;
 
@@ -92,17 +93,40 @@ pub struct Ledger {
 /// How far a record on disk is used up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lease {
-    /// What a record stands for.
+    /// What a record stands for as a rule.
+    rule: u64,
+    /// What the record on disk stands for.
     size: u64,
     /// Spent since the record on disk was made.
     spent: u64,
-    /// Of this, what the record being written covers.
-    writing: Option<u64>,
+    /// Of the record being written: what it covers of this, and what it stands for.
+    writing: Option<(u64, u64)>,
     /// Somebody waits for a record.
     wanted: bool,
+    /// Somebody waits to send so much at once, which is more than a lease.
+    needs: u64,
     recorded_at: Duration,
     /// The disk does not take records: going on without is better than not draining a full disk.
     given_up: bool,
+}
+
+impl Lease {
+    /// Whether so many bytes that are not charged yet stay within the record on disk, and within the one being written.
+    fn covers(&self, uncharged: u64) -> bool {
+        let within = |spent: u64, size: u64| spent.saturating_add(uncharged) <= size;
+        let next =
+            self.writing.is_none_or(|(covered, size)| within(self.spent - covered.min(self.spent), size));
+        self.given_up || (within(self.spent, self.size) && next)
+    }
+
+    /// Somebody has to wait who would send so much.
+    fn lacks(&mut self, bytes: u64) {
+        if bytes > self.rule {
+            self.needs = bytes;
+        }
+        // Where only what others were granted is in the way, a record would change nothing.
+        self.wanted |= self.spent > 0 || bytes > self.size;
+    }
 }
 
 impl Ledger {
@@ -136,7 +160,7 @@ impl Ledger {
             untouched: true,
             promised: Promises::default(),
             // Before the first record of this run nothing on disk stands for what it spends.
-            lease: Lease { size, spent: size, ..Lease::default() },
+            lease: Lease { rule: size, size, spent: size, ..Lease::default() },
         }
     }
 
@@ -200,17 +224,22 @@ impl Ledger {
         if !self.plan.is_limited() {
             return Grant::Go;
         }
-        let unrecorded = self.lease.spent.saturating_add(self.promised()).saturating_add(ask.bytes);
-        let waits = unrecorded > self.lease.size && self.lease.spent > 0 && !self.lease.given_up;
-        if waits && ask.purpose != Purpose::Alarm {
-            self.lease.wanted = true;
+        let grant = grant::decide(self, now, ask);
+        if matches!(grant, Grant::Wait { .. }) {
+            return grant;
+        }
+        let uncharged = self.promised().saturating_add(ask.bytes);
+        if ask.purpose != Purpose::Alarm && !self.lease.covers(uncharged) {
+            self.lease.lacks(ask.bytes);
             return Grant::Wait { until: now.mono + Duration::from_secs(1), why: Why::Recording };
         }
-        let grant = grant::decide(self, now, ask);
-        if !matches!(grant, Grant::Wait { .. }) {
-            self.promised.hold(now.mono, ask.purpose, ask.bytes);
-        }
+        self.promised.hold(now.mono, ask.purpose, ask.bytes);
         grant
+    }
+
+    /// So much of what was granted for a purpose will not be spent.
+    pub fn give_back(&mut self, purpose: Purpose, bytes: u64) {
+        self.promised.charged(purpose, bytes);
     }
 
     /// Whether a record should be made now.
@@ -218,15 +247,16 @@ impl Ledger {
     pub fn wants_record(&self, now: Duration) -> bool {
         let old = now >= self.lease.recorded_at + RECORD_EVERY;
         // Without a limit nothing depends on it.
-        let half = self.plan.is_limited() && self.lease.spent >= self.lease.size / 2;
+        let half = self.plan.is_limited() && self.lease.spent >= self.lease.rule / 2;
         self.lease.writing.is_none() && (half || self.lease.wanted || (old && self.lease.spent > 0))
     }
 
     /// What to keep on disk now; [`Ledger::recorded`] tells what became of it.
     pub fn record(&mut self) -> Record {
-        self.lease.writing = Some(self.lease.spent);
+        let size = self.lease.rule.max(self.promised()).saturating_add(std::mem::take(&mut self.lease.needs));
+        self.lease.writing = Some((self.lease.spent, size));
         self.lease.wanted = false;
-        self.record_with(self.lease.size)
+        self.record_with(size)
     }
 
     /// The last record of a run: links still say goodbye after it.
@@ -258,11 +288,12 @@ impl Ledger {
         if crate::sabotage::on("lease-never-renewed") {
             return;
         }
-        let covered = self.lease.writing.take().unwrap_or(0);
+        let made = self.lease.writing.take();
         self.lease.recorded_at = now;
         self.lease.given_up = !written;
-        if written {
+        if let Some((covered, size)) = made.filter(|_| written) {
             self.lease.spent = self.lease.spent.saturating_sub(covered);
+            self.lease.size = size;
         }
     }
 

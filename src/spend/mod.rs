@@ -17,6 +17,7 @@ mod plan;
 mod promise;
 mod purpose;
 mod purse;
+mod total;
 mod window;
 pub mod wire;
 
@@ -27,6 +28,6 @@ pub use forecast::Outlook;
 pub use grant::{Ask, Grant, Why};
 pub use ledger::{Ledger, Moment, Network, Record};
 pub use period::{Basis, Spent};
-pub use plan::{Allowance, Plan};
+pub use plan::{Allowance, Plan, Reserves};
 pub use purpose::{Direction, PURPOSES, Purpose};
-pub use purse::{Cause, Purse, Want};
+pub use purse::{Cause, Purse, Size, Want};

@@ -6,6 +6,8 @@
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
+use super::purpose::{PURPOSES, Purpose};
+
 const DAY_MS: i64 = 86_400_000;
 
 /// How many bytes may be spent, and what is kept for whom. Without any limit everything is granted and counted all the same.
@@ -17,12 +19,49 @@ pub struct Plan {
     pub roaming: Allowance,
     /// The day of the month on which the month begins, 1 to 28.
     pub reset_day: u8,
-    /// Percent of every limit that only alarms may use. A reserve shrinks with what is left of the period, to a quarter.
-    pub alarm_percent: u8,
-    /// The same for management and the session, so that the box stays reachable.
-    pub management_percent: u8,
+    /// Parts of every limit that others leave alone.
+    pub reserves: Reserves,
     /// Days whose unused share may be spent on one later day.
     pub carry_over_days: u8,
+}
+
+/// Percent of every limit that is kept for one purpose each; what is kept for management the session may use too, so that
+/// the box stays reachable. A reserve shrinks with what is left of the period, to a quarter. Alarms and management may use what
+/// is kept for all the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserves([u8; PURPOSES]);
+
+impl Default for Reserves {
+    /// A tenth each for alarms and for management.
+    fn default() -> Self {
+        Self([0; PURPOSES]).with(Purpose::Alarm, 10).with(Purpose::Management, 10)
+    }
+}
+
+impl Reserves {
+    /// Together they are at most this, so that something is left for whoever has none.
+    pub const MOST_PERCENT: u32 = 90;
+
+    /// These, with `percent` kept for a purpose.
+    #[must_use]
+    pub fn with(mut self, purpose: Purpose, percent: u8) -> Self {
+        if let Some(reserve) = self.0.get_mut(purpose as usize) {
+            *reserve = percent;
+        }
+        self
+    }
+
+    /// What is kept for a purpose, percent.
+    #[must_use]
+    pub fn of(&self, purpose: Purpose) -> u8 {
+        self.0.get(purpose as usize).copied().unwrap_or(0)
+    }
+
+    /// All of them together, percent.
+    #[must_use]
+    pub fn sum(&self) -> u32 {
+        self.0.iter().map(|percent| u32::from(*percent)).sum()
+    }
 }
 
 /// Limits, in bytes on the wire both ways, IP headers included. `None` is no limit.
@@ -42,8 +81,7 @@ impl Plan {
             home: Allowance::default(),
             roaming: Allowance::default(),
             reset_day: 1,
-            alarm_percent: 10,
-            management_percent: 10,
+            reserves: Reserves::default(),
             carry_over_days: 3,
         }
     }

@@ -46,6 +46,30 @@ impl Purpose {
         Self::Session,
     ];
 
+    /// Those for which something may be kept: the session lives on what is kept for management.
+    pub const WITH_RESERVES: [Self; PURPOSES - 1] = [
+        Self::Alarm,
+        Self::Management,
+        Self::Event,
+        Self::State,
+        Self::Live,
+        Self::Backlog,
+        Self::Diagnostics,
+        Self::FirmwareLog,
+        Self::Firmware,
+    ];
+
+    /// Those of them that alarms and management come before.
+    pub(super) const RESERVED_BELOW: [Self; PURPOSES - 3] = [
+        Self::Event,
+        Self::State,
+        Self::Live,
+        Self::Backlog,
+        Self::Diagnostics,
+        Self::FirmwareLog,
+        Self::Firmware,
+    ];
+
     /// What readings of a class are; `live` says whether telemetry is younger than the live bound.
     #[must_use]
     pub fn of(class: Class, live: bool) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Owns the ledger, behind a lock that is held for no longer than a calculation. Nothing here waits for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,14 +13,17 @@ use super::grant::{Ask, Grant, Why};
 use super::ledger::{Ledger, Moment, Network, Record};
 use super::plan::Plan;
 use super::purpose::{Direction, Purpose};
+use super::total::Total;
 use super::wire::Learned;
-use crate::board::{Board, DataPlan, PlanPeriod};
+use crate::board::{Board, Counter, DataPlan, PlanPeriod};
 use crate::clock::{Clock, Mono};
 use crate::reading::Class;
 use crate::store::queue::{DestinationId, Queue, QueueStatus};
 
 /// However short the plan is, a message that holds anything older than this waits no more for being full.
 const GATHERED: Duration = Duration::from_secs(30 * 60);
+/// More than any window of messages in flight.
+const MOST_PACKED: usize = 256;
 
 /// The purse: clones of its `Arc` are handed to everything that spends.
 pub struct Purse {
@@ -42,6 +45,10 @@ struct State {
     ledger: Ledger,
     /// A reading of one class is not as long as one of another.
     learned: BTreeMap<(String, Class), Learned>,
+    /// Messages that were packed and have not left yet: readings and bytes of each, in order.
+    packed: BTreeMap<(String, Class), VecDeque<(u64, u64)>>,
+    /// What was granted last, by destination, until a message was made of it.
+    granted: BTreeMap<String, (Purpose, u64)>,
     /// What was refused and not granted since, by destination.
     waits: BTreeMap<(String, Purpose), (Duration, Why)>,
     /// Destinations whose newest granted telemetry was backlog: a link knows the class of a message, not its age.
@@ -50,8 +57,8 @@ struct State {
     thinned: BTreeMap<String, u64>,
     /// Everything charged in this run.
     charged: u64,
-    /// The interface's counters at the first look, and at the last.
-    interface: Option<(u64, u64)>,
+    /// What the path's own counters say.
+    total: Option<Total>,
 }
 
 /// What caused bytes, as a link knows it.
@@ -82,6 +89,17 @@ pub struct Want<'a> {
     pub waiting: u64,
     /// The longest message, bytes.
     pub most: usize,
+    /// The message that waits to be sent, if one was packed already.
+    pub packed: Option<Size>,
+}
+
+/// A message as packed, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Its body.
+    pub body: usize,
+    /// Its path or topic.
+    pub address: usize,
 }
 
 impl fmt::Debug for Purse {
@@ -103,11 +121,13 @@ impl Purse {
         let state = State {
             ledger: Ledger::new(plan, restored),
             learned: BTreeMap::new(),
+            packed: BTreeMap::new(),
+            granted: BTreeMap::new(),
             waits: BTreeMap::new(),
             backlog: BTreeSet::new(),
             thinned: BTreeMap::new(),
             charged: 0,
-            interface: None,
+            total: None,
         };
         Arc::new(Self {
             clock,
@@ -145,7 +165,17 @@ impl Purse {
             Cause::Message(class) => {
                 let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
                 self.charge(Purpose::of(class, !backlog), direction, bytes);
-                self.state().learned.entry((destination.to_owned(), class)).or_default().charged(bytes);
+                let mut state = self.state();
+                let key = (destination.to_owned(), class);
+                let left = match direction {
+                    Direction::Up => state.packed.get_mut(&key).and_then(VecDeque::pop_front),
+                    Direction::Down => None,
+                };
+                let learned = state.learned.entry(key).or_default();
+                if let Some((rows, body)) = left {
+                    learned.packed(rows, body);
+                }
+                learned.charged(bytes);
             }
         }
     }
@@ -161,9 +191,15 @@ impl Purse {
         let key = (want.destination.to_owned(), want.class);
         let learned = state.learned.get(&key).copied().unwrap_or_default();
         let most = want.most as u64;
-        let (bytes, full) = learned.message(want.rows as u64, most);
+        let (bytes, full) = match want.packed {
+            Some(size) => (learned.carried(size.body as u64, size.address as u64), true),
+            None => learned.message(want.rows as u64, most),
+        };
         let waiting = learned.all(want.waiting, most);
-        let full = full || !want.class.waits_for_window() || want.age > GATHERED;
+        // In an hour of a backlog that is thinned what is live would join it, and be late: it goes while it is live.
+        let soon_late =
+            live && want.age > self.live_bound / 2 && state.thinned.contains_key(want.destination);
+        let full = full || !want.class.waits_for_window() || want.age > GATHERED || soon_late;
         let grant = state.ledger.grant(now, &Ask { purpose, bytes, waiting, full, network });
         let key = (want.destination.to_owned(), purpose);
         let changed = match grant {
@@ -177,6 +213,9 @@ impl Purse {
             }
             Grant::Go | Grant::Thin { .. } => state.waits.remove(&key).is_some(),
         };
+        if !matches!(grant, Grant::Wait { .. }) {
+            state.granted.insert(want.destination.to_owned(), (purpose, bytes));
+        }
         if !matches!(grant, Grant::Wait { .. }) && want.class == Class::Telemetry {
             match purpose {
                 Purpose::Backlog => state.backlog.insert(want.destination.to_owned()),
@@ -197,10 +236,44 @@ impl Purse {
         grant
     }
 
-    /// A message was packed: what a reading takes is learned.
+    /// A message was packed: what a reading takes is learned when it leaves.
     pub fn packed(&self, destination: &str, class: Class, rows: usize, body: usize) {
         let mut state = self.state();
-        state.learned.entry((destination.to_owned(), class)).or_default().packed(rows as u64, body as u64);
+        let packed = state.packed.entry((destination.to_owned(), class)).or_default();
+        packed.push_back((rows as u64, body as u64));
+        // Those that never left: nothing is learned of them.
+        if packed.len() > MOST_PACKED {
+            packed.pop_front();
+        }
+    }
+
+    /// What was asked for was a guess: now the message is known. Its whole cost is granted, and what was granted beyond it is
+    /// given back. `None` when it may go; otherwise it is asked for again, as it is.
+    #[must_use]
+    pub fn falls_short(&self, destination: &str, class: Class, size: Size) -> Option<(Duration, Why)> {
+        let (now, network) = (self.now(), self.network());
+        let mut state = self.state();
+        let (purpose, granted) = state.granted.remove(destination)?;
+        let learned = state.learned.get(&(destination.to_owned(), class)).copied().unwrap_or_default();
+        let cost = learned.carried(size.body as u64, size.address as u64);
+        let Some(bytes) = cost.checked_sub(granted).filter(|bytes| *bytes > 0) else {
+            state.ledger.give_back(purpose, granted - cost.min(granted));
+            return None;
+        };
+        let ask = Ask { purpose, bytes, waiting: bytes, full: true, network };
+        let Grant::Wait { until, why } = state.ledger.grant(now, &ask) else { return None };
+        state.ledger.give_back(purpose, granted);
+        state.waits.insert((destination.to_owned(), purpose), (until, why));
+        self.due.notify_one();
+        Some((until, why))
+    }
+
+    /// Whether a message without readings may go to a destination. `None` when it may.
+    #[must_use]
+    pub fn message_refused(&self, destination: &str, class: Class, size: Size) -> Option<(Duration, Why)> {
+        let learned = self.state().learned.get(&(destination.to_owned(), class)).copied().unwrap_or_default();
+        let bytes = learned.carried(size.body as u64, size.address as u64);
+        self.refused(Purpose::of(class, true), bytes)
     }
 
     /// Whether so many bytes may go for a purpose without readings. `None` when they may.
@@ -280,14 +353,21 @@ impl Purse {
         self.state().ledger.recorded(now, written);
     }
 
-    /// What the interface counted, both ways together: what is not ours is others'. A counter that starts over is taken as
-    /// a new beginning.
-    pub fn interface_counted(&self, bytes: u64) {
+    /// What somebody counted on the whole path, both ways together: what was not charged here is others'. Each is to be told
+    /// only when it has counted anew.
+    pub fn counted(&self, counter: Counter, bytes: u64) {
         let mut state = self.state();
         let charged = state.charged;
-        let known = state.interface.filter(|(_, last)| bytes >= *last);
-        let first = known.map_or(bytes.saturating_sub(charged), |(first, _)| first);
-        state.interface = Some((first, bytes));
+        match &mut state.total {
+            Some(total) => total.counted(counter, bytes, charged),
+            none => *none = Some(Total::begin(counter, bytes, charged)),
+        }
+    }
+
+    /// Hundredths of a byte on the wire for a byte of a message, as learned.
+    #[cfg(test)]
+    pub(super) fn wire_percent(&self, destination: &str, class: Class) -> u64 {
+        self.state().learned.get(&(destination.to_owned(), class)).map_or(0, Learned::percent)
     }
 
     /// Puts the plan on the board.
@@ -307,7 +387,7 @@ impl Purse {
             day: period(&day),
             month: period(&month),
             roaming_month: period(&roaming),
-            others_bytes: state.interface.map(|(first, last)| (last - first).saturating_sub(state.charged)),
+            others: state.total.map(|total| total.others()),
             waits: state
                 .waits
                 .iter()

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod plans;
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY_MS: i64 = 86_400_000;
 /// 2026-03-01T00:00:00Z, a month of 31 days.
@@ -38,6 +40,7 @@ impl Bench {
             lie_ms: 0,
             went: Vec::new(),
         };
+        bench.ledger.advance(bench.now());
         bench.write_down();
         bench
     }

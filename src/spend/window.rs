@@ -17,17 +17,24 @@ pub(super) struct Window {
     buckets: Vec<u64>,
     /// Milliseconds since the newest bucket began.
     into_ms: u64,
+    /// Milliseconds since anything was counted here at all; a record of before this was written down has counted for ever.
+    #[serde(default = "always")]
+    counted_ms: u64,
+}
+
+fn always() -> u64 {
+    u64::MAX
 }
 
 impl Window {
     /// The last 24 hours, by the hour: 24 whole ones and the one that runs.
     pub(super) fn of_a_day() -> Self {
-        Self { width: 3600, buckets: vec![0; 25], into_ms: 0 }
+        Self { width: 3600, buckets: vec![0; 25], into_ms: 0, counted_ms: 0 }
     }
 
     /// The last 31 days, by the day.
     pub(super) fn of_a_month() -> Self {
-        Self { width: 86_400, buckets: vec![0; 32], into_ms: 0 }
+        Self { width: 86_400, buckets: vec![0; 32], into_ms: 0, counted_ms: 0 }
     }
 
     /// Whether it has the shape of `other`, as one read back from disk must.
@@ -40,7 +47,9 @@ impl Window {
     /// Time passes.
     pub(super) fn advance(&mut self, by: Duration) {
         let width_ms = self.width * 1000;
-        let into = self.into_ms.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.counted_ms = self.counted_ms.saturating_add(by_ms);
+        let into = self.into_ms.saturating_add(by_ms);
         self.into_ms = into % width_ms;
         let turns = usize::try_from(into / width_ms).unwrap_or(usize::MAX).min(self.buckets.len());
         self.buckets.rotate_right(turns);
@@ -54,6 +63,11 @@ impl Window {
         if let Some(newest) = self.buckets.first_mut() {
             *newest = newest.saturating_add(bytes);
         }
+    }
+
+    /// For how long it has been counted, this run and those before it. Time that nobody can tell is not in it.
+    pub(super) fn counted(&self) -> Duration {
+        Duration::from_millis(self.counted_ms)
     }
 
     /// Everything within the whole window.

@@ -10,6 +10,8 @@ pub const UDP_OVER_IPV4: u64 = 28;
 pub const UDP_OVER_IPV6: u64 = 48;
 /// IPv4 and TCP headers of a segment with timestamps (RFC 9293, RFC 7323), and the same again for its acknowledgement.
 pub const TCP_SEGMENT: u64 = 104;
+/// Payload of a segment at the most, about: 1400 bytes of a cellular link less the headers.
+const SEGMENT_PAYLOAD: u64 = 1348;
 /// Opening and closing a TCP connection: seven segments, about.
 pub const TCP_CONNECTION: u64 = 7 * 52;
 /// A full TLS handshake with a server's chain of two or three certificates, both ways, about; with its TCP segments.
@@ -22,6 +24,12 @@ const NAME_LOOKUP: u64 = 320;
 pub fn datagram(payload: usize, headers: u64) -> u64 {
     let payload = payload as u64;
     if crate::sabotage::on("charge-payload-only") { payload } else { payload + headers }
+}
+
+/// What so many bytes in a stream of their own take: each segment has its headers and is acknowledged.
+#[must_use]
+pub fn stream(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes.div_ceil(SEGMENT_PAYLOAD).max(1).saturating_mul(TCP_SEGMENT))
 }
 
 /// What resolving a name costs; an address is not asked for.
@@ -50,12 +58,12 @@ impl Learned {
     /// A message of `rows` readings and `body` bytes was packed.
     pub fn packed(&mut self, rows: u64, body: u64) {
         self.begin();
-        self.rows += rows;
-        self.body += body;
-        // What it will have cost is charged in a moment; until then it is taken to be as before.
-        if self.body > MEMORY {
+        // Before it is added: what it costs is charged in a moment, whole.
+        if self.body + body > MEMORY {
             (self.wire, self.body, self.rows) = (self.wire / 2, self.body / 2, self.rows / 2);
         }
+        self.rows += rows;
+        self.body += body;
     }
 
     /// Bytes went over the wire for messages.
@@ -69,6 +77,13 @@ impl Learned {
     pub fn message(&self, rows: u64, most: u64) -> (u64, bool) {
         let body = self.body_of(rows);
         (self.wire_of(body.min(most)), body >= most)
+    }
+
+    /// What a message of so many bytes will cost, that goes to an address of so many: what such messages were seen to cost, and
+    /// no less than its bytes and their headers.
+    #[must_use]
+    pub fn carried(&self, body: u64, address: u64) -> u64 {
+        self.wire_of(body).max(least(body.saturating_add(address)))
     }
 
     /// What so many readings will cost in messages of at most `most` bytes.
@@ -93,7 +108,7 @@ impl Learned {
 
     fn wire_of(&self, body: u64) -> u64 {
         let known = self.known();
-        (body.saturating_mul(known.wire) / known.body.max(1)).max(body.saturating_add(LEAST))
+        (body.saturating_mul(known.wire) / known.body.max(1)).max(least(body))
     }
 
     fn known(&self) -> Self {
@@ -103,6 +118,11 @@ impl Learned {
     fn begin(&mut self) {
         *self = self.known();
     }
+}
+
+/// What a message cannot cost less than: long ones travel in several segments.
+fn least(body: u64) -> u64 {
+    body.saturating_add(LEAST).saturating_add(body / SEGMENT_PAYLOAD * TCP_SEGMENT)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! to be sent again; a message that is in flight at that moment may still arrive, although its readings are on record as
 //! dropped.
 //!
+//! - `afford` asks the data plan, and thins what it cannot pay for.
 //! - `refill` brings readings from disk to hand: jumps, age limits, what is superseded; and back what has changed on disk.
 //! - `outcome` is what each answer does.
 //! - `letter` tells the destination what was lost.
@@ -37,15 +38,17 @@ use super::pause::Pause;
 use super::policy::{self, Choice, Flow, FlowView};
 use super::share::{Share, Weights};
 use super::shelf::Shelf;
+use super::thin::Bands;
 use crate::board::{Board, DestinationState, in_words};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::reading::{Class, StreamId};
-use crate::spend::{Grant, Purse, Want};
+use crate::spend::Purse;
 use crate::store::queue::Outcome as Settled;
 use crate::store::queue::cursor::Cursor;
 use crate::store::queue::{DestinationId, Queue, QueueStatus, QueuedRow, Reader};
 
+mod afford;
 mod letter;
 mod outcome;
 mod refill;
@@ -70,6 +73,9 @@ pub struct DrainOptions {
     pub max_age: BTreeMap<Class, Duration>,
     /// The streams of which only the latest reading counts.
     pub latest_only: BTreeSet<StreamId>,
+    /// Where a backlog is thinned, readings of these streams go that differ by more than so much, in the stream's unit, from
+    /// the last that went. Of the others one in so many goes.
+    pub thin_bands: Arc<Bands>,
     /// Asked before anything is packed; without one there is no plan to keep to.
     pub purse: Option<Arc<Purse>>,
 }
@@ -84,6 +90,7 @@ impl Default for DrainOptions {
             weights: Weights::default(),
             max_age: BTreeMap::new(),
             latest_only: BTreeSet::new(),
+            thin_bands: Arc::default(),
             purse: None,
         }
     }
@@ -95,8 +102,6 @@ const AT_HAND: usize = 512;
 const SEND_DEADLINE: Duration = Duration::from_secs(120);
 /// A learned limit is tried anew after this: the destination may have changed.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
-/// A flow without a grant asks again at least this often: the network may have changed.
-const PLAN_HOLDS: Duration = Duration::from_secs(600);
 
 /// Builds the lane that drains `destination` into `link`, as far as the data plan lets it. Whether the destination refuses is
 /// told to `board`.
@@ -203,7 +208,7 @@ impl<'a> Drain<'a> {
                 Flow::Backlog => Shelf::without_stretch(flow, start),
                 _ => Shelf::new(flow, start),
             };
-            (flow, shelf)
+            (flow, shelf.thinning_by(Arc::clone(&options.thin_bands)))
         };
         let up = link.up();
         let drain = Self {
@@ -327,6 +332,7 @@ impl<'a> Drain<'a> {
                     let Some(parcel) = self.next_parcel(flow, status) else {
                         return Some(now + Duration::from_secs(1));
                     };
+                    let Some(parcel) = self.within_grant(parcel, now) else { continue };
                     if let Some(side) = flow.side() {
                         let bytes = parcel.message.as_ref().map_or(1, |message| message.body.len());
                         self.share.sent(side, bytes, shared);
@@ -374,40 +380,6 @@ impl<'a> Drain<'a> {
                 }
             })
             .collect()
-    }
-
-    /// Asks for a grant. Without one the flow is passed over until its time.
-    fn affords(&mut self, flow: Flow, status: &QueueStatus, now: Duration) -> bool {
-        let Some(purse) = &self.options.purse else { return true };
-        let age =
-            self.shelves.get(&flow).and_then(Shelf::oldest).map_or(Duration::ZERO, |row| self.time_here(row));
-        let Some(shelf) = self.shelves.get_mut(&flow) else { return true };
-        let (class, rows) = (flow.class(), shelf.len());
-        let queued = status.totals.get(&(self.destination, class)).map_or(0, |totals| totals.queued);
-        let want = Want {
-            destination: self.link.name(),
-            class,
-            age,
-            rows,
-            waiting: queued.max(rows as u64),
-            most: self.limit,
-        };
-        match purse.ask(&want) {
-            Grant::Go => {
-                self.short.remove(&flow);
-                true
-            }
-            Grant::Thin { factor } => {
-                self.short.remove(&flow);
-                shelf.thin(factor);
-                true
-            }
-            Grant::Wait { until, why } => {
-                let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
-                self.short.insert(flow, (until, why.words()));
-                false
-            }
-        }
     }
 
     /// Until when a reading waits for its wall time. One of an earlier boot will never have one, and what is urgent does not

@@ -11,3 +11,4 @@ mod pause;
 pub mod policy;
 pub mod share;
 mod shelf;
+pub mod thin;

@@ -7,10 +7,13 @@
 //! first, and what is settled of a stretch stays one piece with at most a window's worth of islands beyond it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::link::Message;
 use super::parcel::Parcel;
 use super::policy::Flow;
+use super::thin::{Bands, LastSent};
 use crate::store::queue::{GivenUp, Position, QueuedRow, SettledRow};
 
 /// The readings of one flow that are at hand.
@@ -32,6 +35,11 @@ pub(super) struct Shelf {
     arrivals: VecDeque<(usize, Duration)>,
     /// Messages without an answer and parts of refused ones, to be sent before anything newer.
     again: VecDeque<Parcel>,
+    /// One reading in so many goes, and of streams with a band what leaves it; until the plan can pay for all.
+    thinned: Option<u64>,
+    bands: Arc<Bands>,
+    /// Of the streams with a band, what went last of this stretch.
+    last_sent: LastSent,
 }
 
 impl Shelf {
@@ -47,7 +55,15 @@ impl Shelf {
             later: VecDeque::new(),
             arrivals: VecDeque::new(),
             again: VecDeque::new(),
+            thinned: None,
+            bands: Arc::default(),
+            last_sent: LastSent::default(),
         }
+    }
+
+    /// The same, where these streams are thinned by what they say.
+    pub(super) fn thinning_by(self, bands: Arc<Bands>) -> Self {
+        Self { bands, ..self }
     }
 
     /// Nothing, until a stretch is given to it.
@@ -70,6 +86,7 @@ impl Shelf {
             && let Some((from, to)) = self.later.pop_front()
         {
             (self.from, self.read_to, self.until) = (from, from, Some(to));
+            self.last_sent.forget();
         }
     }
 
@@ -82,6 +99,7 @@ impl Shelf {
     pub(super) fn jump(&mut self, to: Position) -> (Position, Position) {
         let left = (self.from, to);
         self.forget_rows();
+        self.last_sent.forget();
         (self.from, self.read_to) = (to, to);
         left
     }
@@ -113,6 +131,7 @@ impl Shelf {
         if !rows.is_empty() {
             self.arrivals.push_back((rows.len(), now));
             self.rows.extend(rows);
+            self.thin_rows();
         }
     }
 
@@ -122,20 +141,21 @@ impl Shelf {
     }
 
     /// Takes out of the rows at hand those that are not to be sent, for this reason.
-    pub(super) fn give_up(&mut self, reason: &'static str, is_given_up: impl Fn(&QueuedRow) -> bool) {
-        if !self.rows.iter().any(&is_given_up) {
-            return;
-        }
+    pub(super) fn give_up(&mut self, reason: &'static str, mut is_given_up: impl FnMut(&QueuedRow) -> bool) {
         let since = self.oldest_since();
-        let given_up = &mut self.given_up;
+        let (before, given_up) = (self.given_up.len(), &mut self.given_up);
         self.rows.retain(|row| {
             let taken = is_given_up(row);
             if taken {
-                let row = SettledRow { position: row.position, stream: row.sample.stream };
+                let row = SettledRow::of(row);
                 given_up.push(GivenUp { row, reason });
             }
             !taken
         });
+        if self.given_up.len() == before {
+            return;
+        }
+        let given_up = &mut self.given_up;
         given_up.sort_unstable_by_key(|given_up| given_up.row.position);
         self.arrivals.clear();
         if !self.rows.is_empty() {
@@ -143,12 +163,41 @@ impl Shelf {
         }
     }
 
-    /// Keeps one instant in `factor` of the rows at hand, whole. The first stays, so that there is something to send.
-    pub(super) fn thin(&mut self, factor: u64) {
+    /// From now on gives up what the plan cannot pay for of what is at hand and of what arrives: one instant in so many stays,
+    /// whole, and of a stream with a band what leaves it. The first at hand stays, so that there is something to send. `None`:
+    /// all that is still here goes.
+    pub(super) fn thin(&mut self, factor: Option<u64>) {
+        self.thinned = factor;
+        self.thin_rows();
+    }
+
+    fn thin_rows(&mut self) {
+        let Some(factor) = self.thinned else { return };
         let first = self.rows.front().map(|row| row.position);
+        // As if those that stay had gone already.
+        let (bands, mut last) = (Arc::clone(&self.bands), self.last_sent.clone());
         self.give_up("thinned", |row| {
-            Some(row.position) != first && !row.sequence.is_multiple_of(factor.max(1))
+            let band = bands.get(&row.sample.stream);
+            let stays = Some(row.position) == first
+                || match band {
+                    Some(band) => !last.covers(row, *band),
+                    None => row.sequence.is_multiple_of(factor.max(1)),
+                };
+            if stays && band.is_some() {
+                last.goes(row);
+            }
+            !stays
         });
+    }
+
+    /// Readings at hand that are not to be sent.
+    pub(super) fn given_up(&self) -> usize {
+        self.given_up.len()
+    }
+
+    /// The message that goes next, if it is packed already.
+    pub(super) fn next_message(&self) -> Option<&Message> {
+        self.again.front()?.message.as_ref()
     }
 
     /// The oldest reading here.
@@ -188,6 +237,11 @@ impl Shelf {
     pub(super) fn take(&mut self, count: usize) -> Parcel {
         let from = self.from;
         let rows: Vec<QueuedRow> = self.rows.drain(..count.min(self.rows.len())).collect();
+        if !self.bands.is_empty() {
+            rows.iter()
+                .filter(|row| self.bands.contains_key(&row.sample.stream))
+                .for_each(|row| self.last_sent.goes(row));
+        }
         let mut taken = rows.len();
         while let Some((arrived, _)) = self.arrivals.front_mut() {
             if *arrived > taken {
@@ -245,11 +299,9 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock::{BootId, Mono};
-    use crate::reading::{Class, Quality, Sample, StreamId, Value};
+    use crate::reading::{Class, Quality, Resolution, Sample, StreamId, Value};
     use crate::store::queue::Epoch;
     use crate::store::queue::reader::{EpochInfo, StreamInfo};
 
@@ -325,7 +377,7 @@ mod tests {
     fn thinning_keeps_whole_instants_the_first_reading_and_every_range() {
         let mut shelf = shelf(9);
         shelf.take(1);
-        shelf.thin(4);
+        shelf.thin(Some(4));
         let given_up =
             |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
         let (first, last) = (shelf.take(1), shelf.take(9));
@@ -333,6 +385,89 @@ mod tests {
         assert_eq!((numbers(&last), given_up(&last)), (vec![4, 8], vec![5, 6, 7]));
         assert_eq!((first.from, first.to, last.from, last.to), (at(1), at(4), at(4), at(14)));
         assert!(first.given_up.iter().all(|given_up| given_up.reason == "thinned"));
+    }
+
+    fn said(n: u32, value: Value) -> QueuedRow {
+        let mut row = row(n);
+        row.sample.value = value;
+        row
+    }
+
+    fn banded(values: &[Value]) -> Shelf {
+        let bands = Arc::new(Bands::from([(StreamId(1), 2.0)]));
+        let mut shelf = Shelf::new(Flow::Live, at(0)).thinning_by(bands);
+        let rows = (0..).zip(values).map(|(n, value)| said(n, value.clone())).collect();
+        shelf.arrive(Duration::ZERO, at(90), rows);
+        shelf
+    }
+
+    #[test]
+    fn a_stream_with_a_band_keeps_what_left_it_since_the_last_that_went() {
+        let mut shelf = banded(&[10, 11, 12, 13, 12, 11, 10, 15, 17].map(Value::Steps));
+        shelf.thin(Some(16));
+        let kept = shelf.take(9);
+        assert_eq!(
+            numbers(&kept),
+            [0, 3, 6, 7],
+            "10, then 13, 10 and 15: each more than 2 from the one before"
+        );
+        assert!(kept.given_up.iter().all(|given_up| given_up.reason == "thinned"));
+        assert_eq!(kept.given_up.len(), 5);
+    }
+
+    #[test]
+    fn what_went_last_counts_for_what_arrives_later_and_thinning_twice_takes_nothing_more() {
+        let mut shelf = banded(&[10, 20].map(Value::Steps));
+        shelf.thin(Some(2));
+        assert_eq!(numbers(&shelf.take(9)), [0, 1]);
+        let later =
+            [21, 22, 23, 24].map(Value::Steps).into_iter().zip(2..).map(|(v, n)| said(n, v)).collect();
+        shelf.arrive(Duration::ZERO, at(95), later);
+        shelf.thin(Some(2));
+        let parcel = shelf.take(9);
+        assert_eq!(numbers(&parcel), [2, 5], "the first at hand stays, so that there is something to send");
+    }
+
+    #[test]
+    fn a_change_of_quality_and_what_is_no_number_are_never_given_up_for_a_band() {
+        let mut shelf = banded(&[
+            Value::Float(1.0),
+            Value::Float(1.5),
+            Value::Absent,
+            Value::Float(1.5),
+            Value::Float(2.5),
+            Value::Bool(true),
+        ]);
+        let mut late = said(6, Value::Float(2.5));
+        late.sample.quality = Quality::Late;
+        shelf.arrive(Duration::ZERO, at(95), vec![late, said(7, Value::Float(2.5))]);
+        shelf.thin(Some(16));
+        assert_eq!(numbers(&shelf.take(9)), [0, 2, 3, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_band_is_counted_in_whole_steps_whatever_binary_fractions_make_of_it() {
+        let bands = Arc::new(Bands::from([(StreamId(1), 0.3)]));
+        let mut shelf = Shelf::new(Flow::Live, at(0)).thinning_by(bands);
+        let tenths = |n: u32, steps: i64| {
+            let mut row = said(n, Value::Steps(steps));
+            Arc::get_mut(&mut row.stream).unwrap().resolution =
+                Some(Resolution { numerator: 1, denominator: 10 });
+            row
+        };
+        shelf.arrive(Duration::ZERO, at(90), vec![tenths(0, 1), tenths(1, 4), tenths(2, 5), tenths(3, 2)]);
+        shelf.thin(Some(2));
+        assert_eq!(numbers(&shelf.take(9)), [0, 2], "0.4 is within 0.3 of 0.1, and 0.2 of 0.5");
+    }
+
+    #[test]
+    fn what_arrives_while_the_plan_is_short_is_thinned_and_once_it_is_not_all_of_it_goes() {
+        let mut shelf = shelf(8);
+        shelf.thin(Some(4));
+        shelf.arrive(Duration::ZERO, at(30), (13..24).map(row).collect());
+        shelf.thin(None);
+        shelf.arrive(Duration::ZERO, at(40), (30..33).map(row).collect());
+        assert_eq!(numbers(&shelf.take(90)), [0, 4, 16, 20, 30, 31, 32]);
     }
 
     #[test]

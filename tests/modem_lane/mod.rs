@@ -94,6 +94,7 @@ impl Bench {
             random: Arc::new(Dice(AtomicU64::new(seed | 1))),
             net: Arc::new(NoNet),
             ports: Arc::new(TestPorts(Arc::clone(&far))),
+            hardware: None,
         };
         let (board, stop) = (Board::shared(), CancellationToken::new());
         tokio::spawn(run_far(Arc::clone(&far), stop.clone()));

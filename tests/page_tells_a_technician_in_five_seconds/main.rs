@@ -11,7 +11,7 @@ mod metrics;
 mod small_and_safe;
 mod status_api;
 
-use fieldgate::board::{DataPlan, LinkPhase, PlanPeriod, SlaveRefusal};
+use fieldgate::board::{Counter, DataPlan, LinkPhase, Others, PlanPeriod, SlaveRefusal};
 use fieldgate::clock::Mono;
 use http_gateway::{Gateway, link, seconds_ago, slave_state};
 
@@ -144,7 +144,7 @@ fn plan() -> DataPlan {
         month: period(3_100_000, Some(5_000_000)),
         roaming_month: period(0, Some(0)),
         by_purpose: vec![("alarm", 2_000), ("backlog", 2_100_000), ("session", 400_000)],
-        others_bytes: Some(70_000),
+        others: Some(Others { bytes: 70_000, counter: Counter::Interface }),
         waits: vec![("backlog for golioth: the data plan must last until its end".into(), Mono(u64::MAX))],
         thinned: vec![("golioth".into(), 4)],
         wire_percent: vec![("golioth telemetry".into(), 117)],
@@ -174,7 +174,7 @@ async fn a_data_plan_that_runs_short_says_what_was_spent_what_waits_and_what_is_
         "fieldgate_data_plan_spent_bytes{network=\"home\",period=\"month\"} 3100000",
         "fieldgate_data_plan_limit_bytes{network=\"roaming\",period=\"month\"} 0",
         "fieldgate_data_plan_purpose_bytes{purpose=\"backlog\"} 2100000",
-        "fieldgate_data_plan_others_bytes 70000",
+        "fieldgate_data_plan_others_bytes{counter=\"interface\"} 70000",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}");
     }

@@ -170,7 +170,7 @@ const GATEWAY_KEYS: &str = "
     components[].device components[].package components[].reason components[].state components[].target
     components[].version dataPlan.day.bytes dataPlan.day.endsUnixMilliseconds dataPlan.day.forecastBytes
     dataPlan.day.limitBytes dataPlan.limited dataPlan.month.bytes dataPlan.month.endsUnixMilliseconds
-    dataPlan.month.forecastBytes dataPlan.month.limitBytes dataPlan.monthByPurpose.* dataPlan.othersBytes
+    dataPlan.month.forecastBytes dataPlan.month.limitBytes dataPlan.monthByPurpose.* dataPlan.othersBytes dataPlan.othersCounter
     dataPlan.roaming dataPlan.roamingMonth.bytes dataPlan.roamingMonth.endsUnixMilliseconds
     dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
     dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged

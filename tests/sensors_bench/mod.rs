@@ -55,7 +55,13 @@ impl Bench {
     pub(crate) fn start(buses: &str, clock: Arc<dyn Clock>, ports: Arc<dyn Ports>) -> Self {
         let config = configuration(buses);
         let dir = TempDir::new().unwrap();
-        let rim = Rim { clock, random: Arc::new(Seeded(Mutex::new(7))), net: Arc::new(NoNet), ports };
+        let rim = Rim {
+            clock,
+            random: Arc::new(Seeded(Mutex::new(7))),
+            net: Arc::new(NoNet),
+            ports,
+            hardware: None,
+        };
         let bus = config.buses[0].clone();
         let options = OpenOptions {
             path: dir.path().join("queue.db"),

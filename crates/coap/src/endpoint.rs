@@ -11,8 +11,8 @@ use crate::code::Code;
 use crate::config::{Config, Counters, Seed};
 use crate::dedup::Seen;
 use crate::event::{
-    Delivery, Event, ExchangeId, NotificationId, ObservationId, ObserverGone, ObserverId, RequestId,
-    SendError,
+    Delivery, Event, ExchangeId, KeptObservation, NotificationId, ObservationId, ObserverGone, ObserverId,
+    RequestId, SendError,
 };
 use crate::exchange::Owner;
 use crate::message::{Kind, Malformed, Message, Token};
@@ -96,6 +96,17 @@ impl Endpoint {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.wire.next_event()
+    }
+
+    /// The observations the peer serves now, for a session that is to go on in another endpoint.
+    pub fn kept_observations(&self) -> impl Iterator<Item = KeptObservation> {
+        self.client.kept_observations()
+    }
+
+    /// Goes on with an observation of an earlier endpoint of the same session: without a registration, because the peer serves
+    /// it still. For an endpoint that has not sent anything; its [`Seed`] must go on where that one stopped.
+    pub fn keep_observing(&mut self, now: Duration, kept: KeptObservation) -> ObservationId {
+        self.client.keep_observing(now, kept)
     }
 
     /// Sends a request; a body beyond one block goes up block-wise, an answer beyond one block is assembled.

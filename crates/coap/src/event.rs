@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use crate::code::Code;
-use crate::request::{IncomingRequest, Response};
+use crate::message::Token;
+use crate::request::{IncomingRequest, Request, Response};
 
 /// A request or ping we sent. Never reused within an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +13,17 @@ pub struct RequestId(pub(crate) u64);
 /// An observation we hold as a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObservationId(pub(crate) u64);
+
+/// What of an observation outlives its endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptObservation {
+    /// What is observed.
+    pub request: Request,
+    /// Under which token notifications come.
+    pub token: Token,
+    /// The Observe value of the newest one taken.
+    pub newest: Option<u32>,
+}
 
 /// A request we received and owe an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

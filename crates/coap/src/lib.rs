@@ -32,8 +32,8 @@ pub use code::{Code, Method};
 pub use config::{Config, Counters, Seed};
 pub use endpoint::Endpoint;
 pub use event::{
-    Delivery, Event, ExchangeId, Failure, NotificationId, ObservationEnd, ObservationId, ObserverGone,
-    ObserverId, RequestId, SendError,
+    Delivery, Event, ExchangeId, Failure, KeptObservation, NotificationId, ObservationEnd, ObservationId,
+    ObserverGone, ObserverId, RequestId, SendError,
 };
 pub use fetch::{Fetch, FetchError, MOST_SETBACKS, Piece};
 pub use message::Token;

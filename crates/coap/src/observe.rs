@@ -58,6 +58,10 @@ impl Order {
         self.newest = Some((value, now));
     }
 
+    pub(crate) fn newest(&self) -> Option<u32> {
+        self.newest.map(|(value, _)| value)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.newest.is_none()
     }

@@ -6,7 +6,7 @@ mod support;
 
 use fieldgate_coap::{
     Code, Config, Delivery, Endpoint, Event, Failure, ObservationEnd, ObservationId, ObserveRequest,
-    ObserverGone, ObserverId, Request, Response, SendError, format, number,
+    ObserverGone, ObserverId, Request, Response, Seed, SendError, format, number,
 };
 use support::*;
 
@@ -71,6 +71,25 @@ fn after_a_new_session_the_observation_is_registered_again_with_its_token() {
     assert_eq!(payload(event(&mut client)), b"new", "a restarted counter is no reason to distrust it");
     client.handle_datagram(secs(11), &note(NON, 5, &token, 2));
     assert_eq!(payload(event(&mut client)), [2]);
+}
+
+#[test]
+fn an_observation_goes_on_in_another_endpoint_without_a_registration_and_in_order() {
+    let (client, _, token) = observing();
+    let kept: Vec<_> = client.kept_observations().collect();
+    assert_eq!((kept.len(), kept[0].newest, kept[0].token.as_bytes()), (1, Some(5), token.as_slice()));
+    let seed = Seed { message_id: client.next_message_id(), token: client.next_token(), random: 2 };
+    let mut next = Endpoint::new(Config::default(), seed);
+    let id = next.keep_observing(secs(100), kept[0].clone());
+    assert!(sent(&mut next).is_empty());
+    next.handle_datagram(secs(101), &note(CON, 100, &token, 5));
+    assert!(events(&mut next).is_empty(), "the one that was taken already");
+    next.handle_datagram(secs(102), &note(CON, 101, &token, 6));
+    assert!(matches!(event(&mut next), Event::Notification { observation, .. } if observation == id));
+    sent(&mut next);
+    next.request(secs(103), Request::post("a")).unwrap();
+    let out = sent_one(&mut next);
+    assert!(out.id == seed.message_id && out.token != token);
 }
 
 #[test]

@@ -64,3 +64,5 @@ impl fmt::Display for LibraryError {
         write!(f, "{} (Mbed TLS -0x{:04X})", self.meaning(), self.code.unsigned_abs())
     }
 }
+
+impl std::error::Error for LibraryError {}

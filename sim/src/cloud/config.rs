@@ -3,7 +3,7 @@
 //! Plain data, checked once by [`Cloud::new`](super::Cloud::new). Keys are zeroed on drop and never shown.
 
 use super::pipelines::Route;
-use fieldgate_dtls::CipherSuite;
+use fieldgate_dtls::{CipherSuite, ServerCertificate};
 use std::fmt;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -21,6 +21,8 @@ pub struct CloudConfig {
     pub devices: Vec<DeviceConfig>,
     /// Accepted cipher suites, most wanted first.
     pub suites: Vec<CipherSuite>,
+    /// The cloud's certificate and whom it lets in by theirs; `None` for keys only.
+    pub certificate: Option<ServerCertificate>,
     /// Whether clients that ask for a Connection ID (RFC 9146) get one.
     pub connection_id: bool,
     /// Requests a device may make within any second; one more is answered 4.29. `None` for no limit.
@@ -49,11 +51,15 @@ impl CloudConfig {
             api_key: ApiKey::new(api_key),
             devices,
             suites: vec![
+                CipherSuite::EcdheEcdsaAes128Gcm,
+                CipherSuite::EcdheEcdsaAes128Ccm,
+                CipherSuite::EcdheEcdsaAes128Ccm8,
                 CipherSuite::PskAes128Gcm,
                 CipherSuite::PskAes128Ccm,
                 CipherSuite::PskAes128Ccm8,
                 CipherSuite::PskAes128Cbc,
             ],
+            certificate: None,
             connection_id: true,
             requests_per_second: Some(20),
             count_blocks: false,

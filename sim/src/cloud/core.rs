@@ -15,7 +15,7 @@ use fieldgate_coap::{
     Code, Config, Delivery, Endpoint, Event, ExchangeId, IncomingRequest, ObserveRequest, ObserverId,
     Response, Seed, format,
 };
-use fieldgate_dtls::{Event as DtlsEvent, Server, ServerConfig, SessionId};
+use fieldgate_dtls::{Event as DtlsEvent, Server, ServerConfig, SessionId, WallTime};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -118,13 +118,17 @@ impl Cloud {
         let keys = plane.keys.clone();
         let mut dtls = ServerConfig::new(move |identity| keys.key(identity));
         dtls.suites.clone_from(&config.suites);
+        dtls.certificate.clone_from(&config.certificate);
         dtls.unknown_session_alert = config.unknown_session_alert;
         if !config.connection_id {
             dtls.connection_id_length = 0;
         }
+        let mut dtls = Server::new(dtls, Duration::ZERO, random::strong(seed))?;
+        let unix_s = u64::try_from(unix_ms_at_origin / 1000).unwrap_or(0);
+        dtls.set_wall_clock(Duration::ZERO, Some(WallTime { unix_s, trusted: true }));
         Ok(Self {
             plane,
-            dtls: Server::new(dtls, Duration::ZERO, random::strong(seed))?,
+            dtls,
             config,
             peers: BTreeMap::new(),
             faults: Faults::default(),
@@ -232,8 +236,12 @@ impl Cloud {
     fn on_session_event(&mut self, now: Duration, session: SessionId, event: DtlsEvent) {
         match event {
             DtlsEvent::Connected(connection) => {
-                let identity = connection.psk_identity.unwrap_or_default();
-                let Some(device) = self.plane.key_of_identity(&identity) else {
+                let device = match (&connection.psk_identity, &connection.peer) {
+                    (Some(identity), _) => self.plane.key_of_identity(identity),
+                    (None, Some(subject)) => self.plane.key_of_certificate(now, subject),
+                    (None, None) => None,
+                };
+                let Some(device) = device else {
                     self.dtls.close(now, session);
                     return;
                 };

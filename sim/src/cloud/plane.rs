@@ -13,7 +13,7 @@ use super::pipelines::Pipelines;
 use super::releases::Releases;
 use super::settings::{DataType, Setting, Settings};
 use super::wall::{Ids, Wall};
-use fieldgate_dtls::PskKey;
+use fieldgate_dtls::{PskKey, Subject};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -207,6 +207,17 @@ impl Plane {
     /// The device of an identity, as long as it may connect.
     pub(super) fn key_of_identity(&self, identity: &[u8]) -> Option<DeviceKey> {
         let key = self.keys.device(identity)?;
+        self.devices.get(&key).filter(|device| device.enabled).map(|_| key)
+    }
+
+    /// The device of a certificate of this project: the one that is named as the certificate, or a new one of that name, as the
+    /// cloud makes it when a certificate id is first seen.
+    pub(super) fn key_of_certificate(&mut self, now: Duration, subject: &Subject) -> Option<DeviceKey> {
+        if subject.organization.as_deref() != Some(self.project.as_str()) {
+            return None;
+        }
+        let name = subject.common_name.as_deref()?;
+        let key = self.key_of(name).or_else(|| self.add_bare_device(now, name, Vec::new()).ok())?;
         self.devices.get(&key).filter(|device| device.enabled).map(|_| key)
     }
 

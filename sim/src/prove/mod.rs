@@ -12,6 +12,8 @@ mod here;
 mod month_offline;
 mod no_loss;
 mod power_cut;
+mod rebinding;
+mod resume;
 mod two_destinations;
 mod wire_cost;
 
@@ -48,6 +50,9 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("no-loss", "reuse-sequence"),
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
+    ("rebinding", "no-connection-id"),
+    ("resume", "message-id-reuse"),
+    ("resume", "record-kept"),
     ("two-destinations", "one-cursor"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
@@ -82,6 +87,10 @@ pub enum Claim {
     Footprint(footprint::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
     PowerCut(power_cut::Args),
+    /// Another source address and a clean restart cost no handshake.
+    Rebinding(rebinding::Args),
+    /// A session outlives a clean stop, and is never used twice.
+    Resume(resume::Args),
     /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
     MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
@@ -168,6 +177,10 @@ pub fn run(args: &Args) -> ExitCode {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
         }
         Some(Claim::WireCost(args)) => here::prove_here("wire-cost", &args.common, || wire_cost::prove(args)),
+        Some(Claim::Rebinding(args)) => {
+            here::prove_here("rebinding", &args.common, || rebinding::prove(args))
+        }
+        Some(Claim::Resume(args)) => here::prove_here("resume", &args.common, || resume::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {
             here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))

@@ -95,6 +95,12 @@ impl Datagrams for MemorySocket {
             if state.interface_down {
                 return Err(io::Error::from(io::ErrorKind::NetworkUnreachable));
             }
+            if state.dead {
+                return Ok(());
+            }
+            if let Some(records) = &mut state.records {
+                records.note(datagram);
+            }
             state.relay.handle_flow(now, Direction::Up, self.flow, datagram);
             Ok(())
         })

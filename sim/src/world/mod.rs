@@ -15,6 +15,7 @@
 //! because that is what they are about. What stands at the far ends of the wires stays the simulator's own.
 
 mod destination;
+mod ends;
 mod error;
 mod feed;
 mod machine;
@@ -128,32 +129,10 @@ impl World {
             random: Arc::new(Seeded(Mutex::new(options.seed))),
             net: Arc::new(MemoryNet(Arc::clone(&wires))),
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed, network_time }),
+            hardware: Some("board-1".into()),
         };
         let (daemon, config) = daemon(options, dir.path(), &rim)?;
         Ok(Self { daemon, config, rim, clock, boots: 0, dir, wires })
-    }
-
-    /// Stops the daemon cleanly and starts another on the same files, in the same surroundings: of the options only what makes
-    /// the configuration counts.
-    ///
-    /// # Errors
-    /// [`WorldError`], when the options make no daemon.
-    pub async fn restart(self, options: &WorldOptions) -> Result<Self, WorldError> {
-        let Self { daemon: old, rim, clock, boots, dir, wires, .. } = self;
-        old.stop().await;
-        // What the process before had heard of the time went with it.
-        let rim = Rim { clock: ranked(&wires, &clock, dir.path()), ..rim };
-        let (daemon, config) = daemon(options, dir.path(), &rim)?;
-        Ok(Self { daemon, config, rim, clock, boots, dir, wires })
-    }
-
-    /// As [`World::restart`], with the machine: another boot, whose system clock begins as the options say.
-    ///
-    /// # Errors
-    /// As [`World::restart`].
-    pub async fn reboot(self, options: &WorldOptions) -> Result<Self, WorldError> {
-        let boots = self.boots.wrapping_add(1);
-        Self { clock: Arc::new(boot(options, boots)), boots, ..self }.restart(options).await
     }
 
     /// Lets a destination of the configuration be this one.
@@ -541,6 +520,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
     let unasked = Wall { unix_ms: UNIX_MS, uncertainty_ms: 0, trusted: false };
     let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
     cloud.connection_id = options.connection_id;
+    cloud.certificate.clone_from(&options.certificate);
     let path = PathProfile {
         delay: options.delay,
         loss: options.loss,
@@ -562,6 +542,8 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             sockets_asked_for: 0,
             answers: BTreeMap::new(),
             interface_down: false,
+            dead: false,
+            records: None,
         }),
         changed: Notify::new(),
         clock: VirtualClock::starting_at(BootId([0; 16]), unasked),

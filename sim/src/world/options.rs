@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fieldgate::config::{Secret, SecretRefused, SecretSource, Surroundings};
+use fieldgate_dtls::ServerCertificate;
 
 use super::UNIX_MS;
 use crate::gateway::points;
@@ -31,6 +32,8 @@ pub struct WorldOptions {
     pub quiet: Cow<'static, str>,
     /// Whether the cloud grants Connection IDs.
     pub connection_id: bool,
+    /// The cloud's certificate. Then the gateway has one too: `golioth` names its files, and `key` is its key.
+    pub certificate: Option<ServerCertificate>,
     /// The gateway's identity, of which the cloud knows `gw-1@p`.
     pub identity: &'static str,
     /// The gateway's key, of which the cloud knows `a-shared-key`.
@@ -61,6 +64,7 @@ impl Default for WorldOptions {
             bus: true,
             quiet: QUIET_POINTS.into(),
             connection_id: true,
+            certificate: None,
             identity: "gw-1@p",
             key: "a-shared-key",
             golioth: "".into(),
@@ -82,6 +86,10 @@ impl WorldOptions {
             ("quiet", self.quiet.clone())
         };
         let Self { identity, golioth, tables, .. } = self;
+        let credential = match self.certificate {
+            Some(_) => "key_credential = \"key\"".to_owned(),
+            None => format!("psk_id = \"{identity}\"\npsk_credential = \"psk\""),
+        };
         format!(
             r#"
 [gateway]
@@ -92,8 +100,7 @@ state_dir = "{}"
 listen = "off"
 [golioth]
 endpoint = "cloud.invalid:5684"
-psk_id = "{identity}"
-psk_credential = "psk"
+{credential}
 {golioth}
 [modem]
 port = "/virtual/modem"

@@ -1,6 +1,6 @@
 //! Everything outside the daemon, under one lock, and what moves datagrams through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,26 @@ pub(super) struct State {
     pub(super) answers: BTreeMap<(u8, u8), Vec<Duration>>,
     /// The interface is gone: sockets give errors.
     pub(super) interface_down: bool,
+    /// The gateway has no power: what it does no longer reaches anybody.
+    pub(super) dead: bool,
+    /// Numbers of protected records the gateway has sent, once somebody wants to know whether one comes twice.
+    pub(super) records: Option<Records>,
+}
+
+/// Which record numbers were used under which Connection ID.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    seen: BTreeSet<Vec<u8>>,
+    pub(super) repeated: u64,
+}
+
+impl Records {
+    /// Of a record with Connection ID (RFC 9146 section 4) epoch, number and identifier; the simulated cloud's have 8 bytes.
+    pub(super) fn note(&mut self, datagram: &[u8]) {
+        if let Some(number) = datagram.get(3..19).filter(|_| datagram.first() == Some(&25)) {
+            self.repeated += u64::from(!self.seen.insert(number.to_vec()));
+        }
+    }
 }
 
 impl std::fmt::Debug for State {

@@ -2,56 +2,63 @@
 //!
 //! The two protocol cores are told the time and handed bytes; this loop is the only place where they meet a socket. One
 //! iteration: take what happened (a request, a datagram, a time), then drain both cores until they have nothing to say.
+//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
-//! waits and goes on over another one, because a Connection ID makes us known behind any address.
+//! waits and goes on over another one, because a Connection ID makes us known behind any address. Nor is a clean stop: what the
+//! next run needs is left for it ([`Live::leave`]). There one record goes out first, once, and something must be heard within
+//! [`UNPROVEN_PATH`]: the cloud takes no record number twice, so an answer shows that nobody has used the session since.
 //!
 //! Invariant: every request taken is answered with exactly one outcome, or its asker sees its channel close, which means
 //! the same as no answer.
 
+mod answers;
+mod asks;
+mod path;
+
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use fieldgate_coap::{self as coap, Endpoint, Event, ObservationEnd, ObservationId, RequestId};
-use fieldgate_dtls::{self as dtls, Session};
-use fieldgate_golioth_proto::{content_format::ContentFormat, manifest, paths};
+use fieldgate_coap::{Endpoint, ObservationId, RequestId};
+use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
-use super::link::{Incoming, Request};
+use super::link::Incoming;
 use super::refresh::Refresh;
-use super::session::{DESTINATION, Ended, Keeper, ended};
-use super::{outcome, translate};
-use crate::board::{LinkPhase, in_words};
+use super::session::{Ended, Keeper};
+use crate::board::in_words;
 use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
-use crate::spend::{Cause, Direction, Why, wire};
-use crate::uplink::link::{Outcome, Report};
-use crate::uplink::policy;
+use crate::spend::Cause;
+use crate::uplink::link::Outcome;
 
 /// Nothing heard for this long while an answer is owed: the session, or the way to it, is gone.
 const DEAD_PATH: Duration = Duration::from_secs(180);
-/// A silence of this length that ends has cost something: what the cloud said of its own accord meanwhile.
-const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
-/// An unauthenticated alert is a hint that earns one probe: this long, at most once in this long.
-const PROBE_DEADLINE: Duration = Duration::from_secs(5);
-const PROBE_EVERY: Duration = Duration::from_secs(60);
-/// Pauses between sockets when they fail.
-const FIRST_REOPEN: Duration = Duration::from_secs(1);
-const LAST_REOPEN: Duration = Duration::from_secs(60);
-/// A component report that the cloud refuses is not offered again before this.
-const REFUSED_REPORTS: Duration = Duration::from_secs(600);
+/// The same for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
+const UNPROVEN_PATH: Duration = Duration::from_secs(30);
 /// How often the board learns of counters; words go there at once.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
-/// What keeping the session takes until the plan is asked again, bytes.
-const KEEPING: u64 = 300;
 /// The largest datagram taken.
 const DATAGRAM: usize = 2048;
-/// Urgent messages that may be under way beyond the window.
-const URGENT_PLACES: usize = 4;
+
+/// What a session begins with.
+pub(super) struct Start {
+    /// None: there will be one.
+    pub(super) socket: Option<Box<dyn Datagrams>>,
+    /// Where the cloud was last, if that is known.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) session: Session,
+    pub(super) endpoint: Endpoint,
+    /// The observation that the cloud serves already.
+    pub(super) manifest: Option<ObservationId>,
+    /// Of a session of an earlier run: for how long nothing was heard of it.
+    pub(super) resumed: Option<Duration>,
+}
 
 /// Whose answer a CoAP request's is.
 enum Waiting {
@@ -71,6 +78,8 @@ enum Asked {
 /// See the module head.
 pub(super) struct Live<'a> {
     keeper: &'a mut Keeper,
+    /// Where the cloud is, once a socket knows: a new one goes there without asking for the name again.
+    peer: Option<SocketAddr>,
     socket: Option<Box<dyn Datagrams>>,
     /// When to open another socket, and how often that was done since anything was heard.
     reopen_at: Duration,
@@ -79,6 +88,10 @@ pub(super) struct Live<'a> {
     endpoint: Endpoint,
     /// `connected, PSK-AES128-CCM8 with Connection ID`, once it is.
     connected: Option<String>,
+    /// Since when nothing was heard of a session of an earlier run, and until something is.
+    resumed: Option<Duration>,
+    /// Its one record that may be sent before something is heard has been.
+    tried: bool,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     manifest: Option<ObservationId>,
@@ -105,27 +118,26 @@ pub(super) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(
-        keeper: &'a mut Keeper,
-        socket: Box<dyn Datagrams>,
-        session: Session,
-        endpoint: Endpoint,
-    ) -> Self {
+    pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let keepalive = keeper.settings.keepalive;
+        let Start { socket, peer, session, endpoint, manifest, resumed } = start;
         Self {
             keeper,
-            socket: Some(socket),
+            peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
+            socket,
             reopen_at: now,
             reopened: 0,
             session,
             endpoint,
             connected: None,
+            resumed,
+            tried: false,
             up_since: None,
             waiting: BTreeMap::new(),
-            manifest: None,
+            manifest,
             refresh: Refresh::new(now, keepalive),
-            last_heard: now,
+            last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
             probe: None,
@@ -172,11 +184,7 @@ impl<'a> Live<'a> {
             let stop = self.keeper.stop.clone();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {
-                    self.session.close(self.keeper.rim.now());
-                    self.transmit();
-                    return Err(Ended::Stopped);
-                }
+                () = stop.cancelled() => return Err(Ended::Stopped),
                 received = receive(self.socket.as_deref(), &mut buffer) => match received {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
@@ -188,17 +196,6 @@ impl<'a> Live<'a> {
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
         }
-    }
-
-    /// Whether a request may be taken now, and whether one that is not urgent may.
-    fn room(&self, now: Duration, may_send_at: Duration) -> (bool, bool) {
-        if self.connected.is_none() || self.socket.is_none() || may_send_at > now {
-            return (false, false);
-        }
-        let most = self.keeper.settings.max_in_flight;
-        // What the congestion window has no place for waits outside, where something urgent can still pass it.
-        let window = usize::try_from(self.endpoint.window()).unwrap_or(1).clamp(1, most);
-        (self.waiting.len() < most + URGENT_PLACES, self.endpoint.outstanding() < window)
     }
 
     fn next_timeout(&self, now: Duration, may_send_at: Duration) -> Duration {
@@ -213,11 +210,23 @@ impl<'a> Live<'a> {
         }
         if self.connected.is_some() {
             sooner(self.endpoint.poll_timeout());
-            sooner(self.socket.as_ref().map(|_| self.refresh.due()));
-            sooner(self.owed_since.map(|since| since.max(self.last_heard) + DEAD_PATH));
+            sooner(self.may_ask().then(|| self.refresh.due()));
+            sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
         }
         at
+    }
+
+    /// When the silence means that the session, or the way to it, is gone.
+    fn dead_at(&self) -> Option<Duration> {
+        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { DEAD_PATH };
+        self.owed_since.map(|since| since.max(self.last_heard) + patience)
+    }
+
+    /// Whether the cloud may be asked for anything now: of a session of an earlier run, for one thing first.
+    fn may_ask(&self) -> bool {
+        let tried = self.resumed.is_some() && self.endpoint.outstanding() > 0;
+        self.connected.is_some() && self.socket.is_some() && !tried && !self.time_unverified()
     }
 
     /// Drives both cores until neither has anything left to say, and does what time alone asks for.
@@ -228,13 +237,15 @@ impl<'a> Live<'a> {
             self.endpoint.handle_timeout(now);
         }
         self.drain_cores(now)?;
-        if let Some(since) = self.owed_since
-            && now >= since.max(self.last_heard) + DEAD_PATH
-        {
+        if self.dead_at().is_some_and(|at| now >= at) {
+            if self.resumed.is_some() {
+                return Err(Ended::NotTakenUp);
+            }
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
         }
-        if self.connected.is_some() && self.socket.is_some() && now >= self.refresh.due() {
+        self.settle_time(now);
+        if self.may_ask() && now >= self.refresh.due() {
             self.register(now);
             self.drain_cores(now)?;
         }
@@ -256,6 +267,11 @@ impl<'a> Live<'a> {
             if self.connected.is_some() {
                 while let Some(datagram) = self.endpoint.poll_transmit() {
                     quiet = false;
+                    // Beyond the first, numbers could be new to the cloud although the session was used before: where the
+                    // first is a repetition only silence must follow. So a copy counts as lost.
+                    if self.resumed.is_some() && std::mem::replace(&mut self.tried, true) {
+                        continue;
+                    }
                     if let Err(error) = self.session.send(now, &datagram) {
                         // As if lost on the way: retransmission decides.
                         tracing::debug!(%error, "a CoAP message did not enter the DTLS session");
@@ -277,335 +293,6 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Sends what the session has to say. Without a socket it is lost, as on the way.
-    fn transmit(&mut self) -> Option<io::Error> {
-        let mut failed = None;
-        while let Some(datagram) = self.session.poll_transmit() {
-            match self.socket.as_ref().map(|socket| socket.send(&datagram)) {
-                Some(Ok(())) => {
-                    self.keeper.state.bytes_up += datagram.len() as u64;
-                    self.keeper.state.packets += 1;
-                    self.charge(self.sending, Direction::Up, datagram.len());
-                }
-                Some(Err(error)) => failed = failed.or(Some(error)),
-                None => {}
-            }
-        }
-        failed
-    }
-
-    /// The socket is of no use: before the session is established that ends the attempt, afterwards another is opened.
-    fn socket_failed(&mut self, error: &io::Error) -> Result<(), Ended> {
-        let words = format!("the network cannot be used: {error}. Check that the cellular interface is up");
-        if self.connected.is_none() {
-            return Err(Ended::Lost(words));
-        }
-        let now = self.keeper.rim.now();
-        let pause = policy::backoff(self.reopened, FIRST_REOPEN, LAST_REOPEN, self.keeper.rim.random.u64());
-        tracing::warn!(why = words, again_in_ms = pause.as_millis(), "the session waits for the network");
-        self.socket = None;
-        self.reopen_at = now + pause;
-        self.reopened = self.reopened.saturating_add(1);
-        self.owed_since.get_or_insert(now);
-        self.keeper.ends.up.send_replace(false);
-        self.keeper.say(LinkPhase::Waiting, words);
-        Ok(())
-    }
-
-    /// Opens another socket for a session that lost its own. The link is up again once the cloud is heard through it.
-    async fn reopen(&mut self) -> Result<(), Ended> {
-        let now = self.keeper.rim.now();
-        if self.socket.is_some() || now < self.reopen_at {
-            return Ok(());
-        }
-        match self.keeper.socket().await {
-            Ok(socket) => {
-                self.socket = Some(socket);
-                self.refresh.path_is_back(self.keeper.rim.now());
-                self.keeper.say(LinkPhase::Waiting, "the network can be used again; waiting for the cloud");
-            }
-            Err(Ended::Lost(words)) => {
-                let random = self.keeper.rim.random.u64();
-                let pause = policy::backoff(self.reopened, FIRST_REOPEN, LAST_REOPEN, random);
-                self.reopened = self.reopened.saturating_add(1);
-                self.reopen_at = self.keeper.rim.now() + pause;
-                self.keeper.say(LinkPhase::Waiting, words);
-            }
-            Err(ended) => return Err(ended),
-        }
-        Ok(())
-    }
-
-    /// Charges a datagram with its headers.
-    fn charge(&self, cause: Cause, direction: Direction, length: usize) {
-        let headers = self.socket.as_ref().map_or(wire::UDP_OVER_IPV4, |socket| socket.headers());
-        self.keeper.purse.caused(DESTINATION, cause, direction, wire::datagram(length, headers));
-    }
-
-    /// Ends the session where the plan has no bytes for keeping it, in a foreign network for instance. Keeping it costs less
-    /// than making it again: it is not ended because a record is still on its way to the disk.
-    fn affordable(&mut self) -> Result<(), Ended> {
-        let now = self.keeper.rim.now();
-        if self.connected.is_none() || now < self.afford_at {
-            return Ok(());
-        }
-        self.afford_at = now + LONGEST_SLEEP;
-        match self.keeper.purse.link_refused(DESTINATION, KEEPING) {
-            None | Some((_, Why::Recording)) => Ok(()),
-            Some((_, why)) => Err(Ended::Unaffordable(why)),
-        }
-    }
-
-    fn receive(&mut self, datagram: &[u8]) {
-        let now = self.keeper.rim.now();
-        self.keeper.state.bytes_down += datagram.len() as u64;
-        self.keeper.state.packets += 1;
-        let owed = self.waiting.values().any(|waiting| matches!(waiting, Waiting::Send(_)));
-        self.charge(if owed { self.asked_for } else { Cause::Session }, Direction::Down, datagram.len());
-        self.session.handle_datagram(now, datagram);
-    }
-
-    fn session_event(&mut self, now: Duration, event: dtls::Event) -> Result<(), Ended> {
-        match event {
-            dtls::Event::Connected(connection) => {
-                let cid = connection.peer_cid.is_some();
-                tracing::info!(suite = connection.suite.name(), cid, "connected to Golioth");
-                let with = if cid { " with Connection ID" } else { "" };
-                self.connected = Some(format!("connected, {}{with}", connection.suite.name()));
-                self.up_since = Some(now);
-                // There was room for the handshake: the session it made is not ended at once.
-                self.afford_at = now + LONGEST_SLEEP;
-                self.refresh = Refresh::new(now, self.keeper.settings.keepalive);
-                self.keeper.state.handshakes += 1;
-                self.heard(now);
-                self.say_how_it_is();
-                self.keeper.ends.up.send_replace(true);
-            }
-            dtls::Event::Received(message) => {
-                self.endpoint.handle_datagram(now, &message);
-                self.heard(now);
-            }
-            dtls::Event::UnauthenticatedAlert(alert) => {
-                tracing::info!(%alert, "an alert that anyone could have sent; probing");
-                self.probe(now);
-            }
-            dtls::Event::Closed { why } => return Err(ended(&why, self.connected.is_some())),
-            // A later event of the core that this lane has no use for.
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The cloud said something, authenticated.
-    fn heard(&mut self, now: Duration) {
-        let silent = self.owed_since.map(|since| now.saturating_sub(since.max(self.last_heard)));
-        if silent.is_some_and(|silent| silent > DOUBTFUL_PATH) {
-            self.refresh.path_is_back(now);
-        }
-        self.last_heard = now;
-        self.owed_since = (self.endpoint.outstanding() > 0).then_some(now);
-        self.refresh.heard(now);
-        self.keeper.state.last_heard = Some(Mono::from(now));
-        if std::mem::take(&mut self.reopened) > 0 {
-            self.say_how_it_is();
-            self.keeper.ends.up.send_replace(true);
-        }
-    }
-
-    fn endpoint_event(&mut self, now: Duration, event: Event) -> Result<(), Ended> {
-        match event {
-            Event::Response { id, response, .. } => {
-                let outcome = outcome::of_response(&response);
-                match self.waiting.remove(&id) {
-                    Some(Waiting::Send(reply)) => {
-                        self.answered(Asked::Send, &outcome);
-                        let _ = reply.send(outcome);
-                    }
-                    Some(Waiting::Report(reply)) => {
-                        self.answered(Asked::Report, &outcome);
-                        if matches!(outcome, Outcome::LinkSick { .. }) {
-                            self.reports_refused = Some((now + REFUSED_REPORTS, outcome.clone()));
-                        }
-                        let _ = reply.send(outcome);
-                    }
-                    Some(Waiting::Probe) | None => self.probe = None,
-                }
-            }
-            Event::Failed { id, why, .. } => {
-                self.refresh.unanswered(now);
-                match self.waiting.remove(&id) {
-                    Some(Waiting::Send(reply) | Waiting::Report(reply)) => {
-                        let _ = reply.send(outcome::of_failure(why));
-                    }
-                    Some(Waiting::Probe) | None => {
-                        let begun = self.probe.take().filter(|(probe, _)| *probe == id);
-                        // Whatever was heard since says that the peer is there and knows us, a reset included.
-                        if begun.is_some_and(|(_, begun)| self.last_heard < begun) {
-                            return Err(Ended::Lost("an alert came and the cloud no longer answers".into()));
-                        }
-                    }
-                }
-            }
-            Event::Notification { observation, response } if Some(observation) == self.manifest => {
-                self.refresh.answered(now);
-                self.answered(Asked::Manifest, &Outcome::Acknowledged);
-                self.manifest_arrived(&response.payload);
-            }
-            Event::NotificationLost { observation, why } if Some(observation) == self.manifest => {
-                tracing::info!(%why, "the manifest came, but not whole; it is asked for again");
-                self.refresh.unanswered(now);
-            }
-            Event::ObservationEnded { observation, why } if Some(observation) == self.manifest => {
-                self.observation_ended(now, why);
-            }
-            Event::Request(request) => {
-                let _ =
-                    self.endpoint.respond(now, request.exchange, coap::Response::new(coap::Code::NOT_FOUND));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn observation_ended(&mut self, now: Duration, why: ObservationEnd) {
-        match why {
-            ObservationEnd::Rejected(response) => {
-                let outcome = outcome::of_response(&response);
-                tracing::warn!(code = %response.code, "the cloud refuses to show the manifest");
-                self.answered(Asked::Manifest, &outcome);
-                self.refresh.refused(now, self.keeper.rim.random.u64());
-            }
-            // It answered; asking at intervals does instead of observing.
-            ObservationEnd::NotObservable | ObservationEnd::Cancelled => self.refresh.answered(now),
-            ObservationEnd::Failed(_) => self.refresh.unanswered(now),
-        }
-    }
-
-    /// Keeps what people are told in step with what the cloud answers to each kind of request.
-    fn answered(&mut self, asked: Asked, outcome: &Outcome) {
-        let changed = match outcome {
-            Outcome::LinkSick { why, next_step } => {
-                let words = format!("{why}. Next: {next_step}");
-                self.refusals.insert(asked, words.clone()) != Some(words)
-            }
-            Outcome::Acknowledged => self.refusals.remove(&asked).is_some(),
-            _ => false,
-        };
-        if changed {
-            self.say_how_it_is();
-        }
-    }
-
-    fn say_how_it_is(&mut self) {
-        let connected = self.connected.clone().unwrap_or_default();
-        match self.refusals.values().next() {
-            Some(words) => self.keeper.say(LinkPhase::Sick, words.clone()),
-            None => self.keeper.say(LinkPhase::Up, connected),
-        }
-    }
-
-    fn take(&mut self, request: Request) {
-        let now = self.keeper.rim.now();
-        let (request, waiting) = match request {
-            Request::Send { reply, .. } | Request::Report { reply, .. } if reply.is_closed() => return,
-            Request::Send { message, deadline, reply } => {
-                self.asked_for = Cause::Message(message.class);
-                self.sending = self.asked_for;
-                (translate::post(message).deadline(deadline), Waiting::Send(reply))
-            }
-            Request::Report { report, reply } => {
-                if let Some((until, refused)) = self.reports_refused.clone()
-                    && now < until
-                {
-                    let _ = reply.send(refused);
-                    return;
-                }
-                self.sending = match &report {
-                    Report::FirmwareLog { .. } => Cause::FirmwareLog,
-                    Report::Component { .. } => Cause::Management,
-                };
-                match translate::report(&report) {
-                    Some(post) => (post, Waiting::Report(reply)),
-                    None => {
-                        let why = "the package's name cannot be a path".into();
-                        let _ = reply.send(Outcome::Bad { why });
-                        return;
-                    }
-                }
-            }
-        };
-        match self.endpoint.request(now, request) {
-            Ok(id) => {
-                self.keeper.pace.leaves(now);
-                self.owed_since.get_or_insert(now);
-                self.waiting.insert(id, waiting);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a request was not taken");
-                let outcome = match error {
-                    coap::SendError::TooLarge { .. } => Outcome::TooLarge { limit: None },
-                    _ => Outcome::Later { after: Duration::from_secs(5) },
-                };
-                if let Waiting::Send(reply) | Waiting::Report(reply) = waiting {
-                    let _ = reply.send(outcome);
-                }
-            }
-        }
-    }
-
-    /// Registers as an observer of the manifest, again or for the first time: it keeps the path open and the cloud's list of
-    /// observers right, and its answer is the manifest itself.
-    fn register(&mut self, now: Duration) {
-        let registered = match self.manifest {
-            Some(observation) => self.endpoint.reregister(now, observation),
-            None => {
-                let get = coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number());
-                self.endpoint.observe(now, get).map(|observation| self.manifest = Some(observation))
-            }
-        };
-        self.refresh.asked(now);
-        match registered {
-            Ok(()) => {
-                self.keeper.pace.leaves(now);
-                self.owed_since.get_or_insert(now);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the manifest cannot be observed now");
-                self.refresh.unanswered(now);
-            }
-        }
-    }
-
-    fn probe(&mut self, now: Duration) {
-        let lately = self.last_probe.is_some_and(|at| now < at + PROBE_EVERY);
-        if self.connected.is_none() || self.probe.is_some() || lately {
-            return;
-        }
-        self.last_probe = Some(now);
-        let get =
-            coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number()).deadline(PROBE_DEADLINE);
-        if let Ok(id) = self.endpoint.request(now, get) {
-            self.keeper.pace.leaves(now);
-            self.owed_since.get_or_insert(now);
-            self.waiting.insert(id, Waiting::Probe);
-            self.probe = Some((id, now));
-        }
-    }
-
-    fn manifest_arrived(&mut self, payload: &[u8]) {
-        match manifest::decode(payload) {
-            Ok(desired) => {
-                if self.keeper.ends.manifests.try_send(translate::manifest(desired)).is_err() {
-                    // Level-triggered: the next answer to the observation says the same again.
-                    tracing::warn!("nobody takes manifests; it will come again");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the cloud's manifest is not one; nothing is deployed from it");
-            }
-        }
-    }
-
     fn to_tell(&self) -> (u64, usize) {
         (self.keeper.state.packets, self.waiting.len())
     }
@@ -623,6 +310,7 @@ impl<'a> Live<'a> {
         let reason = match (&self.connected, &self.socket, self.waiting.is_empty()) {
             (None, ..) => "shaking hands",
             (Some(_), None, _) => "waiting for the network",
+            (Some(_), Some(_), _) if self.time_unverified() => "waiting for the time",
             (Some(_), Some(_), true) => "connected, nothing to send",
             (Some(_), Some(_), false) => "waiting for answers",
         };

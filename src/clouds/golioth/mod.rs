@@ -4,9 +4,13 @@
 //! socket, DTLS and CoAP. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the request limit,
 //! `refresh` says when to give a sign of life, `translate` knows paths and bodies; these are pure. [`rest`] is the management plane: the gateway's own record, where a key allows it.
 //!
+//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs.
+//!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
 
+mod credential;
+pub mod kept;
 pub mod link;
 mod live;
 pub mod outcome;

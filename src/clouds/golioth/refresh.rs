@@ -12,6 +12,9 @@ const WITH_TRAFFIC: u32 = 4;
 /// After a registration without an answer, or once a doubtful path is heard of again.
 const SOON: Duration = Duration::from_secs(30);
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// For so long the cloud repeats what nobody has acknowledged (RFC 7252 section 4.8.2: MAX_TRANSMIT_SPAN is 45 s); then it takes
+/// an observer for gone.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(20);
 /// A registration is taken for lost after this, whatever the protocol says of it.
 const LOST: Duration = Duration::from_secs(150);
 /// Pauses after refusals: the first is below this, the last below the other.
@@ -33,6 +36,16 @@ impl Refresh {
     /// Of a session that begins now, with a registration to be made at once.
     pub(super) fn new(now: Duration, keepalive: Duration) -> Self {
         Self { keepalive, heard: now, registered: now, asked: None, soon: Some(now), refusals: 0 }
+    }
+
+    /// Of a session of an earlier run, of which nothing was heard for `silent`; whether the cloud serves the registration still.
+    pub(super) fn resumed(now: Duration, keepalive: Duration, silent: Duration, registered: bool) -> Self {
+        let then = now.saturating_sub(silent);
+        let soon = match registered {
+            false => Some(now),
+            true => (silent > DELIVERED_WITHIN).then_some(now + AT_ONCE),
+        };
+        Self { keepalive, heard: then, registered: then, asked: None, soon, refusals: 0 }
     }
 
     /// When to register.
@@ -124,6 +137,15 @@ mod tests {
         assert_eq!(refresh.due(), MINUTE + SOON);
         refresh.path_is_back(MINUTE + AT_ONCE);
         assert_eq!(refresh.due(), MINUTE + 2 * AT_ONCE);
+    }
+
+    #[test]
+    fn a_session_taken_up_soon_goes_on_as_it_was_and_later_asks_what_it_missed() {
+        let now = 60 * MINUTE;
+        let due = |silent, registered| Refresh::resumed(now, 15 * MINUTE, silent, registered).due();
+        assert_eq!(due(5 * AT_ONCE, true), now - 5 * AT_ONCE + 15 * MINUTE);
+        assert_eq!(due(MINUTE, true), now + AT_ONCE);
+        assert_eq!(due(5 * AT_ONCE, false), now);
     }
 
     #[test]

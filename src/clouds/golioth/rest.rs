@@ -24,8 +24,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Headers of a request and of an answer in HTTP and TLS, about, bytes.
 const REQUEST: u64 = 400 + wire::TCP_SEGMENT;
 const ANSWER: u64 = 600;
-/// Payload of a TCP segment on most cellular networks.
-const SEGMENT: u64 = 1360;
 /// What one question is likely to cost, bytes; asked of the data plan first.
 const EXPECTED: u64 = 12_000;
 /// When the plan has no room for it, it is asked again after this.
@@ -106,8 +104,7 @@ impl GoliothProvider {
         let said_at = (response.url().scheme() == "https").then(|| date(response.headers())).flatten();
         let body = bounded(response).await?;
         let answer = ANSWER + body.len() as u64;
-        let segments = answer.div_ceil(SEGMENT) * wire::TCP_SEGMENT;
-        self.purse.charge(Purpose::Management, Direction::Down, answer + segments);
+        self.purse.charge(Purpose::Management, Direction::Down, wire::stream(answer));
         match status {
             200 => match serde_json::from_slice(&body) {
                 Ok(answer) => Ok((answer, said_at)),

@@ -2,23 +2,29 @@
 //!
 //! Owns what outlives a session: the counters, the pace, what people are told. A session itself is `live`. The pauses
 //! between attempts are jittered and double; a cloud that refuses us is asked more seldom than one that is out of reach,
-//! because asking does not change its mind.
+//! because asking does not change its mind. A session of the run before is gone on with before any is made ([`super::kept`]).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
-use fieldgate_dtls::{self as dtls, CloseReason, Session};
+use fieldgate_dtls::{self as dtls, CloseReason, SavedSession, Session};
+use fieldgate_golioth_proto::paths;
 use tokio_util::sync::CancellationToken;
 
+use super::credential;
+use super::kept::{Bound, Kept, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
-use super::live::Live;
+use super::live::{Live, Start};
 use super::pace::Pace;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
-use crate::config::{Golioth, NetworkPath, Suite};
+use crate::config::{Golioth, NetworkPath};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::sabotage;
 use crate::spend::{Direction, Purpose, Purse, Why, wire};
 use crate::uplink::policy;
 
@@ -26,9 +32,6 @@ use crate::uplink::policy;
 pub(super) const DESTINATION: &str = "golioth";
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
-/// A handshake with a cookie, the question for the name before it and the first look at the manifest after it, headers
-/// included: what there must be room for before one is begun.
-const HANDSHAKE_BYTES: u64 = 2100;
 /// How often the data plan is asked again when it has no room for that.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
 /// So long may it take to resolve the name and open a socket.
@@ -41,32 +44,22 @@ const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(1800);
 /// A session that lived this long starts the pauses over.
 const STABLE: Duration = Duration::from_secs(300);
 
-/// Builds the link and the lane that serves it.
-///
-/// # Errors
-/// When the configuration's key is one that DTLS cannot take.
+/// Builds the link and the lane that serves it, and takes what the run before left of its session. What this one leaves is
+/// on the shelf when the lane has ended.
+#[must_use]
 pub fn link(
     config: &Golioth,
     path: &NetworkPath,
     max_in_flight: usize,
     means: Means<'_>,
-) -> Result<(Arc<GoliothLink>, Lane), LaneError> {
+    bound: Bound<'_>,
+) -> (Arc<GoliothLink>, Lane, Arc<Shelf>) {
     let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, config.encoding, max_in_flight);
-    let psk = dtls::Psk::new(config.psk_id.as_bytes(), config.psk.expose()).map_err(LaneError::new)?;
-    let mut client = dtls::ClientConfig::new(psk);
-    client.suites = config
-        .suites
-        .iter()
-        .map(|suite| match suite {
-            Suite::PskCcm8 => dtls::CipherSuite::PskAes128Ccm8,
-            Suite::PskGcm => dtls::CipherSuite::PskAes128Gcm,
-        })
-        .collect();
-    client.connection_id = config.connection_id;
-    client.handshake_deadline = HANDSHAKE_DEADLINE;
     let NetworkPath::System { interface } = path;
+    let endpoint = format!("{}:{}", config.endpoint.host, config.endpoint.port);
+    let secret = credential::secret(&config.credential).clone();
+    let shelf = Shelf::open(bound, &endpoint, secret, means.rim);
     let settings = Arc::new(Settings {
-        client,
         target: UdpTarget {
             host: config.endpoint.host.clone(),
             port: config.endpoint.port,
@@ -75,9 +68,13 @@ pub fn link(
         keepalive: config.keepalive,
         requests_per_second: config.requests_per_second,
         max_in_flight: max_in_flight.max(1),
+        handshake_bytes: credential::handshake_bytes(&config.credential),
+        time_floor_unix_ms: bound.time_floor_unix_ms.unwrap_or(0).max(RELEASE_FLOOR_UNIX_MS),
+        config: config.clone(),
     });
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
+    let on_shelf = Arc::clone(&shelf);
     let lane = Lane::new(DESTINATION, move |progress| {
         let keeper = Keeper {
             settings: Arc::clone(&settings),
@@ -87,6 +84,7 @@ pub fn link(
             purse: Arc::clone(&purse),
             stop: stop.clone(),
             progress,
+            shelf: Arc::clone(&shelf),
             pace: Pace::new(settings.requests_per_second),
             state: LinkState {
                 phase: LinkPhase::Idle,
@@ -102,12 +100,14 @@ pub fn link(
         };
         keeper.run()
     });
-    Ok((link, lane))
+    (link, lane, on_shelf)
 }
 
 #[derive(Debug)]
 pub(super) struct Settings {
-    client: dtls::ClientConfig,
+    config: Golioth,
+    handshake_bytes: u64,
+    time_floor_unix_ms: i64,
     target: UdpTarget,
     pub(super) keepalive: Duration,
     requests_per_second: u32,
@@ -123,6 +123,7 @@ pub(super) struct Keeper {
     pub(super) purse: Arc<Purse>,
     pub(super) stop: CancellationToken,
     pub(super) progress: Progress,
+    pub(super) shelf: Arc<Shelf>,
     pub(super) pace: Pace,
     pub(super) state: LinkState,
 }
@@ -135,6 +136,8 @@ pub(super) enum Ended {
     Lost(String),
     /// In words; the cloud refuses us, and somebody must act.
     Refused(String),
+    /// A session of the run before is not answered; one is made anew.
+    NotTakenUp,
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
     Unaffordable(Why),
 }
@@ -158,7 +161,7 @@ impl Keeper {
         let mut incoming = ends.incoming.lock().await;
         let mut attempt = 0;
         loop {
-            if let Some((until, why)) = self.purse.link_refused(DESTINATION, HANDSHAKE_BYTES) {
+            if let Some((until, why)) = self.purse.link_refused(DESTINATION, self.settings.handshake_bytes) {
                 let now = self.rim.now();
                 let until = until.clamp(now + Duration::from_secs(1), now + PLAN_HOLDS);
                 self.say(LinkPhase::Waiting, format!("not connected: {}", why.words()));
@@ -178,6 +181,10 @@ impl Keeper {
                 Ended::Stopped => return Ok(()),
                 Ended::Unaffordable(why) => {
                     tracing::warn!(why = why.words(), "the session with Golioth is not kept");
+                    continue;
+                }
+                Ended::NotTakenUp => {
+                    tracing::warn!("the cloud does not answer on the session of the run before");
                     continue;
                 }
                 Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
@@ -212,8 +219,8 @@ impl Keeper {
         self.board.links.set(DESTINATION, self.rim.clock.mono(), self.state.clone());
     }
 
-    /// Resolves the endpoint's name and opens a socket.
-    pub(super) async fn socket(&self) -> Result<Box<dyn Datagrams>, Ended> {
+    /// Opens a socket: to the address where the cloud was, or resolves the endpoint's name.
+    pub(super) async fn socket(&self, peer: Option<SocketAddr>) -> Result<Box<dyn Datagrams>, Ended> {
         let target = &self.settings.target;
         let unreachable = |why: &dyn std::fmt::Display| {
             Ended::Lost(format!(
@@ -221,39 +228,108 @@ impl Keeper {
                 target.host, target.port
             ))
         };
-        self.purse.charge(Purpose::Session, Direction::Up, wire::lookup(&target.host));
+        let known = peer.map(|peer| UdpTarget {
+            host: peer.ip().to_string(),
+            port: peer.port(),
+            interface: target.interface.clone(),
+        });
+        if known.is_none() {
+            self.purse.charge(Purpose::Session, Direction::Up, wire::lookup(&target.host));
+        }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Ended::Stopped),
-            socket = self.rim.net.udp(target) => socket.map_err(|error| unreachable(&error)),
+            socket = self.rim.net.udp(known.as_ref().unwrap_or(target)) => {
+                socket.map_err(|error| unreachable(&error))
+            }
             () = self.rim.sleep(SOCKET_DEADLINE) => {
                 Err(unreachable(&format!("the name did not resolve within {}", in_words(SOCKET_DEADLINE))))
             }
         }
     }
 
+    /// The time, or the floor below which it is not.
+    pub(super) fn wall_time(&self) -> dtls::WallTime {
+        let wall = self.rim.clock.wall();
+        let unix_ms = if wall.trusted { wall.unix_ms } else { self.settings.time_floor_unix_ms };
+        dtls::WallTime { unix_s: u64::try_from(unix_ms / 1000).unwrap_or(0), trusted: wall.trusted }
+    }
+
     /// One session from the first flight to its end. `up_since` tells whether it connected, and when.
     async fn session(&mut self, incoming: &mut Incoming, up_since: &mut Option<Duration>) -> Ended {
+        let start = match self.begin().await {
+            Ok(start) => start,
+            Err(ended) => return ended,
+        };
+        let mut live = Live::new(self, start);
+        let ended = live.run(incoming).await;
+        *up_since = live.up_since();
+        if matches!(ended, Ended::Stopped) {
+            live.leave();
+        }
+        ended
+    }
+
+    /// Goes on with the session of the run before, if there is one, or makes one.
+    async fn begin(&mut self) -> Result<Start, Ended> {
+        // Waiting does not mend a certificate that cannot be read; somebody must act.
+        let mut client = credential::client(&self.settings.config).map_err(Ended::Refused)?;
+        client.handshake_deadline = HANDSHAKE_DEADLINE;
+        if let Some(start) = self.take_up(&client) {
+            return Ok(start);
+        }
         let target = &self.settings.target;
         let words = format!("connecting to {}:{}", target.host, target.port);
         self.say(LinkPhase::Connecting, words);
         self.progress.waiting("connecting", SOCKET_DEADLINE);
-        let socket = match self.socket().await {
-            Ok(socket) => socket,
-            Err(ended) => return ended,
-        };
-        let random = Arc::clone(&self.rim.random);
+        let socket = Some(self.socket(None).await?);
         let now = self.rim.now();
-        let rng = Box::new(move |bytes: &mut [u8]| random.fill(bytes));
-        let session = match Session::client(&self.settings.client, now, rng) {
-            Ok(session) => session,
-            Err(error) => return Ended::Lost(error.to_string()),
-        };
+        let mut session =
+            Session::client(&client, now, self.rng()).map_err(|e| Ended::Lost(e.to_string()))?;
+        session.set_wall_clock(now, Some(self.wall_time()));
         let seed = coap::Seed {
             message_id: u16::try_from(self.rim.random.u64() & 0xffff).unwrap_or(0),
             token: self.rim.random.u64(),
             random: self.rim.random.u64(),
         };
+        let endpoint = self.endpoint(seed);
+        Ok(Start { socket, peer: None, session, endpoint, manifest: None, resumed: None })
+    }
+
+    /// The session of the run before, ready to send on the first socket there is.
+    fn take_up(&self, client: &dtls::ClientConfig) -> Option<Start> {
+        let (kept, silent) = self.shelf.taken()?;
+        let Kept { session, message_id, token, observations, peer, .. } = kept;
+        // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
+        // the cloud kept for it fits nothing that is asked now.
+        let far = self.rim.random.u64();
+        let (message_id, token) = if sabotage::on("message-id-reuse") {
+            (message_id.wrapping_sub(1), token.wrapping_sub(1))
+        } else {
+            let ids = u16::try_from(far & 0x3fff).unwrap_or(0);
+            (message_id.wrapping_add(ids), token.wrapping_add(far >> 16 & 0xffff))
+        };
+        let now = self.rim.now();
+        let saved = SavedSession::from_bytes(session.to_vec());
+        let session = Session::restore(client, saved, now, self.rng())
+            .inspect_err(|error| tracing::info!(%error, "the session of the run before is not gone on with"))
+            .ok()?;
+        let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
+        let mut manifest = None;
+        for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
+            if kept.request.path == coap::Request::get(paths::MANIFEST).path {
+                manifest = Some(endpoint.keep_observing(now, kept));
+            }
+        }
+        Some(Start { socket: None, peer, session, endpoint, manifest, resumed: Some(silent) })
+    }
+
+    fn rng(&self) -> dtls::Rng {
+        let random = Arc::clone(&self.rim.random);
+        Box::new(move |bytes: &mut [u8]| random.fill(bytes))
+    }
+
+    fn endpoint(&self, seed: coap::Seed) -> Endpoint {
         let window = u32::try_from(self.settings.max_in_flight).unwrap_or(8);
         let config = coap::Config {
             max_in_flight: window,
@@ -262,10 +338,7 @@ impl Keeper {
             max_datagram: 1280,
             ..coap::Config::default()
         };
-        let mut live = Live::new(self, socket, session, Endpoint::new(config, seed));
-        let ended = live.run(incoming).await;
-        *up_since = live.up_since();
-        ended
+        Endpoint::new(config, seed)
     }
 }
 
@@ -277,6 +350,8 @@ pub(super) fn ended(why: &CloseReason, was_connected: bool) -> Ended {
         CloseReason::Alert { .. } | CloseReason::HandshakeFailed(_) if !was_connected => {
             Ended::Refused(words)
         }
+        // So is theirs, whenever it is found out.
+        CloseReason::BadCertificate(_) => Ended::Refused(words),
         // Anyone can forge an alert, but not this one.
         CloseReason::Alert { authenticated: true, .. } => Ended::Refused(format!(
             "{words}. If it happens again: check in the Golioth console that this device is enabled and that its \

@@ -425,9 +425,9 @@ impl Keeper {
         (self.state.last_heard, self.state.owed_since) = (Some(self.rim.clock.mono()), None);
     }
 
-    /// Charges a packet in a segment of its own, and the acknowledgement of that.
+    /// Charges a packet in segments of its own, and their acknowledgements.
     fn charge(&self, direction: Direction, bytes: u64) {
-        self.purse.caused(&self.settings.config.name, self.cause, direction, bytes + wire::TCP_SEGMENT);
+        self.purse.caused(&self.settings.config.name, self.cause, direction, wire::stream(bytes));
     }
 
     /// What there must be room for before connecting.

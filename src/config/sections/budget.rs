@@ -2,7 +2,7 @@
 //!
 //! Nothing here may be changed remotely: a cloud that could raise a budget could spend the operator's money.
 
-use crate::config::model::{Allowance, Plan};
+use crate::config::model::{Allowance, Plan, Purpose, Reserves};
 use crate::config::reader::{Numbers, Reader};
 use crate::config::words;
 
@@ -20,7 +20,7 @@ pub(super) fn budget(mut reader: Reader<'_>) -> Plan {
     let reset_day = reader.number("reset_day", "1", &days).unwrap_or(1);
     let carried = Numbers { noun: "a number of days to carry over", range: 0..=31 };
     let carry_over_days = reader.number("carry_over_days", "3", &carried).unwrap_or(3);
-    let (alarm_percent, management_percent) = reserves(&mut reader);
+    let reserves = reserves(&mut reader);
     for (day_key, day, month_key, month) in
         [("day", day, "month", month), ("roaming_day", roaming_day, "roaming_month", roaming_month)]
     {
@@ -49,8 +49,7 @@ pub(super) fn budget(mut reader: Reader<'_>) -> Plan {
         home: Allowance { day, month },
         roaming,
         reset_day: small(reset_day),
-        alarm_percent,
-        management_percent,
+        reserves,
         carry_over_days: small(carry_over_days),
     }
 }
@@ -61,21 +60,35 @@ fn limit(reader: &mut Reader<'_>, key: &'static str, example: &str, least: u64) 
         .then(|| reader.size(key, words::size(example.trim_matches('"')).unwrap_or(least), least..=MOST))
 }
 
-/// `[budget.reserves]`: percent of every limit that only alarms, or only management and the session, may use.
-fn reserves(reader: &mut Reader<'_>) -> (u8, u8) {
-    const DEFAULT: u8 = 10;
-    let Some(mut table) = reader.table("reserves") else { return (DEFAULT, DEFAULT) };
-    let alarm = percent(&mut table, "alarm").unwrap_or(DEFAULT);
-    let management = percent(&mut table, "management").unwrap_or(DEFAULT);
-    if u32::from(alarm) + u32::from(management) > 90 {
+/// `[budget.reserves]`: percent of every limit that others leave to each purpose named.
+fn reserves(reader: &mut Reader<'_>) -> Reserves {
+    let mut reserves = Reserves::default();
+    let Some(mut table) = reader.table("reserves") else { return reserves };
+    let mut written = Vec::new();
+    for purpose in Purpose::WITH_RESERVES {
+        if let Some(percent) = percent(&mut table, purpose.name()) {
+            reserves = reserves.with(purpose, percent);
+            written.push((percent, purpose));
+        }
+    }
+    // The largest of those that were written is the one to lower.
+    if let Some((_, largest)) = written.iter().max()
+        && reserves.sum() > Reserves::MOST_PERCENT
+    {
+        let kept = Purpose::WITH_RESERVES.into_iter().filter(|purpose| reserves.of(*purpose) > 0);
+        let each: Vec<_> = kept.map(|p| format!("{} {}%", p.name(), reserves.of(p))).collect();
         table.problem(
-            "alarm",
-            format!("{alarm}% for alarms and {management}% for management leave too little for readings."),
-            "Let both together be at most \"90%\".",
+            largest.name(),
+            format!(
+                "{} are {}% of the plan: too little is left for everything else.",
+                each.join(", "),
+                reserves.sum()
+            ),
+            format!("Let all reserves together be at most \"{}%\".", Reserves::MOST_PERCENT),
         );
     }
     table.finish();
-    (alarm, management)
+    reserves
 }
 
 fn percent(reader: &mut Reader<'_>, key: &'static str) -> Option<u8> {

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, secret};
-use crate::config::model::{Encoding, Endpoint, Golioth, GoliothRest, Mqtt, Suite};
+use super::{Context, golioth_credential, secret};
+use crate::config::model::{Encoding, Endpoint, Golioth, GoliothCredential, GoliothRest, Mqtt};
 use crate::config::problem::{Place, Taken, quote};
-use crate::config::reader::{Numbers, Reader, choose, not_chosen};
+use crate::config::reader::{Numbers, Reader};
 use crate::config::topic::{self, TopicError, TopicTemplate};
 use crate::config::words;
-
-const SUITES: [(&str, Suite); 2] = [("psk-ccm8", Suite::PskCcm8), ("psk-gcm", Suite::PskGcm)];
 
 const ENCODINGS: [(&str, Encoding); 2] = [("rows", Encoding::Rows), ("columns", Encoding::Columns)];
 
@@ -19,17 +17,7 @@ const COAPS_PORT: u16 = 5684;
 pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Golioth {
     context.destinations.push("golioth".to_owned());
     let endpoint = golioth_endpoint(&mut reader);
-    let psk_id = reader
-        .required_text(
-            "psk_id",
-            "\"gw-0042-id@my-project\"",
-            is_psk_id,
-            "a PSK identity",
-            "Write the whole identity with its project, such as \"gw-0042-id@my-project\".",
-        )
-        .map_or("", |found| found.value);
-    // Mbed TLS takes 256 bits unless built otherwise, and so does Golioth's own SDK.
-    let psk = secret::required(&mut reader, "psk", 1..=32, context);
+    let credential = golioth_credential::read(&mut reader, &endpoint.host, context);
     let stream_path = reader
         .text(
             "stream_path",
@@ -41,17 +29,19 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
         .map_or("sensor", |found| found.value);
     let encoding = reader.choice("encoding", "an encoding", &ENCODINGS).unwrap_or(Encoding::Rows);
     let connection_id = reader.flag("connection_id", true);
-    let suites = suites(&mut reader);
+    let suites = golioth_credential::suites(&mut reader, &credential, connection_id);
     let keepalive = reader.duration("keepalive", "15m", "1s"..="24h");
     let rate = Numbers { noun: "a rate Golioth takes", range: 1..=20 };
     let requests_per_second = reader.number("requests_per_second", "20", &rate).unwrap_or(20);
-    let project = psk_id.split_once('@').map_or("", |(_, project)| project);
+    let project = match &credential {
+        GoliothCredential::Psk { id, .. } => id.split_once('@').map(|(_, project)| project),
+        GoliothCredential::Certificate { .. } => None,
+    };
     let rest = reader.table("rest").map(|table| rest(table, project, context));
     reader.finish();
     Golioth {
         endpoint,
-        psk_id: psk_id.to_owned(),
-        psk,
+        credential,
         stream_path: stream_path.to_owned(),
         encoding,
         connection_id,
@@ -74,14 +64,6 @@ fn golioth_endpoint(reader: &mut Reader<'_>) -> Endpoint {
     found.and_then(|found| words::endpoint(found.value, COAPS_PORT)).unwrap_or_else(default)
 }
 
-fn is_psk_id(text: &str) -> bool {
-    text.len() <= 128
-        && text.bytes().all(|byte| byte.is_ascii_graphic())
-        && text
-            .split_once('@')
-            .is_some_and(|(id, project)| !id.is_empty() && !project.is_empty() && !project.contains('@'))
-}
-
 fn is_stream_path(text: &str) -> bool {
     (1..=39).contains(&text.len())
         && text.split('/').all(|segment| {
@@ -92,32 +74,7 @@ fn is_stream_path(text: &str) -> bool {
         })
 }
 
-fn suites(reader: &mut Reader<'_>) -> Vec<Suite> {
-    const EXAMPLE: &str = "[\"psk-ccm8\", \"psk-gcm\"]";
-    let Some(found) = reader.texts("suites", EXAMPLE) else {
-        return SUITES.iter().map(|(_, suite)| *suite).collect();
-    };
-    if found.is_empty() {
-        reader.problem("suites", "this list is empty.", format!("Write suites = {EXAMPLE} or leave it out."));
-    }
-    let mut suites = Vec::new();
-    for word in found {
-        match choose(word.value, &SUITES) {
-            Some(suite) if suites.contains(&suite) => {
-                let what = format!("{} is named twice.", quote(word.value));
-                reader.item_problem("suites", word.at, what, "Name each suite once, best first.");
-            }
-            Some(suite) => suites.push(suite),
-            None => {
-                let (what, remedy) = not_chosen(word.value, "a cipher suite known here", &SUITES);
-                reader.item_problem("suites", word.at, what, remedy);
-            }
-        }
-    }
-    suites
-}
-
-fn rest(mut reader: Reader<'_>, project: &str, context: &Context<'_>) -> GoliothRest {
+fn rest(mut reader: Reader<'_>, project: Option<&str>, context: &Context<'_>) -> GoliothRest {
     const DEFAULT: &str = "https://api.golioth.io";
     let url = match reader.hidden_text("url", "\"https://api.golioth.io\"") {
         Some(found) if is_rest_url(found.value) => found.value.trim_end_matches('/'),
@@ -132,9 +89,12 @@ fn rest(mut reader: Reader<'_>, project: &str, context: &Context<'_>) -> Golioth
         }
         None => DEFAULT,
     };
+    if project.is_none() && !reader.has("project") {
+        reader.missing("project", "\"my-project\"");
+    }
     let project = reader
         .text("project", "\"my-project\"", words::is_device, "a project id", "Write the project's id.")
-        .map_or(project, |found| found.value);
+        .map_or(project.unwrap_or(""), |found| found.value);
     let api_key = secret::required(&mut reader, "api_key", 1..=4096, context);
     let poll = reader.duration("poll", "24h", "1s"..="30d");
     reader.finish();

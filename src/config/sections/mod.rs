@@ -5,6 +5,7 @@ mod bus;
 mod clouds;
 mod firmware;
 mod gateway;
+mod golioth_credential;
 mod http;
 mod point;
 mod secret;

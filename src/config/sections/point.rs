@@ -52,7 +52,8 @@ const CLASSES: [(&str, Class); 5] = [
 ];
 
 /// Keys that say how a number is made from a raw value: a bit has none of it.
-const NUMBER_KEYS: [&str; 7] = ["order", "scale", "offset", "resolution", "sentinel", "min", "max"];
+const NUMBER_KEYS: [&str; 8] =
+    ["order", "scale", "offset", "resolution", "sentinel", "min", "max", "thin_band"];
 
 pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'_>) -> Point {
     context.points += 1;
@@ -90,6 +91,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
         let what = format!("each {} counts.", class.name());
         reader.problem("coalesce", what, "Remove coalesce, or give the point another class.");
     }
+    let thin_band = thin_band(&mut reader, class);
     let routes = routes(&mut reader, context);
     let min = reader.real("min", "-40");
     let max = reader.real("max", "120");
@@ -118,6 +120,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
         sentinels,
         class,
         latest_only,
+        thin_band,
         routes,
         min,
         max,
@@ -239,6 +242,21 @@ fn resolution(reader: &mut Reader<'_>, scale: f64, value_type: Option<ValueType>
     }
     let is_integer = value_type.is_some_and(|kind| !kind.is_float() && kind != ValueType::Bool);
     written.or(is_integer.then_some(scale.abs()))
+}
+
+fn thin_band(reader: &mut Reader<'_>, class: Class) -> Option<f64> {
+    let band = reader.real("thin_band", "0.5")?;
+    if class != Class::Telemetry {
+        let what = format!("{} is never thinned.", class.name());
+        reader.problem("thin_band", what, "Remove thin_band.");
+    } else if band < 0.0 {
+        reader.problem(
+            "thin_band",
+            format!("{band} is not a distance."),
+            "Write thin_band = 0.5, for example.",
+        );
+    }
+    Some(band)
 }
 
 fn sentinels(reader: &mut Reader<'_>, value_type: Option<ValueType>) -> Vec<i128> {

@@ -15,13 +15,16 @@ struct Keys {
     literal: &'static str,
     file: &'static str,
     credential: &'static str,
+    /// Text of several lines, as PEM is; the others are one.
+    lines: bool,
 }
 
-const KEYS: [Keys; 4] = [
-    Keys { literal: "psk", file: "psk_file", credential: "psk_credential" },
-    Keys { literal: "api_key", file: "api_key_file", credential: "api_key_credential" },
-    Keys { literal: "password", file: "password_file", credential: "password_credential" },
-    Keys { literal: "token", file: "token_file", credential: "token_credential" },
+const KEYS: [Keys; 5] = [
+    Keys { literal: "psk", file: "psk_file", credential: "psk_credential", lines: false },
+    Keys { literal: "key", file: "key_file", credential: "key_credential", lines: true },
+    Keys { literal: "api_key", file: "api_key_file", credential: "api_key_credential", lines: false },
+    Keys { literal: "password", file: "password_file", credential: "password_credential", lines: false },
+    Keys { literal: "token", file: "token_file", credential: "token_credential", lines: false },
 ];
 
 /// A secret that must be given. After a problem it is empty.
@@ -57,7 +60,7 @@ pub(super) fn optional(
     context: &Context<'_>,
 ) -> Option<Secret> {
     let keys = KEYS.iter().find(|keys| keys.literal == literal)?;
-    let Keys { file, credential, .. } = keys;
+    let Keys { file, credential, lines, .. } = keys;
     let found_file = reader.hidden_text(file, "\"/etc/fieldgate/secrets/name\"");
     let found_credential = reader.hidden_text(credential, "\"name\"");
     if reader.has(literal) {
@@ -83,7 +86,7 @@ pub(super) fn optional(
         (Some(found), None) => (*file, file_source(reader, file, &found)?),
         (None, Some(found)) => (*credential, credential_source(reader, credential, &found)?),
     };
-    match context.surroundings.secret(&source).and_then(|secret| check(secret, &bytes)) {
+    match context.surroundings.secret(&source).and_then(|secret| check(secret, &bytes, *lines)) {
         Ok(secret) => Some(secret),
         Err(SecretRefused { what, remedy }) => {
             reader.problem(key, what, remedy);
@@ -120,14 +123,17 @@ fn credential_source(reader: &Reader<'_>, key: &str, found: &Found<&str>) -> Opt
     None
 }
 
-/// Secrets here are lines of text: keys, tokens and passwords people were given.
-fn check(secret: Secret, bytes: &RangeInclusive<usize>) -> Result<Secret, SecretRefused> {
+/// Secrets here are text: keys, tokens and passwords people were given, most of them one line.
+fn check(secret: Secret, bytes: &RangeInclusive<usize>, lines: bool) -> Result<Secret, SecretRefused> {
     let refused = |what: &str, remedy: String| Err(SecretRefused { what: what.to_owned(), remedy });
     let length = secret.expose().len();
     if length == 0 {
         return refused("the secret is empty.", "Put the secret alone on the first line.".to_owned());
     }
-    if secret.expose_str().is_none_or(|text| text.chars().any(char::is_control)) {
+    if secret
+        .expose_str()
+        .is_none_or(|text| text.chars().any(|c| c.is_control() && !(lines && matches!(c, '\n' | '\r'))))
+    {
         let remedy = "Put the secret alone on one line, as text.".to_owned();
         return refused("the secret is not one line of text.", remedy);
     }

@@ -80,6 +80,7 @@ fn the_example_is_taken_as_it_stands() {
             sentinels: vec![-32768],
             class: Class::Telemetry,
             latest_only: false,
+            thin_band: Some(0.5),
             routes: vec!["golioth".into(), "plant".into()],
             min: Some(-40.0),
             max: Some(150.0),
@@ -207,8 +208,10 @@ fn a_whole_configuration_can_be_printed_without_showing_a_secret() {
     let config = taken(&[("f.toml", &example_in_full())]).config;
     let shown = format!("{config:?}{config:#?}");
     assert!(!shown.contains("a credential of"), "{shown}");
-    let golioth = config.golioth.as_ref().unwrap();
-    assert_eq!(golioth.psk.expose_str(), Some("a credential of 28 characters"));
+    let Some(Golioth { credential: GoliothCredential::Psk { key, .. }, .. }) = &config.golioth else {
+        panic!("no key")
+    };
+    assert_eq!(key.expose_str(), Some("a credential of 28 characters"));
     assert_eq!(shown.matches("Secret(..)").count(), 2 * 4, "psk, API key, password, token");
 }
 

@@ -228,6 +228,8 @@ struct Plan {
     roaming_month: Period,
     month_by_purpose: BTreeMap<&'static str, u64>,
     others_bytes: Option<u64>,
+    /// By whose counters: `interface` or `modem`.
+    others_counter: Option<&'static str>,
     waits: Vec<Wait>,
     /// By destination: one reading in so many of the backlog is sent.
     thinned: BTreeMap<String, u64>,
@@ -512,7 +514,8 @@ fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
         month: period(&plan.month),
         roaming_month: period(&plan.roaming_month),
         month_by_purpose: plan.by_purpose.iter().copied().collect(),
-        others_bytes: plan.others_bytes,
+        others_bytes: plan.others.map(|others| others.bytes),
+        others_counter: plan.others.map(|others| others.counter.name()),
         waits: plan
             .waits
             .iter()

@@ -69,13 +69,9 @@ pub(super) fn data_plan(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
     if !by.is_empty() {
         rows.push(bounds.row("Spent on", "", &by.join(", "), Mark::Plain));
     }
-    if let Some(others) = plan.others_bytes {
-        rows.push(bounds.row(
-            "Others",
-            &bytes(others),
-            "over the same interface since the start",
-            Mark::Plain,
-        ));
+    if let Some(others) = plan.others {
+        let who = format!("over the same path since the start, by the {}'s counters", others.counter.name());
+        rows.push(bounds.row("Others", &bytes(others.bytes), &who, Mark::Plain));
     }
     for (what, until) in &plan.waits {
         let left = format!("asked again in {}", in_words(until.since(s.now)));

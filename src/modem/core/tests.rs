@@ -132,7 +132,9 @@ fn between_looks_nothing_is_sent() {
     desk.now = next;
     desk.core.handle_timeout(desk.now);
     let sent = desk.answer_all(1);
-    assert_eq!(sent, ["AT%XMONITOR", "AT+CESQ", "AT%XVBAT", "AT%XTEMP?", "AT+CEREG?", "AT+CCLK?"]);
+    let look =
+        ["AT%XMONITOR", "AT+CESQ", "AT%XVBAT", "AT%XTEMP?", "AT+CEREG?", "AT+CCLK?", "AT%XCONNSTAT?"];
+    assert_eq!(sent, look);
 }
 
 #[test]

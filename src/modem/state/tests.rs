@@ -208,6 +208,15 @@ fn noise_before_a_bare_answer_is_not_taken_for_it() {
 }
 
 #[test]
+fn data_counters_are_bytes_and_are_forgotten_with_the_modem() {
+    let mut known = Known::default();
+    let lesson = asked(&mut known, Ask::DataCounters, "%XCONNSTAT: 2,3,45,60,708,650");
+    let counters = DataCounters { sent: 45 * 1024, received: 60 * 1024 };
+    assert_eq!(lesson.facts, [Fact::Counters(Some(counters))]);
+    assert!(known.unknown("it is gone").contains(&Fact::Counters(None)));
+}
+
+#[test]
 fn another_modem_shares_nothing_with_the_last_one() {
     let mut known = Known::default();
     known.found("plain AT firmware".to_owned());
@@ -221,6 +230,7 @@ fn another_modem_shares_nothing_with_the_last_one() {
         Fact::Signal(signal),
         Fact::Voltage(None),
         Fact::Temperature(None),
+        Fact::Counters(None),
     ] = known.unknown("the modem does not answer")
     else {
         panic!("nothing may be known")

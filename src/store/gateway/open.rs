@@ -2,7 +2,7 @@
 //!
 //! Opening never fails for damage: a damaged file is moved aside and its snapshot takes its place; when that is of no use
 //! either, a new file begins and says so (`store_recreated`). It fails for a newer release's file, of which nothing is
-//! changed, and for a folder that cannot be written.
+//! changed, for a folder that cannot be written, and for a disk that does not take the log it left ([`relog`]).
 //!
 //! A missing file with neither snapshot nor other traces is a new gateway. Traces are a damaged file moved aside earlier,
 //! and a `queue.db`: the daemon opens `gateway.db` first, so a queue beside a missing one had an older sibling.

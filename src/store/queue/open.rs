@@ -2,12 +2,13 @@
 //!
 //! Opening never fails for damage: a damaged file is moved aside ([`super::damage`]), and a new one begins with a
 //! statement of what the old one held as far as anyone could tell. It fails for a newer release's file that does not
-//! admit this one, and for a folder that cannot be written. A newer file that does admit this release is used as it is.
+//! admit this one, for a folder that cannot be written, and for a disk that does not take the log it left. A newer file
+//! that does admit this release is used as it is.
 //! Opening reads the small tables and two segments a class, never the backlog: a million queued readings cost nothing.
 //!
 //! In this order: the header is looked at, a newer release's file is refused, a log that lost what was accepted is found
-//! out, and only then SQLite is let at it. The log it found is written again ([`relog`]) before the first write, which brings the
-//! schema up to date ([`file`]). One transaction makes the start: its epoch ([`epoch`]), what the configuration changed
+//! out; all of that only reads. The log is written again ([`relog`]), before the first write brings the schema up to date
+//! ([`file`]). One transaction makes the start: its epoch ([`epoch`]), what the configuration changed
 //! ([`configured`]), where segments go on ([`ends`]). [`resume`] opens the same file once more in the same run.
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use super::damage::Remains;
 use super::salvage::Progress;
 use super::segment::Position;
 use super::writer::{StreamRow, Writer};
-use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
+use super::{DestinationId, Epoch, bounds, damage, salvage, schema, statement};
 use crate::clock::sources::{Claim, Source};
 use crate::clock::{Mono, Wall};
 use crate::reading::{Class, StreamId};
@@ -198,12 +199,12 @@ impl Opening<'_> {
         if let Some((number, _, false)) = previous.as_ref().map(|(n, s, clean)| (*n, s, *clean)) {
             self.unclean_stop(number)?;
             if let Some(detail) = damage::lost_log(log) {
-                self.state("log_lost", &detail, epoch_number)?;
+                self.state(statement::LOG_LOST, &detail, epoch_number)?;
             }
         }
         if let Some(remains) = remains {
-            for statement in &remains.statements {
-                self.state("queue_damaged", statement, epoch_number)?;
+            for said in &remains.statements {
+                self.state(statement::DAMAGED, said, epoch_number)?;
             }
             for salvage in &remains.salvage {
                 salvage.keep(self.tx)?;

@@ -9,9 +9,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::afford::size;
 use super::{Cargo, Drain, LIMIT_HOLDS};
 use crate::daemon::supervisor::LaneError;
-use crate::spend::Purpose;
+use crate::reading::Class;
 use crate::store::queue::{Outcome as Settled, Owed, QueueStatus, RecordKind, Told};
 use crate::uplink::link::{Message, Outcome};
 use crate::uplink::parcel::Parcel;
@@ -64,6 +65,7 @@ struct Books {
     dropped: u64,
     never_accepted: u64,
     corrections: u64,
+    stated: u64,
     dated: bool,
 }
 
@@ -82,6 +84,7 @@ impl Drain<'_> {
             dropped: status.destination(self.destination).dropped,
             never_accepted: status.intake.missed + status.intake.refused + status.intake.coalesced,
             corrections: status.corrections,
+            stated: status.stated,
             dated: self.rim.clock.wall().trusted,
         };
         let before = letters.looked_at;
@@ -130,10 +133,10 @@ impl Drain<'_> {
 
     /// The letter that may go now. What was lost is told as an event is: when the data plan has room for one.
     pub(super) fn take_letter(&mut self, now: Duration) -> Option<Cargo> {
-        let bytes = self.letters.waiting.as_ref()?.message.body.len() as u64;
+        let size = size(&self.letters.waiting.as_ref()?.message);
         let due = now >= self.letters.not_before;
         if let Some(purse) = self.options.purse.as_ref().filter(|_| due)
-            && let Some((until, _)) = purse.refused(Purpose::Event, bytes)
+            && let Some((until, _)) = purse.message_refused(self.link.name(), Class::Event, size)
         {
             self.letters.not_before = until.clamp(now + BEFORE_REPEATING, now + TELL_AGAIN);
             return None;

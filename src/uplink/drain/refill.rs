@@ -17,6 +17,8 @@ use crate::uplink::shelf::Shelf;
 
 /// Picks for one flow before others have their turn: while a backlog is given up for its age, every pick is emptied at once.
 const PICKS: usize = 16;
+/// Readings passed over between those at hand: while nearly all are thinned, no more are looked at before a message is made.
+const GIVEN_UP_AT_HAND: usize = 4096;
 /// A stretch left for later may end as one settled range beyond the cursor; the rest of them is for messages in flight.
 const MOST_STRETCHES: usize = MAX_ISLANDS / 4;
 
@@ -46,14 +48,21 @@ impl Drain<'_> {
         let class = flow.class();
         self.lay_back_undated(flow);
         self.withdraw(flow).await;
+        if !*self.up.borrow()
+            && let Some(shelf) = self.shelves.get_mut(&flow)
+        {
+            // What can be paid for is found out when something can be sent.
+            shelf.thin(None);
+        }
         for _ in 0..PICKS {
             let Some(shelf) = self.shelves.get_mut(&flow) else { return Ok(()) };
             shelf.next_stretch();
             let to_read = status.ends.get(&class).and_then(|end| shelf.to_read(*end));
             let at_hand = if crate::sabotage::on("shelf-without-end") { usize::MAX } else { AT_HAND };
             let room = at_hand.saturating_sub(shelf.rows().len());
+            let wanted = room > at_hand / 2 && shelf.given_up() < GIVEN_UP_AT_HAND;
             let mut came = false;
-            if let Some((from, until)) = to_read.filter(|_| room > at_hand / 2) {
+            if let Some((from, until)) = to_read.filter(|_| wanted) {
                 let picked = self.reader.pick_before(class, from, until, room).map_err(LaneError::new)?;
                 if let Some(resume) = picked.resume.filter(|resume| *resume != from) {
                     shelf.arrive(now, resume, picked.rows);

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::{Client, Open, Purpose};
 use crate::code::Method;
-use crate::event::{Event, Failure, ObservationEnd, ObservationId, SendError};
+use crate::event::{Event, Failure, KeptObservation, ObservationEnd, ObservationId, SendError};
 use crate::message::{Kind, Message};
 use crate::observe::Observation;
 use crate::request::{Request, Response};
@@ -22,6 +22,26 @@ const DEREGISTER: u32 = 1;
 impl Client {
     pub(crate) fn observations(&self) -> impl Iterator<Item = (ObservationId, &Request)> {
         self.observations.iter().map(|(id, observation)| (*id, &observation.request))
+    }
+
+    pub(crate) fn kept_observations(&self) -> impl Iterator<Item = KeptObservation> {
+        self.observations.values().filter(|held| held.registered).map(|held| KeptObservation {
+            request: held.request.clone(),
+            token: held.token,
+            newest: held.order.newest(),
+        })
+    }
+
+    pub(crate) fn keep_observing(&mut self, now: Duration, kept: KeptObservation) -> ObservationId {
+        let id = ObservationId(self.next_observation);
+        self.next_observation += 1;
+        let mut observation = Observation::new(kept.request, kept.token);
+        observation.registered = true;
+        if let Some(newest) = kept.newest {
+            observation.order.restart(now, newest);
+        }
+        self.observations.insert(id, observation);
+        id
     }
 
     pub(crate) fn observe(

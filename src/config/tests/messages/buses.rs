@@ -306,6 +306,18 @@ type = "uint16""#,
         ),
         (
             POINT,
+            "class = \"event\"\nthin_band = 0.5",
+            &["f.toml:15: bus.slave.point.thin_band: event is never thinned. Remove thin_band."],
+        ),
+        (
+            POINT,
+            "thin_band = -0.5",
+            &[
+                "f.toml:14: bus.slave.point.thin_band: -0.5 is not a distance. Write thin_band = 0.5, for example.",
+            ],
+        ),
+        (
+            POINT,
             r#"coalesce = "newest""#,
             &[r#"f.toml:14: bus.slave.point.coalesce: "newest" is not a way to coalesce. Use "latest"."#],
         ),

@@ -54,13 +54,45 @@ psk_file = "/s/good""#,
             GOLIOTH,
             r#"suites = ["psk-gmc"]"#,
             &[
-                r#"f.toml:5: golioth.suites: "psk-gmc" is not a cipher suite known here. Did you mean "psk-gcm"? Use "psk-ccm8" or "psk-gcm"."#,
+                r#"f.toml:5: golioth.suites: "psk-gmc" is not a cipher suite known here. Did you mean "psk-gcm"? Use "psk-ccm8", "psk-ccm", "psk-gcm", "psk-cbc", "ecdsa-ccm8", "ecdsa-ccm" or "ecdsa-gcm"."#,
             ],
         ),
         (
             GOLIOTH,
             r#"suites = ["psk-gcm", "psk-gcm"]"#,
             &[r#"f.toml:5: golioth.suites: "psk-gcm" is named twice. Name each suite once, best first."#],
+        ),
+        (
+            GOLIOTH,
+            r#"suites = ["psk-cbc", "ecdsa-gcm"]"#,
+            &[
+                r#"f.toml:5: golioth.suites: "psk-cbc" does not go with a Connection ID. Leave it out, or write connection_id = false."#,
+                r#"f.toml:5: golioth.suites: "ecdsa-gcm" does not go with the credential. Use those that begin with psk- for a key, with ecdsa- for a certificate."#,
+            ],
+        ),
+        (
+            GOLIOTH,
+            r#"certificate_file = "/etc/c.pem""#,
+            &[
+                r#"f.toml:2: golioth.ca_file: this key is required. Write ca_file = "/etc/fieldgate/golioth-ca.pem", for example."#,
+                r#"f.toml:2: golioth.key: this secret is required. Write key_file = "/etc/fieldgate/secrets/key" or key_credential = "key", for example."#,
+                "f.toml:3: golioth.psk_id: the gateway cannot be known by a key and by a certificate. Keep either the key or the certificate.",
+            ],
+        ),
+        (
+            GATEWAY,
+            r#"[golioth]
+certificate_file = "golioth.pem"
+ca_file = "/etc/ca.pem"
+key_file = "/s/lines"
+server_name = "coaps://x"
+[golioth.rest]
+api_key_file = "/s/good""#,
+            &[
+                r#"f.toml:3: golioth.certificate_file: "golioth.pem" is not an absolute path. Write the whole path, such as "/etc/fieldgate/golioth.pem"."#,
+                r#"f.toml:6: golioth.server_name: "coaps://x" is not a host name or an address. Write the name that the server's certificate has."#,
+                r#"f.toml:7: golioth.rest.project: this key is required. Write project = "my-project", for example."#,
+            ],
         ),
         (
             GOLIOTH,

@@ -480,7 +480,21 @@ fn a_budget_that_cannot_be_kept_is_refused() {
             GATEWAY,
             "[budget]\nmonth = \"5MiB\"\n[budget.reserves]\nalarm = \"60%\"\nmanagement = \"50%\"",
             &[
-                r#"f.toml:5: budget.reserves.alarm: 60% for alarms and 50% for management leave too little for readings. Let both together be at most "90%"."#,
+                r#"f.toml:5: budget.reserves.alarm: alarm 60%, management 50% are 110% of the plan: too little is left for everything else. Let all reserves together be at most "90%"."#,
+            ],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MiB\"\n[budget.reserves]\nevent = \"30%\"\nlive = \"50%\"",
+            &[
+                r#"f.toml:6: budget.reserves.live: alarm 10%, management 10%, event 30%, live 50% are 100% of the plan: too little is left for everything else. Let all reserves together be at most "90%"."#,
+            ],
+        ),
+        (
+            GATEWAY,
+            "[budget]\nmonth = \"5MiB\"\n[budget.reserves]\nsession = \"10%\"",
+            &[
+                "f.toml:5: budget.reserves.session: this key is unknown. Known here: alarm, management, event, state, live, backlog, diagnostics, firmware_log, firmware.",
             ],
         ),
         (

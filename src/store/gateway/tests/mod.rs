@@ -58,6 +58,7 @@ pub(crate) fn rim(clock: &Arc<dyn Clock>) -> Rim {
         random: Arc::new(Seeded::new(99)),
         net: Arc::new(NoWires),
         ports: Arc::new(NoWires),
+        hardware: None,
     }
 }
 

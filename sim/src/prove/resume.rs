@@ -1,0 +1,154 @@
+//! `prove resume`: after a clean stop the next run goes on with the session, and never when that would use it twice.
+//!
+//! In virtual time, against a cloud that answers a message id it has seen with the answer it gave (RFC 7252 section 4.2). Readings
+//! are handed over the moment the daemon is up. What the books say was acknowledged must be at the cloud: an answer to an earlier
+//! message taken for one to a new one would show there. Of every protected record the number is noted: one that comes twice
+//! would repeat a nonce.
+//!
+//! In this order: clean restarts; a copy of the folder started after the original; a kill; a file system that was set back. In
+//! the last, numbers do repeat, which nothing on the gateway can know; the cloud takes none of them, and the gateway gives the
+//! session up soon.
+
+use std::time::Duration;
+
+use fieldgate::reading::Value;
+
+use super::{Common, Proof, few};
+use crate::gateway::Trouble;
+use crate::world::{GOLIOTH, World, WorldOptions, in_virtual_time};
+
+const RESTARTS: u64 = 20;
+const SHORT_RESTARTS: u64 = 5;
+/// Readings at once after each start, and each in a message of its own.
+const BURST: i64 = 3;
+const ARRIVES: Duration = Duration::from_secs(120);
+const BETWEEN: Duration = Duration::from_secs(20);
+
+/// What the claim is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
+    let restarts = if args.common.short { SHORT_RESTARTS } else { RESTARTS };
+    in_virtual_time(run(restarts)).map_err(Trouble::system("make an event queue"))?
+}
+
+async fn run(restarts: u64) -> Result<Proof, Trouble> {
+    let mut proof = Proof::default();
+    let options = WorldOptions { bus: false, ..WorldOptions::default() };
+    let mut world = World::start(&options).await?;
+    world.watch_record_numbers();
+    let mut sender = Sender::default();
+    sender.burst(&world).await?;
+    world.pass(BETWEEN).await;
+    let made = world.handshakes();
+
+    for _ in 0..restarts {
+        world = world.restart(&options).await?;
+        sender.burst(&world).await?;
+        sender.judge(&mut proof, &world, "a clean restart");
+        world.pass(BETWEEN).await;
+    }
+    let over_restarts = world.handshakes() - made;
+    proof.demand(over_restarts == 0, || {
+        format!("{restarts} clean restarts need no handshake ({over_restarts} were made)")
+    });
+    let observers = world.cloud(|cloud, _| cloud.observations("gw-1"));
+    proof.demand(observers == 1, || format!("the cloud serves one observation as before ({observers})"));
+
+    let before = world.handshakes();
+    let (original, copy) = world.restart_and_copy(&options).await?;
+    sender.burst(&original).await?;
+    let over_original = original.handshakes() - before;
+    proof.demand(over_original == 0, || {
+        format!("the original of a copied folder needs none ({over_original})")
+    });
+    // What the original had sent since is in its queue's books, not in the copy's: the copy sends its own.
+    world = original.restart_on(&options, copy).await?;
+    world.drained(ARRIVES).await?;
+    sender.forget();
+    sender.burst(&world).await?;
+    sender.judge(&mut proof, &world, "a copy was started");
+    let over_copy = world.handshakes() - before;
+    proof.demand(over_copy == 1, || {
+        format!("a copied folder that is started second makes a handshake ({over_copy} were made)")
+    });
+
+    world = world.restart(&options).await?;
+    sender.burst(&world).await?;
+    world.pass(BETWEEN).await;
+    let before = world.handshakes();
+    world = world.crash(&options).await?;
+    sender.burst(&world).await?;
+    sender.judge(&mut proof, &world, "a kill");
+    let over_kill = world.handshakes() - before;
+    proof.demand(over_kill == 1, || format!("after a kill there is one handshake ({over_kill} were made)"));
+    let repeated = world.repeated_records();
+    proof.demand(repeated == 0, || format!("no record number is used twice ({repeated} were)"));
+
+    world.pass(BETWEEN).await;
+    let before = world.handshakes();
+    world = world.restart_set_back(&options).await?;
+    let began = world.now();
+    sender.burst(&world).await?;
+    let took = world.now() - began;
+    sender.judge(&mut proof, &world, "the file system was set back");
+    let over_set_back = world.handshakes() - before;
+    proof.demand(over_set_back == 1, || {
+        format!("a folder that was set back ends in one handshake ({over_set_back} were made)")
+    });
+    let verified = world.stop().await?;
+    proof.demand(verified.problems.is_empty(), || format!("the books close ({})", few(&verified.problems)));
+    proof.figures = serde_json::json!({
+        "clean_restarts": restarts, "handshakes_over_clean_restarts": over_restarts,
+        "handshakes_of_a_copy": over_copy, "handshakes_after_a_kill": over_kill,
+        "handshakes_after_a_set_back": over_set_back, "a_set_back_delays_s": took.as_secs(),
+        "false_acknowledgements": sender.false_acknowledgements, "record_numbers_repeated": repeated,
+        "readings": sender.sent,
+    });
+    Ok(proof)
+}
+
+/// Counts what it sends, and compares what is acknowledged with what is there.
+#[derive(Default)]
+struct Sender {
+    sent: u64,
+    /// At the cloud, and acknowledged by the books, when counting began.
+    base: (u64, u64),
+    false_acknowledgements: u64,
+}
+
+impl Sender {
+    /// Hands over readings at once and waits until the books call all of them acknowledged.
+    async fn burst(&mut self, world: &World) -> Result<(), Trouble> {
+        for n in 0..BURST {
+            world.take("al", Value::Bool(n % 2 == 0)).await?;
+            self.sent += 1;
+        }
+        world.drained(ARRIVES).await?;
+        Ok(())
+    }
+
+    /// The books are those of an older copy now.
+    fn forget(&mut self) {
+        self.base = (u64::MAX, 0);
+    }
+
+    fn judge(&mut self, proof: &mut Proof, world: &World, when: &str) {
+        let there = world.cloud(|cloud, _| cloud.intake().counts().unique);
+        let acknowledged = world.account(GOLIOTH).acknowledged;
+        if self.base.0 == u64::MAX {
+            // Counting begins anew: what an original sent meanwhile is at the cloud, and in nobody's books.
+            self.base = (there, acknowledged);
+            return;
+        }
+        let missing = (acknowledged - self.base.1).saturating_sub(there - self.base.0);
+        self.false_acknowledgements = self.false_acknowledgements.max(missing);
+        proof.demand(missing == 0, || {
+            format!("what is acknowledged is at the cloud ({missing} readings are not, after {when})")
+        });
+    }
+}

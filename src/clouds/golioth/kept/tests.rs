@@ -1,0 +1,127 @@
+use super::*;
+use crate::clock::{VirtualClock, Wall};
+use crate::store::gateway::tests::rim;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const NOON: i64 = 1_795_176_000_000;
+
+fn clock(boot: u8, trusted: bool) -> Arc<dyn Clock> {
+    let wall = Wall { unix_ms: NOON, uncertainty_ms: 10, trusted };
+    Arc::new(VirtualClock::starting_at(BootId([boot; 16]), wall))
+}
+
+/// What two runs may differ in.
+#[derive(Clone)]
+struct Run {
+    clock: Arc<dyn Clock>,
+    endpoint: &'static str,
+    key: &'static str,
+    hardware: Option<&'static str>,
+    queue: u64,
+}
+
+fn run() -> Run {
+    Run { clock: clock(1, true), endpoint: "cloud:5684", key: "key", hardware: Some("board-1"), queue: 7 }
+}
+
+fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
+    let rim = Rim { hardware: run.hardware.map(Into::into), ..rim(&run.clock) };
+    let bound = Bound { state_dir: folder, queue_file_id: run.queue, time_floor_unix_ms: None };
+    let secret = Secret::new(run.key.as_bytes().to_vec());
+    (Shelf::open(bound, run.endpoint, secret, &rim), rim)
+}
+
+fn leave(folder: &Path, run: &Run, silent: Duration) {
+    let (shelf, rim) = shelf(folder, run);
+    let get = Request::get(".u/desired").accept(60);
+    let observed = KeptObservation { request: get, token: Token::new(&[1, 2]).unwrap(), newest: Some(9) };
+    shelf.leave(Kept {
+        session: b"the keys".to_vec().into(),
+        message_id: 0x1234,
+        token: 0x5678,
+        observations: vec![observed.into()],
+        peer: Some(([192, 0, 2, 1], 5684).into()),
+        heard: Moment::ago(&*run.clock, silent),
+    });
+    shelf.put_away(&rim.random);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_run_goes_on_where_this_one_stopped_and_the_one_after_finds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run();
+    tokio::time::advance(HOUR).await;
+    leave(folder.path(), &run, Duration::from_secs(5));
+    let bytes = std::fs::read(folder.path().join(FILE)).unwrap();
+    assert!(!bytes.windows(8).any(|bytes| bytes == b"the keys" || bytes == b"115,104,"), "not in clear text");
+    let (shelf_of_next, _) = shelf(folder.path(), &run);
+    let (kept, silent) = shelf_of_next.taken().unwrap();
+    assert_eq!(
+        (kept.session.as_slice(), kept.message_id, kept.token),
+        (b"the keys".as_slice(), 0x1234, 0x5678)
+    );
+    assert_eq!(silent.as_secs(), 5);
+    let observed = kept.observations[0].to_kept().unwrap();
+    assert_eq!(observed.request, Request::get(".u/desired").accept(60));
+    assert_eq!((observed.token.as_bytes(), observed.newest), ([1, 2].as_slice(), Some(9)));
+    assert!(shelf_of_next.taken().is_none());
+    assert!(shelf(folder.path(), &run).0.taken().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_endpoint_board_or_queue_finds_nothing_and_leaves_nothing() {
+    for other in [
+        Run { key: "another", ..run() },
+        Run { endpoint: "cloud:5685", ..run() },
+        Run { hardware: Some("board-2"), ..run() },
+        Run { hardware: None, ..run() },
+        Run { queue: 8, ..run() },
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        leave(folder.path(), &run(), Duration::ZERO);
+        assert!(shelf(folder.path(), &other).0.taken().is_none());
+        assert!(shelf(folder.path(), &run()).0.taken().is_none(), "gone with the refusal");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_the_folder_finds_nothing() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    leave(folder.path(), &run(), Duration::ZERO);
+    std::fs::copy(folder.path().join(FILE), copy.path().join(FILE)).unwrap();
+    assert!(shelf(copy.path(), &run()).0.taken().is_none());
+    assert!(shelf(folder.path(), &run()).0.taken().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_too_old_or_of_unknown_age_is_not_taken_up() {
+    // Whether the next run is of the same boot, and whether it knows the time.
+    for (same_boot, knows, silent, taken) in [
+        (true, false, SESSION_LIMIT - HOUR, true),
+        (true, true, SESSION_LIMIT + HOUR, false),
+        (false, true, HOUR, true),
+        (false, true, SESSION_LIMIT + HOUR, false),
+        (false, false, HOUR, false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let before = run();
+        // So that what is past lies after the boot.
+        tokio::time::advance(5 * HOUR).await;
+        leave(folder.path(), &before, silent);
+        let wall = Wall { unix_ms: NOON + 5 * 3_600_000, uncertainty_ms: 10, trusted: knows };
+        let other: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([2; 16]), wall));
+        let next = Run { clock: if same_boot { before.clock } else { other }, ..run() };
+        let found = shelf(folder.path(), &next).0.taken().is_some();
+        assert_eq!(found, taken, "same boot {same_boot}, knows {knows}, silent {silent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_damaged_is_not_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    leave(folder.path(), &run(), Duration::ZERO);
+    let path = folder.path().join(FILE);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 60).unwrap();
+    assert!(shelf(folder.path(), &run()).0.taken().is_none());
+}

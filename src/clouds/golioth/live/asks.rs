@@ -1,0 +1,119 @@
+//! What is asked of the cloud, and when it may be.
+
+use std::time::Duration;
+
+use fieldgate_coap as coap;
+use fieldgate_golioth_proto::{content_format::ContentFormat, paths};
+
+use super::{Live, Waiting};
+use crate::clouds::golioth::link::Request;
+use crate::clouds::golioth::translate;
+use crate::spend::Cause;
+use crate::uplink::link::{Outcome, Report};
+
+/// Urgent messages that may be under way beyond the window.
+const URGENT_PLACES: usize = 4;
+/// An unauthenticated alert is a hint that earns one probe: this long, at most once in this long.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+
+impl Live<'_> {
+    /// Whether a request may be taken now, and whether one that is not urgent may.
+    pub(super) fn room(&self, now: Duration, may_send_at: Duration) -> (bool, bool) {
+        if !self.may_ask() || may_send_at > now {
+            return (false, false);
+        }
+        let most = self.keeper.settings.max_in_flight;
+        // What the congestion window has no place for waits outside, where something urgent can still pass it.
+        let window = usize::try_from(self.endpoint.window()).unwrap_or(1).clamp(1, most);
+        (self.waiting.len() < most + URGENT_PLACES, self.endpoint.outstanding() < window)
+    }
+
+    pub(super) fn take(&mut self, request: Request) {
+        let now = self.keeper.rim.now();
+        let (request, waiting) = match request {
+            Request::Send { reply, .. } | Request::Report { reply, .. } if reply.is_closed() => return,
+            Request::Send { message, deadline, reply } => {
+                self.asked_for = Cause::Message(message.class);
+                self.sending = self.asked_for;
+                (translate::post(message).deadline(deadline), Waiting::Send(reply))
+            }
+            Request::Report { report, reply } => {
+                if let Some((until, refused)) = self.reports_refused.clone()
+                    && now < until
+                {
+                    let _ = reply.send(refused);
+                    return;
+                }
+                self.sending = match &report {
+                    Report::FirmwareLog { .. } => Cause::FirmwareLog,
+                    Report::Component { .. } => Cause::Management,
+                };
+                match translate::report(&report) {
+                    Some(post) => (post, Waiting::Report(reply)),
+                    None => {
+                        let why = "the package's name cannot be a path".into();
+                        let _ = reply.send(Outcome::Bad { why });
+                        return;
+                    }
+                }
+            }
+        };
+        match self.endpoint.request(now, request) {
+            Ok(id) => {
+                self.keeper.pace.leaves(now);
+                self.owed_since.get_or_insert(now);
+                self.waiting.insert(id, waiting);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a request was not taken");
+                let outcome = match error {
+                    coap::SendError::TooLarge { .. } => Outcome::TooLarge { limit: None },
+                    _ => Outcome::Later { after: Duration::from_secs(5) },
+                };
+                if let Waiting::Send(reply) | Waiting::Report(reply) = waiting {
+                    let _ = reply.send(outcome);
+                }
+            }
+        }
+    }
+
+    /// Registers as an observer of the manifest, again or for the first time: it keeps the path open and the cloud's list of
+    /// observers right, and its answer is the manifest itself.
+    pub(super) fn register(&mut self, now: Duration) {
+        let registered = match self.manifest {
+            Some(observation) => self.endpoint.reregister(now, observation),
+            None => {
+                let get = coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number());
+                self.endpoint.observe(now, get).map(|observation| self.manifest = Some(observation))
+            }
+        };
+        self.refresh.asked(now);
+        match registered {
+            Ok(()) => {
+                self.keeper.pace.leaves(now);
+                self.owed_since.get_or_insert(now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the manifest cannot be observed now");
+                self.refresh.unanswered(now);
+            }
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Duration) {
+        let lately = self.last_probe.is_some_and(|at| now < at + PROBE_EVERY);
+        if !self.may_ask() || self.probe.is_some() || lately {
+            return;
+        }
+        self.last_probe = Some(now);
+        let get =
+            coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number()).deadline(PROBE_DEADLINE);
+        if let Ok(id) = self.endpoint.request(now, get) {
+            self.keeper.pace.leaves(now);
+            self.owed_since.get_or_insert(now);
+            self.waiting.insert(id, Waiting::Probe);
+            self.probe = Some((id, now));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Which readings of a backlog go when the data plan cannot pay for all of them. Pure.
+//!
+//! By decimation, or where the operator gave a stream a band, by what the readings say: those go that differ from the last
+//! that went by more than the band. What has no number always goes. The others are given up on record, as `thinned`.
+
+use std::collections::BTreeMap;
+
+use crate::reading::{Quality, StreamId, Value};
+use crate::store::queue::QueuedRow;
+
+/// The bands of streams, in their units; finite and not negative.
+pub type Bands = BTreeMap<StreamId, f64>;
+
+/// What the last reading said that went. Forgotten where the order of readings is broken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastSent(BTreeMap<StreamId, (Said, Quality)>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    Steps(i64),
+    Float(f64),
+}
+
+impl LastSent {
+    /// A reading of a stream with a band goes.
+    pub(super) fn goes(&mut self, row: &QueuedRow) {
+        match said(row) {
+            Some(said) => self.0.insert(row.sample.stream, (said, row.sample.quality)),
+            None => self.0.remove(&row.sample.stream),
+        };
+    }
+
+    /// Whether a reading says nothing that the last one of its stream did not.
+    pub(super) fn covers(&self, row: &QueuedRow, band: f64) -> bool {
+        let (Some((last, quality)), Some(said)) = (self.0.get(&row.sample.stream), said(row)) else {
+            return false;
+        };
+        let within = match (*last, said) {
+            (Said::Steps(last), Said::Steps(now)) => last.abs_diff(now) <= steps(band, row),
+            (Said::Float(last), Said::Float(now)) => (now - last).abs() <= band,
+            _ => false,
+        };
+        within && *quality == row.sample.quality
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+fn said(row: &QueuedRow) -> Option<Said> {
+    match row.sample.value {
+        Value::Steps(steps) => Some(Said::Steps(steps)),
+        Value::Float(float) => Some(Said::Float(float)),
+        Value::Bool(_) | Value::Text(_) | Value::Absent => None,
+    }
+}
+
+/// Whole steps of the stream within the band. A little more than the quotient: 0.3 in steps of 0.1 is three, whatever
+/// binary fractions make of it.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and a band is not negative"
+)]
+fn steps(band: f64, row: &QueuedRow) -> u64 {
+    let step = row.stream.resolution.map_or(1.0, |resolution| resolution.value(1));
+    (band / step * (1.0 + 1e-9)).floor() as u64
+}
