@@ -119,10 +119,11 @@ impl Model {
         }
     }
 
-    /// Which of the places where a reading stands is the one that waits for a destination: there is one at most.
+    /// Which of the places where a reading stands is the one that waits for a destination: there is one at most. A drain may
+    /// also pick what another message of its has settled meanwhile: then it is the first, whose answer changes nothing.
     pub(crate) fn standing(&self, destination: &str, identity: Identity) -> Standing {
         let waits = |r: &&Row| r.identity() == identity && r.open.contains(destination);
-        (identity, self.rows.iter().find(waits).expect("what is picked waits").copy)
+        (identity, self.rows.iter().find(waits).map_or(0, |row| row.copy))
     }
 
     /// What a destination refused, in the order in which it did.
