@@ -45,6 +45,8 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
+    /// The link that deploys, where one is configured.
+    device_plane: OnceLock<Arc<dyn Link>>,
     /// What may be spent.
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
@@ -73,7 +75,15 @@ impl Daemon {
             Arc::clone(&board),
         );
         purse.look_at(&stores.queue);
-        let daemon = Self { board, stores, purse, supervisor, stop, shelf: OnceLock::new() };
+        let daemon = Self {
+            board,
+            stores,
+            purse,
+            supervisor,
+            stop,
+            shelf: OnceLock::new(),
+            device_plane: OnceLock::new(),
+        };
         daemon.lane(timekeeper::lane(
             daemon.stores.clone(),
             rim.clone(),
@@ -195,6 +205,12 @@ impl Daemon {
         Some(address)
     }
 
+    /// The link that deploys, where one is configured.
+    #[must_use]
+    pub fn device_plane(&self) -> Option<Arc<dyn Link>> {
+        self.device_plane.get().cloned()
+    }
+
     fn lane(&self, lane: Lane) {
         self.supervisor.spawn(lane);
     }
@@ -214,6 +230,7 @@ impl Daemon {
             let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);
             let link: Arc<dyn Link> = link;
+            let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
             self.drain_into(link, config, rim);
         }

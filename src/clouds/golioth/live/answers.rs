@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fieldgate_coap::{self as coap, Event, ObservationEnd};
+use fieldgate_coap::{self as coap, Event, Failure, ObservationEnd};
 use fieldgate_dtls as dtls;
 use fieldgate_golioth_proto::manifest;
 
@@ -106,7 +106,21 @@ impl Live<'_> {
     }
 
     pub(super) fn endpoint_event(&mut self, now: Duration, event: Event) -> Result<(), Ended> {
+        if let Event::Response { response, .. } = &event
+            && response.code == coap::Code::TOO_MANY_REQUESTS
+        {
+            self.keeper.pace.limited(now);
+        }
         match event {
+            Event::Response { id, response, retransmissions, .. } if self.is_for_block(id) => {
+                self.block_answered(now, id, response, retransmissions);
+            }
+            Event::Failed { id, why, .. } if self.is_for_block(id) => {
+                self.refresh.unanswered(now);
+                self.block_failed(now, id, why);
+            }
+            // Of a download that was given up.
+            Event::Failed { why: Failure::Cancelled, .. } => {}
             Event::Response { id, response, .. } => {
                 let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
@@ -121,7 +135,8 @@ impl Live<'_> {
                         }
                         let _ = reply.send(outcome);
                     }
-                    Some(Waiting::Probe) | None => self.probe = None,
+                    Some(Waiting::Probe) => self.probe = None,
+                    None => {}
                 }
             }
             Event::Failed { id, why, .. } => {
