@@ -30,8 +30,7 @@ const LINE_BYTES: usize = 512;
 /// Lines about links go no more often than this.
 const LINKS_EVERY: Duration = Duration::from_secs(60);
 /// Whose lines are about links: they may be the consequence of a line that was sent.
-const LINKS: [&str; 4] =
-    ["fieldgate::clouds", "fieldgate::uplink", "fieldgate_coap", "fieldgate_dtls"];
+const LINKS: [&str; 4] = ["fieldgate::clouds", "fieldgate::uplink", "fieldgate_coap", "fieldgate_dtls"];
 /// Whose lines are never sent: they are about sending lines.
 const SENDER: &str = "fieldgate::daemon::log_lines";
 

@@ -176,6 +176,8 @@ pub struct Registration {
     pub words: String,
     /// Operator, numeric or by name.
     pub operator: Option<String>,
+    /// Its number: country and network code, five or six digits.
+    pub plmn: Option<String>,
     /// `LTE-M`, `NB-IoT`.
     pub access: Option<String>,
     /// Band.

@@ -78,7 +78,15 @@ impl Daemon {
             Arc::clone(&board),
         );
         purse.look_at(&stores.queue);
-        let daemon = Self { board, stores, purse, supervisor, stop, shelf: OnceLock::new(), deploying: OnceLock::new() };
+        let daemon = Self {
+            board,
+            stores,
+            purse,
+            supervisor,
+            stop,
+            shelf: OnceLock::new(),
+            deploying: OnceLock::new(),
+        };
         daemon.lane(timekeeper::lane(
             daemon.stores.clone(),
             rim.clone(),

@@ -43,7 +43,8 @@ impl Hands for MachineHands {
         if ENABLED.iter().any(|link| Path::new(link).symlink_metadata().is_ok()) {
             return Ok(());
         }
-        Err("remote reboots are not enabled on this gateway: systemctl enable --now fieldgate-reboot.path".into())
+        Err("remote reboots are not enabled on this gateway: systemctl enable --now fieldgate-reboot.path"
+            .into())
     }
 
     fn reboot(&self) -> Result<(), String> {

@@ -163,7 +163,7 @@ mod tests {
     use crate::spend::{Allowance, Direction, Plan};
     use crate::store::gateway::tests::{clock, key, open, rim, versions};
     use crate::store::queue::{Owed, QueuedRow};
-    use crate::uplink::link::{Capabilities, EpochStatement, CloudEvent, Message, Packed};
+    use crate::uplink::link::{Capabilities, CloudEvent, EpochStatement, Message, Packed};
 
     /// A cloud that answers as it is told, then takes everything; it keeps what it was offered.
     #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ use std::io;
 use std::time::Duration;
 
 use fieldgate_modem_at::{
-    Banner, Command, CommandDone, CommandError, CommandId, Event, FaultEvent, Probe, ProbeOutcome, Session, Terminator,
-    Urc,
+    Banner, Command, CommandDone, CommandError, CommandId, Event, FaultEvent, Probe, ProbeOutcome, Session,
+    Terminator, Urc,
 };
 use tracing::Level;
 

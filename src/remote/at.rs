@@ -47,11 +47,9 @@ pub(super) fn allowed(text: &str) -> Result<String, String> {
         Form::Read if read => Ok(format!("AT{name}?")),
         Form::Test if read && name != SEARCHES => Ok(format!("AT{name}=?")),
         Form::Action if ASK.contains(&name) => Ok(format!("AT{name}")),
-        _ => Err(format!(
-            "only what changes nothing: {} with ? or =?, and {}",
-            READ.join(" "),
-            ASK.join(" ")
-        )),
+        _ => {
+            Err(format!("only what changes nothing: {} with ? or =?, and {}", READ.join(" "), ASK.join(" ")))
+        }
     }
 }
 
@@ -118,7 +116,8 @@ mod tests {
 
     #[test]
     fn long_numbers_are_hidden_and_short_ones_are_not() {
-        let lines = ["+CEREG: 5,1,\"76C1\",\"0102DA04\",7".to_owned(), "204080813630037 and 89450421F".to_owned()];
+        let lines =
+            ["+CEREG: 5,1,\"76C1\",\"0102DA04\",7".to_owned(), "204080813630037 and 89450421F".to_owned()];
         let expected = "+CEREG: 5,1,\"76C1\",\"0102DA04\",7\n*************37 and ******21F";
         assert_eq!(shown(&lines, 100), expected);
         assert_eq!(shown(&lines, 8), "+CEREG: ");

@@ -56,13 +56,12 @@ impl Answer {
 
 impl Remote {
     pub(super) async fn call(&mut self, call: Call) {
-        let key = CallKey {
-            source: self.parts.link.name().to_owned(),
-            id: call.id.clone(),
-            digest: digest(&call),
-        };
+        let key =
+            CallKey { source: self.parts.link.name().to_owned(), id: call.id.clone(), digest: digest(&call) };
         let begun = match self.parts.gateway.begin_call(&key).await {
-            Ok(Begun::Before(_)) if crate::sabotage::on("call-acts-twice") => Ok(Begun::New { rebooted: None }),
+            Ok(Begun::Before(_)) if crate::sabotage::on("call-acts-twice") => {
+                Ok(Begun::New { rebooted: None })
+            }
             begun => begun,
         };
         let answer = match begun {
@@ -91,7 +90,9 @@ impl Remote {
         let audited = checked.as_ref().ok().and_then(|(method, _)| method.audited);
         self.audit(audited, call, "asked", Value::Null).await;
         let mut answer = match checked {
-            Ok((method, asked)) => self.carry_out(method, asked, rebooted, DETAIL_BYTES - call.id.len()).await,
+            Ok((method, asked)) => {
+                self.carry_out(method, asked, rebooted, DETAIL_BYTES - call.id.len()).await
+            }
             Err((code, why)) => Answer::failed(code, why),
         };
         bound(&mut answer.detail, DETAIL_BYTES - call.id.len());
@@ -108,7 +109,13 @@ impl Remote {
         answer
     }
 
-    async fn carry_out(&self, method: &Method, asked: Asked, rebooted: Option<Duration>, room: usize) -> Answer {
+    async fn carry_out(
+        &self,
+        method: &Method,
+        asked: Asked,
+        rebooted: Option<Duration>,
+        room: usize,
+    ) -> Answer {
         tracing::info!(method = method.name, "a remote call is carried out");
         let asks = &self.parts.board.asks;
         match asked {

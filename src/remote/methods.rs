@@ -8,7 +8,6 @@ pub(super) mod code {
     pub(in crate::remote) const INVALID_ARGUMENT: u8 = 3;
     /// Also for a method that does not exist, as Golioth's own SDK answers it.
     pub(in crate::remote) const NOT_FOUND: u8 = 5;
-    pub(in crate::remote) const RESOURCE_EXHAUSTED: u8 = 8;
     pub(in crate::remote) const FAILED_PRECONDITION: u8 = 9;
     pub(in crate::remote) const ABORTED: u8 = 10;
     pub(in crate::remote) const UNAVAILABLE: u8 = 14;
@@ -48,9 +47,17 @@ pub(super) enum Asked {
     Restart,
     Status,
     /// A page after a cursor, or after what was acknowledged; whether what is before the cursor is acknowledged.
-    FirmwareLog { cursor: Option<String>, acknowledge: bool },
-    LogLevel { level: String, minutes: u32 },
-    ModemAt { command: String },
+    FirmwareLog {
+        cursor: Option<String>,
+        acknowledge: bool,
+    },
+    LogLevel {
+        level: String,
+        minutes: u32,
+    },
+    ModemAt {
+        command: String,
+    },
     Flush,
     NetworkInfo,
 }
@@ -131,7 +138,9 @@ pub(super) fn check(name: &str, params: &[Value]) -> Result<(&'static Method, As
     for (n, param) in method.params.iter().enumerate() {
         match params.get(n) {
             None | Some(Value::Null) if !param.required => {}
-            None | Some(Value::Null) => return wrong(format!("{name} needs {}: {}", param.name, param.kind.words())),
+            None | Some(Value::Null) => {
+                return wrong(format!("{name} needs {}: {}", param.name, param.kind.words()));
+            }
             Some(value) if param.kind.takes(value) => {}
             Some(_) => return wrong(format!("{} is {}", param.name, param.kind.words())),
         }

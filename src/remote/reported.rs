@@ -139,7 +139,8 @@ impl Reported {
 
     async fn tell_cell(&mut self) -> Result<(), Duration> {
         let now = self.parts.rim.now();
-        let Some(cell) = self.parts.location.then(|| status::serving_cell(&self.parts.board)).flatten() else {
+        let Some(cell) = self.parts.location.then(|| status::serving_cell(&self.parts.board)).flatten()
+        else {
             return Ok(());
         };
         // Where the gateway is does not change with how well it hears.
@@ -264,7 +265,8 @@ mod tests {
     fn document() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![any::<u8>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
         let value = leaf.prop_recursive(3, 24, 4, |inner| {
-            prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| Value::Object(Map::from_iter(map)))
+            prop::collection::btree_map("[a-d]", inner, 0..4)
+                .prop_map(|map| Value::Object(Map::from_iter(map)))
         });
         prop::collection::btree_map("[a-d]", value, 0..4).prop_map(|map| Value::Object(Map::from_iter(map)))
     }

@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_wrong_value_leaves_the_one_before_in_force_and_a_removed_one_goes() {
-        let (first, _) =
-            InForce::default().judge(&settings(1, &[("UPLINK_WINDOW", json!(4)), ("UPLINK_LINGER", json!("9s"))]));
+        let (first, _) = InForce::default()
+            .judge(&settings(1, &[("UPLINK_WINDOW", json!(4)), ("UPLINK_LINGER", json!("9s"))]));
         let (second, faults) = first.judge(&settings(2, &[("UPLINK_WINDOW", json!(0))]));
         assert_eq!(faults, [("UPLINK_WINDOW".into(), SettingFault::OutsideRange)]);
         assert_eq!(second.tuning(), Tuning { window: Some(4), ..Tuning::default() });
@@ -182,7 +182,8 @@ mod tests {
         let (now, _) = InForce::default().judge(&settings(1, &[("UPLINK_LINGER", json!("9s"))]));
         let text = serde_json::to_string(&now).unwrap();
         assert_eq!(InForce::kept(&text), now);
-        let foreign = r#"{"version":1,"values":{"uplink.linger":"9s","uplink.window":99,"golioth.endpoint":"x"}}"#;
+        let foreign =
+            r#"{"version":1,"values":{"uplink.linger":"9s","uplink.window":99,"golioth.endpoint":"x"}}"#;
         assert_eq!(InForce::kept(foreign), now);
         assert_eq!(InForce::kept("nonsense"), InForce::default());
     }

@@ -66,11 +66,13 @@ pub(super) fn network(board: &Board) -> Value {
         }
     };
     if let Some(registration) = board.registration.get() {
-        let Registration { registered, roaming, words, operator, access, band, cell } = registration.value;
+        let Registration { registered, roaming, words, operator, plmn, access, band, cell } =
+            registration.value;
         say("registered", Some(registered.into()));
         say("roaming", Some(roaming.into()));
         say("words", Some(cut(&words).into()));
         say("operator", operator.map(Value::from));
+        say("plmn", plmn.map(Value::from));
         say("access", access.map(Value::from));
         say("band", band.map(Value::from));
         say("cell", cell.map(Value::from));
@@ -85,11 +87,11 @@ pub(super) fn network(board: &Board) -> Value {
 
 /// The cell that serves the modem, where all of it is known.
 pub(super) fn serving_cell(board: &Board) -> Option<ServingCell> {
-    let Registration { registered, operator, access, cell, .. } = board.registration.get()?.value;
-    let operator = operator.filter(|text| {
+    let Registration { registered, plmn, access, cell, .. } = board.registration.get()?.value;
+    let plmn = plmn.filter(|text| {
         registered && (5..=6).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
     })?;
-    let (country, network) = operator.split_at_checked(3)?;
+    let (country, network) = plmn.split_at_checked(3)?;
     Some(ServingCell {
         narrowband: access.is_some_and(|access| access.contains("NB")),
         country: country.parse().ok()?,

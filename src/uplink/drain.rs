@@ -221,7 +221,8 @@ impl<'a> Drain<'a> {
             (flow, shelf.thinning_by(Arc::clone(&options.thin_bands)))
         };
         let up = link.up();
-        let tuning = options.asks.as_ref().map_or_else(Tuning::default, |(tuning, _)| tuning.borrow().clone());
+        let tuning =
+            options.asks.as_ref().map_or_else(Tuning::default, |(tuning, _)| tuning.borrow().clone());
         let drain = Self {
             link,
             destination,

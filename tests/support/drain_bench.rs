@@ -15,7 +15,7 @@ use fieldgate::reading::{Class, Value};
 use fieldgate::store::queue::{OpenOptions, Owed, Queue, QueuedRow, Reader, StreamSpec, Totals};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, CloudEvent, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;

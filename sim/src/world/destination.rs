@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fieldgate::reading::{Class, Resolution, Value};
 use fieldgate::store::queue::{Owed, QueuedRow};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, CloudEvent, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use tokio::sync::{mpsc, watch};
 

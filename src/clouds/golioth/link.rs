@@ -10,9 +10,7 @@ use super::pack;
 use crate::config::Encoding;
 use crate::reading::Class;
 use crate::store::queue::{Owed, QueuedRow};
-use crate::uplink::link::{
-    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
-};
+use crate::uplink::link::{Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report};
 
 /// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
 pub const MAX_MESSAGE_BYTES: usize = 1024;

@@ -20,7 +20,7 @@ use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::Lane;
 use crate::spend::Cause;
 use crate::store::queue::{Owed, QueuedRow};
-use crate::uplink::link::{Capabilities, EpochStatement, Link, CloudEvent, Message, Outcome, Packed, Report};
+use crate::uplink::link::{Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report};
 
 /// The longest message body. Far below any broker's limit known (AWS IoT Core takes 128 KiB), and short enough that losing
 /// the connection in the middle of one costs little.

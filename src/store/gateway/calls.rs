@@ -83,8 +83,12 @@ pub(super) fn end(
     (code, detail): (u8, Option<&str>),
     reboots: bool,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE calls SET code = ?3, detail = ?4 WHERE source = ?1 AND id = ?2")?
-        .execute((&key.source, &key.id, code, detail))?;
+    tx.prepare_cached("UPDATE calls SET code = ?3, detail = ?4 WHERE source = ?1 AND id = ?2")?.execute((
+        &key.source,
+        &key.id,
+        code,
+        detail,
+    ))?;
     if reboots {
         let detail = serde_json::json!({ "by": key.source, "call": key.id });
         journal::event(tx, at, REBOOT, "warn", None, &detail)?;

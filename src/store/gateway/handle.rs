@@ -7,9 +7,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::writer::{Command, GatewayHealth, Writer};
 use super::{
-    Audited, Begun, BytePage, CallKey, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
-    HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
-    RemoteDevice, Source, Upserted, Verified, kept, pages,
+    Audited, Begun, BytePage, CallKey, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head,
+    HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin,
+    Recorded, RemoteDevice, Source, Upserted, Verified, kept, pages,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{Clock, Mono, Wall};

@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
-    Audited, Begun, CallKey, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId,
-    GatewayStatus, Head, HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion,
-    OpenOptions, Recorded, RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, calls, components, devices,
-    history, journal, kept, restarts, snapshot, verify,
+    Audited, Begun, CallKey, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError,
+    GatewayId, GatewayStatus, Head, HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice,
+    NewVersion, OpenOptions, Recorded, RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, calls,
+    components, devices, history, journal, kept, restarts, snapshot, verify,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{BootId, Mono, Wall};

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::LinkPhase;
 use crate::clock::Mono;
-use crate::clouds::golioth::session::{Ended, ended};
 use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::services::{self, Watched, Watches};
+use crate::clouds::golioth::session::{Ended, ended};
 use crate::uplink::link::{CloudEvent, Outcome};
 
 /// A silence of this length that ends has cost something: what the cloud said of its own accord meanwhile.

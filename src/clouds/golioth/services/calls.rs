@@ -24,7 +24,11 @@ pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
 }
 
 /// The answer to a call.
-pub(super) fn answer(id: &str, code: u8, detail: Option<&Map<String, Value>>) -> Result<coap::Request, &'static str> {
+pub(super) fn answer(
+    id: &str,
+    code: u8,
+    detail: Option<&Map<String, Value>>,
+) -> Result<coap::Request, &'static str> {
     let status = rpc::StatusCode::from_code(code).ok_or("a status code that is none of gRPC's")?;
     let body = rpc::Reply { id, status, detail }.encode();
     Ok(coap::Request::post(paths::RPC_STATUS).payload(ContentFormat::Cbor.number(), body).urgent(true))

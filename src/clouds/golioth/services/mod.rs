@@ -62,8 +62,7 @@ pub(super) struct Post {
 pub(super) fn post(report: &Report, location_path: Option<&str>) -> Result<Post, &'static str> {
     let (request, kind, cause) = match report {
         Report::Component { package, version, target, state, reason } => {
-            let request =
-                firmware::report(package, version.as_deref(), target.as_deref(), *state, *reason)?;
+            let request = firmware::report(package, version.as_deref(), target.as_deref(), *state, *reason)?;
             (request, Kind::Component, Cause::Management)
         }
         Report::FirmwareLog { page } => (stream::firmware_log(page), Kind::FirmwareLog, Cause::FirmwareLog),

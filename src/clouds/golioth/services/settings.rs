@@ -2,8 +2,8 @@
 
 use fieldgate_coap as coap;
 use fieldgate_golioth_proto::content_format::ContentFormat;
-use fieldgate_golioth_proto::settings::{self, ErrorCode, SettingFault as Wire, StatusReport};
 use fieldgate_golioth_proto::paths;
+use fieldgate_golioth_proto::settings::{self, ErrorCode, SettingFault as Wire, StatusReport};
 
 use super::value;
 use crate::uplink::link::{CloudEvent, SettingFault, Settings};
@@ -17,7 +17,8 @@ pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
     match settings::decode(payload).map_err(|error| error.to_string())? {
         settings::Notification::Greeting => Ok(None),
         settings::Notification::Settings(settings::Settings { version, values }) => {
-            let values = values.map(|all| all.into_iter().map(|(key, scalar)| (key, value(scalar))).collect());
+            let values =
+                values.map(|all| all.into_iter().map(|(key, scalar)| (key, value(scalar))).collect());
             Ok(Some(CloudEvent::Settings(Settings { version, values })))
         }
     }

@@ -24,17 +24,22 @@ pub(super) fn read(payload: &[u8]) -> Result<CloudEvent, String> {
         return Ok(CloudEvent::Desired(Value::Null));
     }
     serde_json::from_slice(payload).map(CloudEvent::Desired).map_err(|error| {
-        format!("the desired state is no JSON ({error}); nothing follows from it. Write it anew in the console")
+        format!(
+            "the desired state is no JSON ({error}); nothing follows from it. Write it anew in the console"
+        )
     })
 }
 
 /// Sets a part of what is reported, or takes it away. `path` is below `reported`.
 pub(super) fn put(path: &str, value: Option<&Value>) -> Result<coap::Request, &'static str> {
     let whole = if path.is_empty() { REPORTED.to_owned() } else { format!("{REPORTED}/{path}") };
-    let path = paths::StatePath::parse(&whole).map_err(|_| "the path of a state is longer than 39 bytes or has a wrong character")?;
+    let path = paths::StatePath::parse(&whole)
+        .map_err(|_| "the path of a state is longer than 39 bytes or has a wrong character")?;
     let path = path.uri_path();
     Ok(match value {
-        Some(value) => coap::Request::post(&path).payload(ContentFormat::Cbor.number(), document::encode(value)),
+        Some(value) => {
+            coap::Request::post(&path).payload(ContentFormat::Cbor.number(), document::encode(value))
+        }
         None => coap::Request::delete(&path),
     })
 }
