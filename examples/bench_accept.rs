@@ -215,6 +215,7 @@ fn open(path: &Path, clock: &Arc<dyn Clock>, commit_window: Duration) -> Result<
         resolution: Some(Resolution { numerator: 1, denominator: 10 }),
         alias: format!("p{n}"),
         routes: vec!["golioth".into()],
+        latest_only: false,
     };
     Ok(Queue::open(
         OpenOptions {

@@ -63,6 +63,23 @@ fn fill(hand: &mut Hand, from: i64, commits: i64) {
     }
 }
 
+/// A file with readings of epoch 1, and what waits in it, by destination.
+struct Filled {
+    folder: tempfile::TempDir,
+    path: PathBuf,
+    hand: Hand,
+    before: Vec<BTreeMap<Identity, String>>,
+}
+
+fn filled(commits: i64) -> Filled {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = open(&path, 1);
+    fill(&mut hand, 0, commits);
+    let before = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    Filled { folder, path, hand, before }
+}
+
 /// Who a reading is, and all that is known of it.
 type Identity = (u64, String, u64);
 
@@ -115,7 +132,8 @@ fn salvage(hand: &mut Hand) {
 }
 
 /// What is there after damage must be what was there before it: no reading changed, none twice, nothing invented.
-fn subset(path: &Path, hand: &Hand, before: &[BTreeMap<Identity, String>], own: u64) -> Vec<usize> {
+fn subset(path: &Path, hand: &Hand, before: &[BTreeMap<Identity, String>]) -> Vec<usize> {
+    let own = hand.status().epoch.unwrap().0;
     let mut counts = Vec::new();
     for (destination, before) in destinations(hand).into_iter().zip(before) {
         let now = all(path, destination);
@@ -129,13 +147,16 @@ fn subset(path: &Path, hand: &Hand, before: &[BTreeMap<Identity, String>], own: 
     counts
 }
 
+/// Opens a damaged file, salvages it, and says how many readings each destination got back.
+fn salvaged(path: &Path, before: &[BTreeMap<Identity, String>]) -> Vec<usize> {
+    let mut hand = open(path, 2);
+    salvage(&mut hand);
+    subset(path, &hand, before)
+}
+
 #[test]
 fn a_page_lost_in_the_middle_costs_only_the_readings_on_it() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 150);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder: _folder, path, hand, before } = filled(150);
     hand.close();
     let length = std::fs::metadata(&path).unwrap().len();
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -148,9 +169,8 @@ fn a_page_lost_in_the_middle_costs_only_the_readings_on_it() {
     assert_eq!(hand.status().generation, 1);
     assert_eq!(hand.status().salvage.unwrap().readings, 0, "not before the start is over");
     accept(&mut hand, 7);
-    let own = hand.status().epoch.unwrap().0;
     salvage(&mut hand);
-    let counts = subset(&path, &hand, &before, own);
+    let counts = subset(&path, &hand, &before);
     for (count, before) in counts.iter().zip(&before) {
         assert!(before.len() - count < 40, "{} of {} are lost", before.len() - count, before.len());
     }
@@ -170,10 +190,7 @@ fn a_page_lost_in_the_middle_costs_only_the_readings_on_it() {
 
 #[test]
 fn without_a_header_everything_is_still_there_and_what_was_settled_stays_settled() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 40);
+    let Filled { folder: _folder, path, mut hand, .. } = filled(40);
     // Golioth has half of the telemetry, and one message beyond a gap; one reading is set aside.
     let golioth = destinations(&hand)[0];
     let telemetry: Vec<_> =
@@ -199,13 +216,9 @@ fn without_a_header_everything_is_still_there_and_what_was_settled_stays_settled
     assert_eq!(before[0].len(), 800 - 214);
     let crashed = crashed(&path, "crashed");
     hand.close();
-    let file = std::fs::OpenOptions::new().write(true).open(&crashed).unwrap();
-    file.write_all_at(&[0; 100], 0).unwrap();
+    damage_the_header(&crashed);
 
-    let mut hand = open(&crashed, 2);
-    let own = hand.status().epoch.unwrap().0;
-    salvage(&mut hand);
-    assert_eq!(subset(&crashed, &hand, &before, own), [before[0].len(), before[1].len()]);
+    assert_eq!(salvaged(&crashed, &before), [before[0].len(), before[1].len()]);
     let said = statement(&crashed);
     assert_eq!(said["salvaged"]["golioth/temperature"], before[0].len() as u64 - 400);
     assert_eq!(said["set_aside"], 1);
@@ -217,12 +230,8 @@ fn without_a_header_everything_is_still_there_and_what_was_settled_stays_settled
 /// mosquitto #2639: after a power cut the whole file is zeros.
 #[test]
 fn a_file_of_zeros_gives_what_its_log_holds_and_without_one_says_that_the_number_is_unknown() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
     // Less than brings the log home.
-    fill(&mut hand, 0, 8);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder: _folder, path, hand, before } = filled(8);
     let (with_log, without) = (crashed(&path, "with log"), crashed(&path, "without"));
     hand.close();
     for crashed in [&with_log, &without] {
@@ -231,18 +240,12 @@ fn a_file_of_zeros_gives_what_its_log_holds_and_without_one_says_that_the_number
     let length = std::fs::metadata(suffixed(&without, "-wal")).unwrap().len();
     std::fs::write(suffixed(&without, "-wal"), vec![0; usize::try_from(length).unwrap()]).unwrap();
 
-    let mut hand = open(&with_log, 2);
-    let own = hand.status().epoch.unwrap().0;
-    salvage(&mut hand);
-    assert_eq!(subset(&with_log, &hand, &before, own), [before[0].len(), before[1].len()]);
+    assert_eq!(salvaged(&with_log, &before), [before[0].len(), before[1].len()]);
     // All that waited is there; the books that could vouch for it stood in the file.
     assert_eq!(statement(&with_log)["salvaged"]["golioth/temperature"], 80);
     assert_eq!(statement(&with_log)["lost"], serde_json::Value::Null, "unknown");
 
-    let mut hand = open(&without, 2);
-    let own = hand.status().epoch.unwrap().0;
-    salvage(&mut hand);
-    assert_eq!(subset(&without, &hand, &before, own), [0, 0]);
+    assert_eq!(salvaged(&without, &before), [0, 0]);
     let said = statement(&without);
     assert_eq!((&said["salvage"], &said["queued"]), (&"done".into(), &serde_json::Value::Null));
     assert_eq!(said["lost"], serde_json::Value::Null, "unknown");
@@ -251,19 +254,12 @@ fn a_file_of_zeros_gives_what_its_log_holds_and_without_one_says_that_the_number
 /// The log begins anew again and again; each of its rounds can be understood without the file.
 #[test]
 fn a_log_that_has_come_home_often_still_says_whose_readings_it_holds() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 100);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder: _folder, path, hand, before } = filled(100);
     let crashed = crashed(&path, "crashed");
     hand.close();
     let length = std::fs::metadata(&crashed).unwrap().len();
     std::fs::write(&crashed, vec![0; usize::try_from(length).unwrap()]).unwrap();
-    let mut hand = open(&crashed, 2);
-    let own = hand.status().epoch.unwrap().0;
-    salvage(&mut hand);
-    let counts = subset(&crashed, &hand, &before, own);
+    let counts = salvaged(&crashed, &before);
     println!("{counts:?} of {:?}", before.iter().map(BTreeMap::len).collect::<Vec<_>>());
     assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
     assert!(
@@ -274,11 +270,7 @@ fn a_log_that_has_come_home_often_still_says_whose_readings_it_holds() {
 
 #[test]
 fn a_file_cut_short_gives_what_is_left_of_it() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 150);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder, path, hand, before } = filled(150);
     hand.close();
     let bytes = std::fs::read(&path).unwrap();
     for (name, part) in [("a", 2), ("b", 4)] {
@@ -286,10 +278,7 @@ fn a_file_cut_short_gives_what_is_left_of_it() {
         std::fs::create_dir(&home).unwrap();
         let cut = home.join("queue.db");
         std::fs::write(&cut, &bytes[..bytes.len() / part + 77]).unwrap();
-        let mut hand = open(&cut, 2);
-        let own = hand.status().epoch.unwrap().0;
-        salvage(&mut hand);
-        let counts = subset(&cut, &hand, &before, own);
+        let counts = salvaged(&cut, &before);
         for (count, before) in counts.iter().zip(&before) {
             assert!(*count > before.len() / (part * 2), "{count} of {}", before.len());
         }
@@ -298,12 +287,8 @@ fn a_file_cut_short_gives_what_is_left_of_it() {
 
 #[test]
 fn a_log_broken_in_the_middle_is_seen_and_gives_what_stands_behind_the_break() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
     // Less than brings the log home.
-    fill(&mut hand, 0, 8);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder: _folder, path, hand, before } = filled(8);
     let (cut, headless) = (crashed(&path, "cut"), crashed(&path, "headless"));
     hand.close();
     let length = std::fs::metadata(suffixed(&cut, "-wal")).unwrap().len();
@@ -314,9 +299,8 @@ fn a_log_broken_in_the_middle_is_seen_and_gives_what_stands_behind_the_break() {
     for crashed in [cut, headless] {
         let mut hand = open(&crashed, 2);
         assert!(hand.status().salvage.is_some(), "{crashed:?}: SQLite would have passed over it in silence");
-        let own = hand.status().epoch.unwrap().0;
         salvage(&mut hand);
-        let counts = subset(&crashed, &hand, &before, own);
+        let counts = subset(&crashed, &hand, &before);
         for (count, before) in counts.iter().zip(&before) {
             assert!(before.len() - count < 40, "{} of {} are lost", before.len() - count, before.len());
         }
@@ -326,10 +310,7 @@ fn a_log_broken_in_the_middle_is_seen_and_gives_what_stands_behind_the_break() {
 /// What a power cut leaves of a commit that was not yet synced is no damage: nobody was told that it was accepted.
 #[test]
 fn a_commit_that_a_power_cut_tore_is_no_damage() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 5);
+    let Filled { folder: _folder, path, mut hand, .. } = filled(5);
     let ids = hand.writer.stream_ids();
     let synced = std::fs::metadata(suffixed(&path, "-wal")).unwrap().len();
     // One commit of several pages.
@@ -358,14 +339,10 @@ fn a_commit_that_a_power_cut_tore_is_no_damage() {
 
 #[test]
 fn definitions_and_destinations_that_changed_meanwhile_are_followed() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 10);
+    let Filled { folder: _folder, path, hand, .. } = filled(10);
     let crashed = crashed(&path, "crashed");
     hand.close();
-    let file = std::fs::OpenOptions::new().write(true).open(&crashed).unwrap();
-    file.write_all_at(&[0; 100], 0).unwrap();
+    damage_the_header(&crashed);
     // Other numbers for everything: another order, another unit, one destination gone, one new.
     let mut others = streams();
     others.reverse();
@@ -399,11 +376,7 @@ fn definitions_and_destinations_that_changed_meanwhile_are_followed() {
 
 #[test]
 fn no_single_page_is_so_precious_that_without_it_all_is_lost() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 6);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder, path, hand, before } = filled(6);
     hand.close();
     let bytes = std::fs::read(&path).unwrap();
     let pages = bytes.len() / PAGE;
@@ -440,14 +413,9 @@ fn no_single_page_is_so_precious_that_without_it_all_is_lost() {
 
 #[test]
 fn a_salvage_that_is_interrupted_goes_on_and_takes_nothing_twice() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 400);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let Filled { folder, path, hand, before } = filled(400);
     hand.close();
-    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&[0; 100], 0).unwrap();
+    damage_the_header(&path);
     let mut rng = Rng(support::seed("a_salvage_that_is_interrupted_goes_on_and_takes_nothing_twice"));
     let (mut starts, mut midway) = (0, 0);
     let mut at = path.clone();
@@ -561,13 +529,9 @@ fn a_damaged_file_that_goes_before_it_was_salvaged_stays_on_record_as_lost_in_an
 
 #[test]
 fn a_queue_that_is_nearly_full_salvages_nothing_until_there_is_room() {
-    let folder = support::fast_folder();
-    let path = folder.path().join("queue.db");
-    let mut hand = open(&path, 1);
-    fill(&mut hand, 0, 30);
+    let Filled { folder: _folder, path, hand, .. } = filled(30);
     hand.close();
-    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&[0; 100], 0).unwrap();
+    damage_the_header(&path);
     let mut options = support::options(path.clone(), streams(), &["golioth", "broker"], 2);
     options.max_bytes = 300 << 10;
     let mut hand = Hand::open(options, Mono(1_000_000_000)).unwrap();
@@ -605,7 +569,11 @@ fn whatever_is_damaged_no_reading_comes_back_as_another() {
     }
     let mut hand = open(&path, 4);
     fill(&mut hand, 5000, 4);
-    let before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    let before_losses: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    lose(&path, &mut hand);
+    // Where it does not read that a reading was given up, it comes again.
+    let mut before: Vec<_> = destinations(&hand).iter().map(|d| all(&path, *d)).collect();
+    before.iter_mut().zip(before_losses).for_each(|(before, lost)| before.extend(lost));
     let crashed = crashed(&path, "crashed");
     hand.close();
     let (mut salvaged, mut replaced) = (0, 0);
@@ -643,4 +611,107 @@ fn whatever_is_damaged_no_reading_comes_back_as_another() {
     }
     println!("{salvaged} readings salvaged in {replaced} rounds");
     assert!(salvaged > 10_000, "{salvaged}");
+}
+
+/// Everything on record in a file, under names that hold in any file.
+fn on_record(path: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
+    let file = sqlite::open_reader(path).unwrap();
+    let all = |sql: &str| -> BTreeSet<String> {
+        file.prepare(sql).unwrap().query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let drops = all("SELECT json_array(d.name, s.name, r.reason, hex(e.epoch), r.first_sequence, r.last_sequence, r.count,
+                                       r.at_mono_ns, r.extent, coalesce(t.count, -1))
+                     FROM drops AS r JOIN destinations AS d ON d.id = r.destination JOIN streams AS s ON s.id = r.stream
+                     LEFT JOIN epochs AS e ON e.number = r.epoch
+                     LEFT JOIN told AS t ON t.destination = r.destination AND t.kind = 0 AND t.record = r.id");
+    let gaps = all("SELECT json_array(s.name, g.kind, g.reason, hex(e.epoch), g.first_sequence, g.last_sequence, g.count,
+                                      g.last_mono_ns)
+                    FROM gaps AS g LEFT JOIN streams AS s ON s.id = g.stream JOIN epochs AS e ON e.number = g.epoch");
+    (drops, gaps)
+}
+
+/// Some of golioth's telemetry is given up, in two ranges of which it knows one; a stream is silent, a value refused.
+fn lose(path: &Path, hand: &mut Hand) {
+    let (golioth, ids) = (destinations(hand)[0], hand.writer.stream_ids());
+    let mut half = capture(ids[0].1, hand.now, vec![steps(ids[0].0, 1)]);
+    half.samples.push(fieldgate::reading::Sample { value: Value::Float(f64::NAN), ..steps(ids[1].0, 0) });
+    half.missing.push((ids[2].0, fieldgate::reading::GapReason::Silent));
+    hand.accept(half).unwrap();
+    let telemetry: Vec<_> =
+        waiting(path, golioth).into_iter().filter(|r| r.stream.class == Class::Telemetry).collect();
+    for (from, to) in [(10, 20), (30, 35)] {
+        let rows = &telemetry[from..to];
+        let (start, end) = (rows[0].position, telemetry[to].position);
+        hand.settle(support::settlement(0, golioth, start, end, rows, Outcome::Dropped("age")));
+        hand.flush();
+    }
+    let mut reader = fieldgate::store::queue::Reader::open(path, golioth).unwrap();
+    let told = reader.owed(9).unwrap().new[0].told();
+    let (generation, now) = (hand.status().generation, hand.now);
+    hand.writer.handle(now, Command::Told { generation, destination: golioth, told: vec![told] });
+    hand.flush();
+}
+
+#[test]
+fn what_was_lost_stays_on_record_as_its_destination_knows_it() {
+    let Filled { folder: _folder, path, mut hand, .. } = filled(20);
+    lose(&path, &mut hand);
+    let file_id = hand.status().file_id;
+    let (drops, gaps) = on_record(&path);
+    assert_eq!((drops.len(), gaps.len()), (2, 2), "{drops:?} {gaps:?}");
+    hand.close();
+    damage_the_header(&path);
+    let mut hand = open(&path, 2);
+    salvage(&mut hand);
+    assert_eq!(on_record(&path), (drops, gaps));
+    assert_eq!(problems(&path), Vec::<String>::new());
+    let golioth = destinations(&hand)[0];
+    assert_eq!(hand.status().destination(golioth).dropped, 15);
+    assert_eq!((hand.status().intake.refused, hand.status().intake.missed), (1, 1));
+    assert_eq!(statement(&path)["records"], 4);
+    // What was told is not told again, and the rest under the number it had.
+    let mut reader = fieldgate::store::queue::Reader::open(&path, golioth).unwrap();
+    let owed: Vec<_> = reader.owed(9).unwrap().new;
+    let of_old: Vec<_> = owed
+        .iter()
+        .filter_map(|owed| match owed {
+            fieldgate::store::queue::Owed::Loss(loss) if loss.file_id == file_id => {
+                Some((loss.why.as_str(), loss.id, loss.count))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_old, [("age", 2, Some(5)), ("not_finite", 1, Some(1))]);
+    hand.close();
+    // Once more damaged, the records keep the number they were made with.
+    damage_the_header(&path);
+    let mut hand = open(&path, 3);
+    salvage(&mut hand);
+    assert_eq!(problems(&path), Vec::<String>::new());
+    let file = sqlite::open_reader(&path).unwrap();
+    let kept = "SELECT count(*) FROM drops WHERE from_file = ?1 AND from_record IN (1, 2)";
+    assert_eq!(file.query_row(kept, [file_id.cast_signed()], |r| r.get::<_, i64>(0)).unwrap(), 2);
+}
+
+#[test]
+fn records_that_the_files_own_books_contradict_are_not_taken() {
+    let Filled { folder: _folder, path, mut hand, .. } = filled(5);
+    lose(&path, &mut hand);
+    hand.close();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(
+        "UPDATE drops SET extent = 0; UPDATE accounts SET dropped = 3; UPDATE gaps SET count = 1 << 40 WHERE kind = 'refused';
+         PRAGMA wal_checkpoint(TRUNCATE);",
+    )
+    .unwrap();
+    drop(file);
+    damage_the_header(&path);
+    let mut hand = open(&path, 2);
+    salvage(&mut hand);
+    assert_eq!(problems(&path), Vec::<String>::new());
+    assert_eq!(
+        (hand.status().destination(destinations(&hand)[0]).dropped, hand.status().intake.refused),
+        (0, 0)
+    );
+    assert_eq!(hand.status().intake.missed, 1);
 }

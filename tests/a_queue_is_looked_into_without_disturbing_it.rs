@@ -476,7 +476,9 @@ fn an_operator_gives_up_a_range_only_after_being_told_what_is_in_it() {
         "{said}"
     );
     let (_, said, _) = files.say(&["show", "stream", "tank.level"]);
-    assert!(said.contains("dropped for plant: 4, operator, last "), "{said}");
+    let expected =
+        "dropped for plant: 4 of tank.level, operator, numbers 1 to 4 of epoch 0000000000000005, last ";
+    assert!(said.contains(expected), "{said}");
     let (code, _, trouble) = files.operate(&[
         "drop",
         "waiting",

@@ -2,6 +2,7 @@
 //! why; once, and again when it has grown; and readings that went without wall time are corrected when it is known.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the test makes the damage")]
 
 #[path = "support/drain_bench.rs"]
 mod bench;
@@ -15,7 +16,7 @@ use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
 use fieldgate::clock::sources::{Claim, Source};
 use fieldgate::clock::{BootId, Clock as _, Mono, Wall};
 use fieldgate::reading::{Class, GapReason};
-use fieldgate::store::queue::{OpenOptions, Owed};
+use fieldgate::store::queue::{OpenOptions, Owed, Salvaged};
 use fieldgate::uplink::drain::DrainOptions;
 use fieldgate::uplink::link::Outcome;
 use support::{BOOT, Hand, NO_WALL, capture, fast_folder, options};
@@ -64,7 +65,13 @@ fn after_an_outage_the_losses_come_first_and_are_told_once() {
         bench.link_is(true);
         bench.drained(MINUTE).await;
         assert_eq!(told(&bench), [age(300)]);
-        assert_eq!(bench.link.seen.lock().unwrap().letters[0].0, 0, "before any reading");
+        {
+            let seen = bench.link.seen.lock().unwrap();
+            assert_eq!(seen.letters[0].0, 0, "before any reading");
+            let Owed::Loss(loss) = &seen.packed_letters[0][0] else { panic!() };
+            let epoch = bench.queue.status().borrow().epoch;
+            assert_eq!((loss.sequences, Some(loss.epoch.epoch)), (Some((1, 300)), epoch), "exactly those");
+        }
         tokio::time::sleep(3 * HOUR).await;
         assert_eq!((letters(&bench), bench.owed().await), (1, 0));
         bench.finish().await;
@@ -209,6 +216,116 @@ fn an_unclean_stop_is_told_as_an_unknown_number_of_every_stream() {
         }
         assert_eq!(bench.owed().await, 0);
         bench.finish().await;
+    });
+}
+
+#[test]
+fn gaps_an_unclean_stop_and_what_was_given_up_of_an_earlier_epoch_all_go_before_any_reading() {
+    in_virtual_time(async {
+        let folder = fast_folder();
+        let path = folder.path().join("queue.db");
+        let earlier = OpenOptions { boot: BOOT, ..options(path, streams(), &["golioth", "other"], 7) };
+        let mut hand = Hand::open(earlier, Mono(1)).unwrap();
+        let (id, group) = hand.writer.stream_ids()[0];
+        for n in 0..5 {
+            let mut half = capture(group, Mono(1), vec![support::steps(id, n)]);
+            half.missing.push((hand.writer.stream_ids()[3].0, GapReason::Silent));
+            hand.accept(half).unwrap();
+        }
+        drop(hand);
+        let bench = Bench::start_in(folder, with_age_limit(), |_, _| (S, Outcome::Acknowledged));
+        bench.link_is(false);
+        tokio::time::sleep(HOUR + MINUTE).await;
+        bench.take(0, 1000..2000).await;
+        bench.link_is(true);
+        bench.drained(MINUTE).await;
+        {
+            let seen = bench.link.seen.lock().unwrap();
+            assert!(seen.letters.iter().all(|(readings, _)| *readings == 0), "{:?}", seen.letters);
+            let losses = seen.packed_letters.iter().flatten().map(|owed| match owed {
+                Owed::Loss(loss) => (loss.why.as_str(), loss.epoch.epoch.0, loss.sequences, loss.count),
+                Owed::Clock(_) => panic!("{owed:?}"),
+            });
+            let mut losses: Vec<_> = losses.collect();
+            losses.sort_unstable();
+            let expected = [
+                ("age", 7, Some((1, 5)), Some(5)),
+                ("silent", 7, Some((1, 5)), Some(5)),
+                ("unclean_stop", 7, None, None),
+            ];
+            assert_eq!(losses, expected);
+        }
+        assert_eq!(bench.finish().await.acknowledged.len(), 1000);
+    });
+}
+
+/// Of the letters: what is said of a damaged file, and how many of its readings were there and were kept.
+fn told_of_damage(bench: &Bench) -> Vec<(String, Option<u64>, Salvaged)> {
+    let seen = bench.link.seen.lock().unwrap();
+    let losses = seen.packed_letters.iter().flatten().filter_map(|owed| match owed {
+        Owed::Loss(loss) => Some(loss.clone()),
+        Owed::Clock(_) => None,
+    });
+    losses.filter_map(|l| Some((l.why.clone(), l.count, l.salvaged?))).collect()
+}
+
+/// Five readings for golioth in a file that is damaged then.
+fn damaged(damage: impl FnOnce(&std::path::Path)) -> tempfile::TempDir {
+    let folder = fast_folder();
+    let path = folder.path().join("queue.db");
+    let mut hand = Hand::open(options(path.clone(), streams(), &["golioth", "other"], 7), Mono(1)).unwrap();
+    let (id, group) = hand.writer.stream_ids()[0];
+    for n in 0..5 {
+        hand.accept(capture(group, Mono(1), vec![support::steps(id, n)])).unwrap();
+    }
+    hand.close();
+    damage(&path);
+    folder
+}
+
+#[test]
+fn a_damaged_file_is_told_before_any_reading_and_what_nobody_knows_as_unknown() {
+    in_virtual_time(async {
+        let folder = damaged(|path| {
+            let bytes = std::fs::read(path).unwrap();
+            let zeroed = [&[0; 100][..], &bytes[100..]].concat();
+            std::fs::write(path, zeroed).unwrap();
+        });
+        let bench = Bench::start_in(folder, with_age_limit(), |_, _| (S, Outcome::Acknowledged));
+        bench.link_is(false);
+        bench.take(0, 1000..1100).await;
+        tokio::time::sleep(MINUTE).await;
+        bench.link_is(true);
+        bench.drained(MINUTE).await;
+        let unknown = Salvaged { held: None, kept: 5 };
+        assert_eq!(told_of_damage(&bench), [("queue_damaged".to_owned(), None, unknown)]);
+        assert_eq!(bench.link.seen.lock().unwrap().letters[0].0, 0, "before any reading");
+        assert_eq!(bench.owed().await, 0);
+        assert_eq!(bench.finish().await.acknowledged.len(), 105);
+    });
+}
+
+#[test]
+fn a_damaged_file_whose_books_read_is_told_at_once_and_with_numbers_when_all_is_known() {
+    in_virtual_time(async {
+        let folder = damaged(|path| {
+            let file = rusqlite::Connection::open(path).unwrap();
+            let newest = "UPDATE segments SET body = x'00' WHERE id = (SELECT max(id) FROM segments)";
+            assert_eq!(file.execute(newest, []).unwrap(), 1);
+        });
+        let bench = Bench::start_in(folder, with_age_limit(), |_, _| (S, Outcome::Acknowledged));
+        bench.link.seen.lock().unwrap().letter_outcomes = vec![Outcome::Unknown];
+        tokio::time::sleep(5 * MINUTE).await;
+        let damaged = |count, kept| ("queue_damaged".to_owned(), count, Salvaged { held: Some(5), kept });
+        assert_eq!(told_of_damage(&bench), [damaged(None, 0), damaged(Some(1), 4)]);
+        assert_eq!(
+            (letters(&bench), bench.owed().await),
+            (3, 0),
+            "the first was sent until it was acknowledged"
+        );
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(letters(&bench), 3, "and never again");
+        assert_eq!(bench.finish().await.acknowledged.len(), 4);
     });
 }
 

@@ -211,3 +211,47 @@ fn a_reader_that_breaks_the_rule_costs_room_and_nothing_else() {
     assert_eq!(hand.status().intake.accepted, 605);
     assert_eq!(problems(&path), Vec::<String>::new());
 }
+
+/// What a newer reading replaces within a commit window costs the flash nothing, and is told all the same.
+#[test]
+fn of_a_stream_whose_latest_reading_counts_only_the_newest_of_a_window_is_written() {
+    let folder = support::fast_folder();
+    let path = folder.path().join("queue.db");
+    let latest = |spec: StreamSpec| StreamSpec { latest_only: true, ..spec };
+    let streams = vec![
+        latest(support::spec("position", "bus", Class::State, &["golioth"])),
+        support::spec("level", "bus", Class::Telemetry, &["golioth"]),
+        latest(support::spec("smoke", "bus", Class::Alarm, &["golioth"])),
+    ];
+    let mut hand =
+        Hand::open(support::options(path.clone(), streams, &["golioth"], 1), Mono(1_000_000_000)).unwrap();
+    let ids = hand.writer.stream_ids();
+    let both = |n: i64| {
+        let samples = vec![steps(ids[0].0, n), steps(ids[1].0, n)];
+        capture(ids[0].1, Mono(1_000_000_000 + n.cast_unsigned()), samples)
+    };
+    let answers: Vec<_> = (1..=5).map(|n| hand.offer(both(n))).collect();
+    hand.flush();
+    let answers: Vec<_> = answers.into_iter().map(|answer| support::answered(answer).unwrap()).collect();
+    let told: Vec<_> = answers.iter().map(|a| (a.sequence, a.accepted, a.coalesced)).collect();
+    assert_eq!(told, [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1), (5, 2, 0)]);
+    let golioth = hand.writer.destination_ids()[0].0;
+    let rows = support::waiting(&path, golioth);
+    let positions: Vec<_> = rows.iter().filter(|r| r.stream.name == "position").collect();
+    assert_eq!((rows.len(), positions.len(), positions[0].sequence), (6, 1, 5));
+    // What was committed is not replaced, and each alarm counts.
+    hand.accept(both(6)).unwrap();
+    for n in 7..9 {
+        hand.offer(capture(ids[2].1, hand.now, vec![steps(ids[2].0, n)]));
+    }
+    assert_eq!(support::waiting(&path, golioth).len(), 10);
+    let intake = hand.status().intake;
+    assert_eq!((intake.accepted, intake.coalesced), (10, 4));
+    assert_eq!(support::problems(&path), Vec::<String>::new());
+    // A destination sees why it never gets numbers 1 to 4.
+    let mut reader = fieldgate::store::queue::Reader::open(&path, golioth).unwrap();
+    let owed = reader.owed(9).unwrap().new;
+    let [fieldgate::store::queue::Owed::Loss(loss)] = owed.as_slice() else { panic!("{owed:?}") };
+    assert_eq!((loss.of, loss.why.as_str()), ("coalesced", "superseded"));
+    assert_eq!((loss.sequences, loss.count), (Some((1, 4)), Some(4)));
+}

@@ -190,6 +190,27 @@ fn the_proof_of_services_sees_a_call_that_acts_twice_and_settings_that_nobody_ch
 }
 
 #[test]
+fn a_move_and_a_clean_restart_cost_no_handshake() {
+    holds("rebinding");
+}
+
+#[test]
+fn the_proof_of_moves_sees_a_session_that_is_known_by_its_address() {
+    sees("rebinding", "no-connection-id");
+}
+
+#[test]
+fn a_session_outlives_a_clean_stop_and_is_never_used_twice() {
+    holds("resume");
+}
+
+#[test]
+fn the_proof_of_sessions_sees_counters_that_go_back_and_a_record_that_stays() {
+    sees("resume", "message-id-reuse");
+    sees("resume", "record-kept");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
@@ -204,6 +225,8 @@ fn every_claim_is_listed_with_a_defect() {
         "month-offline",
         "no-loss",
         "power-cut",
+        "rebinding",
+        "resume",
         "services",
         "two-destinations",
         "wire-cost",

@@ -237,7 +237,8 @@ pub struct Point {
     pub sentinels: Vec<i128>,
     /// Class the readings are accepted under. Default telemetry.
     pub class: Class,
-    /// `coalesce = "latest"`: of the readings that wait only the newest is sent, the others are given up on record. Not for
+    /// `coalesce = "latest"`: of the readings that wait, for a commit or for a destination, only the newest goes on; the others
+    /// are given up on record. Not for
     /// alarms and events. Default: every reading is sent.
     pub latest_only: bool,
     /// `thin_band`: where the data plan cannot pay for a backlog, readings that differ by no more than this, in `unit`, from the

@@ -100,6 +100,7 @@ pub(super) fn streams(bus: &Bus) -> Vec<StreamSpec> {
                 resolution: point.resolution.and_then(exact::resolution),
                 alias: point.alias.clone(),
                 routes: point.routes.clone(),
+                latest_only: point.latest_only,
             })
             .collect::<Vec<_>>()
     };

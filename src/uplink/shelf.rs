@@ -147,7 +147,7 @@ impl Shelf {
         self.rows.retain(|row| {
             let taken = is_given_up(row);
             if taken {
-                let row = SettledRow { position: row.position, stream: row.sample.stream };
+                let row = SettledRow::of(row);
                 given_up.push(GivenUp { row, reason });
             }
             !taken

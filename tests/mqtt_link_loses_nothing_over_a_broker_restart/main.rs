@@ -145,6 +145,7 @@ fn stream(name: &str, device: &str, resolution: Option<Resolution>) -> StreamSpe
         resolution,
         alias: name.replace('.', "_"),
         routes: vec!["plant".into()],
+        latest_only: false,
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn spec(name: &str, group: &str, class: Class, routes: &[&str]) -> St
         resolution: Some(Resolution { numerator: 1, denominator: 10 }),
         alias: name.into(),
         routes: routes.iter().map(|r| (*r).into()).collect(),
+        latest_only: false,
     }
 }
 
@@ -192,7 +193,7 @@ pub(crate) fn settlement(
         class: from.class().unwrap(),
         from,
         to,
-        rows: rows.iter().map(|r| SettledRow { position: r.position, stream: r.sample.stream }).collect(),
+        rows: rows.iter().map(SettledRow::of).collect(),
         given_up: Vec::new(),
         outcome,
         announces_epoch: false,

@@ -72,7 +72,8 @@ impl Rig {
             let sum = |kind: &str| -> u64 {
                 self.model.gaps.iter().filter(|(k, _)| k.0 == *stream && k.1 == kind).map(|(_, n)| n).sum()
             };
-            assert_eq!((intake.refused, intake.missed), (sum("refused"), sum("missed")), "{stream:?}");
+            let expected = (sum("refused"), sum("missed"), sum("coalesced"));
+            assert_eq!((intake.refused, intake.missed, intake.coalesced), expected, "{stream:?}");
         }
         for ((name, stream), expected) in &self.model.accounts {
             let Some((id, _)) = names.iter().find(|(_, n)| *n == name) else { continue };

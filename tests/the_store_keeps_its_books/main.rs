@@ -132,6 +132,7 @@ fn run(name: &str, max_bytes: u64, class_quota: Option<(Class, u64)>, bursts: u3
         let (mut all, one) = (seen.borrow_mut(), rig.seen);
         all.accepted += one.accepted;
         all.settled += one.settled;
+        all.coalesced += one.coalesced;
         all.crashes += one.crashes;
         all.torn += one.torn;
         all.upgraded += one.upgraded;
@@ -159,6 +160,7 @@ fn books_and_file_equal_the_model_after_every_step() {
     assert!(seen.given_up == 0 && seen.settled > 100 && seen.old_copies > 0, "{seen:?}");
     assert!(seen.torn > 3 && seen.upgraded > 3 && seen.downgraded > 3 && seen.earlier > 3, "{seen:?}");
     assert!(seen.passed_over > 5 && seen.sent_again > 5 && seen.aside_dropped > 5, "{seen:?}");
+    assert!(seen.coalesced > 100, "{seen:?}");
 }
 
 #[test]

@@ -56,7 +56,8 @@ impl Model {
         ids: &[(StreamId, GroupId)],
     ) {
         for (spec, (id, _)) in streams.iter().zip(ids) {
-            let definition = format!("{:?}", StreamSpec { routes: Vec::new(), ..spec.clone() });
+            let definition =
+                format!("{:?}", StreamSpec { routes: Vec::new(), latest_only: false, ..spec.clone() });
             let known = *self.ids.entry(definition.clone()).or_insert(*id);
             assert_eq!(known, *id, "the same definition has the same number: {definition}");
         }

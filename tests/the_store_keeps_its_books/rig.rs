@@ -77,6 +77,7 @@ pub(super) struct Rig {
 pub(super) struct Seen {
     pub(super) accepted: usize,
     pub(super) settled: usize,
+    pub(super) coalesced: usize,
     pub(super) crashes: usize,
     pub(super) torn: usize,
     pub(super) upgraded: usize,
@@ -96,9 +97,10 @@ impl Rig {
         let old_copy = folder.path().join("old.db");
         let streams = vec![
             support::spec("temperature", "bus1", Class::Telemetry, &["golioth", "broker"]),
-            support::spec("pressure", "bus1", Class::Telemetry, &["golioth"]),
-            support::spec("valve", "bus1", Class::State, &["golioth", "broker", "archive"]),
-            support::spec("smoke", "bus2", Class::Alarm, &["golioth", "archive"]),
+            latest(support::spec("pressure", "bus1", Class::Telemetry, &["golioth"])),
+            latest(support::spec("valve", "bus1", Class::State, &["golioth", "broker", "archive"])),
+            // Each alarm counts, whatever is said of its stream.
+            latest(support::spec("smoke", "bus2", Class::Alarm, &["golioth", "archive"])),
             support::spec("noise", "bus2", Class::Diagnostics, &["broker"]),
             support::spec("unrouted", "bus2", Class::Telemetry, &[]),
         ];
@@ -181,6 +183,7 @@ impl Rig {
             self.seen.accepted += rows.len();
             let accepted = support::answered(answer).expect("nothing here fills the disk");
             assert_eq!(accepted.accepted as usize, rows.len());
+            self.seen.coalesced += accepted.coalesced as usize;
             for row in rows {
                 assert_eq!((accepted.epoch.0, accepted.sequence), (row.epoch, row.sequence));
                 let fresh = self.identities.insert((row.epoch, row.spec.name.clone(), row.sequence));
@@ -188,7 +191,8 @@ impl Rig {
                 self.model.accept(row);
             }
         }
-        self.model.rows[before..].sort_by_key(|r| r.routes);
+        // What may have been replaced until the last moment is packed last.
+        self.model.rows[before..].sort_by_key(|r| (r.routes, is_coalesced(&r.spec)));
         for (destination, rows, outcome) in pending.settled {
             self.model.settle(destination, &rows, &outcome);
         }
@@ -252,6 +256,9 @@ impl Rig {
                     gaps.push((*id, "refused", reason));
                 } else {
                     seen.insert(*id);
+                    if is_coalesced(spec) {
+                        self.coalesce(*id);
+                    }
                     rows.push(Row {
                         epoch: self.epoch,
                         sequence,
@@ -284,6 +291,17 @@ impl Rig {
         let answer = self.hand().offer(Capture { group, at, samples, missing });
         self.pending.offers.push((answer, rows));
         self.committed();
+    }
+
+    /// A reading of the stream that still waits to be accepted makes way for the one at hand.
+    fn coalesce(&mut self, stream: StreamId) {
+        for (_, rows) in &mut self.pending.offers {
+            let before = rows.len();
+            rows.retain(|row| row.sample.stream != stream);
+            if rows.len() < before {
+                self.pending.gaps.push((stream, "coalesced", "superseded"));
+            }
+        }
     }
 
     fn pick(&mut self, destination: u8, class: u8, most: u8) {
@@ -434,6 +452,14 @@ impl Rig {
             }
         }
     }
+}
+
+fn latest(spec: StreamSpec) -> StreamSpec {
+    StreamSpec { latest_only: true, ..spec }
+}
+
+fn is_coalesced(spec: &StreamSpec) -> bool {
+    spec.latest_only && !matches!(spec.class, Class::Alarm | Class::Event)
 }
 
 /// A value, and why it must be refused, if it must.

@@ -2,8 +2,14 @@
 //!
 //! The timeout is estimated as in RFC 6298, fed only by exchanges that were never retransmitted (Karn): an answer to a
 //! repeated message says nothing about which copy it answers. A timeout doubles the estimate until the next such
-//! sample, so a path slower than the estimate is still learned. The window grows by additive increase and halves on a
-//! timeout, at most once for messages that were on the way together.
+//! sample, so a path slower than the estimate is still learned; the first timeout after a sample does not, because one lost
+//! message says nothing against an estimate that just held.
+//!
+//! The window grows by additive increase and shrinks on a timeout, at most once for messages that were on the way
+//! together. How long exchanges take beyond the fastest one lately says how many of our messages stand in a queue
+//! on the way (as in TCP Vegas and Veno): with [`MOST_QUEUED`] there the window stays, because more would only make the
+//! queue longer, and whatever else uses the path would wait in it. A loss with hardly any queue is the radio's doing and
+//! shrinks the window by a fifth, any other halves it.
 
 use core::time::Duration;
 
@@ -13,10 +19,19 @@ use crate::config::Config;
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Doublings kept between messages.
 const MAX_BACKOFF: u32 = 4;
+/// Messages of ours in a queue on the way, from which on the window does not grow.
+const MOST_QUEUED: u32 = 4;
+/// Messages in a queue below which a loss is not the queue's doing.
+const FEW_QUEUED: u32 = 3;
+/// The window is not shrunk below this by losses that no queue explains, while answers come.
+const LEAST_ON_LOSSY: u32 = 2;
+/// The fastest exchange counts for this long at least, for twice as long at most.
+const FASTEST_FOR: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(crate) struct Congestion {
     smoothed: Option<Smoothed>,
+    fastest: Fastest,
     backoff: u32,
     window: u32,
     /// Below it the window grows by one a success, above it by one a window.
@@ -24,6 +39,8 @@ pub(crate) struct Congestion {
     credit: u32,
     /// Messages sent before this moment have already been paid for by a reduction.
     reduced_at: Option<Duration>,
+    /// A sample came since the last reduction.
+    sampled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +50,25 @@ struct Smoothed {
     at: Duration,
 }
 
+/// The fastest exchange lately: of this period and of the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fastest {
+    since: Duration,
+    this: Option<Duration>,
+    before: Option<Duration>,
+}
+
 impl Congestion {
     pub(crate) fn new(config: &Config) -> Congestion {
         Congestion {
             smoothed: None,
+            fastest: Fastest::default(),
             backoff: 0,
             window: config.initial_window.clamp(1, config.max_in_flight.max(1)),
             threshold: config.max_in_flight.max(1),
             credit: 0,
             reduced_at: None,
+            sampled: false,
         }
     }
 
@@ -68,8 +95,13 @@ impl Congestion {
 
     /// A message was acknowledged; `sample` is its round trip when it was sent only once.
     pub(crate) fn acknowledged(&mut self, now: Duration, sample: Option<Duration>, config: &Config) {
+        if let Some(round_trip) = sample {
+            self.learn(now, round_trip);
+        }
         let max = config.max_in_flight.max(1);
-        if self.window < self.threshold.min(max) {
+        if self.queued() >= MOST_QUEUED {
+            self.threshold = self.threshold.min(self.window);
+        } else if self.window < self.threshold.min(max) {
             self.window += 1;
         } else if self.window < max {
             self.credit += 1;
@@ -78,8 +110,32 @@ impl Congestion {
                 self.window += 1;
             }
         }
-        let Some(round_trip) = sample else { return };
+    }
+
+    /// A message whose last copy left at `sent_at` was not acknowledged in time.
+    pub(crate) fn timed_out(&mut self, now: Duration, sent_at: Duration) {
+        if self.reduced_at.is_some_and(|reduced| sent_at < reduced) {
+            return;
+        }
+        self.reduced_at = Some(now);
+        self.credit = 0;
+        let alive = core::mem::take(&mut self.sampled);
+        if alive && self.queued() < FEW_QUEUED {
+            let least = LEAST_ON_LOSSY.min(self.window);
+            self.window = (self.window - self.window.div_ceil(5)).max(least);
+        } else {
+            self.window = (self.window / 2).max(1);
+        }
+        self.threshold = self.window;
+        if !alive {
+            self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
+        }
+    }
+
+    fn learn(&mut self, now: Duration, round_trip: Duration) {
+        self.sampled = true;
         self.backoff = 0;
+        self.fastest.learn(now, round_trip);
         self.smoothed = Some(match self.smoothed {
             None => Smoothed { mean: round_trip, deviation: round_trip / 2, at: now },
             Some(s) => Smoothed {
@@ -90,16 +146,25 @@ impl Congestion {
         });
     }
 
-    /// A message whose last copy left at `sent_at` was not acknowledged in time.
-    pub(crate) fn timed_out(&mut self, now: Duration, sent_at: Duration) {
-        if self.reduced_at.is_some_and(|reduced| sent_at < reduced) {
-            return;
+    /// Messages of ours that stand in a queue on the way, as far as exchanges show it: the share of the time beyond the fastest.
+    fn queued(&self) -> u32 {
+        let (Some(s), Some(fastest)) = (self.smoothed, self.fastest.get()) else { return 0 };
+        let (mean, beyond) = (s.mean.as_micros(), s.mean.saturating_sub(fastest).as_micros());
+        let queued = (beyond * u128::from(self.window)).checked_div(mean).unwrap_or(0);
+        u32::try_from(queued).unwrap_or(u32::MAX)
+    }
+}
+
+impl Fastest {
+    fn learn(&mut self, now: Duration, round_trip: Duration) {
+        if now.saturating_sub(self.since) >= FASTEST_FOR {
+            *self = Fastest { since: now, this: None, before: self.this };
         }
-        self.reduced_at = Some(now);
-        self.threshold = (self.window / 2).max(1);
-        self.window = self.threshold;
-        self.credit = 0;
-        self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
+        self.this = Some(self.this.map_or(round_trip, |fastest| fastest.min(round_trip)));
+    }
+
+    fn get(&self) -> Option<Duration> {
+        self.this.into_iter().chain(self.before).min()
     }
 }
 
@@ -180,6 +245,73 @@ mod tests {
         assert_eq!(c.window(), 4);
         c.timed_out(ms(6000), ms(2000));
         assert_eq!(c.window(), 2);
+    }
+
+    fn steady(round_trip: Duration, config: &Config) -> Congestion {
+        let mut c = Congestion::new(config);
+        for _ in 0..50 {
+            c.acknowledged(ms(1000), Some(round_trip), config);
+        }
+        c
+    }
+
+    #[test]
+    fn a_loss_on_a_path_without_a_queue_costs_a_fifth_and_never_the_last_but_one() {
+        let config = Config { max_in_flight: 10, ..Config::default() };
+        let mut c = steady(ms(300), &config);
+        assert_eq!(c.window(), 10);
+        c.timed_out(ms(2000), ms(1500));
+        assert_eq!(
+            (c.window(), c.timeout(ms(2000), &config)),
+            (8, config.min_rto),
+            "one loss is no slow path"
+        );
+        for round in 2..20 {
+            c.learn(ms(1000 * round), ms(300));
+            c.timed_out(ms(1000 * round + 500), ms(1000 * round + 100));
+        }
+        assert_eq!(c.window(), LEAST_ON_LOSSY);
+    }
+
+    #[test]
+    fn a_loss_on_a_path_with_a_queue_or_without_answers_halves() {
+        let config = Config { max_in_flight: 10, ..Config::default() };
+        let mut queue = steady(ms(300), &config);
+        for _ in 0..50 {
+            queue.learn(ms(1500), ms(900));
+        }
+        queue.timed_out(ms(2000), ms(1500));
+        assert_eq!(queue.window(), 5);
+        let mut dead = steady(ms(300), &config);
+        for round in 2..10 {
+            dead.timed_out(ms(1000 * round), ms(1000 * round));
+        }
+        assert_eq!(dead.window(), 1);
+        assert_eq!(dead.timeout(ms(10_000), &config), config.min_rto * 16);
+    }
+
+    #[test]
+    fn the_window_stops_growing_where_it_only_fills_a_queue() {
+        let config = Config { max_in_flight: 64, initial_window: 4, ..Config::default() };
+        let mut c = Congestion::new(&config);
+        for _ in 0..2000 {
+            // A link that takes 50 ms a message behind 250 ms.
+            let round_trip = ms(250).max(ms(50) * c.window());
+            c.acknowledged(ms(1000), Some(round_trip), &config);
+        }
+        // The mean lags behind the slow start a little.
+        assert!((8..=13).contains(&c.window()), "5 on the link and some in its queue: {}", c.window());
+    }
+
+    #[test]
+    fn a_path_that_becomes_longer_is_no_queue_for_ever() {
+        let config = Config { max_in_flight: 16, ..Config::default() };
+        let mut c = steady(ms(100), &config);
+        c.timed_out(ms(2000), ms(1500));
+        for second in 3..300 {
+            c.acknowledged(ms(1000 * second), Some(ms(600)), &config);
+        }
+        assert_eq!((c.queued(), c.window()), (0, 16));
     }
 
     #[test]

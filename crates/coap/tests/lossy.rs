@@ -17,25 +17,6 @@ use fieldgate_coap::{
 use proptest::prelude::*;
 use support::*;
 
-/// A small generator of its own, so that a failing seed reproduces.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    loss_percent: u64,
-    double_percent: u64,
-    max_delay: Duration,
-}
-
 /// What one request asked for and how it ended.
 struct Asked {
     tag: u64,

@@ -102,6 +102,7 @@ fn options(path: PathBuf, max_bytes: u64, boot: BootId, epoch: u64) -> OpenOptio
         resolution: (!stream.texts).then_some(Resolution::ONE),
         alias: stream.name.into(),
         routes: named(stream.routes),
+        latest_only: false,
     });
     OpenOptions {
         path,

@@ -37,8 +37,9 @@ pub(super) async fn prove(args: &Args, subject: Subject) -> Result<Proof, Troubl
     let folder = tempfile::tempdir().map_err(Trouble::system("make a folder"))?;
     let mut proof = Proof::default();
     if let Some(trace) = &args.trace {
-        proof.figures = play(trace, &subject).await?;
-        judge(&mut proof, "the month", &proof.figures.clone())?;
+        let figures = play(trace, &subject).await?;
+        judge(&mut proof, "the month", &figures)?;
+        proof.figures = figures;
         return Ok(proof);
     }
     let mut all = serde_json::Map::new();

@@ -6,6 +6,7 @@ use super::verify::{consumed, produced};
 use super::{Trouble, say, warn_of_age};
 use crate::store::queue::look::overview::{Overview, overview};
 use crate::store::queue::look::{self, Source, records};
+use crate::store::queue::statement;
 
 /// As many records of each kind are told.
 const SHOWN: u32 = 50;
@@ -14,9 +15,12 @@ pub(super) fn ls(source: &Source) -> Result<bool, Trouble> {
     let connection = look::open(source)?;
     warn_of_age(source);
     let mut out = in_words(&overview(&connection)?);
-    for drop in records::drops(&connection, None)? {
-        let records::GivenUp { destination, stream, reason, count, last } = drop;
-        let _ = writeln!(out, "dropped for {destination}: {count} of {stream}, {reason}, last {last}");
+    let drops = records::drops(&connection, None)?;
+    for drop in drops.iter().take(SHOWN as usize) {
+        let _ = writeln!(out, "{}", drop_in_words(drop));
+    }
+    if drops.len() > SHOWN as usize {
+        let _ = writeln!(out, "older drops: fieldgate queue show stream NAME");
     }
     let gaps = records::gaps(&connection, None, SHOWN)?;
     for gap in &gaps {
@@ -35,6 +39,12 @@ pub(super) fn ls(source: &Source) -> Result<bool, Trouble> {
     }
     say(&out)?;
     Ok(true)
+}
+
+pub(super) fn drop_in_words(drop: &records::GivenUp) -> String {
+    let records::GivenUp { destination, stream, reason, count, range, last } = drop;
+    let range = range.map_or(String::new(), |range| format!(", {range}"));
+    format!("dropped for {destination}: {count} of {stream}, {reason}{range}, last {last}")
 }
 
 pub(super) fn gap_in_words(gap: &records::Gap) -> String {
@@ -69,7 +79,7 @@ fn in_words(view: &Overview) -> String {
             writeln!(out, "no destination: what is accepted goes nowhere. Configure [golioth] or [[mqtt]]");
     }
     for statement in &view.statements {
-        let _ = writeln!(out, "statement: {statement}");
+        let _ = writeln!(out, "{}", statement::in_words(statement));
     }
     out
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use rusqlite::Connection;
 
-use super::ls::gap_in_words;
+use super::ls::{drop_in_words, gap_in_words};
 use super::verify::{consumed, produced};
 use super::{Copy, Trouble, known, say, unknown, warn_of_age};
 use crate::store::queue::look::walk::{Line, Segment, Told, Walk};
@@ -129,8 +129,7 @@ fn stream(c: &Connection, source: &Source, name: &str) -> Result<String, Trouble
         let _ = writeln!(out, "  why nothing is sent just now, if so: fieldgate status");
     }
     for drop in records::drops(c, Some(name))? {
-        let records::GivenUp { destination, reason, count, last, .. } = drop;
-        let _ = writeln!(out, "dropped for {destination}: {count}, {reason}, last {last}");
+        let _ = writeln!(out, "{}", drop_in_words(&drop));
     }
     for gap in records::gaps(c, Some(name), GAPS)? {
         let _ = writeln!(out, "{}", gap_in_words(&gap));

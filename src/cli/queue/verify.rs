@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::{Trouble, say, warn_of_age};
 use crate::store::queue::Totals;
 use crate::store::queue::look::{self, Source};
+use crate::store::queue::statement;
 use crate::store::queue::verify::detail::StreamBooks;
 use crate::store::queue::verify::{Verified, recount};
 
@@ -41,7 +42,7 @@ fn in_words(v: &Verified) -> String {
         let _ = writeln!(out, "set aside, {refused}");
     }
     for statement in &v.statements {
-        let _ = writeln!(out, "statement: {statement}");
+        let _ = writeln!(out, "{}", statement::in_words(statement));
     }
     let _ = writeln!(out, "{} segments, {} readings decoded", v.segments, v.rows);
     for problem in &v.problems {

@@ -6,7 +6,7 @@
 use fieldgate_golioth_proto::columns::{ColumnsPacker, Reading};
 use fieldgate_golioth_proto::rows::{
     self, ClockStatement, EpochStatement as WireStatement, LossStatement, PreviousEpoch, Push, Row, RowError,
-    RowTime, RowValue, RowsPacker,
+    RowTime, RowValue, RowsPacker, Salvage,
 };
 
 use crate::clock::{BootId, Mono};
@@ -112,7 +112,8 @@ fn loss_statement(loss: &LossRecord) -> LossStatement<'_> {
         stream: loss.stream.as_deref().map(|stream| stream.alias.as_str()),
         sequences: loss.sequences,
         file: [a, b, c, d],
-        id: loss.told.record.cast_unsigned(),
+        id: loss.id,
+        salvage: loss.salvaged.map(|s| Salvage { held: s.held, kept: s.kept }),
     }
 }
 
@@ -371,6 +372,36 @@ mod tests {
         }
         let expected = [("a", false), ("b2", true), ("c", false)].map(|(a, m)| (a.to_owned(), m));
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_loss_goes_with_the_epoch_and_the_sequences_it_is_about() {
+        let of = row(0, 1, "a", Value::Absent);
+        let found_out = EpochInfo { number: 2, epoch: Epoch(5), boot: BootId([1; 16]), ..of.epoch };
+        let loss = LossRecord {
+            told: crate::store::queue::Told {
+                kind: crate::store::queue::RecordKind::Drop,
+                record: 3,
+                count: 40,
+            },
+            file_id: 0x0908_0706_0504_0302,
+            id: 3,
+            salvaged: None,
+            of: "dropped",
+            why: "age".into(),
+            stream: Some(of.stream),
+            epoch: of.epoch,
+            at: Mono(7_000_000_000),
+            clock: found_out,
+            sequences: Some((11, 50)),
+            count: Some(40),
+        };
+        let (body, count) = pack_owed(&[Owed::Loss(Box::new(loss))], 1024).unwrap();
+        let elements = decode_rows(&body).unwrap();
+        let [Element::Loss(told)] = elements.as_slice() else { panic!("{elements:?}") };
+        assert_eq!((count, told.epoch_prefix), (1, [1, 2, 3, 4]));
+        assert_eq!((told.loss.sequences, told.loss.count), (Some((11, 50)), Some(40)));
+        assert_eq!((told.loss.stream.as_deref(), told.loss.why.as_str()), (Some("a"), "age"));
     }
 
     #[test]

@@ -56,8 +56,11 @@ fn loss(record: &LossRecord) -> Value {
         "n": record.count,
         "e": record.epoch.epoch.to_string(),
         "file": format!("{:016x}", record.file_id),
-        "id": record.told.record,
+        "id": record.id,
     });
+    if let Some(salvaged) = record.salvaged {
+        (loss["held"], loss["kept"]) = (Value::from(salvaged.held), Value::from(salvaged.kept));
+    }
     if let Some(stream) = &record.stream {
         loss["stream"] = Value::from(stream.name.as_str());
     }
@@ -78,8 +81,8 @@ fn loss(record: &LossRecord) -> Value {
 mod tests {
     use super::*;
     use crate::clock::BootId;
-    use crate::store::queue::Epoch;
     use crate::store::queue::reader::{EpochInfo, RecordKind, Told};
+    use crate::store::queue::{Epoch, Salvaged};
 
     fn epoch() -> EpochInfo {
         EpochInfo {
@@ -97,6 +100,8 @@ mod tests {
         Owed::Loss(Box::new(LossRecord {
             told: Told { kind: RecordKind::Drop, record: id, count: 12 },
             file_id: 0xf11e,
+            id: id.cast_unsigned(),
+            salvaged: None,
             of: "dropped",
             why: "quota".into(),
             stream: None,
@@ -122,6 +127,18 @@ mod tests {
                 "clocks": [{"b": format!("{:?}", BootId([3; 16])), "o": 1000, "u": 20}],
             })
         );
+    }
+
+    #[test]
+    fn of_a_damaged_file_what_is_unknown_is_null_beside_what_was_kept() {
+        let Owed::Loss(mut lost) = record(1) else { panic!() };
+        (lost.of, lost.why, lost.count, lost.sequences) = ("lost", "queue_damaged".into(), None, None);
+        lost.salvaged = Some(Salvaged { held: None, kept: 60 });
+        let packed = pack("gw-1", &[Owed::Loss(lost)], 4096).unwrap();
+        let body: Value = serde_json::from_slice(&packed.message.body).unwrap();
+        let said = &body["losses"][0];
+        assert_eq!((&said["n"], &said["held"], &said["kept"]), (&Value::Null, &Value::Null, &json!(60)));
+        assert!(said.as_object().unwrap().contains_key("held"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rusqlite::Transaction;
 
 use super::DestinationId;
+use super::drops::Drops;
 use crate::reading::StreamId;
 
 /// The producing side of one stream: `produced = accepted + refused + coalesced + missed`.
@@ -99,16 +100,12 @@ impl Changes {
         self.accounts.entry(key).or_insert_with(|| books.accounts.get(&key).copied().unwrap_or_default())
     }
 
-    /// Books readings of a stream as given up. The record of it is for the caller to write.
-    pub fn give_up(
-        &mut self,
-        books: &Books,
-        (destination, stream): (DestinationId, StreamId),
-        reason: &'static str,
-        count: u64,
-    ) {
-        self.account(books, destination, stream).dropped += count;
-        *self.given_up.entry((destination, reason)).or_default() += count;
+    /// Books everything that a transaction gives up.
+    pub(super) fn drop_all(&mut self, books: &Books, drops: &Drops) {
+        for ((destination, stream, reason), count) in drops.counts() {
+            self.account(books, destination, stream).dropped += count;
+            *self.given_up.entry((destination, reason)).or_default() += count;
+        }
     }
 
     /// Whether there is nothing to write.

@@ -62,7 +62,8 @@ fn keep_epochs(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite:
     tx.execute(
         "DELETE FROM epochs WHERE number < ?1
          AND number NOT IN (SELECT epoch FROM segments UNION SELECT epoch FROM gaps UNION SELECT epoch FROM set_aside
-                            UNION SELECT at_epoch FROM drops UNION SELECT record FROM told WHERE kind = 2)",
+                            UNION SELECT at_epoch FROM drops
+                            UNION SELECT epoch FROM drops WHERE epoch IS NOT NULL UNION SELECT record FROM told WHERE kind = 2)",
         [current_epoch.saturating_sub(most)],
     )?;
     Ok(())

@@ -10,6 +10,7 @@ use super::Epoch;
 use super::books::Books;
 use super::salvage::Progress;
 use super::segment;
+use super::statement::UNDER_WAY;
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, Log, OpenError};
 
@@ -79,7 +80,7 @@ const STATED: usize = 64;
 fn statement(file: &str, detail: &str, known: &Held) -> serde_json::Value {
     serde_json::json!({
         "file": file, "detail": detail, "epoch": known.epoch, "accepted": known.accepted, "queued": known.queued,
-        "salvage": "under way", "salvaged": null, "lost": null,
+        "salvage": UNDER_WAY, "salvaged": null, "lost": null,
     })
 }
 

@@ -115,6 +115,8 @@ pub struct QueueStatus {
     pub announced: BTreeSet<DestinationId>,
     /// The end of each class's queue: a destination standing there has nothing to send.
     pub ends: BTreeMap<Class, Position>,
+    /// How often in this run all was known of a damaged file: then its statement says more than before.
+    pub stated: u64,
     /// How often in this run this boot's wall time turned out to have been wrong.
     pub corrections: u64,
     /// Readings in segments of this boot while nothing has vouched for its time, as of the last measurement.

@@ -13,7 +13,8 @@
 //! - [`look`] is how an onlooker opens and walks a file, live or a copy; [`snapshot`] makes such a copy.
 //! - [`quota_policy`] says which class gives up what to stay within its own quota.
 //! - [`ballast`] is the room that lets a full disk be emptied.
-//! - `damage` says what a damaged file still tells, `salvage` takes its readings from its pages.
+//! - `drops` are the records of what was given up.
+//! - `damage` says what a damaged file still tells, [`statement`] how that is told, `salvage` takes its readings from its pages.
 //! - `bounds` keeps records that grow with every start to a number.
 
 pub mod ballast;
@@ -21,6 +22,7 @@ pub mod books;
 mod bounds;
 pub mod cursor;
 mod damage;
+mod drops;
 mod handle;
 pub mod look;
 mod names;
@@ -32,6 +34,7 @@ pub mod schema;
 pub mod segment;
 mod settle;
 pub mod snapshot;
+pub mod statement;
 mod streams;
 pub mod verify;
 pub mod writer;
@@ -40,7 +43,7 @@ pub use books::GivenUpFor;
 pub use handle::{BallastState, Flash, Queue, QueueStatus, Salvaging, Totals};
 pub use open::{DestinationSpec, OpenOptions, StreamSpec};
 pub use quota_policy::{ClassQuota, ClassQuotas};
-pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Told};
+pub use reader::{LossRecord, Owed, Picked, QueuedRow, Reader, RecordKind, Salvaged, Told};
 pub use segment::Position;
 pub use settle::{GivenUp, Outcome, SettledRow, Settlement};
 pub use writer::{Accepted, Aside, AsideError, AsideMoved, Health, Refused};

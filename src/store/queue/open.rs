@@ -22,7 +22,7 @@ use super::damage::Remains;
 use super::salvage::Progress;
 use super::segment::Position;
 use super::writer::{StreamRow, Writer};
-use super::{DestinationId, Epoch, bounds, damage, salvage, schema};
+use super::{DestinationId, Epoch, bounds, damage, salvage, schema, statement};
 use crate::clock::sources::{Claim, Source};
 use crate::clock::{Mono, Wall};
 use crate::reading::{Class, StreamId};
@@ -199,12 +199,12 @@ impl Opening<'_> {
         if let Some((number, _, false)) = previous.as_ref().map(|(n, s, clean)| (*n, s, *clean)) {
             self.unclean_stop(number)?;
             if let Some(detail) = damage::lost_log(log) {
-                self.state("log_lost", &detail, epoch_number)?;
+                self.state(statement::LOG_LOST, &detail, epoch_number)?;
             }
         }
         if let Some(remains) = remains {
-            for statement in &remains.statements {
-                self.state("queue_damaged", statement, epoch_number)?;
+            for said in &remains.statements {
+                self.state(statement::DAMAGED, said, epoch_number)?;
             }
             for salvage in &remains.salvage {
                 salvage.keep(self.tx)?;

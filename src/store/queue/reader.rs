@@ -30,7 +30,7 @@ mod owed;
 #[cfg(test)]
 mod tests;
 
-pub use owed::{LossRecord, Owed, OwedRecords, RecordKind, Told};
+pub use owed::{LossRecord, Owed, OwedRecords, RecordKind, Salvaged, Told};
 
 /// What is known of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //! reading that was acknowledged comes again. Duplicated, never lost. What destinations had refused for its content comes
 //! along in the same way, to be set aside again.
 //!
+//! The records of what was lost, and the books, are gathered with the small tables (`losses`).
+//!
 //! What is found is handed to the writer ([`super::writer`]), which takes it into the file that succeeded the damaged one.
 //! How far it got is in that file ([`Progress`]), in the transaction that took it: a restart goes on, nothing comes twice.
 
@@ -21,11 +23,12 @@ use super::segment::{self, PackedRow, Position};
 use crate::reading::Class;
 
 mod catalogue;
+mod losses;
 mod pages;
 mod record;
 
 use catalogue::COPY;
-pub(super) use catalogue::{Catalogue, EpochRow, check, copy, keep_copy};
+pub(super) use catalogue::{Catalogue, DropRow, EpochRow, GapRow, check, copy, keep_copy};
 use pages::{Image, PAGE, View};
 use record::{Cell, Field};
 
@@ -203,7 +206,7 @@ impl Salvage {
 
     fn list(&mut self, candidate: u32) {
         let Some(page) = self.image.candidate(candidate) else { return };
-        let (bytes, sound, is_first) = (*page.bytes, page.sound, page.number == 1);
+        let (bytes, sound, current, is_first) = (*page.bytes, page.sound, page.current, page.number == 1);
         for cell in record::cells(&bytes, is_first) {
             // The head of a row is enough to see that it is a segment; those are not fetched in this round.
             if cell.overflow.is_some() && cell.rowid.is_some() {
@@ -215,7 +218,12 @@ impl Salvage {
             let Some(fields) = record::fields(&self.row) else { continue };
             match fields.as_slice() {
                 [Field::Text(key), Field::Text(text)] if *key == COPY => self.catalogue.note_copy(text),
-                fields => self.catalogue.note(cell.rowid, fields, sound),
+                fields => {
+                    self.catalogue.note(cell.rowid, fields, sound);
+                    if current {
+                        self.catalogue.note_record(cell.rowid, fields);
+                    }
+                }
             }
         }
     }

@@ -37,7 +37,7 @@ pub fn migrations() -> Migrations<'static> {
 /// `user_version` of a file of this release.
 pub const STEPS: i64 = STEPS_OF_SCHEMA.len() as i64;
 
-const STEPS_OF_SCHEMA: [&str; 4] = [V1, V2, V3, V4];
+const STEPS_OF_SCHEMA: [&str; 5] = [V1, V2, V3, V4, V5];
 
 const V1: &str = "
 CREATE TABLE meta (
@@ -200,6 +200,19 @@ CREATE TABLE corrections (
 
 const V4: &str = "
 ALTER TABLE epochs ADD COLUMN crc INTEGER;       -- of number, epoch, boot and first time; NULL from a release without it
+";
+
+/// A release before it knows of one record a (destination, stream, reason) and adds to all it finds: it may find the sum only.
+const V5: &str = "
+ALTER TABLE drops ADD COLUMN extent INTEGER NOT NULL DEFAULT 0; -- 0 all between first and last, 1 not all, 2 a sum that was told
+ALTER TABLE drops ADD COLUMN from_file INTEGER;   -- salvaged: the id of the file it was made in,
+ALTER TABLE drops ADD COLUMN from_record INTEGER; -- and its number there
+ALTER TABLE gaps ADD COLUMN from_file INTEGER;
+ALTER TABLE gaps ADD COLUMN from_record INTEGER;
+
+CREATE TRIGGER drops_with_a_range BEFORE UPDATE OF count ON drops
+WHEN OLD.first_sequence IS NOT NULL OR OLD.extent = 2 OR OLD.from_file IS NOT NULL
+BEGIN SELECT RAISE(IGNORE); END;
 ";
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a destination's answer to a message does to the readings in it.
 
-use super::{DestinationId, Position};
+use super::{DestinationId, Position, QueuedRow};
 use crate::reading::{Class, StreamId};
 
 /// How a range of one destination's queue was settled.
@@ -21,6 +21,23 @@ pub struct SettledRow {
     pub position: Position,
     /// Whose account it moves.
     pub stream: StreamId,
+    /// The number of its epoch in the file.
+    pub epoch: i64,
+    /// Its sequence.
+    pub sequence: u64,
+}
+
+impl SettledRow {
+    /// Of a reading as it was picked.
+    #[must_use]
+    pub fn of(row: &QueuedRow) -> Self {
+        Self {
+            position: row.position,
+            stream: row.sample.stream,
+            epoch: row.epoch.number,
+            sequence: row.sequence,
+        }
+    }
 }
 
 /// A reading that was not sent, and why: `superseded` (a newer one of its stream was accepted), `thinned` (the data plan).

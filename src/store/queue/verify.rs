@@ -246,7 +246,9 @@ impl Recount {
             recorded.insert((StreamId(row.get(0)?), row.get(1)?), row.get::<_, i64>(2)?.cast_unsigned());
         }
         for (stream, intake) in &self.books.intake {
-            for (kind, booked) in [("missed", intake.missed), ("refused", intake.refused)] {
+            for (kind, booked) in
+                [("missed", intake.missed), ("refused", intake.refused), ("coalesced", intake.coalesced)]
+            {
                 let recorded = recorded.get(&(*stream, kind.to_owned())).copied().unwrap_or(0);
                 if recorded != booked {
                     let name = self.streams.get(stream).map_or("?", String::as_str);

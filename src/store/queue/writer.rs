@@ -7,7 +7,7 @@
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
-//! - `intake` judges and packs what is handed in, `commit` is the one transaction, `quota` gives up the oldest (of a class that
+//! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace, `commit` is the one transaction, `quota` gives up the oldest (of a class that
 //!   takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use super::ballast::Ballast;
@@ -47,6 +47,7 @@ mod disk;
 mod gaps;
 mod give_up;
 mod intake;
+mod latest;
 mod pace;
 mod quota;
 mod recover;
@@ -62,6 +63,7 @@ use disk::Disk;
 use gaps::Gaps;
 pub use give_up::{GaveUp, GiveUp, GiveUpError};
 use intake::Verdict;
+use latest::Latest;
 use pace::Pace;
 use salvage::Rescue;
 use tally::Tally;
@@ -144,6 +146,8 @@ pub struct StreamRow {
     pub routes: i64,
     /// The group whose sequence numbers it.
     pub group: String,
+    /// Of the readings that wait together only the newest counts.
+    pub latest_only: bool,
 }
 
 /// See the module head.
@@ -185,6 +189,8 @@ pub struct Writer {
     doubts: u32,
     ballast: Option<Ballast>,
     rescue: Rescue,
+    /// See [`QueueStatus::stated`].
+    stated: u64,
     /// What readings refer to, once more in each round of the log.
     definitions: String,
     definitions_due: bool,
@@ -218,8 +224,10 @@ struct Pending {
     segments: BTreeMap<(Class, i64), SegmentBuilder>,
     rows: u32,
     captures: Vec<Waiting>,
-    /// The streams of all readings in `segments`, capture by capture: what to put on record should the commit fail.
-    streams: Vec<StreamId>,
+    /// All readings in `segments`: what to put on record should the commit fail.
+    streams: Vec<Waits>,
+    /// By place in [`Writer::streams`]; not yet in `segments`.
+    latest: BTreeMap<usize, Latest>,
     /// By place in [`Writer::streams`]: readings that wait, and the newest sequence any reading was accepted under.
     intake: Vec<(u64, u64)>,
     settlements: Vec<Settlement>,
@@ -232,9 +240,16 @@ struct Pending {
 struct Waiting {
     reply: oneshot::Sender<Result<Accepted, Refused>>,
     sequence: u64,
-    /// How many, and so many entries of [`Pending::streams`].
     accepted: u32,
     refused: u32,
+    coalesced: u32,
+}
+
+/// A reading that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    stream: StreamId,
+    sequence: u64,
     at: Mono,
 }
 
@@ -280,6 +295,7 @@ impl Writer {
             doubts: 0,
             ballast,
             rescue: Rescue::of(opened.salvage, now),
+            stated: 0,
             definitions: opened.definitions,
             damaged: Arc::default(),
             definitions_due: false,
@@ -408,6 +424,7 @@ impl Writer {
             status.corrections = self.corrections;
             status.undated = self.undated;
             status.rearranged = self.rearranged;
+            status.stated = self.stated;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;
             status.max_bytes = self.options.max_bytes;
@@ -542,29 +559,4 @@ impl Machine for Writer {
             tracing::warn!(%error, "the queue could not be closed cleanly; the next start records an unclean stop");
         }
     }
-}
-
-pub(super) fn write_drop(
-    tx: &Transaction<'_>,
-    destination: DestinationId,
-    stream: StreamId,
-    reason: &str,
-    count: u64,
-    epoch: i64,
-    now: Mono,
-) -> rusqlite::Result<()> {
-    // One record a (destination, stream, reason): the count grows, the number of records does not.
-    let changed = tx
-        .prepare_cached(
-            "UPDATE drops SET count = count + ?4, at_epoch = ?5, at_mono_ns = ?6
-             WHERE destination = ?1 AND stream = ?2 AND reason = ?3",
-        )?
-        .execute((destination.0, stream.0, reason, count.cast_signed(), epoch, now.0.cast_signed()))?;
-    if changed == 0 {
-        tx.prepare_cached(
-            "INSERT INTO drops (destination, stream, reason, count, at_epoch, at_mono_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute((destination.0, stream.0, reason, count.cast_signed(), epoch, now.0.cast_signed()))?;
-    }
-    Ok(())
 }

@@ -65,6 +65,7 @@ struct Books {
     dropped: u64,
     never_accepted: u64,
     corrections: u64,
+    stated: u64,
     dated: bool,
 }
 
@@ -83,6 +84,7 @@ impl Drain<'_> {
             dropped: status.destination(self.destination).dropped,
             never_accepted: status.intake.missed + status.intake.refused + status.intake.coalesced,
             corrections: status.corrections,
+            stated: status.stated,
             dated: self.rim.clock.wall().trusted,
         };
         let before = letters.looked_at;

@@ -182,11 +182,7 @@ impl Drain<'_> {
 
     /// What becomes of a parcel's readings.
     pub(super) fn settlement(&self, parcel: &Parcel, outcome: Settled) -> Settlement {
-        let rows = parcel
-            .rows
-            .iter()
-            .map(|r| SettledRow { position: r.position, stream: r.sample.stream })
-            .collect();
+        let rows = parcel.rows.iter().map(SettledRow::of).collect();
         Settlement {
             generation: self.generation,
             destination: self.destination,

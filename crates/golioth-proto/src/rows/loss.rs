@@ -2,11 +2,12 @@
 //!
 //! | key in `loss` | value |
 //! |---|---|
-//! | `of` | `dropped` (accepted and given up), `missed` (due and never captured), `refused`, `coalesced` |
+//! | `of` | `dropped` (accepted and given up), `missed` (due and never captured), `refused`, `coalesced`, `lost` (accepted, and in a damaged file) |
 //! | `why` | the reason, a word |
 //! | `n` | how many in all, so far; null where nobody knows |
 //! | `stream` | alias; left out where it concerns every stream |
 //! | `from`, `to` | first and last sequence, where it is a range of the epoch `e` |
+//! | `held`, `kept` | of a damaged file only: how many waited in it (null where nobody knows), and how many were salvaged |
 //! | `file`, `id` | which record: it grows, and is sent again with the new count. The latest replaces those before |
 
 use super::{MAX_ALIAS_BYTES, RowTime, validate_alias};
@@ -20,11 +21,11 @@ pub const MAX_WORD_BYTES: usize = 48;
 /// One record of losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossStatement<'a> {
-    /// First 4 bytes of the epoch in which it last grew.
+    /// First 4 bytes of the epoch of the range; of a sum over several epochs, the one in which it last grew.
     pub epoch_prefix: [u8; 4],
     /// When it last grew.
     pub time: RowTime,
-    /// `dropped`, `missed`, `refused` or `coalesced`.
+    /// `dropped`, `missed`, `refused`, `coalesced` or `lost`.
     pub of: &'a str,
     /// Why.
     pub why: &'a str,
@@ -38,12 +39,23 @@ pub struct LossStatement<'a> {
     pub file: [u8; 4],
     /// The record's number in that file among those of its kind (dropped, or not).
     pub id: u64,
+    /// Of a damaged file only.
+    pub salvage: Option<Salvage>,
+}
+
+/// What became of the readings that waited in a damaged file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// How many there were; `None` where nobody knows.
+    pub held: Option<u64>,
+    /// How many were found, and go on waiting.
+    pub kept: u64,
 }
 
 /// As [`LossStatement`], owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedLoss {
-    /// First 4 bytes of the epoch in which it last grew.
+    /// First 4 bytes of the epoch of the range; of a sum over several epochs, the one in which it last grew.
     pub epoch_prefix: [u8; 4],
     /// When it last grew.
     pub time: RowTime,
@@ -54,7 +66,7 @@ pub struct DecodedLoss {
 /// The content of `loss`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct LossKeys {
-    /// `dropped`, `missed`, `refused` or `coalesced`.
+    /// `dropped`, `missed`, `refused`, `coalesced` or `lost`.
     pub of: String,
     /// Why.
     pub why: String,
@@ -68,20 +80,20 @@ pub struct LossKeys {
     pub file: [u8; 4],
     /// The record's number.
     pub id: u64,
+    /// Of a damaged file only.
+    pub salvage: Option<Salvage>,
 }
 
 pub(super) fn write(writer: &mut Writer<'_>, loss: &LossStatement<'_>) -> Result<(), RowError> {
     writer.text("loss");
-    writer.map(5 + usize::from(loss.stream.is_some()) + 2 * usize::from(loss.sequences.is_some()));
+    let pairs = usize::from(loss.sequences.is_some()) + usize::from(loss.salvage.is_some());
+    writer.map(5 + usize::from(loss.stream.is_some()) + 2 * pairs);
     for (key, word) in [("of", loss.of), ("why", loss.why)] {
         writer.text(key);
         writer.text(word.get(..MAX_WORD_BYTES).unwrap_or(word));
     }
     writer.text("n");
-    match loss.count {
-        Some(count) => writer.unsigned(count),
-        None => writer.null(),
-    }
+    count(writer, loss.count);
     if let Some(alias) = loss.stream {
         validate_alias(alias)?;
         writer.text("stream");
@@ -93,6 +105,12 @@ pub(super) fn write(writer: &mut Writer<'_>, loss: &LossStatement<'_>) -> Result
         writer.text("to");
         writer.unsigned(to);
     }
+    if let Some(salvage) = loss.salvage {
+        writer.text("held");
+        count(writer, salvage.held);
+        writer.text("kept");
+        writer.unsigned(salvage.kept);
+    }
     writer.text("file");
     writer.bytes(&loss.file);
     writer.text("id");
@@ -100,9 +118,25 @@ pub(super) fn write(writer: &mut Writer<'_>, loss: &LossStatement<'_>) -> Result
     Ok(())
 }
 
+fn count(writer: &mut Writer<'_>, count: Option<u64>) {
+    match count {
+        Some(count) => writer.unsigned(count),
+        None => writer.null(),
+    }
+}
+
+fn read_count(reader: &mut Reader<'_>) -> Result<Option<u64>, Fault> {
+    match reader.scalar(usize::MAX)? {
+        Scalar::Null => Ok(None),
+        Scalar::Integer(n) => u64::try_from(n).map(Some).map_err(|_| Fault::OutOfRange),
+        _ => Err(Fault::WrongType { expected: "a count or null" }),
+    }
+}
+
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<LossKeys, Fault> {
     let mut keys = LossKeys::default();
     let (mut from, mut to) = (None, None);
+    let (mut held, mut kept) = (None, None);
     let mut seen = Vec::new();
     let mut entries = reader.map()?;
     while entries.another(reader)? {
@@ -113,13 +147,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<LossKeys, Fault> {
         match key.as_str() {
             "of" => keys.of = reader.text(MAX_WORD_BYTES)?.into_owned(),
             "why" => keys.why = reader.text(MAX_WORD_BYTES)?.into_owned(),
-            "n" => {
-                keys.count = match reader.scalar(usize::MAX)? {
-                    Scalar::Null => None,
-                    Scalar::Integer(n) => Some(u64::try_from(n).map_err(|_| Fault::OutOfRange)?),
-                    _ => return Err(Fault::WrongType { expected: "a count or null" }),
-                };
-            }
+            "n" => keys.count = read_count(reader)?,
+            "held" => held = Some(read_count(reader)?),
+            "kept" => kept = Some(reader.unsigned()?),
             "stream" => keys.stream = Some(reader.text(MAX_ALIAS_BYTES)?.into_owned()),
             "from" => from = Some(reader.unsigned()?),
             "to" => to = Some(reader.unsigned()?),
@@ -136,6 +166,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<LossKeys, Fault> {
         (Some(from), Some(to)) => Some((from, to)),
         (None, None) => None,
         _ => return Err(Fault::Invalid { expected: "range with both ends" }),
+    };
+    keys.salvage = match (held, kept) {
+        (Some(held), Some(kept)) => Some(Salvage { held, kept }),
+        (None, None) => None,
+        _ => return Err(Fault::Invalid { expected: "what was held with what was kept" }),
     };
     Ok(keys)
 }

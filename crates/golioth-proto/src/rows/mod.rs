@@ -41,7 +41,7 @@ pub use decode::{
     DecodeError, DecodedEpoch, DecodedReading, DecodedRow, DecodedValue, Element, PreviousEpochSequences,
     decode_rows,
 };
-pub use loss::{DecodedLoss, LossKeys, LossStatement, MAX_WORD_BYTES};
+pub use loss::{DecodedLoss, LossKeys, LossStatement, MAX_WORD_BYTES, Salvage};
 pub use number::{MAX_EXACT_MANTISSA, Resolution};
 pub use packer::{Push, RowError, RowsPacker};
 

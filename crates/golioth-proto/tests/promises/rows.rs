@@ -4,7 +4,7 @@ use fieldgate_golioth_proto::Fault;
 use fieldgate_golioth_proto::rows::{
     AliasError, ClockStatement, DecodeError, DecodedEpoch, DecodedReading, DecodedRow, DecodedValue, Element,
     EpochStatement, LossKeys, LossStatement, PreviousEpoch, PreviousEpochSequences, Push, Resolution, Row,
-    RowError, RowTime, RowValue, RowsPacker, Value, decode_rows, validate_alias,
+    RowError, RowTime, RowValue, RowsPacker, Salvage, Value, decode_rows, validate_alias,
 };
 
 use crate::common::{bytes, widest};
@@ -395,6 +395,7 @@ fn a_loss_comes_back_as_it_was_stated_between_rows_and_with_unknown_counts_unkno
         sequences: Some((5, 90_000)),
         file: [9, 8, 7, 6],
         id: 3,
+        salvage: None,
     };
     let unclean = LossStatement {
         time: RowTime::Boot { boot: 7, mono_ms: 50 },
@@ -403,6 +404,7 @@ fn a_loss_comes_back_as_it_was_stated_between_rows_and_with_unknown_counts_unkno
         count: None,
         stream: None,
         sequences: None,
+        salvage: Some(Salvage { held: None, kept: 12 }),
         ..whole
     };
     let mut packer = RowsPacker::new(1024);
@@ -425,6 +427,7 @@ fn a_loss_comes_back_as_it_was_stated_between_rows_and_with_unknown_counts_unkno
         sequences: Some((5, 90_000)),
         file: [9, 8, 7, 6],
         id: 3,
+        salvage: None,
     };
     assert_eq!(first.loss, keys);
     assert_eq!(second.time, unclean.time);
@@ -434,6 +437,7 @@ fn a_loss_comes_back_as_it_was_stated_between_rows_and_with_unknown_counts_unkno
         count: None,
         stream: None,
         sequences: None,
+        salvage: unclean.salvage,
         ..keys
     };
     assert_eq!(second.loss, unknown);

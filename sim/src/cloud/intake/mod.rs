@@ -227,7 +227,7 @@ pub struct ClockStatement {
 /// What a gateway says it lost: the newest statement of one of its records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
-    /// `dropped`, `missed`, `refused` or `coalesced`.
+    /// `dropped`, `missed`, `refused`, `coalesced` or `lost`.
     pub of: String,
     /// Why.
     pub why: String,

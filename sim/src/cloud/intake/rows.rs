@@ -9,7 +9,7 @@
 //! | `q` | map of alias to quality, where it is not 0 |
 //! | `ep`, `pe`, `ls` | an epoch statement: this epoch in 8 bytes, the one before, its last sequence by group |
 //! | `o` | a clock statement: Unix milliseconds when the clock of boot `b` stood at zero; with `t`, what rows were dated with |
-//! | `loss` | a loss statement, a map: `of`, `why`, `n` or null, `stream`, `from`, `to`, `file`, `id`; with its time |
+//! | `loss` | a loss statement, a map: `of`, `why`, `n` or null, `stream`, `from`, `to`, `held`, `kept`, `file`, `id`; with its time |
 //! | other | a stream's alias, with its value |
 
 use super::{Loss, PreviousEpoch, Stated};
@@ -290,7 +290,11 @@ fn loss(decoder: &mut Decoder<'_>) -> Result<Option<Loss>, Undecodable> {
                 count = Some(None);
             }
             "n" => count = Some(Some(decoder.u64()?)),
-            "from" | "to" => {
+            "from" | "to" | "kept" => {
+                decoder.u64()?;
+            }
+            "held" if decoder.datatype()? == Type::Null => decoder.null()?,
+            "held" => {
                 decoder.u64()?;
             }
             "file" => file = bytes(decoder),

@@ -114,8 +114,7 @@ impl Life {
             self.promises.settling(number, place, point);
             self.unconfirmed.push((number, place));
         }
-        let rows =
-            picked.rows.iter().map(|row| SettledRow { position: row.position, stream: row.sample.stream });
+        let rows = picked.rows.iter().map(SettledRow::of);
         let settlement = Settlement {
             generation: self.generation(),
             destination,

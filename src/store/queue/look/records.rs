@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::super::Epoch;
 use super::super::names::Names;
 use super::super::reader::{EpochInfo, ReadError};
 use super::super::segment::{self, PackedRow};
@@ -21,8 +22,37 @@ pub struct GivenUp {
     pub reason: String,
     /// How many.
     pub count: u64,
+    /// Which, where that is known.
+    pub range: Option<Range>,
     /// When it last grew, for people.
     pub last: String,
+}
+
+/// A range of sequences of one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The epoch, unless that is forgotten.
+    pub epoch: Option<Epoch>,
+    /// First and last.
+    pub sequences: (u64, u64),
+    /// Records were merged: readings between the ends are not lost.
+    pub wide: bool,
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.sequences {
+            (first, last) if first == last => write!(f, "number {first}")?,
+            (first, last) => write!(f, "numbers {first} to {last}")?,
+        }
+        if self.wide {
+            f.write_str(" and not all of them")?;
+        }
+        match self.epoch {
+            Some(epoch) => write!(f, " of epoch {epoch}"),
+            None => f.write_str(" of an epoch that is forgotten"),
+        }
+    }
 }
 
 /// Readings that were due and never accepted.
@@ -84,19 +114,31 @@ impl SetAside {
 pub fn drops(c: &Connection, stream: Option<&str>) -> Result<Vec<GivenUp>, ReadError> {
     let mut names = Names::default();
     let mut rows = c.prepare(
-        "SELECT coalesce(d.name, '?'), coalesce(s.name, '?'), r.reason, r.count, r.at_epoch, r.at_mono_ns
+        "SELECT coalesce(d.name, '?'), coalesce(s.name, '?'), r.reason, r.count, r.at_epoch, r.at_mono_ns, r.epoch,
+                r.first_sequence, r.last_sequence, r.extent = 1
          FROM drops AS r LEFT JOIN destinations AS d ON d.id = r.destination LEFT JOIN streams AS s ON s.id = r.stream
-         WHERE ?1 IS NULL OR s.name = ?1 ORDER BY r.at_epoch DESC, r.at_mono_ns DESC",
+         WHERE ?1 IS NULL OR s.name = ?1 ORDER BY r.at_epoch DESC, r.at_mono_ns DESC, r.id DESC",
     )?;
     let mut rows = rows.query([stream])?;
     let mut drops = Vec::new();
     while let Some(row) = rows.next()? {
         let epoch = names.epoch(c, row.get(4)?)?;
+        let (first, last): (Option<i64>, Option<i64>) = (row.get(7)?, row.get(8)?);
+        let of: Option<i64> = row.get(6)?;
+        let range = match first.zip(last) {
+            Some((first, last)) => Some(Range {
+                epoch: of.map(|of| names.epoch(c, of)).transpose()?.flatten().map(|of| of.epoch),
+                sequences: (first.cast_unsigned(), last.cast_unsigned()),
+                wide: row.get(9)?,
+            }),
+            None => None,
+        };
         drops.push(GivenUp {
             destination: row.get(0)?,
             stream: row.get(1)?,
             reason: row.get(2)?,
             count: row.get::<_, i64>(3)?.cast_unsigned(),
+            range,
             last: when(epoch.as_ref(), mono(row.get(5)?)),
         });
     }
@@ -170,7 +212,7 @@ pub(super) fn set_aside_after(
         });
         let undated = EpochInfo {
             number: 0,
-            epoch: super::super::Epoch(0),
+            epoch: Epoch(0),
             boot: crate::clock::BootId([0; 16]),
             wall_offset_ms: None,
             known_at: Mono::default(),

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::super::books::{Account, Books, Changes};
 use super::super::cursor::Cursor;
+use super::super::drops::Drops;
 use super::super::segment::Position;
-use super::super::writer::{StreamRow, write_drop};
+use super::super::writer::StreamRow;
 use super::super::{DestinationId, streams};
 use super::file::Failure;
 use super::{Opening, StreamSpec};
@@ -78,7 +79,7 @@ impl Opening<'_> {
         })?;
         let (id, name, _) = known.remove(gone);
         tracing::warn!(destination = name, "its number is given to another; its closed account is forgotten");
-        for table in ["accounts", "drops", "set_aside", "cursors"] {
+        for table in ["accounts", "drops", "set_aside", "cursors", "told"] {
             self.tx.execute(&format!("DELETE FROM {table} WHERE destination = ?1"), [id])?;
         }
         self.tx.execute("DELETE FROM destinations WHERE id = ?1", [id])?;
@@ -101,7 +102,7 @@ impl Opening<'_> {
         );
         self.tx.execute("UPDATE destinations SET removed = 1 WHERE id = ?1", [destination.0])?;
         self.tx.execute("DELETE FROM cursors WHERE destination = ?1", [destination.0])?;
-        let mut changes = Changes::default();
+        let (mut changes, mut drops) = (Changes::default(), Drops::default());
         let accounts: Vec<(StreamId, Account)> = books
             .accounts
             .iter()
@@ -113,10 +114,12 @@ impl Opening<'_> {
             let queued = account.queued(&intake);
             changes.account(books, destination, stream).ended_at.get_or_insert(intake.accepted);
             if queued > 0 {
-                changes.give_up(books, (destination, stream), "destination_removed", queued);
-                write_drop(self.tx, destination, stream, "destination_removed", queued, epoch, self.now)?;
+                // Their sequences stand in the backlog, which opening does not read; there is nobody to tell them to.
+                drops.add_sum(destination, stream, "destination_removed", queued);
             }
         }
+        changes.drop_all(books, &drops);
+        drops.write(self.tx, epoch, self.now)?;
         changes.write(self.tx)?;
         changes.apply(books);
         Ok(())
@@ -175,7 +178,13 @@ impl Opening<'_> {
                 }
                 self.reroute(books, &mut changes, *destination, id, routed);
             }
-            rows.push(StreamRow { id, class: spec.class, routes, group: spec.group.clone() });
+            rows.push(StreamRow {
+                id,
+                class: spec.class,
+                routes,
+                group: spec.group.clone(),
+                latest_only: spec.latest_only,
+            });
         }
         // A stream that left the configuration is captured no more; what it has queued is still sent.
         changes.write(self.tx)?;

@@ -28,6 +28,8 @@ pub struct StreamSpec {
     pub alias: String,
     /// The destinations it goes to, by name.
     pub routes: Vec<String>,
+    /// Of readings that wait for one commit only the newest is accepted. Not for alarms and events: each of them counts.
+    pub latest_only: bool,
 }
 
 impl StreamSpec {

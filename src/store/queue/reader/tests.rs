@@ -29,6 +29,7 @@ fn file(folder: &Path) -> std::path::PathBuf {
         resolution: None,
         alias: "t".into(),
         routes: vec!["cloud".into()],
+        latest_only: false,
     };
     let options = OpenOptions {
         path: path.clone(),

@@ -11,16 +11,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::books::{Account, Intake};
 use super::super::cursor::Cursor;
 use super::super::reader::StreamInfo;
 use super::super::segment::Position;
 use super::super::{DestinationId, Epoch};
+pub(in super::super) use super::losses::{DropRow, GapRow};
 use super::record::Field;
 use crate::clock::BootId;
 use crate::reading::{Class, Resolution, StreamId};
 
 /// As many epochs or streams are kept in mind.
-const MOST: usize = 1 << 14;
+pub(super) const MOST: usize = 1 << 14;
 
 /// See the module head.
 #[derive(Debug, Default)]
@@ -29,6 +31,14 @@ pub(in super::super) struct Catalogue {
     pub(in super::super) streams: BTreeMap<StreamId, StreamInfo>,
     pub(in super::super) destinations: BTreeMap<DestinationId, String>,
     cursors: BTreeMap<(DestinationId, Class), Cursor>,
+    /// The file's own id.
+    pub(in super::super) file_id: Option<i64>,
+    pub(in super::super) drops: BTreeMap<i64, DropRow>,
+    pub(in super::super) gaps: BTreeMap<i64, GapRow>,
+    pub(in super::super) intake: BTreeMap<StreamId, Intake>,
+    pub(in super::super) accounts: BTreeMap<(DestinationId, StreamId), Account>,
+    /// By destination, kind and record.
+    pub(in super::super) told: BTreeMap<(DestinationId, i64, i64), i64>,
 }
 
 /// An epoch as its file knew it.
@@ -159,7 +169,7 @@ impl Catalogue {
     }
 }
 
-fn int(field: &Field<'_>) -> Option<i64> {
+pub(super) fn int(field: &Field<'_>) -> Option<i64> {
     match field {
         Field::Int(n) => Some(*n),
         _ => None,

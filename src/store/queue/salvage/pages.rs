@@ -50,6 +50,8 @@ pub(super) struct Candidate<'a> {
     pub(super) number: u32,
     /// See the module head.
     pub(super) sound: bool,
+    /// What SQLite would have shown last: no later sound version of the page is there.
+    pub(super) current: bool,
     pub(super) bytes: &'a [u8; PAGE],
 }
 
@@ -103,12 +105,14 @@ impl Image {
     pub(super) fn candidate(&mut self, n: u32) -> Option<Candidate<'_>> {
         if n < self.pages {
             read_page(self.file.as_ref()?, u64::from(n) * PAGE as u64, &mut self.buffer);
-            return Some(Candidate { number: n + 1, sound: true, bytes: &self.buffer });
+            let current = !self.newest_sound.contains_key(&(n + 1));
+            return Some(Candidate { number: n + 1, sound: true, current, bytes: &self.buffer });
         }
         let at = n - self.pages;
         let frame = *self.frames.get(at as usize)?;
         read_page(self.log.as_ref()?, frame_at(at) + FRAME_HEADER as u64, &mut self.buffer);
-        Some(Candidate { number: frame.page, sound: frame.sound, bytes: &self.buffer })
+        let current = self.newest_sound.get(&frame.page) == Some(&at);
+        Some(Candidate { number: frame.page, sound: frame.sound, current, bytes: &self.buffer })
     }
 
     /// The page of this number as another page meant it.

@@ -16,6 +16,8 @@ pub struct Accepted {
     pub accepted: u32,
     /// How many of the capture were refused for what they were; each is on record.
     pub refused: u32,
+    /// How many gave way to a newer one of the same stream before they were written; each is on record.
+    pub coalesced: u32,
 }
 
 /// Nothing of the capture was accepted; every reading of it is on record as refused as soon as the disk takes records.

@@ -10,9 +10,10 @@ use rusqlite::{Transaction, params};
 use tokio::sync::oneshot;
 
 use super::super::books::Changes;
+use super::super::drops::Drops;
 use super::super::segment::{self, MAX_ROWS, Position, SegmentBuilder};
 use super::disk::Disk;
-use super::{DestinationId, Health, Writer, write_drop};
+use super::{DestinationId, Health, Writer};
 use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
 
@@ -66,6 +67,7 @@ struct Held {
     destination: DestinationId,
     stream: StreamId,
     epoch: i64,
+    sequence: u64,
     body: Vec<u8>,
 }
 
@@ -152,11 +154,15 @@ impl Writer {
         changes: &mut Changes,
         now: Mono,
     ) -> rusqlite::Result<AsideMoved> {
+        let mut drops = Drops::default();
         for held in held {
             self.take_from_aside(tx, held, changes)?;
-            changes.give_up(&self.books, (held.destination, held.stream), "operator", 1);
-            write_drop(tx, held.destination, held.stream, "operator", 1, self.epoch_number, now)?;
+            // One after the other set aside is not one after the other captured.
+            drops.kept(held.destination, held.stream);
+            drops.add(held.destination, held.stream, "operator", held.epoch, held.sequence);
         }
+        changes.drop_all(&self.books, &drops);
+        drops.write(tx, self.epoch_number, now)?;
         Ok(AsideMoved { moved: held.len() as u64, left: 0 })
     }
 
@@ -179,7 +185,7 @@ fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<Vec<Held>> {
         Aside::AllOf(destination) => (None, Some(destination.0)),
     };
     let mut rows = tx.prepare_cached(
-        "SELECT id, destination, stream, epoch, body FROM set_aside
+        "SELECT id, destination, stream, epoch, sequence, body FROM set_aside
          WHERE (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR destination = ?2) ORDER BY id",
     )?;
     let rows = rows.query_map(params![id, destination], |r| {
@@ -188,7 +194,8 @@ fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<Vec<Held>> {
             destination: DestinationId(r.get(1)?),
             stream: StreamId(r.get(2)?),
             epoch: r.get(3)?,
-            body: r.get(4)?,
+            sequence: r.get::<_, i64>(4)?.cast_unsigned(),
+            body: r.get(5)?,
         })
     })?;
     rows.collect()

@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
+use super::super::drops::Drops;
 use super::super::salvage;
 use super::super::segment::{self, PackedRow, Position, SegmentBuilder};
 use super::super::settle::{GivenUp, Outcome, SettledRow, Settlement};
 use super::gaps::Made;
-use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer, write_drop};
+use super::{Accepted, DestinationId, Health, MEASURE_EVERY, Writer};
 use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
 
@@ -39,6 +40,7 @@ pub(super) struct Done {
 impl Writer {
     /// Commits what waits. Afterwards nothing waits but settlements and gaps that the disk would not take.
     pub(super) fn commit(&mut self, now: Mono) {
+        self.pack_latest();
         if self.nothing_waits() {
             // A window may have been opened by what is void or was forgotten since; it must not stay open for ever.
             (self.pending.since, self.pending.settlements_since) = (None, None);
@@ -87,8 +89,9 @@ impl Writer {
         // First what frees room: in a file at its limit the rest needs it.
         let mut cursors = BTreeMap::new();
         let mut announced = Vec::new();
+        let mut drops = Drops::default();
         for settlement in &self.pending.settlements {
-            self.write_settlement(tx, settlement, &mut changes, &mut cursors, now)?;
+            self.write_settlement(tx, settlement, &mut changes, &mut cursors, &mut drops, now)?;
             if settlement.announces_epoch && settlement.outcome == Outcome::Acknowledged {
                 tx.execute(
                     "UPDATE destinations SET announced_epoch = ?2 WHERE id = ?1",
@@ -100,6 +103,8 @@ impl Writer {
         if !crate::sabotage::on("forget-settlements") {
             self.write_cursors(tx, &cursors)?;
         }
+        changes.drop_all(&self.books, &drops);
+        drops.write(tx, self.epoch_number, now)?;
         self.write_told(tx)?;
         let mut next_segment = self.next_segment.clone();
         if scope == Scope::All {
@@ -160,6 +165,7 @@ impl Writer {
         settlement: &Settlement,
         changes: &mut Changes,
         cursors: &mut BTreeMap<(DestinationId, Class), Cursor>,
+        drops: &mut Drops,
         now: Mono,
     ) -> rusqlite::Result<()> {
         let key = (settlement.destination, settlement.class);
@@ -168,12 +174,8 @@ impl Writer {
         // A quota may have dropped some of them while the message was under way.
         let fresh: Vec<SettledRow> =
             settlement.rows.iter().copied().filter(|row| !cursor.is_settled(row.position)).collect();
-        let mut given_up: BTreeMap<(StreamId, &'static str), u64> = BTreeMap::new();
-        for GivenUp { row, reason } in
-            settlement.given_up.iter().filter(|g| !cursor.is_settled(g.row.position))
-        {
-            *given_up.entry((row.stream, *reason)).or_default() += 1;
-        }
+        let given_up: Vec<&GivenUp> =
+            settlement.given_up.iter().filter(|g| !cursor.is_settled(g.row.position)).collect();
         if cursor.settle(settlement.from, settlement.to).is_err() {
             tracing::error!(
                 destination = settlement.destination.0,
@@ -181,49 +183,46 @@ impl Writer {
             );
             return Ok(());
         }
-        for ((stream, reason), count) in given_up {
-            changes.give_up(&self.books, (settlement.destination, stream), reason, count);
-            write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
-        }
+        drop_rows(drops, settlement, &fresh, &given_up);
         for (stream, count) in by_stream(&fresh) {
-            let key = (settlement.destination, stream);
+            let account = changes.account(&self.books, settlement.destination, stream);
             match &settlement.outcome {
-                Outcome::Acknowledged => changes.account(&self.books, key.0, stream).acknowledged += count,
-                Outcome::Dropped(reason) => {
-                    changes.give_up(&self.books, key, reason, count);
-                    write_drop(tx, settlement.destination, stream, reason, count, self.epoch_number, now)?;
-                }
-                Outcome::SetAside(_) => changes.account(&self.books, key.0, stream).set_aside += count,
+                Outcome::Acknowledged => account.acknowledged += count,
+                // Counted with all that this transaction drops.
+                Outcome::Dropped(_) => {}
+                Outcome::SetAside(_) => account.set_aside += count,
             }
         }
         if let Outcome::SetAside(reason) = &settlement.outcome {
             for row in fresh {
                 self.write_set_aside(tx, settlement.destination, row, reason, now)?;
             }
-            self.keep_set_aside(tx, changes, now)?;
+            self.keep_set_aside(tx, changes, drops)?;
         }
         Ok(())
     }
 
     /// What is set aside for people is kept to a number: beyond it the oldest is given up, on record.
-    fn keep_set_aside(&self, tx: &Transaction<'_>, changes: &mut Changes, now: Mono) -> rusqlite::Result<()> {
+    fn keep_set_aside(
+        &self,
+        tx: &Transaction<'_>,
+        changes: &mut Changes,
+        drops: &mut Drops,
+    ) -> rusqlite::Result<()> {
         let count: i64 = tx.query_row("SELECT count(*) FROM set_aside", [], |r| r.get(0))?;
         let mut oldest = tx.prepare_cached(
             "DELETE FROM set_aside WHERE id IN (SELECT id FROM set_aside ORDER BY id LIMIT ?1)
-             RETURNING destination, stream",
+             RETURNING destination, stream, epoch, sequence",
         )?;
-        let oldest = oldest.query_map([(count - MAX_SET_ASIDE).max(0)], |r| {
-            Ok((DestinationId(r.get(0)?), StreamId(r.get(1)?)))
-        })?;
-        let mut counts: BTreeMap<(DestinationId, StreamId), u64> = BTreeMap::new();
-        for row in oldest {
-            *counts.entry(row?).or_default() += 1;
-        }
-        for ((destination, stream), count) in counts {
+        let mut oldest = oldest.query([(count - MAX_SET_ASIDE).max(0)])?;
+        while let Some(row) = oldest.next()? {
+            let (destination, stream) = (DestinationId(row.get(0)?), StreamId(row.get(1)?));
+            let sequence: i64 = row.get(3)?;
+            // One after the other set aside is not one after the other captured.
+            drops.kept(destination, stream);
+            drops.add(destination, stream, "set_aside_limit", row.get(2)?, sequence.cast_unsigned());
             let account = changes.account(&self.books, destination, stream);
-            account.set_aside = account.set_aside.saturating_sub(count);
-            changes.give_up(&self.books, (destination, stream), "set_aside_limit", count);
-            write_drop(tx, destination, stream, "set_aside_limit", count, self.epoch_number, now)?;
+            account.set_aside = account.set_aside.saturating_sub(1);
         }
         Ok(())
     }
@@ -377,6 +376,7 @@ impl Writer {
                 sequence: waiting.sequence,
                 accepted: waiting.accepted,
                 refused: waiting.refused,
+                coalesced: waiting.coalesced,
             };
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.
             let _ = waiting.reply.send(Ok(accepted));
@@ -404,6 +404,24 @@ impl Writer {
     fn answer_flushes(&mut self) {
         for flush in self.pending.flushes.drain(..) {
             let _ = flush.send(self.health.clone());
+        }
+    }
+}
+
+/// Which of a settlement's readings are lost, in the order of the queue: what was sent and what was not stand side by side.
+fn drop_rows(drops: &mut Drops, settlement: &Settlement, rows: &[SettledRow], given_up: &[&GivenUp]) {
+    let reason = match settlement.outcome {
+        Outcome::Dropped(reason) => Some(reason),
+        Outcome::Acknowledged | Outcome::SetAside(_) => None,
+    };
+    let mut all: Vec<(&SettledRow, Option<&'static str>)> = rows.iter().map(|row| (row, reason)).collect();
+    all.extend(given_up.iter().map(|given_up| (&given_up.row, Some(given_up.reason))));
+    all.sort_unstable_by_key(|(row, _)| row.position);
+    for (row, reason) in all {
+        let (destination, stream) = (settlement.destination, row.stream);
+        match reason {
+            Some(reason) => drops.add(destination, stream, reason, row.epoch, row.sequence),
+            None => drops.kept(destination, stream),
         }
     }
 }

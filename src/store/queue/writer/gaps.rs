@@ -19,6 +19,7 @@ use crate::reading::StreamId;
 pub(super) enum Kind {
     Missed,
     Refused,
+    Coalesced,
 }
 
 impl Kind {
@@ -26,6 +27,7 @@ impl Kind {
         match self {
             Self::Missed => "missed",
             Self::Refused => "refused",
+            Self::Coalesced => "coalesced",
         }
     }
 }
@@ -76,6 +78,17 @@ impl Gaps {
         self.add((stream, Kind::Refused, reason), epoch, sequence, at);
     }
 
+    pub(super) fn coalesce(
+        &mut self,
+        stream: StreamId,
+        reason: &'static str,
+        epoch: i64,
+        sequence: u64,
+        at: Mono,
+    ) {
+        self.add((stream, Kind::Coalesced, reason), epoch, sequence, at);
+    }
+
     fn add(&mut self, key: Key, epoch: i64, sequence: u64, at: Mono) {
         let range = self.ranges.entry(key).or_insert(Range {
             row: None,
@@ -109,6 +122,7 @@ impl Gaps {
             match key.1 {
                 Kind::Missed => intake.missed += count,
                 Kind::Refused => intake.refused += count,
+                Kind::Coalesced => intake.coalesced += count,
             }
             let Some(range) = self.ranges.get(key) else { continue };
             match range.row {

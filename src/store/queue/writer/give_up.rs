@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
+use super::super::drops::Drops;
 use super::super::segment::{self, MAX_ROWS, PackedRow, Position, SegmentBuilder};
 use super::aside::{Ends, insert};
 use super::disk::Disk;
-use super::{DestinationId, Health, Writer, write_drop};
+use super::{DestinationId, Health, Writer};
 use crate::clock::Mono;
 use crate::reading::{Class, Sample, StreamId};
 
@@ -91,7 +92,8 @@ impl From<rusqlite::Error> for GiveUpError {
 
 /// What a step found.
 struct Found {
-    dropped: BTreeMap<StreamId, u64>,
+    dropped: u64,
+    drops: Drops,
     behind: u64,
     kept: BTreeMap<i64, Kept>,
     /// Everything before is settled by it.
@@ -160,17 +162,14 @@ impl Writer {
         let moved = BTreeMap::from([((what.destination, what.class), cursor)]);
         // First what frees room: in a file at its limit the rest needs it.
         self.write_cursors(&tx, &moved)?;
-        for (stream, count) in &found.dropped {
-            changes.account(&self.books, what.destination, *stream).dropped += count;
-            write_drop(&tx, what.destination, *stream, "operator", *count, self.epoch_number, now)?;
-        }
+        changes.drop_all(&self.books, &found.drops);
+        found.drops.write(&tx, self.epoch_number, now)?;
         for (epoch, kept) in found.kept {
             kept.write(&tx, (what.destination, what.class, epoch), &mut ends)?;
         }
         changes.write(&tx)?;
         tx.commit()?;
-        let dropped = found.dropped.values().sum();
-        let gave_up = GaveUp { dropped, behind: found.behind, more: found.more };
+        let gave_up = GaveUp { dropped: found.dropped, behind: found.behind, more: found.more };
         let cursor = moved.into_values().next().ok_or(GiveUpError::Stopped)?;
         Ok((gave_up, changes, cursor, ends))
     }
@@ -179,7 +178,7 @@ impl Writer {
 fn look(tx: &Transaction<'_>, what: &GiveUp, cursor: &Cursor) -> Result<Found, GiveUpError> {
     let from = cursor.position();
     let mut found =
-        Found { dropped: BTreeMap::new(), behind: 0, kept: BTreeMap::new(), to: from, more: true };
+        Found { dropped: 0, drops: Drops::default(), behind: 0, kept: BTreeMap::new(), to: from, more: true };
     let (mut at, mut met) = (from.segment, 0);
     for _ in 0..STEP_SEGMENTS {
         let next: Option<(i64, i64, i64, Vec<u8>)> = tx
@@ -202,8 +201,10 @@ fn look(tx: &Transaction<'_>, what: &GiveUp, cursor: &Cursor) -> Result<Found, G
                     continue;
                 }
                 if what.streams.as_ref().is_none_or(|named| named.contains(&stream)) {
-                    *found.dropped.entry(stream).or_default() += 1;
+                    found.dropped += 1;
+                    found.drops.add(what.destination, stream, "operator", epoch, row.sequence);
                 } else {
+                    found.drops.kept(what.destination, stream);
                     found.behind += 1;
                     found.kept.entry(epoch).or_default().rows.push(row);
                 }

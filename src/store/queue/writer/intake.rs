@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::segment::MAX_ROWS;
-use super::{Accepted, MAX_PENDING_ROWS, MAX_SAMPLES, Refused, Waiting, Writer};
+use super::{Accepted, MAX_PENDING_ROWS, MAX_SAMPLES, Refused, Waiting, Waits, Writer};
 use crate::clock::Mono;
 use crate::reading::{Capture, Class, StreamId, Value};
 
@@ -14,6 +14,8 @@ use crate::reading::{Capture, Class, StreamId, Value};
 pub(super) enum Verdict {
     /// It is packed for this class and these destinations.
     Packed(Class, i64),
+    /// It is held for the commit, as the newest of its stream.
+    Held,
     /// It is on record as refused.
     Refused,
 }
@@ -49,7 +51,7 @@ impl Writer {
             self.refuse_whole(capture, sequence, Refused::ImplausibleTime(capture.at.since(now)), reply);
             return;
         }
-        let mut waiting = Waiting { reply, sequence, accepted: 0, refused: 0, at: capture.at };
+        let mut waiting = Waiting { reply, sequence, accepted: 0, refused: 0, coalesced: 0 };
         self.judge(capture, &mut waiting);
         self.miss(capture, sequence);
         let mut at_once = self.pack(capture, sequence);
@@ -57,8 +59,9 @@ impl Writer {
         if crate::sabotage::on("answer-before-commit") {
             let (reply, _) = oneshot::channel();
             let early = std::mem::replace(&mut waiting.reply, reply);
-            let (accepted, refused) = (waiting.accepted, waiting.refused);
-            let _ = early.send(Ok(Accepted { epoch: self.options.epoch, sequence, accepted, refused }));
+            let Waiting { accepted, refused, coalesced, .. } = waiting;
+            let epoch = self.options.epoch;
+            let _ = early.send(Ok(Accepted { epoch, sequence, accepted, refused, coalesced }));
             if accepted > 0 {
                 self.tally.accepted(capture.group.0 as usize, sequence);
                 self.publish();
@@ -100,12 +103,13 @@ impl Writer {
     fn judge(&mut self, capture: &Capture, waiting: &mut Waiting) {
         self.verdicts.clear();
         let group = self.groups.get(capture.group.0 as usize).map_or("", |g| g.name.as_str());
+        let mut held = Vec::new();
         for sample in &capture.samples {
             let place = self.by_id.get(&sample.stream).copied();
             let stream = place.and_then(|n| self.streams.get(n));
             let intake = place.and_then(|n| self.pending.intake.get_mut(n));
-            let refused = match (stream, intake) {
-                (Some(stream), Some(intake)) => {
+            let refused = match (place, stream, intake) {
+                (Some(place), Some(stream), Some(intake)) => {
                     // An identity is (epoch, stream, sequence): one value of a stream at an instant, and of one counter.
                     let wrong = if stream.group != group {
                         Some("wrong_group")
@@ -115,9 +119,16 @@ impl Writer {
                         unacceptable(&sample.value)
                     };
                     if wrong.is_none() {
-                        *intake = (intake.0 + 1, waiting.sequence);
-                        self.pending.streams.push(sample.stream);
-                        self.verdicts.push(Verdict::Packed(stream.class, stream.routes));
+                        intake.1 = waiting.sequence;
+                        if stream.is_coalesced() {
+                            self.verdicts.push(Verdict::Held);
+                            held.push((place, sample));
+                        } else {
+                            intake.0 += 1;
+                            let Waiting { sequence, .. } = *waiting;
+                            self.pending.streams.push(Waits { stream: stream.id, sequence, at: capture.at });
+                            self.verdicts.push(Verdict::Packed(stream.class, stream.routes));
+                        }
                     }
                     wrong.map(|reason| (sample.stream, reason))
                 }
@@ -130,6 +141,12 @@ impl Writer {
                     self.verdicts.push(Verdict::Refused);
                     self.gaps.refuse(stream, reason, self.epoch_number, waiting.sequence, capture.at);
                 }
+            }
+        }
+        for (place, sample) in held {
+            let replaces = self.hold_latest(place, waiting.sequence, capture.at, sample);
+            if !replaces && let Some(intake) = self.pending.intake.get_mut(place) {
+                intake.0 += 1;
             }
         }
     }

@@ -11,12 +11,13 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::super::books::Changes;
 use super::super::cursor::Cursor;
+use super::super::drops::Drops;
 use super::super::schema;
 use super::super::segment::{self, Position};
 use super::disk::{self, Disk};
-use super::{DestinationId, Writer, write_drop};
+use super::{DestinationId, Writer};
 use crate::clock::Mono;
-use crate::reading::{Class, StreamId};
+use crate::reading::Class;
 use crate::store::sqlite;
 
 /// Given up in this order when room is short. Alarms never are.
@@ -104,22 +105,20 @@ impl Writer {
         let Ok(mut connection) = self.disk.take() else { return 0 };
         let result = connection.transaction().and_then(|tx| {
             let (mut changes, mut moved, mut dropped) =
-                (Changes::default(), BTreeMap::new(), BTreeMap::new());
+                (Changes::default(), BTreeMap::new(), Drops::default());
             let mut given = 0;
             for class in classes {
-                given = self.give_up(&tx, *class, most.min(STEP), &mut dropped, &mut moved)?;
+                given = self.give_up(&tx, *class, most.min(STEP), reason, &mut dropped, &mut moved)?;
                 if given > 0 {
                     break;
                 }
             }
             self.write_cursors(&tx, &moved)?;
             if crate::sabotage::on("drop-off-the-record") {
-                dropped.clear();
+                dropped = Drops::default();
             }
-            for ((destination, stream), count) in dropped {
-                changes.give_up(&self.books, (destination, stream), reason, count);
-                write_drop(&tx, destination, stream, reason, count, self.epoch_number, now)?;
-            }
+            changes.drop_all(&self.books, &dropped);
+            dropped.write(&tx, self.epoch_number, now)?;
             changes.write(&tx)?;
             tx.commit()?;
             Ok((given, changes, moved))
@@ -146,20 +145,21 @@ impl Writer {
         tx: &Transaction<'_>,
         class: Class,
         most: usize,
-        dropped: &mut BTreeMap<(DestinationId, StreamId), u64>,
+        reason: &'static str,
+        dropped: &mut Drops,
         moved: &mut BTreeMap<(DestinationId, Class), Cursor>,
     ) -> rusqlite::Result<usize> {
         let first = Position::first_of(class);
         let mut at = first.segment;
         let end = self.next_segment.get(&class).map_or(at, |p| p.segment);
         for given in 0..most {
-            let oldest: Option<(i64, i64, Vec<u8>)> = tx
+            let oldest: Option<(i64, i64, i64, Vec<u8>)> = tx
                 .prepare_cached(
-                    "SELECT id, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
+                    "SELECT id, epoch, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
                 )?
-                .query_row((at, end), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+                .query_row((at, end), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
                 .optional()?;
-            let Some((id, routes, body)) = oldest else { return Ok(given) };
+            let Some((id, epoch, routes, body)) = oldest else { return Ok(given) };
             // First of all: in a file at its limit whatever is written next needs this room. Whoever it was for gives it
             // up now, or is gone.
             tx.prepare_cached("DELETE FROM segments WHERE id = ?1")?.execute([id])?;
@@ -173,8 +173,11 @@ impl Writer {
                 let cursor = moved.entry(key).or_insert_with(|| known.clone());
                 if let Ok(rows) = segment::rows(&body) {
                     for row in rows.flatten() {
-                        if !cursor.is_settled(Position { segment: id, row: row.index }) {
-                            *dropped.entry((*destination, row.sample.stream)).or_default() += 1;
+                        let stream = row.sample.stream;
+                        if cursor.is_settled(Position { segment: id, row: row.index }) {
+                            dropped.kept(*destination, stream);
+                        } else {
+                            dropped.add(*destination, stream, reason, epoch, row.sequence);
                         }
                     }
                 }

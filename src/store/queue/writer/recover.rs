@@ -25,7 +25,7 @@ use super::super::schema;
 use super::commit::Scope;
 use super::disk::{self, Disk};
 use super::salvage::Rescue;
-use super::{Health, RETRY, Refused, SegmentBuilder, Writer};
+use super::{Health, RETRY, Refused, SegmentBuilder, Waits, Writer};
 use crate::clock::{Mono, Wall};
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
@@ -126,12 +126,10 @@ impl Writer {
             Health::ReadOnly => Refused::ReadOnly,
             Health::Faulty(detail) => Refused::Faulty(detail.clone()),
         };
-        let mut streams = self.pending.streams.iter();
+        for Waits { stream, sequence, at } in &self.pending.streams {
+            self.gaps.refuse(*stream, refusal.reason(), self.epoch_number, *sequence, *at);
+        }
         for waiting in self.pending.captures.drain(..) {
-            for stream in streams.by_ref().take(waiting.accepted as usize) {
-                let reason = refusal.reason();
-                self.gaps.refuse(*stream, reason, self.epoch_number, waiting.sequence, waiting.at);
-            }
             let _ = waiting.reply.send(Err(refusal.clone()));
         }
         self.clear_waiting();
@@ -425,6 +423,7 @@ mod tests {
             resolution: None,
             alias: name.into(),
             routes: vec!["golioth".into()],
+            latest_only: false,
         };
         let options = OpenOptions {
             path,
@@ -526,7 +525,12 @@ mod tests {
                     class: Class::Telemetry,
                     from,
                     to: from.next_segment(),
-                    rows: vec![SettledRow { position: from, stream: a }],
+                    rows: vec![SettledRow {
+                        position: from,
+                        stream: a,
+                        epoch: 1,
+                        sequence: n.cast_unsigned() + 1,
+                    }],
                     given_up: Vec::new(),
                     outcome: Outcome::SetAside("4.00".into()),
                     announces_epoch: false,

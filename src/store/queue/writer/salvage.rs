@@ -4,6 +4,8 @@
 //! since. In this file's books it is accepted once, for the destinations that had not settled it: so the equations hold
 //! here as ever, and the statement of the damaged file says how many of its readings count again, and how many are lost.
 //!
+//! The records of what that file had lost come along with its last step (`records`).
+//!
 //! Runs between commits, only while the store is well and has room: what is accepted now goes first.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +18,7 @@ use super::super::handle::Salvaging;
 use super::super::reader::StreamInfo;
 use super::super::salvage::{self, Catalogue, EpochRow, Found, FoundAside, Progress, Salvage, Step};
 use super::super::segment::{PackedRow, Position, SegmentBuilder};
+use super::super::statement::DAMAGED;
 use super::super::streams;
 use super::disk::Disk;
 use super::recover::LOG_BYTES;
@@ -23,6 +26,10 @@ use super::{DestinationId, Epoch, Health, Writer};
 use crate::clock::{BootId, Mono};
 use crate::reading::{Class, Sample, StreamId};
 use crate::store::sqlite::{self, Trouble};
+
+mod records;
+
+use records::Records;
 
 /// The first step waits until the start is over.
 const FIRST: Duration = Duration::from_secs(1);
@@ -107,6 +114,7 @@ impl Writer {
             Ok(taken) => {
                 self.apply_salvaged(&taken, &mut salvage);
                 if is_last {
+                    self.stated += 1;
                     let readings: u64 = taken.progress.taken_for.values().sum();
                     tracing::info!(
                         file = taken.progress.file,
@@ -190,13 +198,22 @@ impl Writer {
                 None => progress.nameless += 1,
             }
         }
-        let Sorted { builders, counts, routed, classes, .. } = sorted;
+        let records =
+            if step.is_last { records::take(tx, &mut sorted, &progress.file)? } else { Records::default() };
+        let Sorted { builders, mut counts, routed, classes, .. } = sorted;
         let mut changes = Changes::default();
-        let all_routed = aside.iter().fold(routed.clone(), |mut sum, (_, place)| {
+        let mut all_routed = aside.iter().fold(routed.clone(), |mut sum, (_, place)| {
             *sum.entry(*place).or_default() += 1;
             sum
         });
+        for (stream, count) in records.counts() {
+            *counts.entry(stream).or_default() += count;
+        }
+        for (place, count) in records.routed() {
+            *all_routed.entry(*place).or_default() += count;
+        }
         self.book_salvaged(&mut changes, &counts, &all_routed);
+        records.book(self, &mut changes);
         for (found, (destination, stream)) in aside {
             let number = self.epoch_of(tx, catalogue, found.epoch, &progress.file)?;
             write_aside(tx, found, destination, stream, number)?;
@@ -223,7 +240,7 @@ impl Writer {
         }
         if step.is_last {
             tx.execute("DELETE FROM meta WHERE key = ?1", [progress.key()])?;
-            state_the_rest(tx, &progress)?;
+            state_the_rest(tx, &progress, catalogue, records.count)?;
         } else {
             progress.keep(tx)?;
         }
@@ -342,10 +359,14 @@ fn unknown_epoch(file: &str, number: i64) -> EpochRow {
 
 /// Completes the damaged file's statement: what was salvaged, and how much of what its books said is lost. Where the
 /// books did not read, that is unknown, and stays `null`.
-fn state_the_rest(tx: &Transaction<'_>, progress: &Progress) -> rusqlite::Result<()> {
-    let mut rows =
-        tx.prepare("SELECT id, detail FROM statements WHERE kind = 'queue_damaged' ORDER BY id DESC")?;
-    let rows = rows.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))?;
+fn state_the_rest(
+    tx: &Transaction<'_>,
+    progress: &Progress,
+    catalogue: &Catalogue,
+    records: u64,
+) -> rusqlite::Result<()> {
+    let mut rows = tx.prepare("SELECT id, detail FROM statements WHERE kind = ?1 ORDER BY id DESC")?;
+    let rows = rows.query_map([DAMAGED], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))?;
     let mut its = None;
     for row in rows {
         let (id, detail) = row?;
@@ -369,10 +390,34 @@ fn state_the_rest(tx: &Transaction<'_>, progress: &Progress) -> rusqlite::Result
         said.insert("salvaged".into(), serde_json::json!(progress.taken_for));
         said.insert("set_aside".into(), progress.set_aside.into());
         said.insert("nameless".into(), progress.nameless.into());
+        said.insert("records".into(), records.into());
+        if lost.is_none() && !catalogue.accounts.is_empty() {
+            // The books did not read as a whole: what single pages say of them is a least.
+            let (accepted, queued) = books_of(catalogue);
+            said.insert("accepted_at_least".into(), serde_json::json!(accepted));
+            said.insert("queued_at_least".into(), serde_json::json!(queued));
+        }
         said.insert("lost".into(), serde_json::json!(lost));
     }
     tx.execute("UPDATE statements SET detail = ?2 WHERE id = ?1", (id, detail.to_string()))?;
     Ok(())
+}
+
+/// What was accepted of each stream, and what waited of it at each destination, as far as the pages of the books are there.
+fn books_of(catalogue: &Catalogue) -> (BTreeMap<&str, u64>, BTreeMap<String, u64>) {
+    let (mut accepted, mut queued) = (BTreeMap::new(), BTreeMap::new());
+    for (stream, intake) in &catalogue.intake {
+        if let Some(info) = catalogue.streams.get(stream) {
+            *accepted.entry(info.name.as_str()).or_default() += intake.accepted;
+        }
+    }
+    for ((destination, stream), account) in &catalogue.accounts {
+        let names = catalogue.destinations.get(destination).zip(catalogue.streams.get(stream));
+        if let Some(((destination, info), intake)) = names.zip(catalogue.intake.get(stream)) {
+            *queued.entry(format!("{destination}/{}", info.name)).or_default() += account.queued(intake);
+        }
+    }
+    (accepted, queued)
 }
 
 /// The readings of a step, sorted into segments of this file.
@@ -444,14 +489,19 @@ impl<'a> Sorted<'a> {
     fn sort_aside(&mut self, found: &FoundAside) -> rusqlite::Result<Option<(DestinationId, StreamId)>> {
         let there = found.row.sample.stream;
         let Some(class) = self.catalogue.streams.get(&there).map(|info| info.class) else { return Ok(None) };
-        let name = self.catalogue.destinations.get(&found.destination);
-        let here = self.writer.destinations.iter().find(|(_, n)| Some(n) == name).map(|(d, _)| *d);
+        let here = self.destination(found.destination);
         let stream = self.stream(there, class)?;
         let place = here.zip(stream);
         if let Some((_, stream)) = place {
             *self.counts.entry(stream).or_default() += 1;
         }
         Ok(place)
+    }
+
+    /// The number here of a destination that had the number `there`, if it is configured.
+    fn destination(&self, there: DestinationId) -> Option<DestinationId> {
+        let name = self.catalogue.destinations.get(&there)?;
+        self.writer.destinations.iter().find(|(_, n)| n == name).map(|(d, _)| *d)
     }
 
     fn push(&mut self, found: &Found, run: Option<(i64, u64, Mono, Vec<Sample>)>) {
