@@ -179,6 +179,17 @@ fn the_proof_of_the_wire_cost_sees_values_of_eight_bytes_and_readings_without_th
 }
 
 #[test]
+fn every_service_does_what_it_says_and_bears_what_is_wrong() {
+    holds("services");
+}
+
+#[test]
+fn the_proof_of_services_sees_a_call_that_acts_twice_and_settings_that_nobody_checks() {
+    sees("services", "call-acts-twice");
+    sees("services", "settings-unchecked");
+}
+
+#[test]
 fn a_move_and_a_clean_restart_cost_no_handshake() {
     holds("rebinding");
 }
@@ -228,6 +239,7 @@ fn every_claim_is_listed_with_a_defect() {
         "power-cut",
         "rebinding",
         "resume",
+        "services",
         "two-destinations",
         "wire-cost",
     ];
