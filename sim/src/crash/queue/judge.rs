@@ -75,7 +75,8 @@ impl QueueJudge<'_> {
 
     fn compare(&self, path: &Path, point: usize, verdict: &mut Verdict) -> Result<(), String> {
         let whole = sqlite::open_reader(path).map_err(|e| e.to_string())?;
-        let verified = verify::recount(&whole, &Source::Alone { path: path.to_owned(), without_log: false }).map_err(|e| e.to_string())?;
+        let verified = verify::recount(&whole, &Source::Alone { path: path.to_owned(), without_log: false })
+            .map_err(|e| e.to_string())?;
         verdict.wrong.extend(verified.problems);
         // A crash image is never damaged, and its log is never lost: saying so would be a false alarm, or a loss.
         verdict.wrong.extend(verified.statements.into_iter().map(|s| format!("the store says: {s}")));
