@@ -211,6 +211,17 @@ fn the_proof_of_sessions_sees_counters_that_go_back_and_a_record_that_stays() {
 }
 
 #[test]
+fn a_firmware_image_comes_as_fast_as_link_and_cloud_allow() {
+    holds("ota-goodput");
+}
+
+#[test]
+fn the_proof_of_the_download_sees_blocks_that_wait_for_each_other_and_blocks_fetched_twice() {
+    sees("ota-goodput", "one-block-at-a-time");
+    sees("ota-goodput", "refetch-on-loss");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
@@ -224,6 +235,7 @@ fn every_claim_is_listed_with_a_defect() {
         "footprint",
         "month-offline",
         "no-loss",
+        "ota-goodput",
         "power-cut",
         "rebinding",
         "resume",

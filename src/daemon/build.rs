@@ -48,12 +48,12 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
+    /// The link that deploys, and that takes log lines, where one is configured.
+    device_plane: OnceLock<Arc<dyn Link>>,
     /// What may be spent.
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
-    /// The link that takes log lines.
-    deploying: OnceLock<Arc<dyn Link>>,
     /// Where the session with Golioth is left for the next run, and what seals it.
     shelf: OnceLock<(Arc<Shelf>, Arc<dyn Entropy>)>,
 }
@@ -85,7 +85,7 @@ impl Daemon {
             supervisor,
             stop,
             shelf: OnceLock::new(),
-            deploying: OnceLock::new(),
+            device_plane: OnceLock::new(),
         };
         daemon.lane(timekeeper::lane(
             daemon.stores.clone(),
@@ -173,7 +173,6 @@ impl Daemon {
             rim: rim.clone(),
             stop: self.stop.clone(),
         }));
-        let _first = self.deploying.set(Arc::clone(link));
     }
 
     /// Lends the process's and the machine's hands, and the daemon's own log, to those who ask from afar. Once, after the start.
@@ -183,7 +182,7 @@ impl Daemon {
         if let Some(level) = self.board.asks.tuning.borrow().log_level {
             logs.set_level(level);
         }
-        if let (Some(link), Some(_)) = (self.deploying.get(), config.log.cloud) {
+        if let (Some(link), Some(_)) = (self.device_plane.get(), config.log.cloud) {
             let (logs, purse) = (Arc::clone(&logs), Arc::clone(&self.purse));
             self.lane(log_lines::lane(Arc::clone(link), logs, purse, rim.clone(), self.stop.clone()));
         }
@@ -260,6 +259,12 @@ impl Daemon {
         Some(address)
     }
 
+    /// The link that deploys, where one is configured.
+    #[must_use]
+    pub fn device_plane(&self) -> Option<Arc<dyn Link>> {
+        self.device_plane.get().cloned()
+    }
+
     fn lane(&self, lane: Lane) {
         self.supervisor.spawn(lane);
     }
@@ -279,6 +284,7 @@ impl Daemon {
             let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);
             let link: Arc<dyn Link> = link;
+            let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
             self.drain_into(link, config, rim);
         }

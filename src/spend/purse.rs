@@ -74,6 +74,8 @@ pub enum Cause {
     State,
     /// Its own log.
     Diagnostics,
+    /// A block of a firmware image, or the request for it.
+    Firmware,
     /// A message with readings, or the answer to it.
     Message(Class),
 }
@@ -168,6 +170,7 @@ impl Purse {
             Cause::FirmwareLog => self.charge(Purpose::FirmwareLog, direction, bytes),
             Cause::State => self.charge(Purpose::State, direction, bytes),
             Cause::Diagnostics => self.charge(Purpose::Diagnostics, direction, bytes),
+            Cause::Firmware => self.charge(Purpose::Firmware, direction, bytes),
             Cause::Message(class) => {
                 let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
                 self.charge(Purpose::of(class, !backlog), direction, bytes);

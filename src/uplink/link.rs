@@ -4,6 +4,7 @@
 //! outcomes come in any order, several sends may be under way at once. The link keeps its session to itself: connecting,
 //! backoff, keepalive and rate limits are its business, and while it cannot send, a send waits.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -155,6 +156,72 @@ pub enum CloudEvent {
     Desired(serde_json::Value),
 }
 
+/// Bytes of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Where they begin, bytes from the start of the artifact.
+    pub offset: u64,
+    /// The bytes, at least one.
+    pub bytes: Vec<u8>,
+}
+
+/// An artifact that is being fetched, by whoever writes it down: blocks come in no order, each byte once. Nothing is fetched
+/// faster than it is taken. Dropping it ends the download.
+#[derive(Debug)]
+pub struct Blocks {
+    arrived: mpsc::Receiver<Result<Block, FetchError>>,
+    /// Bytes still to come.
+    left: u64,
+}
+
+impl Blocks {
+    /// Blocks of which `left` bytes are to come, and the end that hands them over: at most `room` of them wait.
+    #[must_use]
+    pub fn new(room: usize, left: u64) -> (mpsc::Sender<Result<Block, FetchError>>, Self) {
+        let (sender, arrived) = mpsc::channel(room.max(1));
+        (sender, Self { arrived, left })
+    }
+
+    /// The next block, in no order; `None` when all that was asked for has been handed out.
+    ///
+    /// # Errors
+    /// [`FetchError`]; blocks handed out before stay right, unless it is [`FetchError::Changed`].
+    pub async fn next(&mut self) -> Result<Option<Block>, FetchError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let gone = || FetchError::Interrupted { why: "the link was closed during the download".into() };
+        let block = self.arrived.recv().await.ok_or_else(gone)??;
+        self.left = self.left.saturating_sub(block.bytes.len() as u64);
+        Ok(Some(block))
+    }
+}
+
+/// Why an artifact does not come, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// This kind of link serves no artifacts.
+    #[error("this destination serves no firmware; only a cloud that deploys does")]
+    Unsupported,
+    /// It stopped on the way, or the cloud is busy. Go on later with what is there.
+    #[error("the download was interrupted: {why}; it goes on later where it stopped")]
+    Interrupted {
+        /// What happened.
+        why: String,
+    },
+    /// Another file is there now. What was fetched is of no use.
+    #[error(
+        "the file changed at the cloud while it was fetched; what came is thrown away, and it is fetched anew"
+    )]
+    Changed,
+    /// The cloud does not give it, or not as it was announced. The same request will fare no better.
+    #[error("the cloud does not serve this firmware: {why}. Check the release in the cloud's console")]
+    Refused {
+        /// What it answers.
+        why: String,
+    },
+}
+
 /// What the gateway reports of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -251,6 +318,16 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     /// Reports; the newest report of a component replaces an older one that has not left. What the destination has no place
     /// for is [`Outcome::Bad`].
     async fn report(&self, report: Report) -> Outcome;
+
+    /// Fetches an artifact, but for the ranges of bytes in `have`. One artifact at a time; others wait for it to end, and all
+    /// wait for the link to come up.
+    ///
+    /// # Errors
+    /// [`FetchError::Unsupported`]; what happens later is told by [`Blocks::next`].
+    async fn fetch(&self, artifact: &ManifestComponent, have: &[Range<u64>]) -> Result<Blocks, FetchError> {
+        let _unused = (artifact, have);
+        Err(FetchError::Unsupported)
+    }
 
     /// Whether it can send now. While it cannot, nothing is packed: what is urgent then goes first when it can again.
     fn up(&self) -> watch::Receiver<bool>;

@@ -424,7 +424,8 @@ impl Client {
             wire.acknowledged(now, message_id).map_or(0, |(_, retransmissions)| retransmissions)
         } else {
             // The response overtook the acknowledgement: arrived, but no measure of the round trip.
-            wire.congestion.acknowledged(now, None, &wire.config);
+            let out = wire.confirmables.len();
+            wire.congestion.acknowledged(now, None, out, &wire.config);
             wire.confirmables.stop(message_id).map_or(0, |entry| entry.retransmissions)
         };
         open.retransmissions += retransmissions;

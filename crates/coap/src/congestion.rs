@@ -93,10 +93,20 @@ impl Congestion {
         base.saturating_mul(1 << self.backoff).min(config.max_rto)
     }
 
-    /// A message was acknowledged; `sample` is its round trip when it was sent only once.
-    pub(crate) fn acknowledged(&mut self, now: Duration, sample: Option<Duration>, config: &Config) {
+    /// One of `out` messages was acknowledged; `sample` is its round trip when it was sent only once. A window that is
+    /// hardly used does not grow: nothing was learned of what the path bears.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now: Duration,
+        sample: Option<Duration>,
+        out: usize,
+        config: &Config,
+    ) {
         if let Some(round_trip) = sample {
             self.learn(now, round_trip);
+        }
+        if out.saturating_mul(2) < self.window as usize {
+            return;
         }
         let max = config.max_in_flight.max(1);
         if self.queued() >= MOST_QUEUED {
@@ -190,9 +200,9 @@ mod tests {
     fn the_first_samples_follow_rfc_6298() {
         let config = floor_free();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(800), Some(ms(800)), &config);
+        c.acknowledged(ms(800), Some(ms(800)), 99, &config);
         assert_eq!(c.timeout(ms(800), &config), ms(800 + 4 * 400));
-        c.acknowledged(ms(1200), Some(ms(400)), &config);
+        c.acknowledged(ms(1200), Some(ms(400)), 99, &config);
         // deviation = 3/4 * 400 + 1/4 * |800 - 400| = 400; mean = 7/8 * 800 + 1/8 * 400 = 750
         assert_eq!(c.timeout(ms(1200), &config), ms(750 + 4 * 400));
     }
@@ -204,9 +214,9 @@ mod tests {
         c.timed_out(ms(2000), ms(0));
         let before = c.timeout(ms(2000), &config);
         assert_eq!(before, config.ack_timeout * 2);
-        c.acknowledged(ms(2100), None, &config);
+        c.acknowledged(ms(2100), None, 99, &config);
         assert_eq!(c.timeout(ms(2100), &config), before);
-        c.acknowledged(ms(9000), Some(ms(5000)), &config);
+        c.acknowledged(ms(9000), Some(ms(5000)), 99, &config);
         assert_eq!(c.timeout(ms(9000), &config), ms(15_000));
     }
 
@@ -214,7 +224,7 @@ mod tests {
     fn timeouts_stay_within_the_configured_bounds() {
         let config = Config::default();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(1), Some(ms(1)), &config);
+        c.acknowledged(ms(1), Some(ms(1)), 99, &config);
         assert_eq!(c.timeout(ms(1), &config), config.min_rto);
         for round in 1..20 {
             c.timed_out(ms(round * 1000), ms(round * 1000));
@@ -227,11 +237,11 @@ mod tests {
     fn a_stale_short_estimate_is_not_trusted_and_a_long_one_is() {
         let config = Config::default();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(100), Some(ms(100)), &config);
+        c.acknowledged(ms(100), Some(ms(100)), 99, &config);
         assert_eq!(c.timeout(ms(200), &config), config.min_rto);
         assert_eq!(c.timeout(ms(100_000), &config), config.ack_timeout);
         let mut slow = Congestion::new(&config);
-        slow.acknowledged(ms(4000), Some(ms(4000)), &config);
+        slow.acknowledged(ms(4000), Some(ms(4000)), 99, &config);
         assert_eq!(slow.timeout(ms(100_000), &config), ms(12_000));
     }
 
@@ -250,7 +260,7 @@ mod tests {
     fn steady(round_trip: Duration, config: &Config) -> Congestion {
         let mut c = Congestion::new(config);
         for _ in 0..50 {
-            c.acknowledged(ms(1000), Some(round_trip), config);
+            c.acknowledged(ms(1000), Some(round_trip), 99, config);
         }
         c
     }
@@ -297,7 +307,7 @@ mod tests {
         for _ in 0..2000 {
             // A link that takes 50 ms a message behind 250 ms.
             let round_trip = ms(250).max(ms(50) * c.window());
-            c.acknowledged(ms(1000), Some(round_trip), &config);
+            c.acknowledged(ms(1000), Some(round_trip), 99, &config);
         }
         // The mean lags behind the slow start a little.
         assert!((8..=13).contains(&c.window()), "5 on the link and some in its queue: {}", c.window());
@@ -309,9 +319,21 @@ mod tests {
         let mut c = steady(ms(100), &config);
         c.timed_out(ms(2000), ms(1500));
         for second in 3..300 {
-            c.acknowledged(ms(1000 * second), Some(ms(600)), &config);
+            c.acknowledged(ms(1000 * second), Some(ms(600)), 99, &config);
         }
         assert_eq!((c.queued(), c.window()), (0, 16));
+    }
+
+    #[test]
+    fn a_window_that_is_hardly_used_does_not_grow() {
+        let config = Config { max_in_flight: 16, initial_window: 4, ..Config::default() };
+        let mut c = Congestion::new(&config);
+        for _ in 0..100 {
+            c.acknowledged(ms(1000), Some(ms(300)), 1, &config);
+        }
+        assert_eq!(c.window(), 4);
+        c.acknowledged(ms(1000), Some(ms(300)), 2, &config);
+        assert_eq!(c.window(), 5);
     }
 
     #[test]
@@ -320,13 +342,13 @@ mod tests {
         let mut c = Congestion::new(&config);
         c.timed_out(ms(2000), ms(0));
         for _ in 0..3 {
-            c.acknowledged(ms(3000), None, &config);
+            c.acknowledged(ms(3000), None, 99, &config);
         }
         assert_eq!(c.window(), 4);
-        c.acknowledged(ms(3000), None, &config);
+        c.acknowledged(ms(3000), None, 99, &config);
         assert_eq!(c.window(), 5);
         for _ in 0..100 {
-            c.acknowledged(ms(3000), None, &config);
+            c.acknowledged(ms(3000), None, 99, &config);
         }
         assert_eq!(c.window(), config.max_in_flight);
     }

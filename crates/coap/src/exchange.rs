@@ -75,6 +75,11 @@ impl Confirmables {
         self.open.insert(id, entry);
     }
 
+    /// Messages on their way.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     pub(crate) fn get(&self, id: u16) -> Option<&Confirmable> {
         self.open.get(&id)
     }

@@ -121,9 +121,10 @@ impl Wire {
 
     /// The peer acknowledged (or answered) our message `id`: stops its timer and learns from it.
     pub(crate) fn acknowledged(&mut self, now: Duration, id: u16) -> Option<(Owner, u32)> {
+        let out = self.confirmables.len();
         let entry = self.confirmables.stop(id)?;
         let sample = entry.sample(now);
-        self.congestion.acknowledged(now, sample, &self.config);
+        self.congestion.acknowledged(now, sample, out, &self.config);
         Some((entry.owner, entry.retransmissions))
     }
 

@@ -11,6 +11,7 @@ mod footprint;
 mod here;
 mod month_offline;
 mod no_loss;
+mod ota_goodput;
 mod power_cut;
 mod rebinding;
 mod resume;
@@ -49,6 +50,8 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("no-loss", "forget-settlements"),
     ("no-loss", "late-commit"),
     ("no-loss", "reuse-sequence"),
+    ("ota-goodput", "one-block-at-a-time"),
+    ("ota-goodput", "refetch-on-loss"),
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
     ("rebinding", "no-connection-id"),
@@ -88,6 +91,8 @@ pub enum Claim {
     Budget(budget::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
+    /// A firmware image comes as fast as link and cloud allow, and over the worst of links hardly a byte twice.
+    OtaGoodput(ota_goodput::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
     PowerCut(power_cut::Args),
     /// Another source address and a clean restart cost no handshake.
@@ -177,6 +182,9 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::Drain(args)) => here::prove_here("drain", &args.common, || drain::prove(args)),
         Some(Claim::MonthOffline(args)) => {
             here::prove_here("month-offline", &args.common, || month_offline::prove(args))
+        }
+        Some(Claim::OtaGoodput(args)) => {
+            here::prove_here("ota-goodput", &args.common, || ota_goodput::prove(args))
         }
         Some(Claim::TwoDestinations(args)) => {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))

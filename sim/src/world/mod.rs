@@ -222,6 +222,18 @@ impl World {
         self.wires.with(|state, _| state.relay.counters())
     }
 
+    /// Blocks of 1024 bytes that arrived at the gateway, copies included.
+    #[must_use]
+    pub fn blocks_arrived(&self) -> u64 {
+        self.wires.with(|state, _| state.blocks_down)
+    }
+
+    /// The daemon's link to the cloud.
+    #[must_use]
+    pub fn device_plane(&self) -> Option<Arc<dyn Link>> {
+        self.daemon.device_plane()
+    }
+
     /// Tells the time also after the world has ended.
     pub fn watch(&self) -> impl Fn() -> Duration + use<> {
         let wires = Arc::clone(&self.wires);
@@ -552,6 +564,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
     let unasked = Wall { unix_ms: UNIX_MS, uncertainty_ms: 0, trusted: false };
     let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
     cloud.connection_id = options.connection_id;
+    cloud.count_blocks = options.count_blocks;
     cloud.certificate.clone_from(&options.certificate);
     let path = PathProfile {
         delay: options.delay,
@@ -569,6 +582,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             bus: SimBus::new(three_slaves(), BAUD, options.seed)?,
             trace: Sha256::new(),
             trace_events: 0,
+            blocks_down: 0,
             sockets: BTreeMap::new(),
             next_port: 40_000,
             sockets_asked_for: 0,

@@ -2,7 +2,7 @@
 //!
 //! The two protocol cores are told the time and handed bytes; this loop is the only place where they meet a socket. One
 //! iteration: take what happened (a request, a datagram, a time), then drain both cores until they have nothing to say.
-//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that.
+//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
@@ -15,6 +15,7 @@
 
 mod answers;
 mod asks;
+mod download;
 mod path;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,8 @@ use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
-use super::link::Incoming;
+use super::fetch::Fetching;
+use super::link::{Incoming, Next};
 use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
@@ -94,6 +96,7 @@ pub(super) struct Live<'a> {
     tried: bool,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
+    fetching: Option<Fetching>,
     /// What the session began with; moves into the table once it is connected.
     observed: Observed,
     watches: Watches,
@@ -137,6 +140,7 @@ impl<'a> Live<'a> {
             tried: false,
             up_since: None,
             waiting: BTreeMap::new(),
+            fetching: None,
             observed,
             watches: Watches::new(now, keepalive, observed, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
@@ -176,10 +180,9 @@ impl<'a> Live<'a> {
             self.affordable()?;
             let now = self.keeper.rim.now();
             let may_send_at = self.keeper.pace.next_at(now);
-            let (may_take, ordinary) = self.room(now, may_send_at);
+            let room = self.room(now, may_send_at);
             // First, because a flood of datagrams must not keep requests from being taken; room bounds how many.
-            if may_take && let Some(request) = incoming.try_next(ordinary) {
-                self.take(request);
+            if self.take_turn(now, room, incoming) {
                 continue;
             }
             let wake = self.next_timeout(now, may_send_at);
@@ -191,10 +194,15 @@ impl<'a> Live<'a> {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
                 },
-                request = incoming.next(ordinary), if may_take => match request {
-                    Some(request) => self.take(request),
+                next = incoming.next(room) => match next {
+                    Some(Next::Request(share, request)) => {
+                        self.keeper.pace.took(share);
+                        self.take(request);
+                    }
+                    Some(Next::Download(order)) => self.fetching = Some(Fetching::new(order)),
                     None => return Err(Ended::Stopped),
                 },
+                () = taker_moved(self.fetching.as_ref()) => {}
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
         }
@@ -215,6 +223,7 @@ impl<'a> Live<'a> {
             sooner(self.may_ask().then(|| self.watches.due().0));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
+            sooner(self.fetching.as_ref().and_then(|fetching| fetching.due(now)));
         }
         at
     }
@@ -245,6 +254,9 @@ impl<'a> Live<'a> {
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
+        }
+        if self.settle_download(now) {
+            self.drain_cores(now)?;
         }
         self.settle_time(now);
         while self.may_ask()
@@ -316,6 +328,7 @@ impl<'a> Live<'a> {
             (None, ..) => "shaking hands",
             (Some(_), None, _) => "waiting for the network",
             (Some(_), Some(_), _) if self.time_unverified() => "waiting for the time",
+            (Some(_), Some(_), true) if self.fetching.is_some() => "downloading",
             (Some(_), Some(_), true) => "connected, nothing to send",
             (Some(_), Some(_), false) => "waiting for answers",
         };
@@ -326,6 +339,13 @@ impl<'a> Live<'a> {
 async fn receive(socket: Option<&dyn Datagrams>, buffer: &mut [u8]) -> io::Result<usize> {
     match socket {
         Some(socket) => socket.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn taker_moved(fetching: Option<&Fetching>) {
+    match fetching {
+        Some(fetching) => fetching.taker_moved().await,
         None => std::future::pending().await,
     }
 }

@@ -30,6 +30,9 @@ use crate::uplink::policy;
 
 /// The name of the destination, of the lane and of the link on the board.
 pub(super) const DESTINATION: &str = "golioth";
+/// Requests in flight, blocks of a download among them: as many as a slow link of long delay can hold. Of messages there are as
+/// many as is configured.
+const MOST_IN_FLIGHT: u32 = 16;
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the data plan is asked again when it has no room for that.
@@ -339,7 +342,7 @@ impl Keeper {
     fn endpoint(&self, seed: coap::Seed) -> Endpoint {
         let window = u32::try_from(self.settings.max_in_flight).unwrap_or(8);
         let config = coap::Config {
-            max_in_flight: window,
+            max_in_flight: window.max(MOST_IN_FLIGHT),
             initial_window: window.div_ceil(2),
             token_length: 2,
             max_datagram: 1280,

@@ -10,8 +10,8 @@
 //! block size, or is a setback; after [`MOST_SETBACKS`] setbacks without a byte in between the download ends, so it ends
 //! whatever the server does.
 //!
-//! Whether the M flag of a block is right does not matter: the size is known beforehand. libcoap 4.3.1 sets it on the last
-//! block of a body in random access.
+//! Whether the M flag of a block is right does not matter: the size is known beforehand, and there are servers that set it on the
+//! last block too.
 
 mod error;
 mod ranges;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fieldgate_coap::{self as coap, Event, ObservationEnd};
+use fieldgate_coap::{self as coap, Event, Failure, ObservationEnd};
 use fieldgate_dtls as dtls;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -103,7 +103,21 @@ impl Live<'_> {
     }
 
     pub(super) fn endpoint_event(&mut self, now: Duration, event: Event) -> Result<(), Ended> {
+        if let Event::Response { response, .. } = &event
+            && response.code == coap::Code::TOO_MANY_REQUESTS
+        {
+            self.keeper.pace.limited(now);
+        }
         match event {
+            Event::Response { id, response, retransmissions, .. } if self.is_for_block(id) => {
+                self.block_answered(now, id, response, retransmissions);
+            }
+            Event::Failed { id, why, .. } if self.is_for_block(id) => {
+                self.watches.unanswered(now);
+                self.block_failed(now, id, why);
+            }
+            // Of a download that was given up.
+            Event::Failed { why: Failure::Cancelled, .. } => {}
             Event::Response { id, response, .. } => {
                 let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
@@ -118,7 +132,8 @@ impl Live<'_> {
                         }
                         let _ = reply.send(outcome);
                     }
-                    Some(Waiting::Probe) | None => self.probe = None,
+                    Some(Waiting::Probe) => self.probe = None,
+                    None => {}
                 }
             }
             Event::Failed { id, why, .. } => {
@@ -197,7 +212,8 @@ impl Live<'_> {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
                 tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
-                let (reply, _) = oneshot::channel();
+                // Nobody waits for what becomes of it; while somebody could, it is taken.
+                let (reply, _outcome) = oneshot::channel();
                 self.take(Request::Report { report: services::too_many(call), reply });
             }
             // Level-triggered: the next answer says the same again.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use fieldgate_coap as coap;
 
 use super::{Live, Waiting};
-use crate::clouds::golioth::link::Request;
+use crate::clouds::golioth::link::{Incoming, Request, Room};
+use crate::clouds::golioth::pace::Share;
 use crate::clouds::golioth::services::{self, Watched};
 use crate::spend::Cause;
 use crate::uplink::link::Outcome;
@@ -17,15 +18,35 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 
 impl Live<'_> {
-    /// Whether a request may be taken now, and whether one that is not urgent may.
-    pub(super) fn room(&self, now: Duration, may_send_at: Duration) -> (bool, bool) {
-        if !self.may_ask() || may_send_at > now {
-            return (false, false);
+    /// What may be taken now. What the congestion window has no place for waits outside, where something urgent can still pass it.
+    pub(super) fn room(&self, now: Duration, may_send_at: Duration) -> Room {
+        if !self.may_ask() {
+            return Room::default();
+        }
+        let download = self.fetching.is_none();
+        if may_send_at > now {
+            return Room { download, ..Room::default() };
         }
         let most = self.keeper.settings.max_in_flight;
-        // What the congestion window has no place for waits outside, where something urgent can still pass it.
-        let window = usize::try_from(self.endpoint.window()).unwrap_or(1).clamp(1, most);
-        (self.waiting.len() < most + URGENT_PLACES, self.endpoint.outstanding() < window)
+        let window = usize::try_from(self.endpoint.window()).unwrap_or(1).max(1);
+        // Blocks may take all of the window, and messages their turns in it.
+        let blocks = self.endpoint.outstanding() < window;
+        let ordinary = blocks && self.waiting.len() < window.min(most);
+        Room { urgent: self.waiting.len() < most + URGENT_PLACES, ordinary, blocks, download }
+    }
+
+    /// Does what has its turn: takes a request, or asks for a block. Whether there was anything.
+    pub(super) fn take_turn(&mut self, now: Duration, room: Room, incoming: &mut Incoming) -> bool {
+        let mut wants = incoming.waiting(room);
+        wants[Share::Firmware as usize] = room.blocks && self.wants_block(now);
+        let Some(share) = self.keeper.pace.turn(wants) else { return false };
+        if share == Share::Firmware {
+            self.ask_for_block(now);
+        } else if let Some(request) = incoming.take(share) {
+            self.keeper.pace.took(share);
+            self.take(request);
+        }
+        true
     }
 
     pub(super) fn take(&mut self, request: Request) {

@@ -144,7 +144,12 @@ impl Live<'_> {
         self.keeper.state.bytes_down += datagram.len() as u64;
         self.keeper.state.packets += 1;
         let owed = self.waiting.values().any(|waiting| matches!(waiting, Waiting::Send(_)));
-        self.charge(if owed { self.asked_for } else { Cause::Session }, Direction::Down, datagram.len());
+        let cause = match owed {
+            _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,
+            true => self.asked_for,
+            false => Cause::Session,
+        };
+        self.charge(cause, Direction::Down, datagram.len());
         self.session.handle_datagram(now, datagram);
     }
 }
