@@ -19,12 +19,15 @@ use crate::config::Config;
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Doublings kept between messages.
 const MAX_BACKOFF: u32 = 4;
+/// As many while a sample is not older than this: a path that just gave one is lossy rather than slow.
+const LITTLE_BACKOFF: u32 = 1;
+const SURE_FOR: Duration = Duration::from_secs(30);
 /// Messages of ours in a queue on the way, from which on the window does not grow.
 const MOST_QUEUED: u32 = 4;
 /// Messages in a queue below which a loss is not the queue's doing.
 const FEW_QUEUED: u32 = 3;
 /// The window is not shrunk below this by losses that no queue explains, while answers come.
-const LEAST_ON_LOSSY: u32 = 2;
+const LEAST_ON_LOSSY: u32 = 4;
 /// The fastest exchange counts for this long at least, for twice as long at most.
 const FASTEST_FOR: Duration = Duration::from_secs(120);
 
@@ -122,8 +125,9 @@ impl Congestion {
         }
     }
 
-    /// A message whose last copy left at `sent_at` was not acknowledged in time.
-    pub(crate) fn timed_out(&mut self, now: Duration, sent_at: Duration) {
+    /// A message whose last copy left at `sent_at` was not acknowledged in time; `again` where that was not its first copy. Then
+    /// it says nothing of the estimate: its own timer has doubled since.
+    pub(crate) fn timed_out(&mut self, now: Duration, sent_at: Duration, again: bool) {
         if self.reduced_at.is_some_and(|reduced| sent_at < reduced) {
             return;
         }
@@ -137,8 +141,10 @@ impl Congestion {
             self.window = (self.window / 2).max(1);
         }
         self.threshold = self.window;
-        if !alive {
-            self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
+        if !alive && !again {
+            let sure = self.smoothed.is_some_and(|s| now.saturating_sub(s.at) < SURE_FOR);
+            let most = if sure { LITTLE_BACKOFF } else { MAX_BACKOFF };
+            self.backoff = (self.backoff + 1).min(most.max(self.backoff));
         }
     }
 
@@ -211,7 +217,7 @@ mod tests {
     fn an_ambiguous_acknowledgement_moves_neither_the_estimate_nor_the_backoff() {
         let config = floor_free();
         let mut c = Congestion::new(&config);
-        c.timed_out(ms(2000), ms(0));
+        c.timed_out(ms(2000), ms(0), false);
         let before = c.timeout(ms(2000), &config);
         assert_eq!(before, config.ack_timeout * 2);
         c.acknowledged(ms(2100), None, 99, &config);
@@ -227,7 +233,7 @@ mod tests {
         c.acknowledged(ms(1), Some(ms(1)), 99, &config);
         assert_eq!(c.timeout(ms(1), &config), config.min_rto);
         for round in 1..20 {
-            c.timed_out(ms(round * 1000), ms(round * 1000));
+            c.timed_out(ms(round * 1000), ms(round * 1000), false);
         }
         assert!(c.timeout(ms(20_000), &config) <= config.max_rto);
         assert_eq!(c.window(), 1);
@@ -250,10 +256,10 @@ mod tests {
         let config = Config { initial_window: 8, ..Config::default() };
         let mut c = Congestion::new(&config);
         for _ in 0..8 {
-            c.timed_out(ms(2000), ms(0));
+            c.timed_out(ms(2000), ms(0), false);
         }
         assert_eq!(c.window(), 4);
-        c.timed_out(ms(6000), ms(2000));
+        c.timed_out(ms(6000), ms(2000), false);
         assert_eq!(c.window(), 2);
     }
 
@@ -266,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_on_a_path_without_a_queue_costs_a_fifth_and_never_the_last_but_one() {
+    fn a_loss_on_a_path_without_a_queue_costs_a_fifth_down_to_a_few() {
         let config = Config { max_in_flight: 10, ..Config::default() };
         let mut c = steady(ms(300), &config);
         assert_eq!(c.window(), 10);
-        c.timed_out(ms(2000), ms(1500));
+        c.timed_out(ms(2000), ms(1500), false);
         assert_eq!(
             (c.window(), c.timeout(ms(2000), &config)),
             (8, config.min_rto),
@@ -278,9 +284,19 @@ mod tests {
         );
         for round in 2..20 {
             c.learn(ms(1000 * round), ms(300));
-            c.timed_out(ms(1000 * round + 500), ms(1000 * round + 100));
+            c.timed_out(ms(1000 * round + 500), ms(1000 * round + 100), false);
         }
         assert_eq!(c.window(), LEAST_ON_LOSSY);
+    }
+
+    #[test]
+    fn a_message_lost_over_and_over_makes_the_others_no_slower() {
+        let config = Config::default();
+        let mut c = steady(ms(300), &config);
+        for second in 2..7 {
+            c.timed_out(ms(1000 * second), ms(1000 * second - 10), second > 2);
+        }
+        assert_eq!(c.timeout(ms(7000), &config), config.min_rto);
     }
 
     #[test]
@@ -290,14 +306,17 @@ mod tests {
         for _ in 0..50 {
             queue.learn(ms(1500), ms(900));
         }
-        queue.timed_out(ms(2000), ms(1500));
+        queue.timed_out(ms(2000), ms(1500), false);
         assert_eq!(queue.window(), 5);
         let mut dead = steady(ms(300), &config);
-        for round in 2..10 {
-            dead.timed_out(ms(1000 * round), ms(1000 * round));
+        for round in 2..6 {
+            dead.timed_out(ms(1000 * round), ms(1000 * round), false);
         }
-        assert_eq!(dead.window(), 1);
-        assert_eq!(dead.timeout(ms(10_000), &config), config.min_rto * 16);
+        assert_eq!((dead.window(), dead.timeout(ms(6000), &config)), (1, config.min_rto * 2));
+        for round in 4..10 {
+            dead.timed_out(ms(10_000 * round), ms(10_000 * round), false);
+        }
+        assert_eq!(dead.backoff, MAX_BACKOFF);
     }
 
     #[test]
@@ -317,7 +336,7 @@ mod tests {
     fn a_path_that_becomes_longer_is_no_queue_for_ever() {
         let config = Config { max_in_flight: 16, ..Config::default() };
         let mut c = steady(ms(100), &config);
-        c.timed_out(ms(2000), ms(1500));
+        c.timed_out(ms(2000), ms(1500), false);
         for second in 3..300 {
             c.acknowledged(ms(1000 * second), Some(ms(600)), 99, &config);
         }
@@ -340,7 +359,7 @@ mod tests {
     fn the_window_grows_slowly_after_a_loss_and_never_past_the_bound() {
         let config = Config { initial_window: 8, ..Config::default() };
         let mut c = Congestion::new(&config);
-        c.timed_out(ms(2000), ms(0));
+        c.timed_out(ms(2000), ms(0), false);
         for _ in 0..3 {
             c.acknowledged(ms(3000), None, 99, &config);
         }

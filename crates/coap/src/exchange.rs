@@ -42,8 +42,8 @@ impl Confirmable {
 /// What a timer that ran out asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Send this again. `sent_at` is when the copy that was not answered left.
-    Again { datagram: Vec<u8>, sent_at: Duration },
+    /// Send this again. `sent_at` is when the copy that was not answered left, `first` whether it was the first.
+    Again { datagram: Vec<u8>, sent_at: Duration, first: bool },
     /// Nobody answered.
     GivenUp { owner: Owner, retransmissions: u32, sent_at: Duration },
 }
@@ -118,7 +118,8 @@ impl Confirmables {
             entry.timeout = entry.timeout.saturating_mul(2).min(config.max_rto.max(config.ack_timeout));
             entry.last_sent = now;
             entry.due = now.saturating_add(entry.timeout);
-            return Some(Expiry::Again { datagram: entry.datagram.clone(), sent_at });
+            let first = entry.retransmissions == 1;
+            return Some(Expiry::Again { datagram: entry.datagram.clone(), sent_at, first });
         }
         let entry = self.open.remove(&id)?;
         Some(Expiry::GivenUp { owner: entry.owner, retransmissions: entry.retransmissions, sent_at })

@@ -131,14 +131,14 @@ impl Wire {
     /// Handles one expired timer; returns who lost a message, or `Some(None)` when one was repeated.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Option<(Owner, u32)>> {
         match self.confirmables.expire(now, &self.config)? {
-            Expiry::Again { datagram, sent_at } => {
-                self.congestion.timed_out(now, sent_at);
+            Expiry::Again { datagram, sent_at, first } => {
+                self.congestion.timed_out(now, sent_at, !first);
                 self.counters.retransmissions += 1;
                 self.push(datagram);
                 Some(None)
             }
             Expiry::GivenUp { owner, retransmissions, sent_at } => {
-                self.congestion.timed_out(now, sent_at);
+                self.congestion.timed_out(now, sent_at, retransmissions > 0);
                 self.counters.timeouts += 1;
                 Some(Some((owner, retransmissions)))
             }
