@@ -3,7 +3,8 @@
 //! The timeout is estimated as in RFC 6298, fed only by exchanges that were never retransmitted (Karn): an answer to a
 //! repeated message says nothing about which copy it answers. A timeout doubles the estimate until the next such
 //! sample, so a path slower than the estimate is still learned; the first timeout after a sample does not, because one lost
-//! message says nothing against an estimate that just held.
+//! message says nothing against an estimate that just held. Nor does one whose repetition is answered just when the estimate
+//! has the answer to it due: over a path that loses much there is hardly another kind of answer, and it ends the doubling.
 //!
 //! The window grows by additive increase and shrinks on a timeout, at most once for messages that were on the way
 //! together. How long exchanges take beyond the fastest one lately says how many of our messages stand in a queue
@@ -19,9 +20,6 @@ use crate::config::Config;
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Doublings kept between messages.
 const MAX_BACKOFF: u32 = 4;
-/// As many while a sample is not older than this: a path that just gave one is lossy rather than slow.
-const LITTLE_BACKOFF: u32 = 1;
-const SURE_FOR: Duration = Duration::from_secs(30);
 /// Messages of ours in a queue on the way, from which on the window does not grow.
 const MOST_QUEUED: u32 = 4;
 /// Messages in a queue below which a loss is not the queue's doing.
@@ -30,6 +28,17 @@ const FEW_QUEUED: u32 = 3;
 const LEAST_ON_LOSSY: u32 = 4;
 /// The fastest exchange counts for this long at least, for twice as long at most.
 const FASTEST_FOR: Duration = Duration::from_secs(120);
+
+/// What is known of how long an answer took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoundTrip {
+    /// Of a message that was sent once.
+    Certain(Duration),
+    /// Of one that was repeated: since the last copy, which may not be the one that was answered.
+    OfLastCopy(Duration),
+    /// Nothing.
+    Unknown,
+}
 
 #[derive(Debug)]
 pub(crate) struct Congestion {
@@ -96,17 +105,16 @@ impl Congestion {
         base.saturating_mul(1 << self.backoff).min(config.max_rto)
     }
 
-    /// One of `out` messages was acknowledged; `sample` is its round trip when it was sent only once. A window that is
-    /// hardly used does not grow: nothing was learned of what the path bears.
-    pub(crate) fn acknowledged(
-        &mut self,
-        now: Duration,
-        sample: Option<Duration>,
-        out: usize,
-        config: &Config,
-    ) {
-        if let Some(round_trip) = sample {
-            self.learn(now, round_trip);
+    /// One of `out` messages was acknowledged, as long after its last copy as `round_trip` says. A window that is hardly used
+    /// does not grow: nothing was learned of what the path bears.
+    pub(crate) fn acknowledged(&mut self, now: Duration, round_trip: RoundTrip, out: usize, config: &Config) {
+        match round_trip {
+            RoundTrip::Certain(round_trip) => self.learn(now, round_trip),
+            RoundTrip::OfLastCopy(since) if self.expects(since) => {
+                self.sampled = true;
+                self.backoff = 0;
+            }
+            RoundTrip::OfLastCopy(_) | RoundTrip::Unknown => {}
         }
         if out.saturating_mul(2) < self.window as usize {
             return;
@@ -142,9 +150,7 @@ impl Congestion {
         }
         self.threshold = self.window;
         if !alive && !again {
-            let sure = self.smoothed.is_some_and(|s| now.saturating_sub(s.at) < SURE_FOR);
-            let most = if sure { LITTLE_BACKOFF } else { MAX_BACKOFF };
-            self.backoff = (self.backoff + 1).min(most.max(self.backoff));
+            self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         }
     }
 
@@ -160,6 +166,12 @@ impl Congestion {
                 at: now,
             },
         });
+    }
+
+    /// Whether a round trip of this length is one of those that the estimate was made of.
+    fn expects(&self, round_trip: Duration) -> bool {
+        let (Some(s), Some(fastest)) = (self.smoothed, self.fastest.get()) else { return false };
+        (fastest..=s.mean.saturating_add(s.deviation.saturating_mul(4))).contains(&round_trip)
     }
 
     /// Messages of ours that stand in a queue on the way, as far as exchanges show it: the share of the time beyond the fastest.
@@ -206,9 +218,9 @@ mod tests {
     fn the_first_samples_follow_rfc_6298() {
         let config = floor_free();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(800), Some(ms(800)), 99, &config);
+        c.acknowledged(ms(800), RoundTrip::Certain(ms(800)), 99, &config);
         assert_eq!(c.timeout(ms(800), &config), ms(800 + 4 * 400));
-        c.acknowledged(ms(1200), Some(ms(400)), 99, &config);
+        c.acknowledged(ms(1200), RoundTrip::Certain(ms(400)), 99, &config);
         // deviation = 3/4 * 400 + 1/4 * |800 - 400| = 400; mean = 7/8 * 800 + 1/8 * 400 = 750
         assert_eq!(c.timeout(ms(1200), &config), ms(750 + 4 * 400));
     }
@@ -220,9 +232,9 @@ mod tests {
         c.timed_out(ms(2000), ms(0), false);
         let before = c.timeout(ms(2000), &config);
         assert_eq!(before, config.ack_timeout * 2);
-        c.acknowledged(ms(2100), None, 99, &config);
+        c.acknowledged(ms(2100), RoundTrip::Unknown, 99, &config);
         assert_eq!(c.timeout(ms(2100), &config), before);
-        c.acknowledged(ms(9000), Some(ms(5000)), 99, &config);
+        c.acknowledged(ms(9000), RoundTrip::Certain(ms(5000)), 99, &config);
         assert_eq!(c.timeout(ms(9000), &config), ms(15_000));
     }
 
@@ -230,7 +242,7 @@ mod tests {
     fn timeouts_stay_within_the_configured_bounds() {
         let config = Config::default();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(1), Some(ms(1)), 99, &config);
+        c.acknowledged(ms(1), RoundTrip::Certain(ms(1)), 99, &config);
         assert_eq!(c.timeout(ms(1), &config), config.min_rto);
         for round in 1..20 {
             c.timed_out(ms(round * 1000), ms(round * 1000), false);
@@ -243,11 +255,11 @@ mod tests {
     fn a_stale_short_estimate_is_not_trusted_and_a_long_one_is() {
         let config = Config::default();
         let mut c = Congestion::new(&config);
-        c.acknowledged(ms(100), Some(ms(100)), 99, &config);
+        c.acknowledged(ms(100), RoundTrip::Certain(ms(100)), 99, &config);
         assert_eq!(c.timeout(ms(200), &config), config.min_rto);
         assert_eq!(c.timeout(ms(100_000), &config), config.ack_timeout);
         let mut slow = Congestion::new(&config);
-        slow.acknowledged(ms(4000), Some(ms(4000)), 99, &config);
+        slow.acknowledged(ms(4000), RoundTrip::Certain(ms(4000)), 99, &config);
         assert_eq!(slow.timeout(ms(100_000), &config), ms(12_000));
     }
 
@@ -266,7 +278,7 @@ mod tests {
     fn steady(round_trip: Duration, config: &Config) -> Congestion {
         let mut c = Congestion::new(config);
         for _ in 0..50 {
-            c.acknowledged(ms(1000), Some(round_trip), 99, config);
+            c.acknowledged(ms(1000), RoundTrip::Certain(round_trip), 99, config);
         }
         c
     }
@@ -300,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn repetitions_answered_in_time_end_the_doubling_and_late_ones_do_not() {
+        let config = Config::default();
+        let mut c = steady(ms(300), &config);
+        c.learn(ms(1500), ms(350));
+        for second in 2..5 {
+            c.timed_out(ms(1000 * second), ms(1000 * second - 10), false);
+        }
+        let doubled = config.min_rto * 4;
+        assert_eq!(c.timeout(ms(5000), &config), doubled);
+        for late in [100, 900, 4000] {
+            c.acknowledged(ms(5000), RoundTrip::OfLastCopy(ms(late)), 99, &config);
+            assert_eq!(c.timeout(ms(5000), &config), doubled, "{late}");
+        }
+        c.acknowledged(ms(5000), RoundTrip::OfLastCopy(ms(310)), 99, &config);
+        assert_eq!(c.timeout(ms(5000), &config), config.min_rto);
+    }
+
+    #[test]
     fn a_loss_on_a_path_with_a_queue_or_without_answers_halves() {
         let config = Config { max_in_flight: 10, ..Config::default() };
         let mut queue = steady(ms(300), &config);
@@ -309,14 +339,11 @@ mod tests {
         queue.timed_out(ms(2000), ms(1500), false);
         assert_eq!(queue.window(), 5);
         let mut dead = steady(ms(300), &config);
-        for round in 2..6 {
+        for round in 2..10 {
             dead.timed_out(ms(1000 * round), ms(1000 * round), false);
         }
-        assert_eq!((dead.window(), dead.timeout(ms(6000), &config)), (1, config.min_rto * 2));
-        for round in 4..10 {
-            dead.timed_out(ms(10_000 * round), ms(10_000 * round), false);
-        }
-        assert_eq!(dead.backoff, MAX_BACKOFF);
+        assert_eq!(dead.window(), 1);
+        assert_eq!(dead.timeout(ms(10_000), &config), config.min_rto * 16);
     }
 
     #[test]
@@ -326,7 +353,7 @@ mod tests {
         for _ in 0..2000 {
             // A link that takes 50 ms a message behind 250 ms.
             let round_trip = ms(250).max(ms(50) * c.window());
-            c.acknowledged(ms(1000), Some(round_trip), 99, &config);
+            c.acknowledged(ms(1000), RoundTrip::Certain(round_trip), 99, &config);
         }
         // The mean lags behind the slow start a little.
         assert!((8..=13).contains(&c.window()), "5 on the link and some in its queue: {}", c.window());
@@ -338,7 +365,7 @@ mod tests {
         let mut c = steady(ms(100), &config);
         c.timed_out(ms(2000), ms(1500), false);
         for second in 3..300 {
-            c.acknowledged(ms(1000 * second), Some(ms(600)), 99, &config);
+            c.acknowledged(ms(1000 * second), RoundTrip::Certain(ms(600)), 99, &config);
         }
         assert_eq!((c.queued(), c.window()), (0, 16));
     }
@@ -348,10 +375,10 @@ mod tests {
         let config = Config { max_in_flight: 16, initial_window: 4, ..Config::default() };
         let mut c = Congestion::new(&config);
         for _ in 0..100 {
-            c.acknowledged(ms(1000), Some(ms(300)), 1, &config);
+            c.acknowledged(ms(1000), RoundTrip::Certain(ms(300)), 1, &config);
         }
         assert_eq!(c.window(), 4);
-        c.acknowledged(ms(1000), Some(ms(300)), 2, &config);
+        c.acknowledged(ms(1000), RoundTrip::Certain(ms(300)), 2, &config);
         assert_eq!(c.window(), 5);
     }
 
@@ -361,13 +388,13 @@ mod tests {
         let mut c = Congestion::new(&config);
         c.timed_out(ms(2000), ms(0), false);
         for _ in 0..3 {
-            c.acknowledged(ms(3000), None, 99, &config);
+            c.acknowledged(ms(3000), RoundTrip::Unknown, 99, &config);
         }
         assert_eq!(c.window(), 4);
-        c.acknowledged(ms(3000), None, 99, &config);
+        c.acknowledged(ms(3000), RoundTrip::Unknown, 99, &config);
         assert_eq!(c.window(), 5);
         for _ in 0..100 {
-            c.acknowledged(ms(3000), None, 99, &config);
+            c.acknowledged(ms(3000), RoundTrip::Unknown, 99, &config);
         }
         assert_eq!(c.window(), config.max_in_flight);
     }

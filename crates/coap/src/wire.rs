@@ -123,8 +123,7 @@ impl Wire {
     pub(crate) fn acknowledged(&mut self, now: Duration, id: u16) -> Option<(Owner, u32)> {
         let out = self.confirmables.len();
         let entry = self.confirmables.stop(id)?;
-        let sample = entry.sample(now);
-        self.congestion.acknowledged(now, sample, out, &self.config);
+        self.congestion.acknowledged(now, entry.round_trip(now), out, &self.config);
         Some((entry.owner, entry.retransmissions))
     }
 
