@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Block, Szx};
 use crate::code::Code;
+use crate::congestion::RoundTrip;
 use crate::event::{Event, Failure, ObservationEnd, ObservationId, RequestId, SendError};
 use crate::exchange::Owner;
 use crate::message::{Kind, Message, Token};
@@ -425,7 +426,7 @@ impl Client {
         } else {
             // The response overtook the acknowledgement: arrived, but no measure of the round trip.
             let out = wire.confirmables.len();
-            wire.congestion.acknowledged(now, None, out, &wire.config);
+            wire.congestion.acknowledged(now, RoundTrip::Unknown, out, &wire.config);
             wire.confirmables.stop(message_id).map_or(0, |entry| entry.retransmissions)
         };
         open.retransmissions += retransmissions;

@@ -223,7 +223,7 @@ impl<'a> Live<'a> {
             sooner(self.may_ask().then(|| self.watches.due().0));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
-            sooner(self.fetching.as_ref().and_then(|fetching| fetching.due(now)));
+            sooner(self.block_due(now));
         }
         at
     }
@@ -298,7 +298,7 @@ impl<'a> Live<'a> {
             // A repetition may be the first copy that arrives: the cloud counts it then.
             let repeated = self.endpoint.counters().retransmissions;
             for _ in self.repeated..repeated {
-                self.keeper.pace.leaves(now);
+                self.keeper.pace.repeats(now);
             }
             self.repeated = repeated;
             if let Some(error) = self.transmit() {

@@ -12,10 +12,13 @@ use std::time::Duration;
 /// The window is a little longer than the cloud's, for clocks and queues on the way.
 const WINDOW: Duration = Duration::from_millis(1020);
 /// By so much it grows when the cloud says that it was not, to so much at most; and by so much it shrinks again in a quiet time.
-const WIDER: Duration = Duration::from_millis(50);
+const WIDER: Duration = Duration::from_millis(20);
 const WIDEST: Duration = Duration::from_millis(2000);
 const NARROWER: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_secs(300);
+/// After a repetition one place is kept for the next, for so long: it leaves when its time has come, and if the first copy did not
+/// arrive the cloud counts it.
+const REPETITIONS: Duration = Duration::from_secs(30);
 /// What one request costs a share of weight 1.
 const COST: u64 = 1 << 16;
 
@@ -47,6 +50,9 @@ pub struct Pace {
     /// When the window was last changed.
     changed: Duration,
     left: VecDeque<Duration>,
+    /// When a repetition last left, and a block.
+    repeated: Option<Duration>,
+    block: Option<Duration>,
     /// What each share has spent, in a currency in which the one that spent least is next.
     spent: [u64; SHARES],
     /// What the one had spent whose turn was last.
@@ -62,6 +68,8 @@ impl Pace {
             window: WINDOW,
             changed: Duration::ZERO,
             left: VecDeque::new(),
+            repeated: None,
+            block: None,
             spent: [0; SHARES],
             level: 0,
         }
@@ -70,10 +78,32 @@ impl Pace {
     /// When the next request may leave; not after `now` if it may at once.
     #[must_use]
     pub fn next_at(&self, now: Duration) -> Duration {
-        if self.left.len() < self.per_second {
-            return now;
-        }
-        self.left.front().map_or(now, |first| (*first + self.window).max(now))
+        let keeps_one = self.repeated.is_some_and(|at| now.saturating_sub(at) < REPETITIONS);
+        let most = self.per_second.saturating_sub(usize::from(keeps_one)).max(1);
+        let before = self.left.len().checked_sub(most).and_then(|at| self.left.get(at));
+        before.map_or(now, |before| (*before + self.window).max(now))
+    }
+
+    /// The same for a block, which keeps a distance from the one before: requests that leave in a burst arrive with the distances
+    /// that queues on the way give them.
+    #[must_use]
+    pub fn next_block_at(&self, now: Duration) -> Duration {
+        let places = u32::try_from(self.per_second).unwrap_or(u32::MAX);
+        let distance = self.window * 3 / 4 / places;
+        self.next_at(now).max(self.block.map_or(now, |block| block + distance))
+    }
+
+    /// A block is asked for.
+    pub fn block_leaves(&mut self, now: Duration) {
+        self.block = Some(now);
+        self.took(Share::Firmware);
+        self.leaves(now);
+    }
+
+    /// A request leaves again, which nobody could hold back.
+    pub fn repeats(&mut self, now: Duration) {
+        self.repeated = Some(now);
+        self.leaves(now);
     }
 
     /// A request leaves.
@@ -149,6 +179,39 @@ mod tests {
         assert!(now < Duration::from_secs(40), "and not much slower: {now:?}");
     }
 
+    #[test]
+    fn where_requests_are_repeated_the_limit_holds_with_the_repetitions() {
+        let mut pace = Pace::new(20);
+        let (mut now, mut left) = (Duration::ZERO, Vec::new());
+        pace.repeats(now);
+        for n in 0..1000u64 {
+            now = pace.next_block_at(now);
+            pace.block_leaves(now);
+            left.push(now);
+            if n % 40 == 0 {
+                now += ms(10);
+                pace.repeats(now);
+                left.push(now);
+            }
+        }
+        for (n, start) in left.iter().enumerate() {
+            let within = left[n..].iter().take_while(|at| **at < *start + Duration::from_secs(1)).count();
+            assert!(within <= 20, "{within} from {start:?}");
+        }
+        assert!(now < ms(1000 * 1000 / 18), "and not much slower: {now:?}");
+        assert!(pace.next_at(now + REPETITIONS * 2) <= now + REPETITIONS * 2);
+    }
+
+    #[test]
+    fn blocks_keep_a_distance() {
+        let mut pace = Pace::new(20);
+        pace.block_leaves(ms(1000));
+        assert_eq!(
+            (pace.next_at(ms(1000)), pace.next_block_at(ms(1000))),
+            (ms(1000), ms(1000) + WINDOW * 3 / 4 / 20)
+        );
+    }
+
     /// Requests in ten seconds from `start`.
     fn in_ten_seconds(pace: &mut Pace, start: Duration) -> usize {
         let mut now = start;
@@ -169,14 +232,14 @@ mod tests {
             pace.limited(ms(20_000));
         }
         assert_eq!(pace.window, WINDOW + WIDER, "what was on the way together counts once");
-        for second in 21..100 {
+        for second in 21..200 {
             pace.limited(ms(second * 2000));
         }
         assert_eq!(pace.window, WIDEST);
-        let slow = in_ten_seconds(&mut pace, ms(200_000));
+        let slow = in_ten_seconds(&mut pace, ms(400_000));
         assert!(slow * 3 < usual * 2, "{slow} {usual}");
         for period in 1..200 {
-            pace.leaves(ms(200_000) + QUIET * period);
+            pace.leaves(ms(400_000) + QUIET * period);
         }
         assert_eq!(pace.window, WINDOW);
     }

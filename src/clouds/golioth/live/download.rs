@@ -5,7 +5,6 @@ use std::time::Duration;
 use fieldgate_coap::{Failure, RequestId, Response};
 
 use super::Live;
-use crate::clouds::golioth::pace::Share;
 use crate::spend::{Cause, Purpose};
 
 /// A block and the request for it on the wire, headers included.
@@ -19,7 +18,15 @@ const ENDPOINT_FULL: Duration = Duration::from_secs(1);
 
 impl Live<'_> {
     pub(super) fn wants_block(&self, now: Duration) -> bool {
-        self.fetching.as_ref().is_some_and(|fetching| fetching.wants(now))
+        let wants = self.fetching.as_ref().is_some_and(|fetching| fetching.wants(now));
+        wants && self.keeper.pace.next_block_at(now) <= now
+    }
+
+    /// When a block is to be asked for again, where only time is waited for.
+    pub(super) fn block_due(&self, now: Duration) -> Option<Duration> {
+        let fetching = self.fetching.as_ref()?;
+        let in_turn = || Some(self.keeper.pace.next_block_at(now)).filter(|at| *at > now);
+        if fetching.wants(now) { in_turn() } else { fetching.due(now) }
     }
 
     /// Asks for the next block, if the data plan has the bytes.
@@ -32,8 +39,7 @@ impl Live<'_> {
         if fetching.ask(now, &mut self.endpoint).is_none() {
             return fetching.hold(now + ENDPOINT_FULL);
         }
-        self.keeper.pace.took(Share::Firmware);
-        self.keeper.pace.leaves(now);
+        self.keeper.pace.block_leaves(now);
         self.owed_since.get_or_insert(now);
         self.sending = Cause::Firmware;
     }
