@@ -179,6 +179,11 @@ fn the_proof_of_the_wire_cost_sees_values_of_eight_bytes_and_readings_without_th
 }
 
 #[test]
+fn the_proof_of_the_wire_cost_sees_a_gateway_that_gives_four_signs_of_life_for_one() {
+    sees("wire-cost", "chatty-keepalive");
+}
+
+#[test]
 fn a_move_and_a_clean_restart_cost_no_handshake() {
     holds("rebinding");
 }

@@ -149,6 +149,7 @@ impl Plane {
             settings_status: None,
             limiter: super::limiter::Limiter::default(),
             requests: 0,
+            shown: BTreeMap::new(),
         };
         self.devices.insert(key, device);
         Ok(key)

@@ -54,6 +54,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("resume", "message-id-reuse"),
     ("resume", "record-kept"),
     ("two-destinations", "one-cursor"),
+    ("wire-cost", "chatty-keepalive"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
 ];

@@ -5,7 +5,7 @@
 //! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
-//! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
+//! all was heard for the configured `dead_path` while an answer is owed is the session given up. Nor is a socket that fails: the session
 //! waits and goes on over another one, because a Connection ID makes us known behind any address. Nor is a clean stop: what the
 //! next run needs is left for it ([`Live::leave`]). There one record goes out first, once, and something must be heard within
 //! [`UNPROVEN_PATH`]: the cloud takes no record number twice, so an answer shows that nobody has used the session since.
@@ -15,6 +15,7 @@
 
 mod answers;
 mod asks;
+mod control;
 mod path;
 
 use std::collections::BTreeMap;
@@ -34,10 +35,9 @@ use crate::clock::Mono;
 use crate::daemon::rim::Datagrams;
 use crate::spend::Cause;
 use crate::uplink::link::Outcome;
+use control::Control;
 
-/// Nothing heard for this long while an answer is owed: the session, or the way to it, is gone.
-const DEAD_PATH: Duration = Duration::from_secs(180);
-/// The same for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
+/// What `dead_path` is for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
 const UNPROVEN_PATH: Duration = Duration::from_secs(30);
 /// How often the board learns of counters; words go there at once.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -56,6 +56,8 @@ pub(super) struct Start {
     pub(super) endpoint: Endpoint,
     /// The observation that the cloud serves already.
     pub(super) manifest: Option<ObservationId>,
+    /// The same for the control document.
+    pub(super) control: Option<ObservationId>,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
 }
@@ -73,6 +75,7 @@ enum Asked {
     Send,
     Report,
     Manifest,
+    Control,
 }
 
 /// See the module head.
@@ -96,6 +99,7 @@ pub(super) struct Live<'a> {
     waiting: BTreeMap<RequestId, Waiting>,
     manifest: Option<ObservationId>,
     refresh: Refresh,
+    control: Control,
     last_heard: Duration,
     /// Since when an answer is owed.
     owed_since: Option<Duration>,
@@ -120,8 +124,8 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
-        let keepalive = keeper.settings.keepalive;
-        let Start { socket, peer, session, endpoint, manifest, resumed } = start;
+        let liveness = keeper.settings.liveness();
+        let Start { socket, peer, session, endpoint, manifest, control, resumed } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -136,7 +140,8 @@ impl<'a> Live<'a> {
             up_since: None,
             waiting: BTreeMap::new(),
             manifest,
-            refresh: Refresh::new(now, keepalive),
+            refresh: Refresh::new(now, liveness.keepalive),
+            control: Control::new(now, liveness, control, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
@@ -210,7 +215,7 @@ impl<'a> Live<'a> {
         }
         if self.connected.is_some() {
             sooner(self.endpoint.poll_timeout());
-            sooner(self.may_ask().then(|| self.refresh.due()));
+            sooner(self.may_ask().then(|| self.observation_due()));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
         }
@@ -219,7 +224,8 @@ impl<'a> Live<'a> {
 
     /// When the silence means that the session, or the way to it, is gone.
     fn dead_at(&self) -> Option<Duration> {
-        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { DEAD_PATH };
+        let dead_path = self.keeper.settings.liveness().dead_path;
+        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { dead_path };
         self.owed_since.map(|since| since.max(self.last_heard) + patience)
     }
 
@@ -245,8 +251,8 @@ impl<'a> Live<'a> {
             return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
         }
         self.settle_time(now);
-        if self.may_ask() && now >= self.refresh.due() {
-            self.register(now);
+        while self.may_ask() && now >= self.observation_due() {
+            self.ask_for_what_is_due(now);
             self.drain_cores(now)?;
         }
         self.tell(now);

@@ -2,13 +2,15 @@
 //!
 //! [`link`] is the handle the drain holds; [`session`] is the lane that connects and connects again; `live` is one session:
 //! socket, DTLS and CoAP. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the request limit,
-//! `refresh` says when to give a sign of life, `translate` knows paths and bodies; these are pure. [`rest`] is the management plane: the gateway's own record, where a key allows it.
+//! `refresh` says when to give a sign of life and `tighten` how much sooner it may, `announced` what the control document says of
+//! the rest, `translate` knows paths and bodies; these are pure. [`rest`] is the management plane: the gateway's own record, where a key allows it.
 //!
 //! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
 
+mod announced;
 mod credential;
 pub mod kept;
 pub mod link;
@@ -19,4 +21,5 @@ pub mod pack;
 mod refresh;
 pub mod rest;
 pub mod session;
+mod tighten;
 mod translate;

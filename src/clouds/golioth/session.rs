@@ -21,7 +21,7 @@ use super::pace::Pace;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
-use crate::config::{Golioth, NetworkPath};
+use crate::config::{Golioth, Liveness, NetworkPath};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::sabotage;
@@ -65,7 +65,6 @@ pub fn link(
             port: config.endpoint.port,
             interface: interface.clone(),
         },
-        keepalive: config.keepalive,
         requests_per_second: config.requests_per_second,
         max_in_flight: max_in_flight.max(1),
         handshake_bytes: credential::handshake_bytes(&config.credential),
@@ -109,9 +108,15 @@ pub(super) struct Settings {
     handshake_bytes: u64,
     time_floor_unix_ms: i64,
     target: UdpTarget,
-    pub(super) keepalive: Duration,
     requests_per_second: u32,
     pub(super) max_in_flight: usize,
+}
+
+impl Settings {
+    /// How the session is kept alive.
+    pub(super) fn liveness(&self) -> Liveness {
+        self.config.liveness
+    }
 }
 
 /// What outlives a session.
@@ -293,7 +298,7 @@ impl Keeper {
             random: self.rim.random.u64(),
         };
         let endpoint = self.endpoint(seed);
-        Ok(Start { socket, peer: None, session, endpoint, manifest: None, resumed: None })
+        Ok(Start { socket, peer: None, session, endpoint, manifest: None, control: None, resumed: None })
     }
 
     /// The session of the run before, ready to send on the first socket there is.
@@ -315,13 +320,15 @@ impl Keeper {
             .inspect_err(|error| tracing::info!(%error, "the session of the run before is not gone on with"))
             .ok()?;
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
-        let mut manifest = None;
+        let (mut manifest, mut control) = (None, None);
         for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
             if kept.request.path == coap::Request::get(paths::MANIFEST).path {
                 manifest = Some(endpoint.keep_observing(now, kept));
+            } else if kept.request.path == coap::Request::get(paths::DESIRED).path {
+                control = Some(endpoint.keep_observing(now, kept));
             }
         }
-        Some(Start { socket: None, peer, session, endpoint, manifest, resumed: Some(silent) })
+        Some(Start { socket: None, peer, session, endpoint, manifest, control, resumed: Some(silent) })
     }
 
     fn rng(&self) -> dtls::Rng {

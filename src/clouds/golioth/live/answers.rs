@@ -6,9 +6,11 @@ use fieldgate_coap::{self as coap, Event, ObservationEnd};
 use fieldgate_dtls as dtls;
 use fieldgate_golioth_proto::manifest;
 
+use super::control::Control;
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::LinkPhase;
 use crate::clock::Mono;
+use crate::clouds::golioth::announced::Rest;
 use crate::clouds::golioth::refresh::Refresh;
 use crate::clouds::golioth::session::{Ended, ended};
 use crate::clouds::golioth::{outcome, translate};
@@ -35,7 +37,9 @@ impl Live<'_> {
                 self.up_since = Some(now);
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                let keepalive = self.keeper.settings.keepalive;
+                let liveness = self.keeper.settings.liveness();
+                self.control = Control::new(now, liveness, self.control.observation, self.resumed);
+                let keepalive = Refresh::keepalive_for(liveness.seldom);
                 match self.resumed {
                     Some(silent) => {
                         self.refresh = Refresh::resumed(now, keepalive, silent, self.manifest.is_some());
@@ -94,11 +98,13 @@ impl Live<'_> {
         let silent = self.owed_since.map(|since| now.saturating_sub(since.max(self.last_heard)));
         if silent.is_some_and(|silent| silent > DOUBTFUL_PATH) {
             self.refresh.path_is_back(now);
+            self.control.refresh.path_is_back(now);
         }
         self.last_heard = now;
         self.resumed = None;
         self.owed_since = (self.endpoint.outstanding() > 0).then_some(now);
         self.refresh.heard(now);
+        self.control.refresh.heard(now);
         self.keeper.state.last_heard = Some(Mono::from(now));
         if std::mem::take(&mut self.reopened) > 0 {
             self.usable();
@@ -125,7 +131,7 @@ impl Live<'_> {
                 }
             }
             Event::Failed { id, why, .. } => {
-                self.refresh.unanswered(now);
+                self.control.refresh.unanswered(now);
                 match self.waiting.remove(&id) {
                     Some(Waiting::Send(reply) | Waiting::Report(reply)) => {
                         let _ = reply.send(outcome::of_failure(why));
@@ -139,8 +145,19 @@ impl Live<'_> {
                     }
                 }
             }
+            Event::Notification { observation, response }
+                if Some(observation) == self.control.observation =>
+            {
+                self.control_said(now, &response.payload);
+            }
+            Event::NotificationLost { observation, .. } if Some(observation) == self.control.observation => {
+                self.control.refresh.unanswered(now);
+            }
+            Event::ObservationEnded { observation, why } if Some(observation) == self.control.observation => {
+                self.control_ended(now, why);
+            }
             Event::Notification { observation, response } if Some(observation) == self.manifest => {
-                self.refresh.answered(now);
+                self.refresh.said(now, &response.payload);
                 self.answered(Asked::Manifest, &Outcome::Acknowledged);
                 self.manifest_arrived(&response.payload);
             }
@@ -207,6 +224,9 @@ impl Live<'_> {
     pub(super) fn manifest_arrived(&mut self, payload: &[u8]) {
         match manifest::decode(payload) {
             Ok(desired) => {
+                if let manifest::Desired::Deployment(deployment) = &desired {
+                    self.control.announced.holds(Rest::Manifest, deployment.sequence_number);
+                }
                 if self.keeper.ends.manifests.try_send(translate::manifest(desired)).is_err() {
                     // Level-triggered: the next answer to the observation says the same again.
                     tracing::warn!("nobody takes manifests; it will come again");

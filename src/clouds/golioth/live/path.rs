@@ -102,7 +102,9 @@ impl Live<'_> {
                 self.socket = Some(socket);
                 // Otherwise it is the first socket of a session of an earlier run, which nobody has missed yet.
                 if self.connected.is_some() {
-                    self.refresh.path_is_back(self.keeper.rim.now());
+                    let now = self.keeper.rim.now();
+                    self.refresh.path_is_back(now);
+                    self.control.refresh.path_is_back(now);
                     let words = "the network can be used again; waiting for the cloud";
                     self.keeper.say(LinkPhase::Waiting, words);
                 }
