@@ -12,7 +12,7 @@ use std::time::Duration;
 use fieldgate::board::LinkPhase;
 use fieldgate::reading::Value;
 use fieldgate_coap::Code;
-use fieldgate_sim::cloud::{Fault, FaultKind};
+use fieldgate_sim::cloud::{Cloud, Fault, FaultKind};
 use fieldgate_sim::world::{self, World, WorldOptions};
 
 fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
@@ -353,7 +353,7 @@ fn an_idle_day_costs_one_sign_of_life_a_keepalive() {
         assert!((95..=103).contains(&requests), "a keepalive is 15 min: {requests} requests");
         assert_eq!(after.up.datagrams - before.up.datagrams, requests, "and nothing else");
         assert_eq!(world.handshakes(), 1);
-        assert!(up + down < 30_000, "{up} + {down} B");
+        assert!(up + down < 20_000, "{up} + {down} B");
     });
 }
 
@@ -368,6 +368,63 @@ fn the_keepalive_is_the_configured_one() {
     });
 }
 
+/// When the control document was last asked for.
+fn asked_for_control(world: &World) -> Duration {
+    world.cloud(|cloud, _| cloud.shown("gw-1", ".d/desired")).unwrap()
+}
+
+/// Waits until it is asked for again; how long after the last time.
+async fn asked_for_control_again(world: &World) -> Duration {
+    let last = asked_for_control(world);
+    while asked_for_control(world) == last {
+        assert!(world.now() < last + 2 * HOUR, "never again");
+        world.pass(S).await;
+    }
+    asked_for_control(world) - last
+}
+
+#[test]
+fn a_missed_notification_has_the_control_document_asked_for_sooner_and_quiet_as_before() {
+    in_virtual_time(async {
+        let world = quiet_world(WorldOptions::default()).await;
+        world.nat_forgets_after(30 * S);
+        world.pass(5 * MINUTE).await;
+        let write = |cloud: &mut Cloud, now| {
+            cloud.set_state(now, "gw-1", "desired", serde_json::json!({ "interval": 5 })).unwrap();
+        };
+        world.cloud(write);
+        // The one under way when it changed, and each that follows until nothing new was found four times.
+        let about = |minutes: f64, gap: Duration| (gap.as_secs_f64() / 60.0 - minutes).abs() < 0.1;
+        let mut gaps = Vec::new();
+        for _ in 0..6 {
+            gaps.push(asked_for_control_again(&world).await);
+        }
+        assert!(about(15.0, gaps[0]) && gaps[1..5].iter().all(|gap| about(7.5, *gap)), "{gaps:?}");
+        assert!(about(15.0, gaps[5]), "{gaps:?}");
+        assert_eq!(world.handshakes(), 1);
+    });
+}
+
+#[test]
+fn a_dead_path_is_given_up_within_the_configured_bound_once_there_is_something_to_send() {
+    for (written, bound) in [("30s", 30 * S), ("3m", 3 * MINUTE), ("20m", 20 * MINUTE)] {
+        in_virtual_time(async {
+            let golioth = format!("keepalive = \"2h\"\ndead_path = \"{written}\"").into();
+            let world = quiet_world(WorldOptions { golioth, ..WorldOptions::default() }).await;
+            world.cloud(|cloud, _| cloud.silence(None));
+            world.pass(HOUR).await;
+            assert_eq!(world.link().unwrap().phase, LinkPhase::Up, "nothing is owed: {:?}", world.link());
+            world.take("q1", Value::Steps(1)).await.unwrap();
+            let owed = world.now();
+            while world.link().unwrap().phase == LinkPhase::Up {
+                assert!(world.now() < owed + bound + 10 * S, "{written}: {:?}", world.link());
+                world.pass(S).await;
+            }
+            assert!(world.now() >= owed + bound, "{written}: given up after {:?}", world.now() - owed);
+        });
+    }
+}
+
 #[test]
 fn a_deployment_made_while_the_link_was_cut_is_noticed_soon_although_readings_flow() {
     in_virtual_time(async {
@@ -376,7 +433,11 @@ fn a_deployment_made_while_the_link_was_cut_is_noticed_soon_although_readings_fl
         world.pass(5 * S).await;
         world.cloud(|cloud, now| cloud.deploy(now, &["gw-1"], "main", "9.9.9", vec![7; 900]).unwrap());
         readings(&world, 12).await;
-        assert_eq!(world.cloud(|cloud, _| cloud.observations("gw-1")), 0, "the cloud gave the observer up");
+        assert_eq!(
+            world.cloud(|cloud, _| cloud.observations("gw-1")),
+            1,
+            "the cloud gave the manifest's observer up"
+        );
         world.relay(|relay| relay.heal());
         readings(&world, 12).await;
         let reported = world.cloud(|cloud, _| {

@@ -190,6 +190,11 @@ fn the_proof_of_services_sees_a_call_that_acts_twice_and_settings_that_nobody_ch
 }
 
 #[test]
+fn the_proof_of_the_wire_cost_sees_a_gateway_that_gives_four_signs_of_life_for_one() {
+    sees("wire-cost", "chatty-keepalive");
+}
+
+#[test]
 fn a_move_and_a_clean_restart_cost_no_handshake() {
     holds("rebinding");
 }

@@ -22,7 +22,7 @@ impl Plan {
     pub fn of(config: &Config) -> Self {
         let own_serial = config.gateway.serial.clone();
         // The gateway reports at least as often as its link is probed.
-        let own_interval = config.golioth.as_ref().map(|golioth| ms(golioth.keepalive));
+        let own_interval = config.golioth.as_ref().map(|golioth| ms(golioth.liveness.keepalive));
         let mut others: BTreeMap<String, Option<i64>> = BTreeMap::new();
         for slave in config.buses.iter().flat_map(|bus| &bus.slaves) {
             // A device behind several slaves is heard as often as the quickest of them is asked.

@@ -7,7 +7,8 @@ use fieldgate_golioth_proto::rows::{
     ClockStatement, DecodedValue, Element, EpochStatement, LossStatement, MAX_BATCH_BYTES, PreviousEpoch,
     Push, Row, RowTime, RowValue, RowsPacker, UNSTATED_UNCERTAINTY_MS, Value, decode_rows,
 };
-use fieldgate_golioth_proto::rpc::{Detail, MAX_PARAMS, Reply, StatusCode};
+use serde_json::{Map, Value};
+use fieldgate_golioth_proto::rpc::{MAX_PARAMS, Reply, StatusCode};
 use fieldgate_golioth_proto::settings::{ErrorCode, MAX_SETTINGS, SettingFault, StatusReport};
 use fieldgate_golioth_proto::state_report::{Reason, State, StateReport};
 use fieldgate_golioth_proto::{manifest, paths, rpc, settings};
@@ -67,14 +68,13 @@ pub(crate) fn outbound(data: &[u8]) -> bool {
     }
     if let Some(status) = codes.2 {
         let number = i64::from_be_bytes(<[u8; 8]>::try_from(feed.take(8)).unwrap_or_default());
-        let detail = [
-            ("a", Detail::Null),
-            ("b", Detail::Bool(head & 1 == 0)),
-            ("c", Detail::Integer(number)),
-            ("d", Detail::Float(f64::from_bits(number.cast_unsigned()))),
-            (&two, Detail::Text(&three)),
-        ];
-        let detail = (head & 4 == 0).then_some(detail.as_slice());
+        let mut detail = Map::new();
+        detail.insert("a".into(), Value::Null);
+        detail.insert("b".into(), Value::Bool(head & 1 == 0));
+        detail.insert("c".into(), number.into());
+        detail.insert("d".into(), f64::from_bits(number.cast_unsigned()).into());
+        detail.insert(two.clone(), three.as_str().into());
+        let detail = (head & 4 == 0).then_some(&detail);
         is_one_document(&Reply { id: &one, status, detail }.encode());
     }
     let errors = [

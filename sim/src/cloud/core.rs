@@ -25,6 +25,8 @@ use std::time::Duration;
 const MOST_OUTBOX: usize = 8_192;
 /// Answers held back at once; more are given without delay.
 const MOST_DELAYED: usize = 1_024;
+/// Paths of a device that are remembered as shown.
+const MOST_SHOWN: usize = 64;
 
 /// A Golioth-compatible cloud: one project, its devices' CoAP services and what came in through them.
 #[derive(Debug)]
@@ -279,6 +281,15 @@ impl Cloud {
                         peer.watches.remove(&observer);
                     }
                 }
+                Event::NotificationDelivered { observer, .. } => {
+                    let peer = self.peers.get(&session);
+                    if let Some((device, watch)) =
+                        peer.and_then(|p| Some((p.device, p.watches.get(&observer)?)))
+                    {
+                        let path = watch.path();
+                        self.note_shown(now, device, path);
+                    }
+                }
                 _ => {}
             }
         }
@@ -333,6 +344,9 @@ impl Cloud {
         }
         let mut reaction = services::serve(&mut self.plane, now, device, request);
         self.counters.refused += u64::from(reaction.response.code.class() == 4);
+        if reaction.watch.is_some() && fault.is_none() {
+            self.note_shown(now, device, path);
+        }
         match fault {
             Some(FaultKind::LoseAnswer) => {}
             Some(FaultKind::Body(bytes)) => {
@@ -345,6 +359,13 @@ impl Cloud {
                 self.delayed.insert(key, Delayed { session, exchange: request.exchange, observes, reaction });
             }
             _ => self.answer(now, session, request.exchange, observes, reaction),
+        }
+    }
+
+    fn note_shown(&mut self, now: Duration, device: DeviceKey, path: String) {
+        let Some(owner) = self.plane.devices.get_mut(&device) else { return };
+        if owner.shown.len() < MOST_SHOWN || owner.shown.contains_key(&path) {
+            owner.shown.insert(path, now);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Device {
     pub(super) issued_certificate: Option<Vec<u8>>,
     pub(super) limiter: Limiter,
     pub(super) requests: u64,
+    /// When a resource that can be observed was last answered with, or a notification of it acknowledged, by path.
+    pub(super) shown: BTreeMap<String, Duration>,
 }
 
 /// A pre-shared key and whose it is.

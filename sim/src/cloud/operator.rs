@@ -64,6 +64,20 @@ impl Cloud {
         Some(self.plane.devices.get(&self.plane.key_of(device)?)?.requests)
     }
 
+    /// When the device last asked for this observable resource and was answered, or acknowledged a notification of it.
+    #[must_use]
+    pub fn shown(&self, device: &str, path: &str) -> Option<Duration> {
+        let key = self.plane.key_of(device)?;
+        self.plane.devices.get(&key)?.shown.get(path).copied()
+    }
+
+    /// The sequence number of what is deployed to a device.
+    #[must_use]
+    pub fn manifest_sequence(&self, device: &str) -> Option<i64> {
+        let device = self.plane.devices.get(&self.plane.key_of(device)?)?;
+        self.plane.releases.sequence(device.cohort.as_deref())
+    }
+
     /// A device's LightDB State; null before the first write.
     #[must_use]
     pub fn state(&self, device: &str) -> Option<&Value> {

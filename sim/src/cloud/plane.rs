@@ -162,6 +162,7 @@ impl Plane {
             issued_certificate: None,
             limiter: super::limiter::Limiter::default(),
             requests: 0,
+            shown: BTreeMap::new(),
         };
         self.devices.insert(key, device);
         Ok(key)

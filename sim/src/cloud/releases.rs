@@ -186,6 +186,11 @@ impl Releases {
         self.cohorts.iter().find(|cohort| cohort.id == id)
     }
 
+    /// The sequence number of what is deployed to a cohort.
+    pub(super) fn sequence(&self, cohort: Option<&str>) -> Option<i64> {
+        Some(self.active(cohort)?.0)
+    }
+
     /// What is deployed to a cohort: its sequence number and artifacts.
     fn active(&self, cohort: Option<&str>) -> Option<(i64, Vec<&Artifact>)> {
         let deployment = self.cohort(cohort?)?.deployments.last()?;

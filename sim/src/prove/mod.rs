@@ -60,6 +60,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("services", "call-acts-twice"),
     ("services", "settings-unchecked"),
     ("two-destinations", "one-cursor"),
+    ("wire-cost", "chatty-keepalive"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
 ];

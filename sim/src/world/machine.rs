@@ -101,6 +101,7 @@ impl Datagrams for MemorySocket {
             if let Some(records) = &mut state.records {
                 records.note(datagram);
             }
+            state.leave_nat(now);
             state.relay.handle_flow(now, Direction::Up, self.flow, datagram);
             Ok(())
         })

@@ -234,6 +234,11 @@ impl World {
         self.daemon.device_plane()
     }
 
+    /// From now on the address translation on the way forgets the gateway after so long without a datagram.
+    pub fn nat_forgets_after(&self, forgets_after: Duration) {
+        self.wires.with(|state, now| state.nat = Some(wires::Nat { forgets_after, used: now }));
+    }
+
     /// Tells the time also after the world has ended.
     pub fn watch(&self) -> impl Fn() -> Duration + use<> {
         let wires = Arc::clone(&self.wires);
@@ -589,6 +594,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             answers: BTreeMap::new(),
             interface_down: false,
             dead: false,
+            nat: None,
             records: None,
         }),
         changed: Notify::new(),

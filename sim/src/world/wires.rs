@@ -45,8 +45,17 @@ pub(super) struct State {
     pub(super) interface_down: bool,
     /// The gateway has no power: what it does no longer reaches anybody.
     pub(super) dead: bool,
+    /// The address translation on the way, if it forgets by itself.
+    pub(super) nat: Option<Nat>,
     /// Numbers of protected records the gateway has sent, once somebody wants to know whether one comes twice.
     pub(super) records: Option<Records>,
+}
+
+/// An address translation that forgets what is idle: nothing gets back in, and what goes out next comes from another address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nat {
+    pub(super) forgets_after: Duration,
+    pub(super) used: Duration,
 }
 
 /// Which record numbers were used under which Connection ID.
@@ -113,6 +122,26 @@ impl State {
         self.trace_events += 1;
     }
 
+    /// A datagram leaves the gateway: the address translation knows it again, behind another address if it had forgotten.
+    pub(super) fn leave_nat(&mut self, now: Duration) {
+        if !self.enter_nat(now) {
+            self.relay.rebind();
+        }
+        if let Some(nat) = &mut self.nat {
+            nat.used = now;
+        }
+    }
+
+    /// Whether the address translation lets a datagram in now.
+    fn enter_nat(&mut self, now: Duration) -> bool {
+        let Some(nat) = &mut self.nat else { return true };
+        let knows = now.saturating_sub(nat.used) <= nat.forgets_after;
+        if knows {
+            nat.used = now;
+        }
+        knows
+    }
+
     /// What the cloud sees of a socket of the gateway: the address translation keeps the port and changes its own address
     /// each time it forgets.
     fn public_address(&self, flow: FlowId) -> SocketAddr {
@@ -162,7 +191,7 @@ fn step(state: &mut State, now: Duration) -> Duration {
             state.trace(now, "cloud>", &datagram);
             let flow = FlowId(u32::from(to.port()));
             // What is sent to an address that was given up finds nobody.
-            if state.public_address(flow) == to {
+            if state.public_address(flow) == to && state.enter_nat(now) {
                 state.relay.handle_flow(now, Direction::Down, flow, &datagram);
             }
         }

@@ -5,7 +5,7 @@
 //! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
-//! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
+//! all was heard for the configured `dead_path` while an answer is owed is the session given up. Nor is a socket that fails: the session
 //! waits and goes on over another one, because a Connection ID makes us known behind any address. Nor is a clean stop: what the
 //! next run needs is left for it ([`Live::leave`]). There one record goes out first, once, and something must be heard within
 //! [`UNPROVEN_PATH`]: the cloud takes no record number twice, so an answer shows that nobody has used the session since.
@@ -37,9 +37,7 @@ use crate::daemon::rim::Datagrams;
 use crate::spend::Cause;
 use crate::uplink::link::Outcome;
 
-/// Nothing heard for this long while an answer is owed: the session, or the way to it, is gone.
-const DEAD_PATH: Duration = Duration::from_secs(180);
-/// The same for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
+/// What `dead_path` is for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
 const UNPROVEN_PATH: Duration = Duration::from_secs(30);
 /// How often the board learns of counters; words go there at once.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -125,7 +123,7 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
-        let keepalive = keeper.settings.keepalive;
+        let liveness = keeper.settings.liveness();
         let Start { socket, peer, session, endpoint, observed, resumed } = start;
         Self {
             keeper,
@@ -142,7 +140,7 @@ impl<'a> Live<'a> {
             waiting: BTreeMap::new(),
             fetching: None,
             observed,
-            watches: Watches::new(now, keepalive, observed, None),
+            watches: Watches::new(now, liveness, observed, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
@@ -230,7 +228,8 @@ impl<'a> Live<'a> {
 
     /// When the silence means that the session, or the way to it, is gone.
     fn dead_at(&self) -> Option<Duration> {
-        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { DEAD_PATH };
+        let dead_path = self.keeper.settings.liveness().dead_path;
+        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { dead_path };
         self.owed_since.map(|since| since.max(self.last_heard) + patience)
     }
 

@@ -2,14 +2,16 @@
 //!
 //! [`link`] is the handle the drain holds; [`session`] is the lane that connects and connects again; `live` is one session:
 //! socket, DTLS and CoAP; `fetch` is a download in it. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the
-//! request limit and shares it, `refresh` says when to give a sign of life, `services` knows paths and bodies; these are pure.
-//! [`rest`] is the management plane: the gateway's own record, where a key allows it.
+//! request limit and shares it, `refresh` says when to give a sign of life and `tighten` how much sooner it may, `announced` what the
+//! control document says of the rest, `services` knows paths and bodies; these are pure. [`rest`] is the management plane: the
+//! gateway's own record, where a key allows it.
 //!
 //! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
 
+mod announced;
 mod credential;
 mod fetch;
 pub mod kept;
@@ -22,3 +24,4 @@ mod refresh;
 pub mod rest;
 mod services;
 pub mod session;
+mod tighten;

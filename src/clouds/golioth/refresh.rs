@@ -1,10 +1,15 @@
-//! When to register for the manifest again: the link's sign of life, and the only way a lost observation is found. Pure.
+//! When to register for something observed again: a sign of life, and the only way a lost observation is found. Pure.
 //!
-//! After a silence of one keepalive; while other traffic shows that the path is open, only every fourth; soon after the
-//! path was in doubt, because what the cloud said meanwhile may be lost; ever more seldom while the cloud refuses.
+//! After a silence of one keepalive; while other traffic shows that the path is open, only every fourth; sooner, within an
+//! allowance, after notifications were missed (`tighten`), and then whatever the traffic; soon after the path was in doubt, because what
+//! the cloud said meanwhile may be lost; ever more seldom while the cloud refuses.
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+use super::tighten::Tighten;
+use crate::sabotage;
 use crate::uplink::policy;
 
 /// With traffic the registration is renewed once in so many keepalives.
@@ -25,6 +30,13 @@ const LAST_REFUSED: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Refresh {
     keepalive: Duration,
+    /// From the last registration to the next, where no traffic puts it off.
+    interval: Duration,
+    tighten: Tighten,
+    /// The digest of what the cloud last said, once it has.
+    content: Option<[u8; 32]>,
+    /// The path was in doubt since: that a notification is missing says nothing of what the network forgets.
+    doubted: bool,
     heard: Duration,
     registered: Duration,
     asked: Option<Duration>,
@@ -35,7 +47,7 @@ pub(super) struct Refresh {
 impl Refresh {
     /// Of a session that begins now, with a registration to be made at once.
     pub(super) fn new(now: Duration, keepalive: Duration) -> Self {
-        Self { keepalive, heard: now, registered: now, asked: None, soon: Some(now), refusals: 0 }
+        Self::with(now, keepalive, now, Some(now))
     }
 
     /// Of a session of an earlier run, of which nothing was heard for `silent`; whether the cloud serves the registration still.
@@ -45,13 +57,42 @@ impl Refresh {
             false => Some(now),
             true => (silent > DELIVERED_WITHIN).then_some(now + AT_ONCE),
         };
-        Self { keepalive, heard: then, registered: then, asked: None, soon, refusals: 0 }
+        Self::with(now, keepalive, then, soon)
+    }
+
+    fn with(now: Duration, keepalive: Duration, heard: Duration, soon: Option<Duration>) -> Self {
+        let keepalive = if sabotage::on("chatty-keepalive") { keepalive / 4 } else { keepalive };
+        Self {
+            keepalive,
+            interval: keepalive,
+            tighten: Tighten::new(now, keepalive, 0),
+            content: None,
+            doubted: false,
+            heard,
+            registered: heard,
+            asked: None,
+            soon,
+            refusals: 0,
+        }
+    }
+
+    /// Missed notifications may make up to so many registrations more in a day.
+    pub(super) fn with_extra(self, now: Duration, extra: u32) -> Self {
+        Self { tighten: Tighten::new(now, self.keepalive, extra), ..self }
+    }
+
+    /// The keepalive of what is registered for as often as this while other traffic is heard.
+    pub(super) fn keepalive_for(seldom: Duration) -> Duration {
+        seldom / WITH_TRAFFIC
     }
 
     /// When to register.
     pub(super) fn due(&self) -> Duration {
         if let Some(asked) = self.asked {
             return asked + LOST;
+        }
+        if self.interval < self.keepalive {
+            return self.soon.unwrap_or(self.registered + self.interval);
         }
         let silence = self.heard.max(self.registered) + self.keepalive;
         self.soon.unwrap_or(silence.min(self.registered + self.keepalive * WITH_TRAFFIC))
@@ -68,11 +109,37 @@ impl Refresh {
         self.heard = now;
     }
 
-    /// The registration, or a notification, came.
+    /// The registration, or a notification, came and said this. Whether it tells of a notification that was missed.
+    ///
+    /// One that comes while a registration is under way is taken for its answer: at worst the interval is halved for nothing.
+    pub(super) fn said(&mut self, now: Duration, content: &[u8]) -> bool {
+        let digest = Sha256::digest(content).into();
+        let before = self.content.replace(digest);
+        let missed = match (self.asked.is_some(), before.is_some_and(|before| before != digest)) {
+            (true, true) => !std::mem::take(&mut self.doubted),
+            (true, false) => {
+                self.tighten.nothing_new();
+                false
+            }
+            (false, _) => {
+                self.tighten.told();
+                false
+            }
+        };
+        if missed {
+            self.tighten.missed();
+        }
+        self.answered(now);
+        missed
+    }
+
+    /// The registration was answered.
     pub(super) fn answered(&mut self, now: Duration) {
         self.asked = None;
+        self.doubted = false;
         self.registered = now;
         self.refusals = 0;
+        self.interval = self.tighten.interval(now);
     }
 
     /// The cloud refuses the registration. `random` is any 64 random bits.
@@ -93,7 +160,13 @@ impl Refresh {
         self.sooner(now + AT_ONCE);
     }
 
+    /// Whether a registration is under way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     fn sooner(&mut self, at: Duration) {
+        self.doubted = true;
         // A refusal's pause is not shortened by a bad path.
         if self.refusals == 0 {
             self.soon = Some(self.soon.map_or(at, |soon| soon.min(at)));
@@ -128,6 +201,44 @@ mod tests {
             assert!(refresh.due() > minute * MINUTE, "{minute}");
         }
         assert_eq!(refresh.due(), 60 * MINUTE);
+    }
+
+    /// Registered with leave for four more a day, and something heard.
+    fn watching() -> Refresh {
+        let mut refresh = registered().with_extra(Duration::ZERO, 4);
+        refresh.asked(Duration::ZERO);
+        assert!(!refresh.said(Duration::ZERO, b"1"), "the first says nothing of a change");
+        refresh
+    }
+
+    fn ask(refresh: &mut Refresh, now: Duration, content: &[u8]) -> bool {
+        refresh.asked(now);
+        refresh.said(now, content)
+    }
+
+    #[test]
+    fn a_change_that_only_asking_finds_has_it_asked_for_sooner_whatever_the_traffic() {
+        let mut refresh = watching();
+        assert!(ask(&mut refresh, 15 * MINUTE, b"2"));
+        refresh.heard(20 * MINUTE);
+        assert_eq!(refresh.due(), 15 * MINUTE + 15 * MINUTE / 2);
+    }
+
+    #[test]
+    fn a_change_that_a_notification_tells_of_changes_no_interval() {
+        let mut refresh = watching();
+        assert!(!refresh.said(MINUTE, b"2"));
+        assert!(!ask(&mut refresh, 15 * MINUTE, b"2"));
+        assert_eq!(refresh.due(), 30 * MINUTE);
+    }
+
+    #[test]
+    fn what_an_outage_explains_is_no_missed_notification() {
+        let mut refresh = watching();
+        refresh.path_is_back(MINUTE);
+        assert!(!ask(&mut refresh, MINUTE + AT_ONCE, b"2"));
+        assert_eq!(refresh.due(), MINUTE + AT_ONCE + 15 * MINUTE);
+        assert!(ask(&mut refresh, 20 * MINUTE, b"3"), "and the next one is again");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
-use crate::config::{Golioth, NetworkPath};
+use crate::config::{Golioth, Liveness, NetworkPath};
 use crate::daemon::rim::{Datagrams, Rim, UdpTarget};
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::sabotage;
@@ -68,7 +68,6 @@ pub fn link(
             port: config.endpoint.port,
             interface: interface.clone(),
         },
-        keepalive: config.keepalive,
         requests_per_second: config.requests_per_second,
         max_in_flight: max_in_flight.max(1),
         handshake_bytes: credential::handshake_bytes(&config.credential),
@@ -112,7 +111,6 @@ pub(super) struct Settings {
     handshake_bytes: u64,
     time_floor_unix_ms: i64,
     target: UdpTarget,
-    pub(super) keepalive: Duration,
     requests_per_second: u32,
     pub(super) max_in_flight: usize,
 }
@@ -121,6 +119,11 @@ impl Settings {
     /// Where the serving cell goes below `.s/`.
     pub(super) fn location_path(&self) -> Option<&str> {
         self.config.location_path.as_deref()
+    }
+
+    /// How the session is kept alive.
+    pub(super) fn liveness(&self) -> Liveness {
+        self.config.liveness
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, golioth_credential, secret};
+use super::{Context, golioth_credential, liveness, secret};
 use crate::config::model::{Encoding, Endpoint, Golioth, GoliothCredential, GoliothRest, Mqtt};
 use crate::config::problem::{Place, Taken, quote};
 use crate::config::reader::{Numbers, Reader};
@@ -39,7 +39,7 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
     let encoding = reader.choice("encoding", "an encoding", &ENCODINGS).unwrap_or(Encoding::Rows);
     let connection_id = reader.flag("connection_id", true);
     let suites = golioth_credential::suites(&mut reader, &credential, connection_id);
-    let keepalive = reader.duration("keepalive", "15m", "1s"..="24h");
+    let liveness = liveness::read(&mut reader);
     let rate = Numbers { noun: "a rate Golioth takes", range: 1..=20 };
     let requests_per_second = reader.number("requests_per_second", "20", &rate).unwrap_or(20);
     let project = match &credential {
@@ -56,7 +56,7 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
         encoding,
         connection_id,
         suites,
-        keepalive,
+        liveness,
         requests_per_second,
         rest,
     }

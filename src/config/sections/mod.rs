@@ -7,6 +7,7 @@ mod firmware;
 mod gateway;
 mod golioth_credential;
 mod http;
+mod liveness;
 mod point;
 mod secret;
 

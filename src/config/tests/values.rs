@@ -236,6 +236,21 @@ fn no_message_shows_a_secret_wherever_it_was_pasted() {
 }
 
 #[test]
+fn a_liveness_profile_is_taken_and_what_is_written_beside_it_goes_before() {
+    let of = |lines: &str| {
+        let text =
+            format!("gateway.serial = \"gw\"\n[golioth]\npsk_id = \"a@p\"\npsk_file = \"/s/good\"\n{lines}");
+        let liveness = taken(&[("f.toml", &text)]).config.golioth.unwrap().liveness;
+        (liveness.keepalive.as_secs(), liveness.dead_path.as_secs(), liveness.extra)
+    };
+    assert_eq!(of(""), (900, 180, 4));
+    assert_eq!(of("liveness = \"standard\""), (900, 180, 4));
+    assert_eq!(of("liveness = \"frugal\""), (3600, 600, 4));
+    assert_eq!(of("liveness = \"prompt\""), (55, 60, 48));
+    assert_eq!(of("liveness = \"frugal\"\nkeepalive = \"2h\"\ndead_path = \"5m\""), (7200, 300, 4));
+}
+
+#[test]
 fn no_remote_setting_can_change_a_budget() {
     assert!(REMOTE_KEYS.iter().all(|key| !key.path.starts_with("budget")));
 }

@@ -30,6 +30,18 @@ pub(super) enum Watch {
     Manifest { format: u16 },
 }
 
+impl Watch {
+    /// Where it is.
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::State { path, .. } => format!(".d/{}", path.join("/")),
+            Self::Settings => ".c".to_owned(),
+            Self::Calls => ".rpc".to_owned(),
+            Self::Manifest { .. } => ".u/desired".to_owned(),
+        }
+    }
+}
+
 /// An answer, and what the asker watches if it asked to observe.
 #[derive(Debug)]
 pub(super) struct Reaction {

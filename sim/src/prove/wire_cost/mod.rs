@@ -1,9 +1,10 @@
 //! `prove wire-cost`: what a reading costs on the wire, every datagram counted, and that it arrives as it was.
 //!
 //! In virtual time: the whole daemon, its DTLS and CoAP, the simulated cloud. A datagram costs its bytes and 28 for IPv4 and UDP, both
-//! ways. Each part has figures of its own in the result: `batches`.
+//! ways. Each part has figures of its own in the result: `batches`, `idle`.
 
 mod batches;
+mod idle;
 
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
         judge(&mut proof, name, &load, &run, floor);
         figures.insert(name.to_owned(), words(&load, &run, floor));
     }
-    proof.figures = serde_json::json!({ "batches": figures });
+    let idle = idle::prove(&mut proof, args.common.short)?;
+    proof.figures = serde_json::json!({ "batches": figures, "idle": idle });
     Ok(proof)
 }
 

@@ -37,8 +37,8 @@ impl Live<'_> {
                 self.up_since = Some(now);
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                let keepalive = self.keeper.settings.keepalive;
-                self.watches = Watches::new(now, keepalive, self.observed, self.resumed);
+                let liveness = self.keeper.settings.liveness();
+                self.watches = Watches::new(now, liveness, self.observed, self.resumed);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     self.heard(now);
@@ -195,11 +195,14 @@ impl Live<'_> {
 
     /// What is observed is so now.
     fn notified(&mut self, now: Duration, watched: Watched, payload: &[u8]) {
-        self.watches.refresh(watched).answered(now);
-        self.answered(Asked::Watch(watched), &Outcome::Acknowledged);
-        if watched == Watched::Desired {
-            self.watches.control(now, payload);
+        if watched != Watched::Desired {
+            self.watches.refresh(watched).answered(now);
+        } else if self.watches.control(now, payload) {
+            tracing::info!(
+                "the control document changed and no notification of it came; asking sooner for a while"
+            );
         }
+        self.answered(Asked::Watch(watched), &Outcome::Acknowledged);
         let event = match services::read(watched, payload) {
             Ok(Some(event)) => event,
             Ok(None) => return,
@@ -208,6 +211,7 @@ impl Live<'_> {
                 return;
             }
         };
+        self.watches.holds(&event);
         match self.keeper.ends.events.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {

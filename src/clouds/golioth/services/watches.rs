@@ -1,9 +1,10 @@
 //! What is observed, and when each is asked for again. Pure.
 //!
-//! The desired state is the control document: it is asked for after each keepalive of silence, which is the link's sign of life,
-//! and when it has changed everything else is asked for again, so that an operator who writes there reaches a gateway whose
-//! other observations were lost. They are asked for daily; and all of them once the path was in doubt, because what the
-//! cloud said meanwhile may be lost.
+//! The desired state is the control document: it is asked for after each keepalive of silence, which is the link's sign of life, and
+//! more often for a while where a change was found that no notification told of (`tighten`). Where it names what else changed
+//! ([`Announced`]), that is asked for. Where it has changed and names nothing, everything is asked for, so that an operator
+//! who writes there reaches a gateway whose other observations were lost. They are asked for daily as well; and all of them
+//! once the path was in doubt, because what the cloud said meanwhile may be lost.
 
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use fieldgate_coap::ObservationId;
 use sha2::{Digest, Sha256};
 
 use super::{calls, firmware, settings, state};
+use crate::clouds::golioth::announced::{Announced, Rest};
 use crate::clouds::golioth::refresh::Refresh;
-
-/// With traffic a registration is renewed each fourth of these, that is daily.
-const SELDOM: Duration = Duration::from_secs(6 * 3600);
+use crate::config::Liveness;
+use crate::uplink::link::CloudEvent;
 
 /// What the cloud is observed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,26 +84,31 @@ pub(in crate::clouds::golioth) struct Watches {
     rows: [Row; WATCHED],
     /// The digest of the control document as it was last heard.
     control: Option<[u8; 32]>,
+    /// What it says of the rest.
+    announced: Announced,
 }
 
 impl Watches {
     /// Of a session that begins now, or that was taken up after having heard nothing for `silent`.
     pub(in crate::clouds::golioth) fn new(
         now: Duration,
-        keepalive: Duration,
+        liveness: Liveness,
         observed: Observed,
         silent: Option<Duration>,
     ) -> Self {
         let rows = Watched::ALL.map(|watched| {
             let observation = observed.0[watched as usize];
-            let every = if watched == Watched::Desired { keepalive } else { keepalive.max(SELDOM) };
+            let (every, extra) = match watched {
+                Watched::Desired => (liveness.keepalive, liveness.extra),
+                _ => (Refresh::keepalive_for(liveness.seldom), 0),
+            };
             let refresh = match silent {
                 Some(silent) => Refresh::resumed(now, every, silent, observation.is_some()),
                 None => Refresh::new(now, every),
             };
-            Row { watched, observation, refresh }
+            Row { watched, observation, refresh: refresh.with_extra(now, extra) }
         });
-        Self { rows, control: None }
+        Self { rows, control: None, announced: Announced::new(silent.is_none()) }
     }
 
     /// The next to be asked for, and when.
@@ -146,12 +152,35 @@ impl Watches {
         self.rows.iter_mut().for_each(|row| row.refresh.path_is_back(now));
     }
 
-    /// What the control document says now. Where it says something else than before, the rest is asked for again.
-    pub(in crate::clouds::golioth) fn control(&mut self, now: Duration, payload: &[u8]) {
+    /// What the control document says now, asked for or told. Whether a notification of it must have been missed.
+    pub(in crate::clouds::golioth) fn control(&mut self, now: Duration, payload: &[u8]) -> bool {
+        let missed = self.refresh(Watched::Desired).said(now, payload);
+        self.announced.control(payload);
         let digest = Sha256::digest(payload).into();
-        if self.control.replace(digest).is_some_and(|before| before != digest) {
+        let changed = self.control.replace(digest).is_some_and(|before| before != digest);
+        for (watched, rest) in [(Watched::Settings, Rest::Settings), (Watched::Manifest, Rest::Manifest)] {
+            if self.announced.wants(rest) {
+                self.announced.asked(rest);
+                self.refresh(watched).path_is_back(now);
+            }
+        }
+        if changed && !self.announced.names_any() {
             let others = self.rows.iter_mut().filter(|row| row.watched != Watched::Desired);
             others.for_each(|row| row.refresh.path_is_back(now));
+        }
+        missed
+    }
+
+    /// This was said: what is held already need not be asked for when it is announced.
+    pub(in crate::clouds::golioth) fn holds(&mut self, event: &CloudEvent) {
+        match event {
+            CloudEvent::Manifest(manifest) => self.announced.holds(Rest::Manifest, manifest.sequence_number),
+            CloudEvent::Settings(settings) => {
+                if let Some(version) = settings.version.and_then(|version| u64::try_from(version).ok()) {
+                    self.announced.holds(Rest::Settings, version);
+                }
+            }
+            CloudEvent::Call(_) | CloudEvent::Desired(_) => {}
         }
     }
 }
@@ -159,6 +188,7 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uplink::link::Settings;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -179,7 +209,9 @@ mod tests {
     }
 
     fn begun() -> Watches {
-        let mut watches = Watches::new(Duration::ZERO, 15 * MINUTE, Observed::default(), None);
+        let liveness =
+            Liveness { keepalive: 15 * MINUTE, seldom: 24 * HOUR, extra: 4, dead_path: 3 * MINUTE };
+        let mut watches = Watches::new(Duration::ZERO, liveness, Observed::default(), None);
         assert_eq!(idle(&mut watches, Duration::ZERO), [1; WATCHED], "everything, at once");
         watches
     }
@@ -198,6 +230,18 @@ mod tests {
         assert_eq!(idle(&mut watches, 10 * MINUTE), [0; WATCHED]);
         watches.control(10 * MINUTE, b"{\"settings\":2}");
         assert_eq!(idle(&mut watches, 11 * MINUTE), [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_the_control_document_names_is_asked_for_and_nothing_else() {
+        let mut watches = begun();
+        watches.control(MINUTE, b"{\"changed\":{\"settings\":1}}");
+        watches.control(2 * MINUTE, b"{\"changed\":{\"settings\":2}}");
+        assert_eq!(idle(&mut watches, 3 * MINUTE), [0, 0, 0, 1]);
+        let settings = Settings { version: Some(3), values: None };
+        watches.holds(&CloudEvent::Settings(settings));
+        watches.control(4 * MINUTE, b"{\"changed\":{\"settings\":3}}");
+        assert_eq!(idle(&mut watches, 5 * MINUTE), [0; WATCHED], "it is held already");
     }
 
     #[test]

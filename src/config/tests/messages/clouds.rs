@@ -38,6 +38,18 @@ psk_file = "/s/good""#,
         ),
         (
             GOLIOTH,
+            r#"liveness = "prompted""#,
+            &[
+                r#"f.toml:5: golioth.liveness: "prompted" is not a liveness profile. Did you mean "prompt"? Use "standard", "frugal" or "prompt"."#,
+            ],
+        ),
+        (
+            GOLIOTH,
+            r#"dead_path = "5s""#,
+            &[r#"f.toml:5: golioth.dead_path: "5s" is out of range. Use "30s" to "1h"."#],
+        ),
+        (
+            GOLIOTH,
             r#"encoding = "column""#,
             &[
                 r#"f.toml:5: golioth.encoding: "column" is not an encoding. Did you mean "columns"? Use "rows" or "columns"."#,
