@@ -14,8 +14,8 @@ use crate::config::Encoding;
 use crate::reading::Class;
 use crate::store::queue::{Owed, QueuedRow};
 use crate::uplink::link::{
-    Blocks, Capabilities, CloudEvent, EpochStatement, FetchError, Link, ManifestComponent, Message, Outcome, Packed,
-    Report,
+    Blocks, Capabilities, CloudEvent, EpochStatement, FetchError, Link, ManifestComponent, Message, Outcome,
+    Packed, Report,
 };
 
 /// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
