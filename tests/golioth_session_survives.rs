@@ -437,7 +437,7 @@ fn a_deployment_made_while_the_link_was_cut_is_noticed_soon_although_readings_fl
         readings(&world, 12).await;
         assert_eq!(
             world.cloud(|cloud, _| cloud.observations("gw-1")),
-            1,
+            3,
             "the cloud gave the manifest's observer up"
         );
         world.relay(|relay| relay.heal());

@@ -63,6 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_unit_watches_for_the_file_that_is_made() {
+        let unit = include_str!("../../systemd/fieldgate-reboot.path");
+        assert!(unit.lines().any(|line| line == format!("PathExists=/run/fieldgate/{ASKED}")));
+        let service = include_str!("../../systemd/fieldgate-reboot.service");
+        assert!(service.contains(&format!("rm -f /run/fieldgate/{ASKED}")));
+        let runtime = include_str!("../../systemd/fieldgate.service");
+        assert!(runtime.lines().any(|line| line == "RuntimeDirectory=fieldgate"));
+    }
+
+    #[test]
     fn a_reboot_is_asked_for_by_a_file_and_only_under_systemd() {
         let dir = tempfile::tempdir().unwrap();
         let hands = MachineHands::new(Some(dir.path().to_owned()), CancellationToken::new());

@@ -80,7 +80,7 @@ fn a_line_and_a_cell_go_where_pipelines_look_for_them() {
     let expected = b"\xa3\x65level\x64warn\x66module\x61m\x63msg\x61x";
     assert_eq!((to.as_str(), body.as_slice()), ("Post .s/logs", expected.as_slice()));
     let cell =
-        ServingCell { narrowband: true, country: 242, network: 2, id: 33_602_820, strength_dbm: Some(-97) };
+        ServingCell { narrowband: true, country: 242, network: 2, id: 0x0200_bb04, strength_dbm: Some(-97) };
     let (to, body) = posted(&Report::Network(cell));
     let expected = b"\xa1\x64cell\x81\xa5\x64type\x65nbiot\x63mcc\x18\xf2\x63mnc\x02\x62id\x1a\x02\0\xbb\x04\x68strength\x38\x60";
     assert_eq!((to.as_str(), body.as_slice()), ("Post .s/location", expected.as_slice()));

@@ -60,6 +60,8 @@ async fn a_reboot_is_never_taken_for_longer_ago_than_is_certain() {
     drop(gateway);
     // Another boot, switched on after nobody knows how long.
     let gateway = open(dir.path(), 2, 2);
-    let Ok(Begun::New { rebooted: Some(ago) }) = gateway.begin_call(&key("c")).await else { panic!("no reboot") };
+    let Ok(Begun::New { rebooted: Some(ago) }) = gateway.begin_call(&key("c")).await else {
+        panic!("no reboot")
+    };
     assert!(ago <= Duration::from_secs(61), "{ago:?}");
 }
