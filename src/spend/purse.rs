@@ -72,6 +72,10 @@ pub enum Cause {
     FirmwareLog,
     /// A block of a firmware image, or the request for it.
     Firmware,
+    /// What the gateway says of its own state.
+    State,
+    /// Its own log.
+    Diagnostics,
     /// A message with readings, or the answer to it.
     Message(Class),
 }
@@ -165,6 +169,8 @@ impl Purse {
             Cause::Management => self.charge(Purpose::Management, direction, bytes),
             Cause::FirmwareLog => self.charge(Purpose::FirmwareLog, direction, bytes),
             Cause::Firmware => self.charge(Purpose::Firmware, direction, bytes),
+            Cause::State => self.charge(Purpose::State, direction, bytes),
+            Cause::Diagnostics => self.charge(Purpose::Diagnostics, direction, bytes),
             Cause::Message(class) => {
                 let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
                 self.charge(Purpose::of(class, !backlog), direction, bytes);

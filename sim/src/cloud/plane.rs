@@ -317,6 +317,12 @@ impl Plane {
         id
     }
 
+    /// Says a call once more under the id it has.
+    pub(super) fn repeat_call(&mut self, device: DeviceKey, id: &str, method: &str, params: &[Value]) {
+        let payload = calls::payload(id, method, params);
+        self.notices.push_back(Notice::Call { device, payload });
+    }
+
     pub(super) fn add_log(&mut self, entry: LogEntry) {
         if self.logs.len() >= MOST_LOGS {
             self.logs.pop_front();

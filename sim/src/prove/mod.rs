@@ -15,6 +15,7 @@ mod ota_goodput;
 mod power_cut;
 mod rebinding;
 mod resume;
+mod services;
 mod two_destinations;
 mod wire_cost;
 
@@ -56,6 +57,8 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("rebinding", "no-connection-id"),
     ("resume", "message-id-reuse"),
     ("resume", "record-kept"),
+    ("services", "call-acts-twice"),
+    ("services", "settings-unchecked"),
     ("two-destinations", "one-cursor"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
@@ -96,6 +99,8 @@ pub enum Claim {
     Rebinding(rebinding::Args),
     /// A session outlives a clean stop, and is never used twice.
     Resume(resume::Args),
+    /// Every service of the cloud does what it says, both ways, and bears what is wrong.
+    Services(services::Args),
     /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
     MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
@@ -189,6 +194,7 @@ pub fn run(args: &Args) -> ExitCode {
             here::prove_here("rebinding", &args.common, || rebinding::prove(args))
         }
         Some(Claim::Resume(args)) => here::prove_here("resume", &args.common, || resume::prove(args)),
+        Some(Claim::Services(args)) => here::prove_here("services", &args.common, || services::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {
             here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))

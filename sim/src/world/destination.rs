@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fieldgate::reading::{Class, Resolution, Value};
 use fieldgate::store::queue::{Owed, QueuedRow};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -185,7 +185,7 @@ impl Link for Destination {
         self.up.subscribe()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
         None
     }
 }

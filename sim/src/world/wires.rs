@@ -23,6 +23,8 @@ pub(super) struct Wires {
     pub(super) clock: VirtualClock,
     /// How often the daemon looked at the time.
     pub(super) looks: AtomicU64,
+    /// What a cloud has done to the machine.
+    pub(super) hands: Arc<super::VirtualHands>,
 }
 
 pub(super) struct State {

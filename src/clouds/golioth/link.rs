@@ -14,19 +14,22 @@ use crate::config::Encoding;
 use crate::reading::Class;
 use crate::store::queue::{Owed, QueuedRow};
 use crate::uplink::link::{
-    Blocks, Capabilities, EpochStatement, FetchError, Link, Manifest, ManifestComponent, Message, Outcome,
+    Blocks, Capabilities, CloudEvent, EpochStatement, FetchError, Link, ManifestComponent, Message, Outcome,
     Packed, Report,
 };
 
 /// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 
+/// What the cloud said and nobody took yet.
+const EVENTS: usize = 16;
+
 /// What the session lane is asked.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Post a batch.
     Send { message: Message, deadline: Duration, reply: oneshot::Sender<Outcome> },
-    /// Post a component's state.
+    /// Post a report.
     Report { report: Report, reply: oneshot::Sender<Outcome> },
 }
 
@@ -106,7 +109,7 @@ pub struct GoliothLink {
     bulk: mpsc::Sender<Request>,
     downloads: mpsc::Sender<Order>,
     up: watch::Receiver<bool>,
-    manifests: std::sync::Mutex<Option<mpsc::Receiver<Manifest>>>,
+    events: std::sync::Mutex<Option<mpsc::Receiver<CloudEvent>>>,
 }
 
 /// The lane's ends of the handle. They outlive any one life of the lane.
@@ -114,7 +117,7 @@ pub struct GoliothLink {
 pub(super) struct Ends {
     pub(super) incoming: Mutex<Incoming>,
     pub(super) up: watch::Sender<bool>,
-    pub(super) manifests: mpsc::Sender<Manifest>,
+    pub(super) events: mpsc::Sender<CloudEvent>,
 }
 
 impl GoliothLink {
@@ -128,7 +131,7 @@ impl GoliothLink {
         let (state, receive_state) = mpsc::channel(max_in_flight.max(1) * 2);
         let (bulk, receive_bulk) = mpsc::channel(max_in_flight.max(1) * 2);
         let (downloads, receive_downloads) = mpsc::channel(1);
-        let (manifests, receive_manifests) = mpsc::channel(4);
+        let (events, receive_events) = mpsc::channel(EVENTS);
         let up = watch::Sender::new(false);
         let link = Self {
             name: name.to_owned(),
@@ -140,7 +143,7 @@ impl GoliothLink {
             bulk,
             downloads,
             up: up.subscribe(),
-            manifests: std::sync::Mutex::new(Some(receive_manifests)),
+            events: std::sync::Mutex::new(Some(receive_events)),
         };
         let incoming = Incoming {
             urgent: receive_urgent,
@@ -148,7 +151,7 @@ impl GoliothLink {
             bulk: receive_bulk,
             downloads: receive_downloads,
         };
-        let ends = Ends { incoming: Mutex::new(incoming), up, manifests };
+        let ends = Ends { incoming: Mutex::new(incoming), up, events };
         (Arc::new(link), Arc::new(ends))
     }
 }
@@ -191,7 +194,9 @@ impl Link for GoliothLink {
 
     async fn report(&self, report: Report) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        if self.state.send(Request::Report { report, reply }).await.is_err() {
+        // Whoever called waits for seconds only.
+        let way = if matches!(report, Report::CallAnswer { .. }) { &self.urgent } else { &self.state };
+        if way.send(Request::Report { report, reply }).await.is_err() {
             return Outcome::Unknown;
         }
         outcome.await.unwrap_or(Outcome::Unknown)
@@ -208,7 +213,7 @@ impl Link for GoliothLink {
         self.up.clone()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
-        self.manifests.lock().ok()?.take()
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
+        self.events.lock().ok()?.take()
     }
 }

@@ -23,13 +23,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fieldgate_coap::{Endpoint, ObservationId, RequestId};
+use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
-use super::refresh::Refresh;
+use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
 use crate::clock::Mono;
@@ -56,8 +56,8 @@ pub(super) struct Start {
     pub(super) peer: Option<SocketAddr>,
     pub(super) session: Session,
     pub(super) endpoint: Endpoint,
-    /// The observation that the cloud serves already.
-    pub(super) manifest: Option<ObservationId>,
+    /// What the cloud serves already.
+    pub(super) observed: Observed,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Start {
 /// Whose answer a CoAP request's is.
 enum Waiting {
     Send(oneshot::Sender<Outcome>),
-    Report(oneshot::Sender<Outcome>),
+    Report(Kind, oneshot::Sender<Outcome>),
     Probe,
 }
 
@@ -73,8 +73,8 @@ enum Waiting {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     Send,
-    Report,
-    Manifest,
+    Report(Kind),
+    Watch(Watched),
 }
 
 /// See the module head.
@@ -97,8 +97,9 @@ pub(super) struct Live<'a> {
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
-    manifest: Option<ObservationId>,
-    refresh: Refresh,
+    /// What the session began with; moves into the table once it is connected.
+    observed: Observed,
+    watches: Watches,
     last_heard: Duration,
     /// Since when an answer is owed.
     owed_since: Option<Duration>,
@@ -106,7 +107,8 @@ pub(super) struct Live<'a> {
     probe: Option<(RequestId, Duration)>,
     /// Refusals in force, in words.
     refusals: BTreeMap<Asked, String>,
-    reports_refused: Option<(Duration, Outcome)>,
+    /// Kinds of reports that are not offered before this.
+    reports_refused: BTreeMap<Kind, (Duration, Outcome)>,
     published: Option<Duration>,
     /// Packets and requests under way when the board was last told.
     told: (u64, usize),
@@ -124,7 +126,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let keepalive = keeper.settings.keepalive;
-        let Start { socket, peer, session, endpoint, manifest, resumed } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -139,14 +141,14 @@ impl<'a> Live<'a> {
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,
-            manifest,
-            refresh: Refresh::new(now, keepalive),
+            observed,
+            watches: Watches::new(now, keepalive, observed, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
             probe: None,
             refusals: BTreeMap::new(),
-            reports_refused: None,
+            reports_refused: BTreeMap::new(),
             published: None,
             told: (0, 0),
             repeated: 0,
@@ -218,7 +220,7 @@ impl<'a> Live<'a> {
         }
         if self.connected.is_some() {
             sooner(self.endpoint.poll_timeout());
-            sooner(self.may_ask().then(|| self.refresh.due()));
+            sooner(self.may_ask().then(|| self.watches.due().0));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
             sooner(self.block_due(now));
@@ -257,8 +259,11 @@ impl<'a> Live<'a> {
             self.drain_cores(now)?;
         }
         self.settle_time(now);
-        if self.may_ask() && now >= self.refresh.due() {
-            self.register(now);
+        while self.may_ask()
+            && let (due, watched) = self.watches.due()
+            && now >= due
+        {
+            self.register(now, watched);
             self.drain_cores(now)?;
         }
         self.tell(now);

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use fieldgate_coap as coap;
-use fieldgate_golioth_proto::{content_format::ContentFormat, paths};
 
 use super::{Live, Waiting};
 use crate::clouds::golioth::link::{Incoming, Request, Room};
 use crate::clouds::golioth::pace::Share;
-use crate::clouds::golioth::translate;
+use crate::clouds::golioth::services::{self, Watched};
 use crate::spend::Cause;
-use crate::uplink::link::{Outcome, Report};
+use crate::uplink::link::Outcome;
 
 /// Urgent messages that may be under way beyond the window.
 const URGENT_PLACES: usize = 4;
@@ -57,27 +56,25 @@ impl Live<'_> {
             Request::Send { message, deadline, reply } => {
                 self.asked_for = Cause::Message(message.class);
                 self.sending = self.asked_for;
-                (translate::post(message).deadline(deadline), Waiting::Send(reply))
+                (services::stream::post(message).deadline(deadline), Waiting::Send(reply))
             }
             Request::Report { report, reply } => {
-                if let Some((until, refused)) = self.reports_refused.clone()
-                    && now < until
-                {
-                    let _ = reply.send(refused);
-                    return;
-                }
-                self.sending = match &report {
-                    Report::FirmwareLog { .. } => Cause::FirmwareLog,
-                    Report::Component { .. } => Cause::Management,
-                };
-                match translate::report(&report) {
-                    Some(post) => (post, Waiting::Report(reply)),
-                    None => {
-                        let why = "the package's name cannot be a path".into();
-                        let _ = reply.send(Outcome::Bad { why });
+                let location_path = self.keeper.settings.location_path();
+                let post = match services::post(&report, location_path) {
+                    Ok(post) => post,
+                    Err(why) => {
+                        let _ = reply.send(Outcome::Bad { why: why.into() });
                         return;
                     }
+                };
+                if let Some((until, refused)) = self.reports_refused.get(&post.kind)
+                    && now < *until
+                {
+                    let _ = reply.send(refused.clone());
+                    return;
                 }
+                self.sending = post.cause;
+                (post.request, Waiting::Report(post.kind, reply))
             }
         };
         match self.endpoint.request(now, request) {
@@ -92,32 +89,31 @@ impl Live<'_> {
                     coap::SendError::TooLarge { .. } => Outcome::TooLarge { limit: None },
                     _ => Outcome::Later { after: Duration::from_secs(5) },
                 };
-                if let Waiting::Send(reply) | Waiting::Report(reply) = waiting {
+                if let Waiting::Send(reply) | Waiting::Report(_, reply) = waiting {
                     let _ = reply.send(outcome);
                 }
             }
         }
     }
 
-    /// Registers as an observer of the manifest, again or for the first time: it keeps the path open and the cloud's list of
-    /// observers right, and its answer is the manifest itself.
-    pub(super) fn register(&mut self, now: Duration) {
-        let registered = match self.manifest {
+    /// Registers as an observer, again or for the first time: it keeps the path open and the cloud's list of observers right,
+    /// and its answer is what is to be known.
+    pub(super) fn register(&mut self, now: Duration, watched: Watched) {
+        let registered = match self.watches.observation(watched) {
             Some(observation) => self.endpoint.reregister(now, observation),
-            None => {
-                let get = coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number());
-                self.endpoint.observe(now, get).map(|observation| self.manifest = Some(observation))
-            }
+            None => self.endpoint.observe(now, watched.request()).map(|observation| {
+                self.watches.observing(watched, observation);
+            }),
         };
-        self.refresh.asked(now);
+        self.watches.refresh(watched).asked(now);
         match registered {
             Ok(()) => {
                 self.keeper.pace.leaves(now);
                 self.owed_since.get_or_insert(now);
             }
             Err(error) => {
-                tracing::warn!(%error, "the manifest cannot be observed now");
-                self.refresh.unanswered(now);
+                tracing::warn!(%error, "{} cannot be observed now", watched.words());
+                self.watches.refresh(watched).unanswered(now);
             }
         }
     }
@@ -128,8 +124,7 @@ impl Live<'_> {
             return;
         }
         self.last_probe = Some(now);
-        let get =
-            coap::Request::get(paths::MANIFEST).accept(ContentFormat::Cbor.number()).deadline(PROBE_DEADLINE);
+        let get = Watched::Desired.request().deadline(PROBE_DEADLINE);
         if let Ok(id) = self.endpoint.request(now, get) {
             self.keeper.pace.leaves(now);
             self.owed_since.get_or_insert(now);

@@ -102,7 +102,7 @@ impl Live<'_> {
                 self.socket = Some(socket);
                 // Otherwise it is the first socket of a session of an earlier run, which nobody has missed yet.
                 if self.connected.is_some() {
-                    self.refresh.path_is_back(self.keeper.rim.now());
+                    self.watches.path_is_back(self.keeper.rim.now());
                     let words = "the network can be used again; waiting for the cloud";
                     self.keeper.say(LinkPhase::Waiting, words);
                 }
