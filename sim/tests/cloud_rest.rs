@@ -112,7 +112,7 @@ async fn ids_that_are_none_and_things_that_are_not_there_are_refused_in_the_real
     assert_eq!(live.request("POST", "/v1/projects/another/devices", device).await.0, 404);
     let (_, devices) = live.get(&format!("{P}/devices?deviceName=stray")).await;
     assert_eq!(devices["total"], 0, "what another project was told is done in none");
-    let (status, error) = live.get(&format!("{P}/blueprints")).await;
+    let (status, error) = live.get(&format!("{P}/integrations")).await;
     assert_eq!((status, &error["code"]), (501, &json!(12)), "a real route that is not built");
     assert_eq!(live.request("PUT", &format!("{P}/logs"), None).await.0, 501);
     let (status, error) = live.get("/elsewhere").await;
@@ -187,8 +187,24 @@ async fn stream_rows_are_split_timed_and_filtered() {
     let (_, found) = live.get(&format!("{P}/stream?{window}&deviceId={id}")).await;
     assert_eq!((&found["total"], &found["list"][0]["data"]["temp"]), (&json!(1), &json!(21)));
     assert_eq!(live.get(&format!("{P}/stream?start=yesterday")).await.0, 400);
-    let bucket = json!({"encodedQuery": r#"{"timeBucket":"5m"}"#});
-    assert_eq!(live.post(&format!("{P}/devices/{id}/stream"), bucket).await.0, 501);
+    let query = json!({
+        "fields": [{"path": "time"}, {"path": "temp", "agg": "max", "alias": "most"}, {"path": "*", "agg": "count", "alias": "n"}],
+        "timeBucket": "1m"
+    });
+    let (_, buckets) =
+        live.post(&format!("{P}/devices/{id}/stream"), json!({"encodedQuery": query.to_string()})).await;
+    assert_eq!(
+        (&buckets["total"], &buckets["list"][1]),
+        (&json!(2), &json!({"time": "2023-11-14T22:13:00.000000000Z", "most": 21.0, "n": 2})),
+        "one row a minute, its beginning as its time: {buckets}"
+    );
+    let recent = json!({"interval": "8h"});
+    let (_, recent) = live.post(&format!("{P}/devices/{id}/stream"), recent).await;
+    assert_eq!((&recent["total"], &recent["list"][0]["data"]["temp"]), (&json!(1), &json!(22)));
+    for wrong in [r#"{"timeBucket":"soon"}"#, r#"{"fields":[{"path":"a","agg":"median"}]}"#] {
+        let body = json!({"encodedQuery": wrong});
+        assert_eq!(live.post(&format!("{P}/devices/{id}/stream"), body).await.0, 400, "{wrong}");
+    }
     live.stop().await;
 }
 

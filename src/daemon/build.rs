@@ -48,7 +48,7 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
-    /// The link that deploys, where one is configured.
+    /// The link that deploys, and that takes log lines, where one is configured.
     device_plane: OnceLock<Arc<dyn Link>>,
     /// What may be spent.
     purse: Arc<Purse>,

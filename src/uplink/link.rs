@@ -106,6 +106,56 @@ pub struct ManifestComponent {
     pub uri: String,
 }
 
+/// A call of a method of this gateway, made at a cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Names it at the cloud; is given back with the answer.
+    pub id: String,
+    /// What to do.
+    pub method: String,
+    /// With what: scalars, in order. An object stands for something that is none.
+    pub params: Vec<serde_json::Value>,
+}
+
+/// The settings a cloud has for this gateway, all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cloud's number of this state of them, given back with what became of them.
+    pub version: Option<i64>,
+    /// Key and value: a scalar, or an object for something that is none. `None`: the cloud has none, and asks for no report.
+    pub values: Option<Vec<(String, serde_json::Value)>>,
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingFault {
+    /// No such setting here, or none that may be set from afar.
+    NotRecognized,
+    /// A key that no setting could have.
+    KeyNotValid,
+    /// Not of its type.
+    FormatNotValid,
+    /// Beyond its bounds.
+    OutsideRange,
+    /// A text too long to be one.
+    TooLong,
+    /// It is right, and could not be kept.
+    General,
+}
+
+/// What a cloud says of its own accord. How the way to it is, is a state and no event: see [`Link::up`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudEvent {
+    /// What should be deployed.
+    Manifest(Manifest),
+    /// A method is called. It is answered once, by [`Report::CallAnswer`].
+    Call(Call),
+    /// The settings as they are now. They are answered by [`Report::SettingsStatus`].
+    Settings(Settings),
+    /// The document of what operators want of this gateway as it is now; null where there is none.
+    Desired(serde_json::Value),
+}
+
 /// Bytes of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -170,56 +220,6 @@ pub enum FetchError {
         /// What it answers.
         why: String,
     },
-}
-
-/// A call of a method of this gateway, made at a cloud.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// Names it at the cloud; is given back with the answer.
-    pub id: String,
-    /// What to do.
-    pub method: String,
-    /// With what: scalars, in order. An object stands for something that is none.
-    pub params: Vec<serde_json::Value>,
-}
-
-/// The settings a cloud has for this gateway, all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The cloud's number of this state of them, given back with what became of them.
-    pub version: Option<i64>,
-    /// Key and value: a scalar, or an object for something that is none. `None`: the cloud has none, and asks for no report.
-    pub values: Option<Vec<(String, serde_json::Value)>>,
-}
-
-/// What is wrong with a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingFault {
-    /// No such setting here, or none that may be set from afar.
-    NotRecognized,
-    /// A key that no setting could have.
-    KeyNotValid,
-    /// Not of its type.
-    FormatNotValid,
-    /// Beyond its bounds.
-    OutsideRange,
-    /// A text too long to be one.
-    TooLong,
-    /// It is right, and could not be kept.
-    General,
-}
-
-/// What a cloud says of its own accord. How the way to it is, is a state and no event: see [`Link::up`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloudEvent {
-    /// What should be deployed.
-    Manifest(Manifest),
-    /// A method is called. It is answered once, by [`Report::CallAnswer`].
-    Call(Call),
-    /// The settings as they are now. They are answered by [`Report::SettingsStatus`].
-    Settings(Settings),
-    /// The document of what operators want of this gateway as it is now; null where there is none.
-    Desired(serde_json::Value),
 }
 
 /// What the gateway reports of itself.

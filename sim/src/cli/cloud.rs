@@ -23,6 +23,10 @@ pub(super) struct Arguments {
     /// TCP address of the management API, on this machine; port 0 for any.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     http: SocketAddr,
+    /// A pipeline in YAML. With one, stream messages go only where pipelines lead; without any, all are stored. May be given several
+    /// times.
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pipelines: Vec<std::path::PathBuf>,
     /// Gives no device a Connection ID.
     #[arg(long)]
     no_connection_id: bool,
@@ -78,8 +82,16 @@ pub(super) async fn run(arguments: Arguments, stop: CancellationToken) -> Ended 
     config.connection_id = !arguments.no_connection_id;
     config.requests_per_second = Some(arguments.rate).filter(|rate| *rate > 0);
 
+    if !arguments.pipelines.is_empty() {
+        config.routes.clear();
+    }
+
     let clock = Clock::start();
-    let cloud = Cloud::new(config, fresh_seed()?, unix_ms())?;
+    let mut cloud = Cloud::new(config, fresh_seed()?, unix_ms())?;
+    for file in &arguments.pipelines {
+        let yaml = std::fs::read_to_string(file)?;
+        cloud.add_pipeline(std::time::Duration::ZERO, &file.display().to_string(), &yaml)?;
+    }
     let handle = CloudHandle::new(cloud, clock);
     let server = CloudServer::bind(handle.clone(), arguments.listen, Some(arguments.http)).await?;
     say(&format!("devices: coaps://{}", server.udp_addr()))?;

@@ -184,6 +184,18 @@ pub enum CloudError {
         /// What there is already.
         what: &'static str,
     },
+    /// A tag or blueprint of this name exists.
+    #[error("{what} name already being used")]
+    NameTaken {
+        /// What there is already.
+        what: &'static str,
+    },
+    /// Something the real cloud has and the simulated one does not.
+    #[error("the simulated cloud has no {what}")]
+    NotBuilt {
+        /// What.
+        what: String,
+    },
     /// A request that cannot be carried out as it is.
     #[error("{what}")]
     Invalid {

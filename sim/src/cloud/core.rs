@@ -202,9 +202,9 @@ impl Cloud {
 
 // The way of a datagram.
 impl Cloud {
-    /// Whether this is the project's management key.
+    /// Whether this is a management key of the project.
     pub(super) fn accepts_key(&self, offered: &[u8]) -> bool {
-        self.config.api_key.is(offered)
+        self.config.api_key.is(offered) || self.plane.api_keys.iter().any(|other| other.key.is(offered))
     }
 
     /// Moves everything on until nothing more can be said now.

@@ -20,6 +20,7 @@ pub(super) struct Device {
     pub(super) name: String,
     pub(super) hardware_ids: Vec<String>,
     pub(super) tag_ids: Vec<String>,
+    pub(super) blueprint: Option<String>,
     pub(super) cohort: Option<String>,
     pub(super) enabled: bool,
     pub(super) created_ns: i128,
@@ -31,9 +32,14 @@ pub(super) struct Device {
     pub(super) credentials: Vec<Credential>,
     pub(super) state: Value,
     pub(super) messages: VecDeque<StreamMessage>,
+    /// What pipelines brought to LightDB Stream, oldest first.
+    pub(super) rows: VecDeque<StreamRow>,
     /// The last report of each package.
     pub(super) updates: BTreeMap<String, OtaEvent>,
     pub(super) settings_status: Option<SettingsStatus>,
+    /// DER: the last it asked to have signed, and what it is then given.
+    pub(super) signing_request: Option<Vec<u8>>,
+    pub(super) issued_certificate: Option<Vec<u8>>,
     pub(super) limiter: Limiter,
     pub(super) requests: u64,
 }
@@ -55,7 +61,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A stream message that a pipeline took.
+/// A stream message that a route took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamMessage {
     /// Path behind `.s`, with its slash.
@@ -68,6 +74,16 @@ pub struct StreamMessage {
     pub unix_ns: i128,
     /// When it came, on the cloud's time line.
     pub at: Duration,
+}
+
+/// One row of LightDB Stream.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StreamRow {
+    /// Path behind `.s`, with its slash.
+    pub(super) path: String,
+    /// The time its pipeline gave it, Unix nanoseconds.
+    pub(super) unix_ns: i128,
+    pub(super) data: Value,
 }
 
 /// A device's report on one package (`.u/c/<package>`).

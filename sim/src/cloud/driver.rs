@@ -2,7 +2,7 @@
 
 use super::core::Cloud;
 use super::handle::CloudHandle;
-use super::rest;
+use super::{rest, webhook};
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, UdpSocket};
@@ -108,6 +108,7 @@ impl CloudServer {
         };
         tokio::select! {
             () = stop.cancelled() => Ok(()),
+            () = webhook::carry(&handle) => Ok(()),
             broken = devices => Err(CloudServerError::Broken { protocol: "UDP", source: broken }),
             ended = operators => match ended {
                 Ok(()) => Ok(()),

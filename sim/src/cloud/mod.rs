@@ -13,6 +13,7 @@
 
 mod base64;
 mod calls;
+mod catalogue;
 mod cbor;
 mod config;
 mod core;
@@ -33,6 +34,7 @@ mod rest;
 mod services;
 mod settings;
 mod wall;
+mod webhook;
 
 pub use self::core::{Cloud, CloudCounters};
 pub use calls::CallOutcome;
@@ -46,5 +48,5 @@ pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
     RowTime, Seen, SeenValue, Stated,
 };
-pub use pipelines::{Route, Unmatched};
+pub use pipelines::{Outgoing, PipelineError, Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

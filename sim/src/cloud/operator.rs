@@ -9,9 +9,9 @@ use super::device::{DeviceKey, LogEntry, OtaEvent, StreamMessage};
 use super::fault::{Fault, FaultId};
 use super::firmware_log::FirmwareLogSeen;
 use super::intake::Intake;
-use super::pipelines::{Route, Unmatched};
+use super::pipelines::{self, Outgoing, PipelineError, Route, Unmatched};
 use super::services::Watch;
-use super::settings::SettingsStatus;
+use super::settings::{Level, SettingsStatus};
 use fieldgate_dtls::SessionId;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -76,7 +76,7 @@ impl Cloud {
         self.plane.devices.get(&self.plane.key_of(device)?)?.settings_status.as_ref()
     }
 
-    /// The stream messages of a device that a pipeline took and that are still kept, oldest first.
+    /// The stream messages of a device that a route took and that are still kept, oldest first.
     #[must_use]
     pub fn messages(&self, device: &str) -> Option<&VecDeque<StreamMessage>> {
         Some(&self.plane.devices.get(&self.plane.key_of(device)?)?.messages)
@@ -98,6 +98,18 @@ impl Cloud {
     #[must_use]
     pub fn unmatched(&self) -> &VecDeque<Unmatched> {
         &self.plane.pipelines.unmatched
+    }
+
+    /// Messages that a pipeline took and could not bring to its end, oldest first; the last 1 000.
+    #[must_use]
+    pub fn pipeline_errors(&self) -> &VecDeque<PipelineError> {
+        &self.plane.pipelines.errors
+    }
+
+    /// The certification request a device sent last, DER.
+    #[must_use]
+    pub fn signing_request(&self, device: &str) -> Option<&[u8]> {
+        self.plane.devices.get(&self.plane.key_of(device)?)?.signing_request.as_deref()
     }
 
     /// How a call stands; `None` for one never made or long forgotten.
@@ -174,7 +186,8 @@ impl Cloud {
         value: Value,
         device: Option<&str>,
     ) -> Result<(), CloudError> {
-        self.plane.set_setting(now, key, None, value, device)?;
+        let level = device.map_or(Level::Project, |name| Level::Device(name.to_owned()));
+        self.plane.set_setting(now, key, None, value, level)?;
         self.pump(now);
         Ok(())
     }
@@ -279,9 +292,46 @@ impl Cloud {
         self.plane.set_cohort(key, None)
     }
 
-    /// Replaces the pipelines' filters.
+    /// Replaces the routes; pipelines with steps stay.
     pub fn set_routes(&mut self, routes: Vec<Route>) {
-        self.plane.pipelines.routes = routes;
+        self.plane.pipelines.set_routes(&routes);
+    }
+
+    /// Adds a pipeline, enabled, as it is written in YAML.
+    ///
+    /// # Errors
+    /// What is no pipeline, what the simulated cloud has no step for, or a name that is taken.
+    pub fn add_pipeline(&mut self, now: Duration, name: &str, yaml: &str) -> Result<(), CloudError> {
+        self.plane.put_pipeline(now, None, name, true, yaml).map(|_| ())
+    }
+
+    /// Switches a pipeline on or off. Whether there is one of this name.
+    pub fn enable_pipeline(&mut self, name: &str, enabled: bool) -> bool {
+        let named = self.plane.pipelines.all.iter_mut().find(|pipeline| pipeline.name == name);
+        named.map(|pipeline| pipeline.enabled = enabled).is_some()
+    }
+
+    /// What a device is given when it asks for a certificate, DER.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn set_issued_certificate(&mut self, device: &str, der: Vec<u8>) -> Result<(), CloudError> {
+        let key = self.plane.named(device)?;
+        if let Some(device) = self.plane.devices.get_mut(&key) {
+            device.issued_certificate = Some(der);
+        }
+        Ok(())
+    }
+
+    /// The next request that a pipeline makes of a web service. It must be answered by [`webhook_answered`](Self::webhook_answered).
+    pub fn poll_webhook(&mut self) -> Option<Outgoing> {
+        self.plane.pipelines.outgoing.pop_front()
+    }
+
+    /// A web service's answer: media type and body, or why there is none.
+    pub fn webhook_answered(&mut self, now: Duration, id: u64, answer: Result<(String, Vec<u8>), String>) {
+        pipelines::answered(&mut self.plane, id, answer);
+        self.pump(now);
     }
 
     /// Sets a fault. Of several that befall a request, the one set first counts.

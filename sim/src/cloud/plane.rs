@@ -4,14 +4,15 @@
 //! is left in `notices` for the transport to tell.
 
 use super::calls::{self, Calls};
+use super::catalogue::{Certificate, Labels, ProjectKey};
 use super::config::{CloudConfig, CloudError, DeviceConfig};
 use super::device::{Credential, Device, DeviceKey, LogEntry, OtaEvent};
 use super::document;
 use super::firmware_log::FirmwareLogs;
 use super::intake::Intake;
-use super::pipelines::Pipelines;
+use super::pipelines::{self, Pipeline, Pipelines};
 use super::releases::Releases;
-use super::settings::{DataType, Setting, Settings};
+use super::settings::{DataType, Level, Setting, Settings};
 use super::wall::{Ids, Wall};
 use fieldgate_dtls::{PskKey, Subject};
 use serde_json::Value;
@@ -43,6 +44,10 @@ pub(super) struct Plane {
     pub(super) pipelines: Pipelines,
     pub(super) intake: Intake,
     pub(super) firmware_logs: FirmwareLogs,
+    pub(super) tags: Labels,
+    pub(super) blueprints: Labels,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) api_keys: Vec<ProjectKey>,
     /// Oldest first.
     pub(super) logs: VecDeque<LogEntry>,
     /// Oldest first.
@@ -77,9 +82,13 @@ impl Plane {
             settings: Settings::default(),
             releases: Releases::default(),
             calls: Calls::default(),
-            pipelines: Pipelines::new(config.routes.clone()),
+            pipelines: Pipelines::new(&config.routes),
             intake: Intake::default(),
             firmware_logs: FirmwareLogs::default(),
+            tags: Labels::new("tag"),
+            blueprints: Labels::new("blueprint"),
+            certificates: Vec::new(),
+            api_keys: Vec::new(),
             logs: VecDeque::new(),
             ota_events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -135,6 +144,7 @@ impl Plane {
             name: name.to_owned(),
             hardware_ids,
             tag_ids: Vec::new(),
+            blueprint: None,
             cohort: None,
             enabled: true,
             created_ns: unix_ns,
@@ -145,8 +155,11 @@ impl Plane {
             credentials: Vec::new(),
             state: Value::Null,
             messages: VecDeque::new(),
+            rows: VecDeque::new(),
             updates: BTreeMap::new(),
             settings_status: None,
+            signing_request: None,
+            issued_certificate: None,
             limiter: super::limiter::Limiter::default(),
             requests: 0,
         };
@@ -248,15 +261,20 @@ impl Plane {
         key: &str,
         data_type: Option<DataType>,
         value: Value,
-        device: Option<&str>,
+        level: Level,
     ) -> Result<Setting, CloudError> {
-        if let Some(name) = device {
-            self.named(name)?;
+        match &level {
+            Level::Project => {}
+            Level::Blueprint(id) => {
+                self.blueprints.get(id)?;
+            }
+            Level::Device(name) => {
+                self.named(name)?;
+            }
         }
         let unix_ns = self.wall.unix_ns(now);
         let ids = &mut self.ids;
-        let setting =
-            self.settings.set(key, data_type, value, device, || ids.next(unix_ns), unix_ns)?.clone();
+        let setting = self.settings.set(key, data_type, value, level, || ids.next(unix_ns), unix_ns)?.clone();
         self.notice_settings();
         Ok(setting)
     }
@@ -321,6 +339,26 @@ impl Plane {
     pub(super) fn repeat_call(&mut self, device: DeviceKey, id: &str, method: &str, params: &[Value]) {
         let payload = calls::payload(id, method, params);
         self.notices.push_back(Notice::Call { device, payload });
+    }
+
+    /// Adds a pipeline, or replaces the one of this id. A route that is replaced becomes a pipeline with steps.
+    pub(super) fn put_pipeline(
+        &mut self,
+        now: Duration,
+        id: Option<String>,
+        name: &str,
+        enabled: bool,
+        yaml: &str,
+    ) -> Result<&Pipeline, CloudError> {
+        let (filter, steps) = pipelines::read(yaml)?;
+        if name.is_empty() {
+            return Err(CloudError::Invalid { what: "a pipeline needs a name".to_owned() });
+        }
+        let unix_ns = self.wall.unix_ns(now);
+        let id = id.unwrap_or_else(|| self.ids.next(unix_ns));
+        let (name, yaml, steps) = (name.to_owned(), yaml.to_owned(), Some(steps.into()));
+        let (created_ns, updated_ns) = (unix_ns, unix_ns);
+        self.pipelines.put(Pipeline { id, name, enabled, yaml, filter, steps, created_ns, updated_ns })
     }
 
     pub(super) fn add_log(&mut self, entry: LogEntry) {

@@ -43,7 +43,9 @@ pub(super) struct Artifact {
     pub(super) content: Arc<[u8]>,
     /// SHA-256, 64 hexadecimal digits.
     pub(super) sha256: String,
+    pub(super) blueprint: Option<String>,
     pub(super) created_ns: i128,
+    pub(super) updated_ns: i128,
 }
 
 impl fmt::Debug for Artifact {
@@ -92,7 +94,7 @@ impl Releases {
         version: &str,
         content: Vec<u8>,
         unix_ns: i128,
-    ) -> Result<&Artifact, CloudError> {
+    ) -> Result<&mut Artifact, CloudError> {
         check_word(package)?;
         check_word(version)?;
         if self.artifact_named(package, version).is_some() {
@@ -116,9 +118,11 @@ impl Releases {
             version: version.to_owned(),
             sha256: hex(&Sha256::digest(&content)),
             content: content.into(),
+            blueprint: None,
             created_ns: unix_ns,
+            updated_ns: unix_ns,
         });
-        self.artifacts.last().ok_or(CloudError::NotFound { what: "artifact" })
+        self.artifacts.last_mut().ok_or(CloudError::NotFound { what: "artifact" })
     }
 
     pub(super) fn add_cohort(

@@ -20,10 +20,20 @@ pub(super) struct Setting {
     pub(super) key: String,
     pub(super) data_type: DataType,
     pub(super) value: Value,
-    /// Device name, for an override.
-    pub(super) device: Option<String>,
+    /// Whom it is for.
+    pub(super) level: Level,
     pub(super) created_ns: i128,
     pub(super) updated_ns: i128,
+}
+
+/// Whom a value is for. The later holds over the earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Level {
+    Project,
+    /// Devices of a blueprint, by its id.
+    Blueprint(String),
+    /// One device, by its name.
+    Device(String),
 }
 
 /// The four types of a setting. A key's type never changes.
@@ -111,7 +121,7 @@ impl Settings {
         key: &str,
         data_type: Option<DataType>,
         value: Value,
-        device: Option<&str>,
+        level: Level,
         new_id: impl FnOnce() -> String,
         unix_ns: i128,
     ) -> Result<&Setting, CloudError> {
@@ -128,12 +138,12 @@ impl Settings {
         if !data_type.fits(&value) {
             return Err(invalid(format!("setting {key} is of type {}", data_type.name())));
         }
-        if device.is_some() && !self.all.iter().any(|setting| setting.key == key && setting.device.is_none())
-        {
+        let of_project = |setting: &Setting| setting.key == key && setting.level == Level::Project;
+        if level != Level::Project && !self.all.iter().any(of_project) {
             return Err(invalid(format!("setting {key} has no value for the project to override")));
         }
         self.touch(unix_ns);
-        let same = |setting: &Setting| setting.key == key && setting.device.as_deref() == device;
+        let same = |setting: &Setting| setting.key == key && setting.level == level;
         let place = match self.all.iter().position(same) {
             Some(place) => place,
             None if self.all.len() >= MOST_SETTINGS => {
@@ -145,7 +155,7 @@ impl Settings {
                     key: key.to_owned(),
                     data_type,
                     value: Value::Null,
-                    device: device.map(str::to_owned),
+                    level,
                     created_ns: unix_ns,
                     updated_ns: unix_ns,
                 });
@@ -161,19 +171,25 @@ impl Settings {
     /// Deletes one by id; a project's value takes its overrides along.
     pub(super) fn delete(&mut self, id: &str, unix_ns: i128) -> bool {
         let Some(gone) = self.all.iter().find(|setting| setting.id == id).cloned() else { return false };
-        self.all.retain(|other| other.id != gone.id && !(gone.device.is_none() && other.key == gone.key));
+        self.all
+            .retain(|other| other.id != gone.id && !(gone.level == Level::Project && other.key == gone.key));
         self.touch(unix_ns);
         true
     }
 
     /// What holds for a device, by key.
-    pub(super) fn effective(&self, device: &str) -> BTreeMap<&str, &Setting> {
-        let mut effective = BTreeMap::new();
-        for setting in self.all.iter().filter(|setting| setting.device.is_none()) {
-            effective.insert(setting.key.as_str(), setting);
-        }
-        for setting in self.all.iter().filter(|setting| setting.device.as_deref() == Some(device)) {
-            effective.insert(setting.key.as_str(), setting);
+    pub(super) fn effective(&self, device: &str, blueprint: Option<&str>) -> BTreeMap<&str, &Setting> {
+        let rank = |level: &Level| match level {
+            Level::Project => Some(0),
+            Level::Blueprint(id) => (blueprint == Some(id)).then_some(1),
+            Level::Device(name) => (name == device).then_some(2),
+        };
+        let mut effective: BTreeMap<&str, &Setting> = BTreeMap::new();
+        for setting in self.all.iter().filter(|setting| rank(&setting.level).is_some()) {
+            let known = effective.entry(&setting.key).or_insert(setting);
+            if rank(&known.level) < rank(&setting.level) {
+                *known = setting;
+            }
         }
         effective
     }
@@ -184,10 +200,10 @@ impl Settings {
     }
 
     /// What `.c` says: `settings`, null when there are none, and `version`. Whole floats stay floats.
-    pub(super) fn payload(&self, device: &str) -> Vec<u8> {
+    pub(super) fn payload(&self, device: &str, blueprint: Option<&str>) -> Vec<u8> {
         let mut encoder = Encoder::new(Vec::new());
         // Writing to memory cannot fail.
-        let _infallible = write(&mut encoder, &self.effective(device), self.version_ms);
+        let _infallible = write(&mut encoder, &self.effective(device, blueprint), self.version_ms);
         encoder.into_writer()
     }
 
@@ -227,14 +243,15 @@ mod tests {
 
     fn set(settings: &mut Settings, key: &str, value: Value, device: Option<&str>) -> Result<(), CloudError> {
         let id = settings.all.len().to_string();
-        settings.set(key, None, value, device, || id, 1_652_109_801_583_000_000).map(|_| ())
+        let level = device.map_or(Level::Project, |name| Level::Device(name.to_owned()));
+        settings.set(key, None, value, level, || id, 1_652_109_801_583_000_000).map(|_| ())
     }
 
     #[test]
     fn without_settings_the_map_is_null() {
         // {"settings": null, "version": 0}
         let expected = [b"\xA2\x68settings\xF6\x67version\x00".as_slice()].concat();
-        assert_eq!(Settings::default().payload("gw"), expected);
+        assert_eq!(Settings::default().payload("gw", None), expected);
     }
 
     #[test]
@@ -242,14 +259,14 @@ mod tests {
         let mut settings = Settings::default();
         set(&mut settings, "A_INT", json!(42), None).unwrap();
         set(&mut settings, "B_FLOAT", json!(2.5), None).unwrap();
-        settings.set("B_FLOAT", None, json!(10), None, String::new, 0).unwrap();
+        settings.set("B_FLOAT", None, json!(10), Level::Project, String::new, 0).unwrap();
         let version = settings.version_ms();
         assert_eq!(version, 1_652_109_801_585, "every change makes it grow, whatever the clock says");
         let mut expected =
             b"\xA2\x68settings\xA2\x65A_INT\x18\x2A\x67B_FLOAT\xFB\x40\x24\0\0\0\0\0\0\x67version\x1B"
                 .to_vec();
         expected.extend(version.to_be_bytes());
-        assert_eq!(settings.payload("gw"), expected);
+        assert_eq!(settings.payload("gw", None), expected);
     }
 
     #[test]
@@ -258,8 +275,13 @@ mod tests {
         assert!(set(&mut settings, "A", json!(1), Some("gw")).is_err());
         set(&mut settings, "A", json!(1), None).unwrap();
         set(&mut settings, "A", json!(2), Some("gw")).unwrap();
-        assert_eq!(settings.effective("gw")["A"].value, json!(2));
-        assert_eq!(settings.effective("other")["A"].value, json!(1));
+        assert_eq!(settings.effective("gw", None)["A"].value, json!(2));
+        assert_eq!(settings.effective("other", None)["A"].value, json!(1));
+        let blueprint = Level::Blueprint("b".to_owned());
+        settings.set("A", None, json!(3), blueprint, || "b".to_owned(), 0).unwrap();
+        assert_eq!(settings.effective("other", Some("b"))["A"].value, json!(3));
+        assert_eq!(settings.effective("other", Some("c"))["A"].value, json!(1));
+        assert_eq!(settings.effective("gw", Some("b"))["A"].value, json!(2), "the device's own comes last");
         let project = settings.all[0].id.clone();
         assert!(settings.delete(&project, 0));
         assert!(settings.all.is_empty() && !settings.delete(&project, 0));

@@ -50,6 +50,8 @@ pub(crate) struct Device {
     pub(crate) notifications: Vec<(ObservationId, Response)>,
     pub(crate) closed: Option<CloseReason>,
     pub(crate) unauthenticated_alerts: Vec<u8>,
+    /// CoAP messages as they came.
+    pub(crate) heard: Vec<Vec<u8>>,
 }
 
 /// The cloud and its devices on one time line. Every datagram takes 5 ms.
@@ -86,6 +88,7 @@ impl Device {
             notifications: Vec::new(),
             closed: None,
             unauthenticated_alerts: Vec::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -93,7 +96,10 @@ impl Device {
     fn turn(&mut self, now: Duration) -> Vec<Vec<u8>> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                DtlsEvent::Received(message) => self.endpoint.handle_datagram(now, &message),
+                DtlsEvent::Received(message) => {
+                    self.endpoint.handle_datagram(now, &message);
+                    self.heard.push(message);
+                }
                 DtlsEvent::Closed { why } => self.closed = Some(why),
                 DtlsEvent::UnauthenticatedAlert(alert) => self.unauthenticated_alerts.push(alert.description),
                 _ => {}
@@ -223,6 +229,22 @@ impl World {
     fn put(&mut self, to_cloud: bool, peer: SocketAddr, datagram: Vec<u8>) {
         self.order += 1;
         self.wire.insert((self.now + ms(5), self.order), (to_cloud, peer, datagram));
+    }
+
+    /// Sends CoAP bytes as they are from the first device; what it hears within half a second.
+    pub(crate) fn say(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        self.devices[0].heard.clear();
+        self.devices[0].session.send(self.now, bytes).unwrap();
+        self.run_for(ms(500));
+        std::mem::take(&mut self.devices[0].heard)
+    }
+
+    /// The same within 12 ms, for what must happen within a second; the code byte of the first answer.
+    pub(crate) fn say_briefly(&mut self, bytes: &[u8]) -> Option<u8> {
+        self.devices[0].heard.clear();
+        self.devices[0].session.send(self.now, bytes).unwrap();
+        self.run_for(ms(12));
+        self.devices[0].heard.first()?.get(1).copied()
     }
 
     /// Sends a request from the first device and runs until it is answered.

@@ -194,8 +194,12 @@ impl Link for GoliothLink {
 
     async fn report(&self, report: Report) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        // Whoever called waits for seconds only.
-        let way = if matches!(report, Report::CallAnswer { .. }) { &self.urgent } else { &self.state };
+        let way = match &report {
+            // Whoever called waits for seconds only.
+            Report::CallAnswer { .. } => &self.urgent,
+            Report::FirmwareLog { .. } | Report::Log { .. } => &self.bulk,
+            _ => &self.state,
+        };
         if way.send(Request::Report { report, reply }).await.is_err() {
             return Outcome::Unknown;
         }

@@ -91,7 +91,7 @@ pub(super) fn end(
     ))?;
     if reboots {
         let detail = serde_json::json!({ "by": key.source, "call": key.id });
-        journal::event(tx, at, REBOOT, "warn", None, &detail)?;
+        journal::event(tx, at, REBOOT, "warning", None, &detail)?;
     }
     Ok(())
 }

@@ -38,10 +38,12 @@ impl From<CloudError> for ApiError {
             CloudError::DuplicateDevice { .. }
             | CloudError::DuplicateIdentity { .. }
             | CloudError::ArtifactExists { .. }
+            | CloudError::NameTaken { .. }
             | CloudError::Exists { .. } => 6,
             CloudError::BadDevice { .. } | CloudError::BadPackage { .. } | CloudError::Invalid { .. } => 3,
             CloudError::UnknownDevice { .. } | CloudError::NotFound { .. } => 5,
             CloudError::Full { .. } => 8,
+            CloudError::NotBuilt { .. } => 12,
             CloudError::Dtls(_) => 13,
         };
         Self::new(code, &error.to_string())
@@ -82,11 +84,11 @@ impl Params {
         self.all(name).next()
     }
 
-    /// All of this name that are not empty.
+    /// All of this name that are not empty: `name=a&name=b`, or with brackets behind the name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
-            .filter(move |(key, value)| key == name && !value.is_empty())
+            .filter(move |(key, value)| key.strip_suffix("[]").unwrap_or(key) == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
     }
 

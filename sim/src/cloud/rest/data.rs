@@ -3,11 +3,13 @@
 use super::answer::{Answer, ApiError, needed, nothing, object, one};
 use super::{device_by_id, the_device};
 use crate::cloud::calls::CallOutcome;
+use crate::cloud::core::Cloud;
+use crate::cloud::device::DeviceKey;
 use crate::cloud::{CloudHandle, document};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, put};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -16,6 +18,11 @@ type At = Path<BTreeMap<String, String>>;
 
 pub(super) fn routes() -> MethodRouter<CloudHandle> {
     get(read).post(merge).patch(merge).put(replace).delete(remove)
+}
+
+/// The same for every device that bears a tag; nothing is read that way.
+pub(super) fn routes_by_tag() -> MethodRouter<CloudHandle> {
+    put(replace).post(merge).patch(merge).delete(remove)
 }
 
 async fn read(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
@@ -35,8 +42,9 @@ async fn replace(handle: State<CloudHandle>, at: At, body: Bytes) -> Answer {
 
 async fn remove(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     handle.with(|cloud, now| {
-        let key = device_by_id(cloud, part(&at, "device"))?;
-        cloud.plane.delete_state(key, below(&at));
+        for key in devices(cloud, &at)? {
+            cloud.plane.delete_state(key, below(&at));
+        }
         cloud.pump(now);
         nothing()
     })
@@ -46,13 +54,26 @@ fn write(handle: &CloudHandle, at: &BTreeMap<String, String>, body: &[u8], repla
     let value: Value =
         serde_json::from_slice(body).map_err(|error| ApiError::invalid(&format!("invalid JSON: {error}")))?;
     handle.with(|cloud, now| {
-        let key = device_by_id(cloud, part(at, "device"))?;
-        let path = below(at);
-        cloud.plane.set_state(key, path.clone(), value, replace);
+        let (keys, path) = (devices(cloud, at)?, below(at));
+        for key in &keys {
+            cloud.plane.set_state(*key, path.clone(), value.clone(), replace);
+        }
         cloud.pump(now);
-        let state = &the_device(cloud, key)?.state;
-        one(document::get(state, &path).cloned().unwrap_or(Value::Null))
+        match keys.as_slice() {
+            [key] => {
+                one(document::get(&the_device(cloud, *key)?.state, &path).cloned().unwrap_or(Value::Null))
+            }
+            _ => one(value),
+        }
     })
+}
+
+/// The device a path names, or all that bear the tag it names.
+fn devices(cloud: &Cloud, at: &BTreeMap<String, String>) -> Result<Vec<DeviceKey>, ApiError> {
+    let Some(tag) = at.get("tag") else { return Ok(vec![device_by_id(cloud, part(at, "device"))?]) };
+    cloud.plane.tags.get(tag)?;
+    let bearing = cloud.plane.devices.iter().filter(|(_, device)| device.tag_ids.contains(tag));
+    Ok(bearing.map(|(key, _)| *key).collect())
 }
 
 /// Calls a method and waits for the device: 200 for whatever it answers.

@@ -10,7 +10,6 @@ use crate::cloud::wall::rfc3339;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 type OfDevice = Path<(String, String)>;
 
@@ -23,13 +22,15 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
             };
             params.get("deviceName").is_none_or(|wanted| device.name == wanted)
                 && params.get("hardwareId").is_none_or(has_id)
+                && params.get("blueprintId").is_none_or(|wanted| device.blueprint.as_deref() == Some(wanted))
                 && params.get("cohortId").is_none_or(|wanted| device.cohort.as_deref() == Some(wanted))
                 && params.get("enabled").is_none_or(|wanted| wanted == device.enabled.to_string())
                 && params.get("term").is_none_or(mentions)
                 && params.all("tags").all(|tag| device.tag_ids.iter().any(|id| id == tag))
         };
         let devices = cloud.plane.devices.values().filter(|device| fits(device));
-        let shown = devices.map(|device| device_json(cloud, device, params.get("statePath"))).collect();
+        let embed = Embed { state: params.get("statePath"), stream: params.get("streamPath") };
+        let shown = devices.map(|device| device_json(cloud, device, embed)).collect();
         listed(shown, &params, ONE_PAGE)
     })
 }
@@ -37,7 +38,7 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
 pub(super) async fn read(State(handle): State<CloudHandle>, Path((_, id)): OfDevice) -> Answer {
     handle.read(|cloud| {
         let device = the_device(cloud, device_by_id(cloud, &id)?)?;
-        one(device_json(cloud, device, None))
+        one(device_json(cloud, device, Embed::default()))
     })
 }
 
@@ -48,20 +49,22 @@ pub(super) async fn create(State(handle): State<CloudHandle>, body: Bytes) -> An
         let key = cloud.plane.add_bare_device(now, needed(&body, "name")?, hardware_ids)?;
         if let Some(device) = cloud.plane.devices.get_mut(&key) {
             device.tag_ids = texts(&body, "tagIds");
+            device.blueprint = text(&body, "blueprintId").map(str::to_owned);
         }
         if let Some(cohort) = text(&body, "cohortId") {
             cloud.plane.set_cohort(key, Some(cohort.to_owned()))?;
         }
-        one(device_json(cloud, the_device(cloud, key)?, None))
+        one(device_json(cloud, the_device(cloud, key)?, Embed::default()))
     })
 }
 
 pub(super) async fn update(
     State(handle): State<CloudHandle>,
     Path((_, id)): OfDevice,
+    params: Params,
     body: Bytes,
 ) -> Answer {
-    let body = object(&body)?;
+    let body = masked(object(&body)?, &params);
     handle.with(|cloud, now| {
         let key = device_by_id(cloud, &id)?;
         if let Some(name) = text(&body, "name")
@@ -82,7 +85,7 @@ pub(super) async fn update(
             cloud.plane.keys.enable(key, enabled);
         }
         cloud.pump(now);
-        one(device_json(cloud, the_device(cloud, key)?, None))
+        one(device_json(cloud, the_device(cloud, key)?, Embed::default()))
     })
 }
 
@@ -105,23 +108,15 @@ pub(super) async fn credentials(
     })
 }
 
-/// The identity gets the project's suffix, whether or not it came with it.
 pub(super) async fn add_credential(
     State(handle): State<CloudHandle>,
     Path((_, id)): OfDevice,
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
-    if text(&body, "type").is_some_and(|kind| kind != "PRE_SHARED_KEY") {
-        return Err(ApiError::new(12, "the simulated cloud only knows credentials of type PRE_SHARED_KEY"));
-    }
     handle.with(|cloud, now| {
         let key = device_by_id(cloud, &id)?;
-        let suffix = format!("@{}", cloud.plane.project);
-        let name = needed(&body, "identity")?;
-        let identity = format!("{}{suffix}", name.strip_suffix(&suffix).unwrap_or(name));
-        let secret = Zeroizing::new(needed(&body, "preSharedKey")?.to_owned());
-        one(credential_json(cloud.plane.add_credential(now, key, &identity, secret)?))
+        one(super::provisioning::new_credential(cloud, now, key, &body)?)
     })
 }
 
@@ -139,6 +134,23 @@ pub(super) async fn remove_credential(
     })
 }
 
+/// With `updateMask` (in the query or in the body; names joined by commas, or repeated) only the fields it names are changed, and
+/// one that the body does not have is cleared.
+fn masked(body: Value, params: &Params) -> Value {
+    let of_body = text(&body, "updateMask").map(str::to_owned);
+    let masks: Vec<String> = params.all("updateMask").map(str::to_owned).chain(of_body).collect();
+    let named: Vec<&str> = masks.iter().flat_map(|mask| mask.split(',')).map(str::trim).collect();
+    let Value::Object(mut fields) = body else { return body };
+    if !named.is_empty() {
+        fields.retain(|name, _| named.contains(&name.as_str()));
+        for name in named {
+            let cleared = if name.ends_with("Ids") { json!([]) } else { Value::Null };
+            fields.entry(name).or_insert(cleared);
+        }
+    }
+    Value::Object(fields)
+}
+
 /// The fields of an update that concern only the device itself.
 fn change(device: &mut Device, body: &Value) {
     if let Some(name) = text(body, "name") {
@@ -146,6 +158,9 @@ fn change(device: &mut Device, body: &Value) {
     }
     if let Some(enabled) = body.get("enabled").and_then(Value::as_bool) {
         device.enabled = enabled;
+    }
+    if let Some(blueprint) = body.get("blueprintId") {
+        device.blueprint = blueprint.as_str().filter(|id| !id.is_empty()).map(str::to_owned);
     }
     for (whole, add, remove, ids) in [
         ("hardwareIds", "addHardwareId", "removeHardwareId", &mut device.hardware_ids),
@@ -163,8 +178,15 @@ fn change(device: &mut Device, body: &Value) {
     }
 }
 
+/// What of a device's data is shown with it: what is at a path of its state, or its newest stream row of a path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Embed<'a> {
+    state: Option<&'a str>,
+    stream: Option<&'a str>,
+}
+
 /// A device as the API shows it. Fields that hold nothing are left out.
-pub(super) fn device_json(cloud: &Cloud, device: &Device, state_path: Option<&str>) -> Value {
+pub(super) fn device_json(cloud: &Cloud, device: &Device, embed: Embed<'_>) -> Value {
     let mut metadata = Map::new();
     metadata.insert("status".to_owned(), json!("-"));
     let mut shown = json!({
@@ -193,9 +215,16 @@ pub(super) fn device_json(cloud: &Cloud, device: &Device, state_path: Option<&st
     if let Some(cohort) = &device.cohort {
         shown["cohortId"] = json!(cohort);
     }
-    if let Some(path) = state_path {
-        let path: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        shown["data"] = document::get(&device.state, &path).cloned().unwrap_or(Value::Null);
+    if let Some(blueprint) = &device.blueprint {
+        shown["blueprintId"] = json!(blueprint);
+    }
+    let parts = |path: &str| -> Vec<String> {
+        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    if let Some(path) = embed.state {
+        shown["data"] = document::get(&device.state, &parts(path)).cloned().unwrap_or(Value::Null);
+    } else if let Some(path) = embed.stream {
+        shown["data"] = super::stream::newest(device, &parts(path)).unwrap_or(Value::Null);
     }
     shown
 }
@@ -221,7 +250,7 @@ fn settings_status_json(cloud: &Cloud, device: &Device) -> Value {
     let settings = &cloud.plane.settings;
     let reported = device.settings_status.as_ref();
     let status = match reported {
-        _ if settings.effective(&device.name).is_empty() => "no-settings",
+        _ if settings.effective(&device.name, device.blueprint.as_deref()).is_empty() => "no-settings",
         Some(report) if report.version == Some(settings.version_ms()) && report.errors.is_empty() => {
             "in-sync"
         }
@@ -256,7 +285,7 @@ fn settings_status_json(cloud: &Cloud, device: &Device) -> Value {
 }
 
 /// The key is shown: that is what the real API does.
-fn credential_json(credential: &Credential) -> Value {
+pub(super) fn credential_json(credential: &Credential) -> Value {
     json!({
         "id": credential.id,
         "type": "PRE_SHARED_KEY",

@@ -1,11 +1,11 @@
-//! Device logs, and what the pipelines say of themselves.
+//! Device logs, and the older view of what devices report on their firmware.
 
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed};
-use super::id_of;
+use super::releases::event_type;
+use super::{has_tags, id_of};
+use crate::cloud::CloudHandle;
 use crate::cloud::wall::{parse_rfc3339, rfc3339};
-use crate::cloud::{CloudHandle, base64};
 use axum::extract::State;
-use fieldgate_coap::format;
 use serde_json::{Value, json};
 
 /// Newest first.
@@ -18,7 +18,8 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
                 && params.get("deviceId").is_none_or(|id| id == device)
                 && params.get("module").is_none_or(|module| module == entry.module)
                 && params.get("level").is_none_or(|level| level == "NONE" || level == entry.level)
-                && params.get("term").is_none_or(|term| entry.message.contains(term));
+                && params.get("term").is_none_or(|term| entry.message.contains(term))
+                && has_tags(cloud, &entry.device, &params);
             fits.then(|| {
                 json!({
                     "deviceId": device,
@@ -35,50 +36,53 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
     })
 }
 
-/// Messages no pipeline took.
-pub(super) async fn unmatched(State(handle): State<CloudHandle>, params: Params) -> Answer {
+/// What devices reported on their firmware, newest first.
+pub(super) async fn firmware(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        let mut all: Vec<_> = cloud.plane.pipelines.unmatched.iter().collect();
-        all.sort_by_key(|unmatched| std::cmp::Reverse(unmatched.unix_ns));
-        let shown = all.into_iter().map(|unmatched| {
-            json!({
-                "deviceId": id_of(cloud, &unmatched.device),
-                "path": unmatched.path,
-                "contentType": content_type(unmatched.content_format),
-                "timestamp": rfc3339(unmatched.unix_ns),
+        let window = window(&params)?;
+        let wanted = cloud.plane.ota_events.iter().rev().filter_map(|event| {
+            let device = id_of(cloud, &event.device);
+            let fits = window.contains(event.unix_ns)
+                && params.get("deviceId").is_none_or(|id| id == device)
+                && params.get("package").is_none_or(|package| package == event.package);
+            fits.then(|| {
+                let mut shown = json!({
+                    "deviceId": device,
+                    "package": event.package,
+                    "state": event_type(event.state),
+                    "stateCode": event.state.to_string(),
+                    "reason": reason(event.reason),
+                    "reasonCode": event.reason.to_string(),
+                    "time": rfc3339(event.unix_ns),
+                });
+                for (name, value) in [("version", &event.version), ("target", &event.target)] {
+                    if let Some(value) = value {
+                        shown[name] = Value::from(value.as_str());
+                    }
+                }
+                shown
             })
         });
-        listed(shown.collect(), &params, ONE_PAGE)
+        listed(wanted.collect(), &params, ONE_PAGE)
     })
 }
 
-/// There are no destinations that could fail.
-pub(super) async fn pipeline_errors(params: Params) -> Answer {
-    listed(Vec::new(), &params, ONE_PAGE)
-}
-
-/// The filters, each as a pipeline to LightDB Stream.
-pub(super) async fn pipelines(State(handle): State<CloudHandle>, params: Params) -> Answer {
-    handle.read(|cloud| {
-        let shown = cloud.plane.pipelines.routes.iter().enumerate().map(|(number, route)| {
-            let content = route
-                .content_format
-                .map(|format| format!("  content_type: {}\n", content_type(Some(format))))
-                .unwrap_or_default();
-            let yaml = format!(
-                "filter:\n  path: \"{}\"\n{content}steps:\n  - name: step0\n    destination:\n      type: lightdb-stream\n      \
-                 version: v1\n",
-                route.path
-            );
-            json!({
-                "id": format!("route-{number}"),
-                "name": format!("route {number}"),
-                "enabled": true,
-                "pipeline": base64::encode(yaml.as_bytes()),
-            })
-        });
-        listed(shown.collect::<Vec<Value>>(), &params, ONE_PAGE)
-    })
+fn reason(code: u64) -> &'static str {
+    const REASONS: [&str; 12] = [
+        "ready",
+        "firmware updated successfully",
+        "not enough flash",
+        "out of RAM",
+        "connection lost",
+        "integrity check failed",
+        "unsupported package type",
+        "invalid URI",
+        "firmware update failed",
+        "unsupported protocol",
+        "I/O error",
+        "awaiting retry",
+    ];
+    usize::try_from(code).ok().and_then(|code| REASONS.get(code)).unwrap_or(&"unknown")
 }
 
 /// A span of time, both ends included; an end that is not given is open.
@@ -102,13 +106,4 @@ pub(super) fn window(params: &Params) -> Result<Window, ApiError> {
             .ok_or_else(|| ApiError::invalid(&format!("{name} is not a time in RFC 3339: {text}"))),
     };
     Ok(Window { start: read("start", i128::MIN)?, end: read("end", i128::MAX)? })
-}
-
-fn content_type(content_format: Option<u16>) -> &'static str {
-    match content_format {
-        Some(format::CBOR) => "application/cbor",
-        Some(format::JSON) => "application/json",
-        Some(format::TEXT) => "text/plain",
-        _ => "application/octet-stream",
-    }
 }

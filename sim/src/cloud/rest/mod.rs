@@ -1,5 +1,5 @@
-//! The management API, as far as it is built: devices and credentials, LightDB State and Stream, logs, calls, settings, packages,
-//! artifacts, cohorts, deployments, OTA events, and what the pipelines let fall.
+//! The management API: devices, credentials and provisioning, tags and blueprints, LightDB State and Stream, logs, calls, settings,
+//! packages, artifacts, cohorts, deployments, OTA events, pipelines and what they let fall, certificates, management keys.
 //!
 //! Conventions of the real one: `x-api-key` on every request; `{"data": …}` for one thing, `{"list", "page", "perPage", "total"}` for many,
 //! `{}` after a delete; errors `{"code", "message", "details"}` with gRPC codes; 64-bit integers of messages as
@@ -8,9 +8,12 @@
 //! UNIMPLEMENTED.
 
 mod answer;
+mod catalogue;
 mod data;
 mod devices;
 mod logs;
+mod pipelines;
+mod provisioning;
 mod releases;
 mod settings;
 mod stream;
@@ -46,9 +49,15 @@ pub(super) fn router(handle: CloudHandle) -> Router {
         ),
         (format!("{device}/credentials"), get(devices::credentials).post(devices::add_credential)),
         (format!("{device}/credentials/{{credential}}"), delete(devices::remove_credential)),
+        (format!("{device}/provisioning"), post(provisioning::of_device)),
+        (format!("{project}/provisioning"), post(provisioning::create)),
+        (format!("{project}/credentials"), post(provisioning::add_credential)),
+        (format!("{project}/credentials/{{credential}}"), delete(provisioning::remove_credential)),
         (format!("{device}/data"), data::routes()),
         (format!("{device}/data/"), data::routes()),
         (format!("{device}/data/{{*path}}"), data::routes()),
+        (format!("{project}/devicesByTag/{{tag}}/data"), data::routes_by_tag()),
+        (format!("{project}/devicesByTag/{{tag}}/data/{{*path}}"), data::routes_by_tag()),
         (format!("{device}/stream"), get(stream::of_device).post(stream::of_device_posted)),
         (format!("{project}/stream"), get(stream::of_project).post(stream::of_project_posted)),
         (format!("{device}/rpc"), post(data::call)),
@@ -58,23 +67,52 @@ pub(super) fn router(handle: CloudHandle) -> Router {
             format!("{project}/settings/{{setting}}"),
             put(settings::update).patch(settings::update).delete(settings::remove),
         ),
+        ("/v1/settings-data-types".to_owned(), get(settings::data_types)),
         (format!("{project}/logs"), get(logs::list)),
+        (format!("{project}/firmware/logs"), get(logs::firmware)),
+        (format!("{project}/tags"), catalogue::many(catalogue::Kind::Tags)),
+        (format!("{project}/tags/{{label}}"), catalogue::single(catalogue::Kind::Tags)),
+        (format!("{project}/blueprints"), catalogue::many(catalogue::Kind::Blueprints)),
+        (format!("{project}/blueprints/{{label}}"), catalogue::single(catalogue::Kind::Blueprints)),
+        (format!("{project}/certificates"), get(catalogue::certificates).post(catalogue::add_certificate)),
+        (
+            format!("{project}/certificates/{{certificate}}"),
+            get(catalogue::certificate).delete(catalogue::remove_certificate),
+        ),
+        (format!("{project}/apikeys"), get(catalogue::keys).post(catalogue::add_key)),
+        (format!("{project}/apikeys/{{key}}"), delete(catalogue::remove_key)),
         ("/v1/artifacts".to_owned(), post(releases::create_artifact)),
         (format!("{project}/artifacts"), get(releases::artifacts)),
         (
             format!("{project}/artifacts/{{artifact}}"),
-            get(releases::artifact).delete(releases::remove_artifact),
+            get(releases::artifact)
+                .put(releases::update_artifact)
+                .patch(releases::update_artifact)
+                .delete(releases::remove_artifact),
         ),
         (format!("{org}/packages"), get(releases::packages).post(releases::create_package)),
-        (format!("{org}/packages/{{package}}"), get(releases::package)),
+        (
+            format!("{org}/packages/{{package}}"),
+            get(releases::package).put(releases::update_package).delete(releases::remove_package),
+        ),
         (format!("{org}/cohorts"), get(releases::cohorts).post(releases::create_cohort)),
-        (format!("{org}/cohorts/{{cohort}}"), get(releases::cohort)),
+        (
+            format!("{org}/cohorts/{{cohort}}"),
+            get(releases::cohort).put(releases::update_cohort).delete(releases::remove_cohort),
+        ),
         (format!("{org}/cohorts/{{cohort}}/deployments"), get(releases::deployments).post(releases::deploy)),
         (format!("{org}/cohorts/{{cohort}}/deployments/{{deployment}}"), get(releases::deployment)),
         (format!("{org}/ota-events"), get(releases::events)),
-        (format!("{org}/pipelines"), get(logs::pipelines)),
-        (format!("{org}/pipelines/errors"), get(logs::pipeline_errors)),
-        (format!("{org}/pipeline-unmatched"), get(logs::unmatched)),
+        (format!("{org}/pipelines"), get(pipelines::list).post(pipelines::create)),
+        (format!("{org}/pipelines/errors"), get(pipelines::errors)),
+        (
+            format!("{org}/pipelines/{{pipeline}}"),
+            get(pipelines::read).put(pipelines::update).delete(pipelines::remove),
+        ),
+        (format!("{org}/pipelines/{{pipeline}}/errors"), get(pipelines::errors_of)),
+        (format!("{org}/pipeline-unmatched"), get(pipelines::unmatched)),
+        (format!("{org}/secrets"), get(pipelines::secrets).post(pipelines::add_secret)),
+        (format!("{org}/secrets/{{name}}"), delete(pipelines::remove_secret)),
         ("/v1/{*rest}".to_owned(), any(not_built)),
     ];
     let router = routes
@@ -157,4 +195,13 @@ fn the_device(cloud: &Cloud, key: DeviceKey) -> Result<&Device, ApiError> {
 fn id_of(cloud: &Cloud, name: &str) -> String {
     let key = cloud.plane.key_of(name);
     key.and_then(|key| cloud.plane.devices.get(&key)).map_or(name, |device| &device.id).to_owned()
+}
+
+/// Whether a device bears all tags of the query.
+fn has_tags(cloud: &Cloud, name: &str, params: &Params) -> bool {
+    if params.get("tags").is_none() {
+        return true;
+    }
+    let device = cloud.plane.key_of(name).and_then(|key| cloud.plane.devices.get(&key));
+    device.is_some_and(|device| params.all("tags").all(|tag| device.tag_ids.iter().any(|id| id == tag)))
 }

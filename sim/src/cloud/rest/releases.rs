@@ -33,7 +33,9 @@ pub(super) async fn create_artifact(State(handle): State<CloudHandle>, body: Byt
         let (package, version) = (needed(&body, "package")?, needed(&body, "version")?);
         let unix_ns = cloud.plane.wall.unix_ns(now);
         let id = cloud.plane.ids.next(unix_ns);
+        let blueprint = text(&body, "blueprintId").map(str::to_owned);
         let artifact = cloud.plane.releases.add_artifact(id, package, version, content, unix_ns)?;
+        artifact.blueprint = blueprint;
         one(artifact_json(artifact))
     })
 }
@@ -43,6 +45,7 @@ pub(super) async fn artifacts(State(handle): State<CloudHandle>, params: Params)
         let fits = |artifact: &&Artifact| {
             params.get("version").is_none_or(|version| version == artifact.version)
                 && params.get("package").is_none_or(|package| package == artifact.package)
+                && params.get("blueprintId").is_none_or(|id| artifact.blueprint.as_deref() == Some(id))
                 && (params.get("ids").is_none() || params.all("ids").any(|id| id == artifact.id))
         };
         let wanted = cloud.plane.releases.artifacts.iter().filter(fits);
@@ -57,6 +60,25 @@ pub(super) async fn artifact(
     handle.read(|cloud| {
         let artifact = cloud.plane.releases.artifact(&id);
         one(artifact_json(artifact.ok_or_else(|| ApiError::new(5, "artifact not found"))?))
+    })
+}
+
+/// Of an artifact only its blueprint may change; there is nothing else a device would notice.
+pub(super) async fn update_artifact(
+    State(handle): State<CloudHandle>,
+    Path((_, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, now| {
+        let unix_ns = cloud.plane.wall.unix_ns(now);
+        let artifact = cloud.plane.releases.artifacts.iter_mut().find(|artifact| artifact.id == id);
+        let artifact = artifact.ok_or_else(|| ApiError::new(5, "artifact not found"))?;
+        if let Some(blueprint) = body.get("blueprintId") {
+            artifact.blueprint = blueprint.as_str().filter(|id| !id.is_empty()).map(str::to_owned);
+        }
+        artifact.updated_ns = unix_ns;
+        one(artifact_json(artifact))
     })
 }
 
@@ -112,6 +134,43 @@ pub(super) async fn create_package(State(handle): State<CloudHandle>, body: Byte
     })
 }
 
+/// What is left out stays.
+pub(super) async fn update_package(
+    State(handle): State<CloudHandle>,
+    Path((_, _, name)): OfOrganizationAnd,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, _| {
+        let package = cloud.plane.releases.packages.get_mut(&name);
+        let package = package.ok_or_else(|| ApiError::new(5, "package not found"))?;
+        if let Some(description) = body.get("description").and_then(Value::as_str) {
+            description.clone_into(&mut package.description);
+        }
+        if let Some(metadata) = body.get("metadata") {
+            package.metadata = metadata.clone();
+        }
+        one(package_json(&name, package))
+    })
+}
+
+/// One that has artifacts stays.
+pub(super) async fn remove_package(
+    State(handle): State<CloudHandle>,
+    Path((_, _, name)): OfOrganizationAnd,
+) -> Answer {
+    handle.with(|cloud, _| {
+        let releases = &mut cloud.plane.releases;
+        if releases.artifacts.iter().any(|artifact| artifact.package == name) {
+            return Err(ApiError::new(9, "package in use"));
+        }
+        match releases.packages.remove(&name) {
+            Some(_) => nothing(),
+            None => Err(ApiError::new(5, "package not found")),
+        }
+    })
+}
+
 pub(super) async fn cohorts(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
         let all = cloud.plane.releases.cohorts.iter();
@@ -130,6 +189,40 @@ pub(super) async fn create_cohort(State(handle): State<CloudHandle>, body: Bytes
         let id = cloud.plane.ids.next(unix_ns);
         cloud.plane.releases.add_cohort(id.clone(), needed(&body, "name")?, unix_ns)?;
         one(cohort_json(cloud, the_cohort(cloud, &id)?))
+    })
+}
+
+pub(super) async fn update_cohort(
+    State(handle): State<CloudHandle>,
+    Path((_, _, id)): OfOrganizationAnd,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, _| {
+        let name = needed(&body, "name")?;
+        let cohorts = &mut cloud.plane.releases.cohorts;
+        if cohorts.iter().any(|other| other.name == name && other.id != id) {
+            return Err(ApiError::new(6, "cohort already exists"));
+        }
+        if let Some(cohort) = cohorts.iter_mut().find(|cohort| cohort.id == id) {
+            name.clone_into(&mut cohort.name);
+        }
+        one(cohort_json(cloud, the_cohort(cloud, &id)?))
+    })
+}
+
+/// One that has devices stays.
+pub(super) async fn remove_cohort(
+    State(handle): State<CloudHandle>,
+    Path((_, _, id)): OfOrganizationAnd,
+) -> Answer {
+    handle.with(|cloud, _| {
+        the_cohort(cloud, &id)?;
+        if cloud.plane.devices.values().any(|device| device.cohort.as_ref() == Some(&id)) {
+            return Err(ApiError::new(9, "cohort in use"));
+        }
+        cloud.plane.releases.cohorts.retain(|cohort| cohort.id != id);
+        nothing()
     })
 }
 
@@ -237,7 +330,7 @@ fn the_cohort<'a>(cloud: &'a Cloud, id: &str) -> Result<&'a Cohort, ApiError> {
 }
 
 fn artifact_json(artifact: &Artifact) -> Value {
-    json!({
+    let mut shown = json!({
         "id": artifact.id,
         "package": artifact.package,
         "version": artifact.version,
@@ -247,8 +340,12 @@ fn artifact_json(artifact: &Artifact) -> Value {
             "digests": {"sha256": {"algorithm": "sha256", "digest": artifact.sha256}},
         },
         "createdAt": rfc3339(artifact.created_ns),
-        "updatedAt": rfc3339(artifact.created_ns),
-    })
+        "updatedAt": rfc3339(artifact.updated_ns),
+    });
+    if let Some(blueprint) = &artifact.blueprint {
+        shown["blueprintId"] = json!(blueprint);
+    }
+    shown
 }
 
 fn package_json(name: &str, package: &Package) -> Value {

@@ -4,7 +4,7 @@ use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing,
 use super::{device_by_id, id_of, the_device};
 use crate::cloud::CloudHandle;
 use crate::cloud::core::Cloud;
-use crate::cloud::settings::{DataType, Setting};
+use crate::cloud::settings::{DataType, Level, Setting};
 use crate::cloud::wall::rfc3339;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 /// All, or those of the device named by `deviceId`.
 pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        let of = |setting: &&Setting| match params.get("deviceId") {
-            None => true,
-            Some(id) => setting.device.as_deref().is_some_and(|name| id_of(cloud, name) == id),
+        let of = |setting: &&Setting| {
+            params
+                .get("deviceId")
+                .is_none_or(|id| matches!(&setting.level, Level::Device(name) if id_of(cloud, name) == id))
+                && params.get("blueprintId").is_none_or(|id| setting.level == Level::Blueprint(id.to_owned()))
         };
         let wanted = cloud.plane.settings.all.iter().filter(of);
         listed(wanted.map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
@@ -30,7 +32,7 @@ pub(super) async fn of_device(
 ) -> Answer {
     handle.read(|cloud| {
         let device = the_device(cloud, device_by_id(cloud, &id)?)?;
-        let effective = cloud.plane.settings.effective(&device.name);
+        let effective = cloud.plane.settings.effective(&device.name, device.blueprint.as_deref());
         listed(effective.values().map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
     })
 }
@@ -45,20 +47,18 @@ pub(super) async fn create(State(handle): State<CloudHandle>, body: Bytes) -> An
                     .ok_or_else(|| ApiError::invalid("dataType must be string, float, integer or boolean"))?,
             ),
         };
-        let device = match text(&body, "deviceId") {
-            None => None,
-            Some(id) => Some(the_device(cloud, device_by_id(cloud, id)?)?.name.clone()),
+        let level = match (text(&body, "deviceId"), text(&body, "blueprintId")) {
+            (None, None) => Level::Project,
+            (None, Some(id)) => Level::Blueprint(id.to_owned()),
+            (Some(id), _) => Level::Device(the_device(cloud, device_by_id(cloud, id)?)?.name.clone()),
         };
-        if text(&body, "blueprintId").is_some() {
-            return Err(ApiError::new(12, "the simulated cloud has no blueprints"));
-        }
         let key = needed(&body, "key")?;
-        let exists = |setting: &Setting| setting.key == key && setting.device == device;
+        let exists = |setting: &Setting| setting.key == key && setting.level == level;
         if cloud.plane.settings.all.iter().any(exists) {
             return Err(ApiError::new(6, &format!("setting {key} already exists")));
         }
         let value = body.get("value").cloned().unwrap_or(Value::Null);
-        let setting = cloud.plane.set_setting(now, key, data_type, value, device.as_deref())?;
+        let setting = cloud.plane.set_setting(now, key, data_type, value, level)?;
         cloud.pump(now);
         one(setting_json(cloud, &setting))
     })
@@ -75,7 +75,7 @@ pub(super) async fn update(
         let known = cloud.plane.settings.all.iter().find(|setting| setting.id == id).cloned();
         let known = known.ok_or_else(|| ApiError::new(5, "setting not found"))?;
         let value = body.get("value").cloned().ok_or_else(|| ApiError::invalid("value is required"))?;
-        let setting = cloud.plane.set_setting(now, &known.key, None, value, known.device.as_deref())?;
+        let setting = cloud.plane.set_setting(now, &known.key, None, value, known.level)?;
         cloud.pump(now);
         one(setting_json(cloud, &setting))
     })
@@ -94,6 +94,12 @@ pub(super) async fn remove(
     })
 }
 
+/// The types a setting may have.
+pub(super) async fn data_types(params: Params) -> Answer {
+    let names = ["string", "float", "integer", "boolean"];
+    listed(names.iter().map(|name| json!({"id": name, "name": name})).collect(), &params, ONE_PAGE)
+}
+
 fn setting_json(cloud: &Cloud, setting: &Setting) -> Value {
     let mut shown = json!({
         "id": setting.id,
@@ -104,8 +110,10 @@ fn setting_json(cloud: &Cloud, setting: &Setting) -> Value {
         "createdAt": rfc3339(setting.created_ns),
         "updatedAt": rfc3339(setting.updated_ns),
     });
-    if let Some(name) = &setting.device {
-        shown["deviceId"] = json!(id_of(cloud, name));
+    match &setting.level {
+        Level::Project => {}
+        Level::Blueprint(id) => shown["blueprintId"] = json!(id),
+        Level::Device(name) => shown["deviceId"] = json!(id_of(cloud, name)),
     }
     shown
 }

@@ -1,16 +1,21 @@
-//! Queries over the stream messages that are kept: a simple part of the real query language.
+//! Queries over what LightDB Stream holds: rows that pipelines brought there, and messages that routes took.
 //!
-//! `encodedQuery` is a JSON text `{fields: [{path, alias?}], filters: [...]}`. A path is `time`, `deviceId`, `*` for the whole
+//! `encodedQuery` is a JSON text `{fields: [{path, alias?, agg?}], filters: [...], timeBucket?}`. A path is `time`, `deviceId`, `*` for the whole
 //! payload (which then stands under `data`), or a dotted path into the payload. Filters are `{path, op, value}` or
-//! `{op: "and"|"or", filters}`; a list as value means one of. Aggregations and time buckets are not built.
+//! `{op: "and"|"or", filters}`; a list as value means one of. With `agg` (`avg`, `count`, `max`, `min` or `sum`) or
+//! `timeBucket` (`5m`) there is one row for each bucket and each combination of the fields that are not aggregated.
 
+mod aggregate;
+
+use self::aggregate::{Aggregate, Field};
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, object, text};
 use super::device_by_id;
 use super::logs::{Window, window};
 use crate::cloud::core::Cloud;
 use crate::cloud::device::{Device, StreamMessage};
+use crate::cloud::pipelines::extract_time;
 use crate::cloud::wall::{parse_rfc3339, rfc3339};
-use crate::cloud::{CloudHandle, cbor};
+use crate::cloud::{CloudHandle, cbor, document};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use fieldgate_coap::format;
@@ -19,15 +24,17 @@ use std::cmp::Ordering;
 
 /// Deepest nesting of filters.
 const MOST_DEPTH: usize = 8;
+const MOST_FIELDS: usize = 64;
 
 pub(super) async fn of_device(
     State(handle): State<CloudHandle>,
     Path((_, id)): Path<(String, String)>,
     params: Params,
 ) -> Answer {
+    let at = now_ns(&handle);
     handle.read(|cloud| {
         let key = device_by_id(cloud, &id)?;
-        query(cloud, &params, &Query::of_params(&params)?, |device| {
+        query(cloud, &params, &Query::of_params(at, &params)?, |device| {
             cloud.plane.devices.get(&key).is_some_and(|wanted| wanted.id == device.id)
         })
     })
@@ -40,18 +47,21 @@ pub(super) async fn of_device_posted(
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
+    let at = now_ns(&handle);
     handle.read(|cloud| {
         let key = device_by_id(cloud, &id)?;
-        query(cloud, &params, &Query::of_body(&body)?, |device| {
+        query(cloud, &params, &Query::of_body(at, &body)?, |device| {
             cloud.plane.devices.get(&key).is_some_and(|wanted| wanted.id == device.id)
         })
     })
 }
 
 pub(super) async fn of_project(State(handle): State<CloudHandle>, params: Params) -> Answer {
+    let at = now_ns(&handle);
     handle.read(|cloud| {
-        query(cloud, &params, &Query::of_params(&params)?, |device| {
-            params.get("deviceId").is_none() || params.all("deviceId").any(|id| id == device.id)
+        query(cloud, &params, &Query::of_params(at, &params)?, |device| {
+            (params.get("deviceId").is_none() || params.all("deviceId").any(|id| id == device.id))
+                && super::has_tags(cloud, &device.name, &params)
         })
     })
 }
@@ -62,28 +72,33 @@ pub(super) async fn of_project_posted(
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
-    handle.read(|cloud| query(cloud, &params, &Query::of_body(&body)?, |_| true))
+    let at = now_ns(&handle);
+    handle.read(|cloud| query(cloud, &params, &Query::of_body(at, &body)?, |_| true))
 }
 
 struct Query {
     window: Window,
-    fields: Vec<(String, String)>,
+    fields: Vec<Field>,
     filters: Vec<Value>,
+    /// Nanoseconds.
+    bucket: Option<i128>,
     page: Option<(usize, usize)>,
 }
 
 impl Query {
-    fn of_params(params: &Params) -> Result<Self, ApiError> {
-        Self::new(params.get("encodedQuery"), window(params)?, None)
+    fn of_params(cloud_ns: i128, params: &Params) -> Result<Self, ApiError> {
+        let window = since(window(params)?, cloud_ns, params.get("interval"))?;
+        Self::new(params.get("encodedQuery"), window, None)
     }
 
-    fn of_body(body: &Value) -> Result<Self, ApiError> {
+    fn of_body(cloud_ns: i128, body: &Value) -> Result<Self, ApiError> {
         let time = |name: &str, open| match text(body, name) {
             None => Ok(open),
             Some(text) => parse_rfc3339(text)
                 .ok_or_else(|| ApiError::invalid(&format!("{name} is not a time in RFC 3339"))),
         };
         let window = Window { start: time("start", i128::MIN)?, end: time("end", i128::MAX)? };
+        let window = since(window, cloud_ns, text(body, "interval"))?;
         let number =
             |name: &str| body.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         let page = Some((number("page").unwrap_or(0), number("perPage").unwrap_or(ONE_PAGE)));
@@ -96,23 +111,48 @@ impl Query {
             Some(text) => serde_json::from_str(text)
                 .map_err(|error| ApiError::invalid(&format!("encodedQuery is invalid JSON: {error}")))?,
         };
-        if query.get("timeBucket").is_some_and(|bucket| !bucket.is_null()) {
-            return Err(ApiError::new(12, "the simulated cloud has no time buckets"));
-        }
+        let bucket = text(&query, "timeBucket").map(span).transpose()?;
         let all = |name: &str| query.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         let mut fields = Vec::new();
         for field in all("fields") {
-            if text(&field, "agg").is_some() {
-                return Err(ApiError::new(12, "the simulated cloud has no aggregations"));
-            }
             let path = text(&field, "path").ok_or_else(|| ApiError::invalid("a field needs its path"))?;
-            fields.push((path.to_owned(), text(&field, "alias").unwrap_or(path).to_owned()));
+            let alias = text(&field, "alias").unwrap_or(path);
+            let aggregate = text(&field, "agg").map(Aggregate::named).transpose()?;
+            fields.push(Field { path: path.to_owned(), alias: alias.to_owned(), aggregate });
         }
         if fields.is_empty() {
-            fields = ["time", "deviceId", "*"].map(|path| (path.to_owned(), path.to_owned())).to_vec();
+            fields = ["time", "deviceId", "*"].map(Field::plain).into();
         }
-        Ok(Self { window, fields, filters: all("filters"), page })
+        if fields.len() > MOST_FIELDS {
+            return Err(ApiError::invalid("too many fields"));
+        }
+        Ok(Self { window, fields, filters: all("filters"), bucket, page })
     }
+}
+
+fn now_ns(handle: &CloudHandle) -> i128 {
+    handle.with(|cloud, now| cloud.plane.wall.unix_ns(now))
+}
+
+/// A window that begins so long before now, where it is asked for so: `8h`.
+fn since(window: Window, now_ns: i128, interval: Option<&str>) -> Result<Window, ApiError> {
+    let Some(interval) = interval else { return Ok(window) };
+    Ok(Window { start: window.start.max(now_ns.saturating_sub(span(interval)?)), ..window })
+}
+
+/// `30s`, `5m`, `8h` or `1d`, in nanoseconds.
+fn span(text: &str) -> Result<i128, ApiError> {
+    let invalid = || ApiError::invalid(&format!("{text:?} is no span of time, such as 5m"));
+    let unit = text.chars().last().ok_or_else(invalid)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(invalid()),
+    };
+    let number: u32 = text.trim_end_matches(unit).parse().map_err(|_| invalid())?;
+    if number == 0 { Err(invalid()) } else { Ok(i128::from(number) * seconds * 1_000_000_000) }
 }
 
 /// One element of a message, as LightDB Stream holds it.
@@ -141,9 +181,7 @@ impl Row<'_> {
 fn query(cloud: &Cloud, params: &Params, query: &Query, of: impl Fn(&Device) -> bool) -> Answer {
     let mut rows = Vec::new();
     for device in cloud.plane.devices.values().filter(|device| of(device)) {
-        for message in &device.messages {
-            rows.extend(split(message).map(|(unix_ns, data)| Row { device: &device.id, unix_ns, data }));
-        }
+        rows.extend(all_of(device).map(|(unix_ns, data)| Row { device: &device.id, unix_ns, data }));
     }
     rows.retain(|row| query.window.contains(row.unix_ns));
     let mut kept = Vec::new();
@@ -157,20 +195,35 @@ fn query(cloud: &Cloud, params: &Params, query: &Query, of: impl Fn(&Device) -> 
         }
     }
     kept.sort_by_key(|row| std::cmp::Reverse(row.unix_ns));
-    let shown = kept.iter().map(|row| {
-        let field = |(path, alias): &(String, String)| {
-            let name = if alias == "*" { "data" } else { alias };
-            (name.to_owned(), row.at(path))
+    let shown = if query.bucket.is_some() || query.fields.iter().any(|field| field.aggregate.is_some()) {
+        aggregate::groups(&kept, &query.fields, query.bucket)
+    } else {
+        let shown = |row: &Row<'_>| {
+            let field = |field: &Field| (field.name().to_owned(), row.at(&field.path));
+            Value::Object(query.fields.iter().map(field).collect::<Map<_, _>>())
         };
-        Value::Object(query.fields.iter().map(field).collect::<Map<_, _>>())
-    });
+        kept.iter().map(shown).collect()
+    };
     match query.page {
-        None => listed(shown.collect(), params, ONE_PAGE),
-        Some((page, per_page)) => {
-            let params = Params::paged(page, per_page);
-            listed(shown.collect(), &params, ONE_PAGE)
-        }
+        None => listed(shown, params, ONE_PAGE),
+        Some((page, per_page)) => listed(shown, &Params::paged(page, per_page), ONE_PAGE),
     }
+}
+
+/// What LightDB Stream holds of a device.
+fn all_of(device: &Device) -> impl Iterator<Item = (i128, Value)> {
+    let rows = device.rows.iter().map(|row| (row.unix_ns, row.data.clone()));
+    device.messages.iter().flat_map(split).chain(rows)
+}
+
+/// The newest row of a device that has something at a path, or whose message came on that path: what it has there.
+pub(super) fn newest(device: &Device, path: &[String]) -> Option<Value> {
+    let came_on = format!("/{}", path.join("/"));
+    let on_path = device.rows.iter().filter(|row| row.path == came_on);
+    let on_path = on_path.map(|row| (row.unix_ns, row.data.clone()));
+    let of_routes = device.messages.iter().filter(|message| message.path == came_on).flat_map(split);
+    let within = all_of(device).filter_map(|(at, data)| Some((at, document::get(&data, path)?.clone())));
+    on_path.chain(of_routes).chain(within).max_by_key(|(at, _)| *at).map(|(_, data)| data)
 }
 
 /// A batch becomes its elements; a time in an element counts, and goes out of it.
@@ -188,22 +241,6 @@ fn split(message: &StreamMessage) -> impl Iterator<Item = (i128, Value)> {
     };
     let arrived = message.unix_ns;
     elements.into_iter().map(move |mut element| (extract_time(&mut element).unwrap_or(arrived), element))
-}
-
-fn extract_time(element: &mut Value) -> Option<i128> {
-    let map = element.as_object_mut()?;
-    for key in ["t", "ts", "time", "timestamp"] {
-        let read = match map.get(key) {
-            Some(Value::Number(ms)) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
-            Some(Value::String(text)) => parse_rfc3339(text),
-            _ => None,
-        };
-        if read.is_some() {
-            map.remove(key);
-            return read;
-        }
-    }
-    None
 }
 
 fn holds(filter: &Value, row: &Row<'_>, depth: usize) -> Result<bool, ApiError> {

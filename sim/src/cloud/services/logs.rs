@@ -20,14 +20,18 @@ pub(super) fn serve(
     plane.log_messages += 1;
     let unix_ns = plane.wall.unix_ns(now);
     let name = plane.devices.get(&device).map(|device| device.name.clone()).unwrap_or_default();
-    if let Ok(Value::Object(mut keys)) = body(request, format::CBOR) {
-        let level = take(&mut keys, &["level"]).unwrap_or_else(|| "info".to_owned()).to_uppercase();
-        let module = take(&mut keys, &["module"]).unwrap_or_default();
-        let message = take(&mut keys, &["msg", "message"]).unwrap_or_default();
-        let metadata = Value::Object(keys);
-        plane.add_log(LogEntry { device: name, level, module, message, metadata, unix_ns });
+    if let Ok(Value::Object(keys)) = body(request, format::CBOR) {
+        plane.add_log(log_entry(name, keys, unix_ns));
     }
     Code::CHANGED.into()
+}
+
+/// A line as the cloud keeps it; what it has no place for is metadata.
+pub(in crate::cloud) fn log_entry(device: String, mut keys: Map<String, Value>, unix_ns: i128) -> LogEntry {
+    let level = take(&mut keys, &["level"]).unwrap_or_else(|| "info".to_owned()).to_uppercase();
+    let module = take(&mut keys, &["module"]).unwrap_or_default();
+    let message = take(&mut keys, &["msg", "message"]).unwrap_or_default();
+    LogEntry { device, level, module, message, metadata: Value::Object(keys), unix_ns }
 }
 
 /// The first of these keys that is there, as text.

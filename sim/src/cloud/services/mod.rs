@@ -6,10 +6,13 @@
 
 mod firmware;
 mod logs;
+mod pki;
 mod rpc;
 mod settings;
 mod state;
 mod stream;
+
+pub(super) use logs::log_entry;
 
 use super::device::DeviceKey;
 use super::plane::{Notice, Plane};
@@ -67,6 +70,7 @@ pub(super) fn serve(
         [".c", "status"] => settings::status(plane, now, device, request),
         [".u", "desired"] => firmware::manifest(plane, device, request),
         [".u", "c", package] => firmware::component(plane, now, device, package, request),
+        ["v1", "csr"] => pki::sign(plane, device, request),
         ["hello"] if request.method == Method::Get => {
             let name = plane.devices.get(&device).map_or("", |device| device.name.as_str());
             Response::content(format::TEXT, format!("Hello {name}")).into()

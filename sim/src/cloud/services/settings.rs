@@ -22,8 +22,10 @@ pub(super) fn observe(plane: &Plane, device: DeviceKey, request: &IncomingReques
 }
 
 pub(super) fn content(plane: &Plane, device: DeviceKey) -> Response {
-    let name = plane.devices.get(&device).map_or("", |device| device.name.as_str());
-    Response::content(format::CBOR, plane.settings.payload(name))
+    let device = plane.devices.get(&device);
+    let name = device.map_or("", |device| device.name.as_str());
+    let blueprint = device.and_then(|device| device.blueprint.as_deref());
+    Response::content(format::CBOR, plane.settings.payload(name, blueprint))
 }
 
 /// A device's report: `version` as it was told, and `errors` where it could not take everything.

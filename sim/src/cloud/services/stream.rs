@@ -1,8 +1,9 @@
 //! LightDB Stream, `.s/<path>`: taken by a pipeline, or acknowledged and lost.
 
 use super::{Reaction, body, posts};
-use crate::cloud::device::{DeviceKey, StreamMessage};
+use crate::cloud::device::DeviceKey;
 use crate::cloud::intake::Arrival;
+use crate::cloud::pipelines::{self, Came};
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
 use std::time::Duration;
@@ -32,27 +33,21 @@ pub(super) fn serve(
     }
     plane.stream_messages += 1;
     plane.stream_bytes += request.payload.len() as u64;
-    let unix_ns = plane.wall.unix_ns(now);
     let path = format!("/{}", path.join("/"));
-    let keep = plane.keep_messages;
-    let Some(owner) = plane.devices.get_mut(&device) else { return Code::CHANGED.into() };
-    if !plane.pipelines.take(&owner.name, &path, content_format, unix_ns) {
-        plane.unmatched_messages += 1;
+    let (body, unix_ns) = (request.payload.as_slice(), plane.wall.unix_ns(now));
+    let came = Came { device, path: &path, content_format, body, unix_ns, at: now };
+    let fate = pipelines::deliver(plane, &came);
+    plane.unmatched_messages += u64::from(fate.unmatched > 0);
+    let Some(owner) = plane.devices.get(&device).filter(|_| fate.is_whole()) else {
         return Code::CHANGED.into();
-    }
+    };
+    // The ledgers hold what was brought home whole.
     if path == FIRMWARE_LOG && content_format == Some(format::JSON) {
-        plane.firmware_logs.enter(&owner.name, &request.payload);
+        plane.firmware_logs.enter(&owner.name, body);
     }
     if content_format == Some(format::CBOR) {
         let came = Arrival { at: now, session_since: owner.session_since };
-        plane.intake.enter(&owner.name, came, &request.payload);
-    }
-    if keep > 0 {
-        while owner.messages.len() >= keep {
-            owner.messages.pop_front();
-        }
-        let body = request.payload.clone();
-        owner.messages.push_back(StreamMessage { path, content_format, body, unix_ns, at: now });
+        plane.intake.enter(&owner.name, came, body);
     }
     Code::CHANGED.into()
 }

@@ -212,7 +212,8 @@ impl Live<'_> {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
                 tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
-                let (reply, _) = oneshot::channel();
+                // Nobody waits for what becomes of it; while somebody could, it is taken.
+                let (reply, _outcome) = oneshot::channel();
                 self.take(Request::Report { report: services::too_many(call), reply });
             }
             // Level-triggered: the next answer says the same again.
