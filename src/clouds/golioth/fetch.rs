@@ -209,10 +209,17 @@ mod tests {
         }
         assert!(!fetching.wants(NOW), "the taker has not taken any");
         for num in 0..5 {
-            let block = blocks.next().await.unwrap().unwrap();
+            let (_, block) = tokio::join!(
+                async {
+                    if num == 0 {
+                        fetching.taker_moved().await
+                    }
+                },
+                blocks.next()
+            );
+            let block = block.unwrap().unwrap();
             assert_eq!((block.offset, block.bytes.len()), (num * 1024, 1024));
         }
-        fetching.taker_moved().await;
         assert_eq!(ask_all(&mut fetching, &mut endpoint).len(), 5);
     }
 

@@ -254,12 +254,18 @@ mod tests {
         had
     }
 
+    /// As `turns`, against what the weights say: one that wanted nothing for a while may be a few turns ahead.
+    fn about(pace: &mut Pace, wants: [bool; SHARES], right: [usize; SHARES]) {
+        let had = turns(pace, wants, right.iter().sum());
+        assert!(had.iter().zip(right).all(|(had, right)| had.abs_diff(right) <= 5), "{had:?} {right:?}");
+    }
+
     #[test]
     fn each_share_gets_its_weight_and_none_starves() {
         let mut pace = Pace::new(20);
-        assert_eq!(turns(&mut pace, [true; SHARES], 160), [80, 40, 20, 20]);
-        assert_eq!(turns(&mut pace, [false, false, true, true], 40), [0, 0, 20, 20]);
-        assert_eq!(turns(&mut pace, [true, false, false, true], 100), [80, 0, 0, 20]);
+        about(&mut pace, [true; SHARES], [80, 40, 20, 20]);
+        about(&mut pace, [false, false, true, true], [0, 0, 20, 20]);
+        about(&mut pace, [true, false, false, true], [80, 0, 0, 20]);
         assert_eq!(pace.turn([false; SHARES]), None);
     }
 
@@ -268,6 +274,6 @@ mod tests {
         let mut pace = Pace::new(20);
         turns(&mut pace, [false, false, true, true], 1001);
         assert_eq!(pace.turn([true; SHARES]), Some(Share::Urgent));
-        assert_eq!(turns(&mut pace, [false, true, true, true], 80), [0, 40, 20, 20]);
+        about(&mut pace, [false, true, true, true], [0, 40, 20, 20]);
     }
 }
