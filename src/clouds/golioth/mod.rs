@@ -10,6 +10,7 @@
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
 
 mod credential;
+pub mod delivery;
 pub mod kept;
 pub mod link;
 mod live;

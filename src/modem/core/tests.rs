@@ -132,8 +132,7 @@ fn between_looks_nothing_is_sent() {
     desk.now = next;
     desk.core.handle_timeout(desk.now);
     let sent = desk.answer_all(1);
-    let look =
-        ["AT%XMONITOR", "AT+CESQ", "AT%XVBAT", "AT%XTEMP?", "AT+CEREG?", "AT+CCLK?", "AT%XCONNSTAT?"];
+    let look = ["AT%XMONITOR", "AT+CESQ", "AT%XVBAT", "AT%XTEMP?", "AT+CEREG?", "AT+CCLK?", "AT%XCONNSTAT?"];
     assert_eq!(sent, look);
 }
 
