@@ -53,6 +53,22 @@ test: ## check format and lints, run every test (installs what the tests need, o
 	cargo clippy --locked --package fieldgate --package fieldgate-sim --lib --bins -- -D warnings
 	@scripts/run-tests.sh --locked --workspace --features sabotage
 
+# What the fuzzer found so far grows beside the build, not in the committed corpus. An input that breaks a promise is named at the end and
+# lies in fuzz/artifacts; once repaired it goes to fuzz/corpus, where `make test` runs it for good.
+fuzz_targets := $(sort $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for a minute, or those named: make fuzz ARGS="coap_endpoint golioth_rows"
+	@scripts/need.sh fuzz
+	@for target in $(or $(ARGS),$(fuzz_targets)); do \
+		echo "== $$target"; \
+		mkdir -p "$(TARGET_DIR)/fuzz-corpus/$$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz --target-dir '$(TARGET_DIR)/fuzz' "$$target" \
+			"$(TARGET_DIR)/fuzz-corpus/$$target" "fuzz/corpus/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=16 -timeout=10 -print_final_stats=1; \
+	done
+
 .PHONY: bench
 bench: build ## measure accepted rate, flash per reading and the status API
 	@exec '$(honest_sim)' bench $(ARGS)

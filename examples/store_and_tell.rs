@@ -141,7 +141,7 @@ async fn settle(stores: &Stores, teller: &Teller) -> Result<(), Box<dyn Error>> 
     for row in &picked.rows {
         let Value::Steps(value) = row.sample.value else { continue };
         said.push_str(&format!("{}:{}:{value} ", row.epoch.epoch, row.sequence));
-        rows.push(SettledRow::of(&row));
+        rows.push(SettledRow::of(row));
     }
     teller.tell("settling", &said)?;
     let generation = stores.queue.status().borrow().generation;

@@ -4,6 +4,7 @@
 #
 #   scripts/need.sh build    what compiling needs
 #   scripts/need.sh test     that, and what `make test` runs: foreign peers, a browser, systemd's own checks
+#   scripts/need.sh fuzz     what compiling needs, and what `make fuzz` runs
 #
 # As root, or where sudo asks for no password, missing Debian packages are installed with apt-get; otherwise they are named
 # and the exit status is 1. Python peers go to target/peers-venv, always there, whatever CARGO_TARGET_DIR says, so that tests
@@ -21,7 +22,8 @@ main() {
     case "${1:-}" in
         build) check_rust; provide_packages build ;;
         test) check_rust; check_rust_components; provide_packages test; provide_peers ;;
-        *) echo "usage: scripts/need.sh build|test" >&2; exit 2 ;;
+        fuzz) check_rust; provide_packages fuzz; provide_cargo_fuzz ;;
+        *) echo "usage: scripts/need.sh build|test|fuzz" >&2; exit 2 ;;
     esac
 }
 
@@ -35,6 +37,9 @@ needs() {
     need ninja-build        "have ninja"                "builds the DTLS library"
     need clang              "have clang"                "reads the headers of the DTLS library"
     need libclang-dev       "have_libclang"             "reads the headers of the DTLS library"
+    if [ "$1" = fuzz ]; then
+        need g++            "have c++"                  "builds libFuzzer"
+    fi
     [ "$1" = test ] || return 0
     need libcoap3-bin       "have coap-server-openssl coap-server-gnutls coap-client-openssl" "CoAP over DTLS peers"
     need mosquitto          "have mosquitto"            "MQTT broker the tests start for themselves"
@@ -78,6 +83,15 @@ check_rust_components() {
     local said
     said=$(cargo fmt --version 2>&1 && cargo clippy --version 2>&1) ||
         fail "$said" "cargo fmt or cargo clippy does not run. Where they are missing: rustup component add rustfmt clippy"
+}
+
+# It needs no other toolchain than the stable one: its sanitizer's run-time library is part of that, and the flags that choose it are
+# let through by RUSTC_BOOTSTRAP.
+provide_cargo_fuzz() {
+    ! cargo fuzz --version >/dev/null 2>&1 || return 0
+    echo "Installing cargo-fuzz …" >&2
+    cargo install --locked --quiet cargo-fuzz >&2 ||
+        fail "cargo could not install cargo-fuzz. Without network, install it by hand: cargo install --locked cargo-fuzz"
 }
 
 # ---- Debian packages ----------------------------------------------------------------------------------------------------

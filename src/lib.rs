@@ -5,8 +5,8 @@
 //! From the wire up: [`serial`] opens ports, [`sensors`] and [`modem`] are lanes that read them, [`store`] keeps what they
 //! read, [`uplink`] drains it to the links of [`clouds`]. What is known now stands on the [`board`], where [`http`] reads
 //! it for people and programs; what goes over the wire is charged to [`spend`]. [`registry`] and [`ota`] are the rules over `gateway.db`. [`daemon`] builds all of it
-//! from a [`config`] and supervises it; [`cli`] is the way in, [`control`] its way to a running daemon. [`clock`] is the one reader of clocks, [`reading`] holds
-//! the words everything else speaks in, [`sabotage`] the defects that proofs must catch.
+//! from a [`config`] and supervises it; [`cli`] is the way in, [`control`] its way to a running daemon, [`remote`] a cloud's. [`clock`] is the one reader of clocks, [`reading`] holds
+//! the words everything else speaks in, [`logs`] decides what is logged, [`sabotage`] the defects that proofs must catch.
 //!
 //! # The life of a reading
 //!
@@ -25,10 +25,12 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod http;
+pub mod logs;
 pub mod modem;
 pub mod ota;
 pub mod reading;
 pub mod registry;
+pub mod remote;
 pub mod sabotage;
 pub mod sensors;
 pub mod serial;

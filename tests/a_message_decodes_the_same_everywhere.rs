@@ -170,6 +170,7 @@ fn rows() -> Vec<u8> {
         sequences: Some((3, 14)),
         file: [1, 2, 3, 4],
         id: 300,
+        salvage: None,
     };
     assert_eq!(packer.push_loss(&loss), Ok(Push::Pushed));
     assert_eq!(

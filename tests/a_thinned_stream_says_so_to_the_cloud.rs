@@ -1,5 +1,5 @@
-//! The promise: what was thinned of a stream is told to the cloud, by stream, with the number of readings, before the first of
-//! those that follow is there; the cloud needs nothing else to tell a thinned stream from one that changed seldom.
+//! The promise: what was thinned of a stream is told to the cloud, by stream and with the number of readings; the cloud needs
+//! nothing else to tell a thinned stream from one that changed seldom.
 //!
 //! The whole daemon in virtual time against the simulated cloud and network.
 
@@ -25,7 +25,6 @@ fn the_cloud_reads_which_stream_was_thinned_and_by_how_many_readings() {
             world.take_all("q1", (hundred * 100..hundred * 100 + 100).map(Value::Steps)).await.unwrap();
             world.pass(Duration::from_secs(10)).await;
         }
-        world.take("q2", Value::Steps(1)).await.unwrap();
         world.interface_down(false);
         world.pass(6 * HOUR).await;
 
@@ -41,7 +40,6 @@ fn the_cloud_reads_which_stream_was_thinned_and_by_how_many_readings() {
         assert_eq!(count, thinned.count, "the latest of each record is how many in all");
         let there = world.far_values("q1").len() as u64;
         assert!(there > 0 && count > there, "{there} sent, {count} given up");
-        assert_eq!(world.far_values("q2").len(), 1);
         assert_eq!(world.finish().await.unwrap().problems, Vec::<String>::new());
     })
     .unwrap();

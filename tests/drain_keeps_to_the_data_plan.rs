@@ -21,7 +21,7 @@ use fieldgate::spend::{Allowance, Cause, Direction, Ledger, Network, Plan, Purpo
 use fieldgate::store::queue::{Owed, Queue, QueuedRow};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use support::{BOOT, capture, options, problems, spec, steps};
 use tokio::sync::{mpsc, watch};
@@ -126,7 +126,7 @@ impl Link for Willing {
         self.up.subscribe()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
         None
     }
 }
@@ -339,6 +339,7 @@ fn a_foreign_network_without_bytes_is_silent_until_the_gateway_is_home() {
             roaming,
             words: String::new(),
             operator: None,
+            plmn: None,
             access: None,
             band: None,
             cell: None,

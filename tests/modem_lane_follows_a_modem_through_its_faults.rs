@@ -345,12 +345,15 @@ async fn a_settled_modem_is_asked_no_more_often_than_configured() {
     bench.power_on();
     bench.until("registered", MINUTE, |board| board.registered()).await;
     bench.settle().await;
-    let before = (bench.commands("AT%XVBAT"), bench.commands("AT"));
+    let before = (bench.commands("AT%XVBAT"), bench.commands("AT"), bench.commands("AT%XCONNSTAT?"));
     bench.pass(20 * POLL).await;
     let asked = bench.commands("AT%XVBAT") - before.0;
     assert!((19..=20).contains(&asked), "{asked} looks in 20 intervals");
-    // Nothing but the five questions of a look, whatever begins with AT.
-    assert_eq!(bench.commands("AT") - before.1, asked * 5);
+    let counted = bench.commands("AT%XCONNSTAT?") - before.2;
+    assert!((1..=2).contains(&counted), "the data counters every ten minutes: {counted}");
+    assert!(bench.board.data_counters.get().is_some());
+    // Nothing but these and the five questions of a look, whatever begins with AT.
+    assert_eq!(bench.commands("AT") - before.1, asked * 5 + counted);
     bench.end().await;
 }
 

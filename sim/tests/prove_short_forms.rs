@@ -179,6 +179,49 @@ fn the_proof_of_the_wire_cost_sees_values_of_eight_bytes_and_readings_without_th
 }
 
 #[test]
+fn every_service_does_what_it_says_and_bears_what_is_wrong() {
+    holds("services");
+}
+
+#[test]
+fn the_proof_of_services_sees_a_call_that_acts_twice_and_settings_that_nobody_checks() {
+    sees("services", "call-acts-twice");
+    sees("services", "settings-unchecked");
+}
+
+#[test]
+fn a_move_and_a_clean_restart_cost_no_handshake() {
+    holds("rebinding");
+}
+
+#[test]
+fn the_proof_of_moves_sees_a_session_that_is_known_by_its_address() {
+    sees("rebinding", "no-connection-id");
+}
+
+#[test]
+fn a_session_outlives_a_clean_stop_and_is_never_used_twice() {
+    holds("resume");
+}
+
+#[test]
+fn the_proof_of_sessions_sees_counters_that_go_back_and_a_record_that_stays() {
+    sees("resume", "message-id-reuse");
+    sees("resume", "record-kept");
+}
+
+#[test]
+fn a_firmware_image_comes_as_fast_as_link_and_cloud_allow() {
+    holds("ota-goodput");
+}
+
+#[test]
+fn the_proof_of_the_download_sees_blocks_that_wait_for_each_other_and_blocks_fetched_twice() {
+    sees("ota-goodput", "one-block-at-a-time");
+    sees("ota-goodput", "refetch-on-loss");
+}
+
+#[test]
 fn every_claim_is_listed_with_a_defect() {
     let listed = prove(&["--list-sabotage"]);
     assert!(listed.status.success());
@@ -192,7 +235,11 @@ fn every_claim_is_listed_with_a_defect() {
         "footprint",
         "month-offline",
         "no-loss",
+        "ota-goodput",
         "power-cut",
+        "rebinding",
+        "resume",
+        "services",
         "two-destinations",
         "wire-cost",
     ];

@@ -2,7 +2,9 @@
 //!
 //! Rooms on the lane floor never import each other; what one learns and another needs goes through here. A cell holds the
 //! newest value and when it was learned; a reader may look or wait for a change. Nothing here is history, and nothing here
-//! is needed to lose nothing: the store does not depend on it.
+//! is needed to lose nothing: the store does not depend on it. What a room may ask of another is here too ([`Asks`]).
+
+mod asks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,6 +15,8 @@ use tokio::sync::watch;
 use crate::clock::Mono;
 use crate::clock::sources::{Contradiction, Source};
 use crate::reading::{Quality, Value};
+
+pub use asks::{Asks, Console, ConsoleAsk, Hands, Tuning};
 
 /// A fact and when it was learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,6 +176,8 @@ pub struct Registration {
     pub words: String,
     /// Operator, numeric or by name.
     pub operator: Option<String>,
+    /// Its number: country and network code, five or six digits.
+    pub plmn: Option<String>,
     /// `LTE-M`, `NB-IoT`.
     pub access: Option<String>,
     /// Band.
@@ -515,7 +521,18 @@ pub struct PlanPeriod {
     pub ends_unix_ms: Option<i64>,
 }
 
-/// Everything the gateway knows now. One instance, shared.
+/// What a cloud set of this gateway from afar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// The cloud's number of what is in force.
+    pub version: Option<i64>,
+    /// Key of the configuration and value, as the configuration writes them.
+    pub in_force: Vec<(String, String)>,
+    /// What is not in force: the cloud's key, and why in words.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Everything the gateway knows now, and what may be asked. One instance, shared.
 #[derive(Debug, Default)]
 pub struct Board {
     /// See [`Signal`].
@@ -554,6 +571,10 @@ pub struct Board {
     pub writers: Cells<WriterState>,
     /// Components by package name.
     pub components: Cells<ComponentState>,
+    /// See [`RemoteSettings`].
+    pub settings: Cell<RemoteSettings>,
+    /// What may be asked of others.
+    pub asks: Asks,
 }
 
 impl Board {

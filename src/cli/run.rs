@@ -1,15 +1,18 @@
 //! `fieldgate run`: the daemon in the foreground, as systemd starts it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Loaded, LogLevel};
+use crate::config::Loaded;
 use crate::daemon;
+use crate::logs::{Logs, LogsLayer};
 
 pub(super) fn run(loaded: Loaded) -> ExitCode {
-    log_to(loaded.config.log.level);
+    let logs = Arc::new(Logs::new(loaded.config.log.level, loaded.config.log.cloud));
+    log_to(&logs);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -17,7 +20,7 @@ pub(super) fn run(loaded: Loaded) -> ExitCode {
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(daemon::run(loaded.config)),
+        Ok(runtime) => runtime.block_on(daemon::run(loaded.config, logs)),
         Err(error) => Err(format!("the system gives no event queue: {error}")),
     };
     match result {
@@ -30,15 +33,8 @@ pub(super) fn run(loaded: Loaded) -> ExitCode {
 }
 
 /// To the journal with its fields when systemd connected us to it, to standard error otherwise.
-fn log_to(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::level_filters::LevelFilter::ERROR,
-        LogLevel::Warn => tracing::level_filters::LevelFilter::WARN,
-        LogLevel::Info => tracing::level_filters::LevelFilter::INFO,
-        LogLevel::Debug => tracing::level_filters::LevelFilter::DEBUG,
-        LogLevel::Trace => tracing::level_filters::LevelFilter::TRACE,
-    };
-    let registry = tracing_subscriber::registry().with(level);
+fn log_to(logs: &Arc<Logs>) {
+    let registry = tracing_subscriber::registry().with(LogsLayer(Arc::clone(logs)));
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     // Fails only when a subscriber is set already, which nothing before this does.
     let _ = match journal {

@@ -28,7 +28,7 @@ pub use loader::{load, load_without_secrets};
 pub use model::*;
 pub use parse::{Loaded, SecretRefused, SecretSource, Surroundings, parse};
 pub use problem::{Problem, Refused};
-pub use remote::REMOTE_KEYS;
+pub use remote::{REMOTE_KEYS, RemoteKey, RemoteKind, RemoteRefusal, RemoteValue};
 pub use secret::Secret;
 pub use topic::{TopicTemplate, TopicValues, TopicVariable};
 

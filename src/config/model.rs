@@ -334,6 +334,9 @@ pub struct Golioth {
     pub credential: GoliothCredential,
     /// Path below `.s/` that batches are posted to, without a leading slash. Default `sensor`.
     pub stream_path: String,
+    /// Path below `.s/` that the serving cell is posted to when it changes, for a pipeline with Golioth's `location`
+    /// transformer. Default none: it is not posted.
+    pub location_path: Option<String>,
     /// How batches are written. Default `rows`.
     pub encoding: Encoding,
     /// Whether to ask for a DTLS Connection ID (RFC 9146). Default true.
@@ -502,6 +505,8 @@ pub enum VersionSource {
 pub struct Log {
     /// Least level written. Default info.
     pub level: LogLevel,
+    /// Least level sent to the cloud as well, of what is written; `None` for `off`. Default error.
+    pub cloud: Option<LogLevel>,
 }
 
 /// Level of a log line, most severe first.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::accountant;
+use super::log_lines;
 use super::log_push;
 use super::reporter;
 use super::rim::{Entropy, Rim};
@@ -17,7 +18,7 @@ use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
 use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
-use crate::board::{Board, DeliveryState};
+use crate::board::{Board, DeliveryState, Hands};
 use crate::clouds::Means;
 use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::{self, delivery};
@@ -26,16 +27,18 @@ use crate::config::{Golioth, NetworkPath};
 use crate::control;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
+use crate::logs::Logs;
 use crate::modem;
 use crate::ota;
 use crate::registry::plan::Plan;
 use crate::registry::provider::Provider;
 use crate::registry::{self, own_record_lane};
+use crate::remote;
 use crate::sensors;
 use crate::spend::Purse;
 use crate::store::gateway::time_floor;
 use crate::uplink::drain::{self, DrainOptions};
-use crate::uplink::link::Link;
+use crate::uplink::link::{CloudEvent, Link, Manifest};
 use crate::uplink::share::Weights;
 
 /// A running gateway: its lanes, and what they share.
@@ -45,6 +48,8 @@ pub struct Daemon {
     pub board: Arc<Board>,
     /// The open files.
     pub stores: Stores,
+    /// The link that deploys, and that takes log lines, where one is configured.
+    device_plane: OnceLock<Arc<dyn Link>>,
     /// What may be spent.
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
@@ -73,7 +78,15 @@ impl Daemon {
             Arc::clone(&board),
         );
         purse.look_at(&stores.queue);
-        let daemon = Self { board, stores, purse, supervisor, stop, shelf: OnceLock::new() };
+        let daemon = Self {
+            board,
+            stores,
+            purse,
+            supervisor,
+            stop,
+            shelf: OnceLock::new(),
+            device_plane: OnceLock::new(),
+        };
         daemon.lane(timekeeper::lane(
             daemon.stores.clone(),
             rim.clone(),
@@ -105,7 +118,9 @@ impl Daemon {
 
     /// Firmware truth for a link that deploys: what it delivers is compared and journaled, what runs is reported.
     fn updates(&self, link: &Arc<dyn Link>, config: &SharedConfig, rim: &Rim) {
-        let Some(manifests) = link.manifests() else { return };
+        let Some(events) = link.events() else { return };
+        let (to_updates, manifests) = mpsc::channel(4);
+        self.remote(link, events, to_updates, config, rim);
         let (reports, to_report) = mpsc::channel(32);
         let parts = ota::Parts {
             gateway: self.stores.gateway.clone(),
@@ -123,6 +138,55 @@ impl Daemon {
             rim.clone(),
             self.stop.clone(),
         ));
+    }
+
+    /// What a cloud does from afar, and what it knows of the gateway's state.
+    fn remote(
+        &self,
+        link: &Arc<dyn Link>,
+        events: mpsc::Receiver<CloudEvent>,
+        manifests: mpsc::Sender<Manifest>,
+        config: &SharedConfig,
+        rim: &Rim,
+    ) {
+        let (desired, wanted) = watch::channel(serde_json::Value::Null);
+        let (gateway, queue) = (self.stores.gateway.clone(), self.stores.queue.clone());
+        self.lane(remote::lane(remote::Parts {
+            link: Arc::clone(link),
+            events,
+            manifests,
+            desired,
+            gateway: gateway.clone(),
+            queue,
+            board: Arc::clone(&self.board),
+            rim: rim.clone(),
+            log_level: config.log.level,
+            stop: self.stop.clone(),
+        }));
+        self.lane(remote::reported::lane(remote::reported::Parts {
+            link: Arc::clone(link),
+            desired: wanted,
+            location: config.golioth.as_ref().is_some_and(|golioth| golioth.location_path.is_some()),
+            gateway,
+            board: Arc::clone(&self.board),
+            purse: Arc::clone(&self.purse),
+            rim: rim.clone(),
+            stop: self.stop.clone(),
+        }));
+    }
+
+    /// Lends the process's and the machine's hands, and the daemon's own log, to those who ask from afar. Once, after the start.
+    pub fn lend(&self, hands: Arc<dyn Hands>, logs: Arc<Logs>, config: &SharedConfig, rim: &Rim) {
+        let _first = self.board.asks.hands.set(hands);
+        // Settings kept by a run before are in force already.
+        if let Some(level) = self.board.asks.tuning.borrow().log_level {
+            logs.set_level(level);
+        }
+        if let (Some(link), Some(_)) = (self.device_plane.get(), config.log.cloud) {
+            let (logs, purse) = (Arc::clone(&logs), Arc::clone(&self.purse));
+            self.lane(log_lines::lane(Arc::clone(link), logs, purse, rim.clone(), self.stop.clone()));
+        }
+        let _first = self.board.asks.logs.set(logs);
     }
 
     fn modem(&self, config: &SharedConfig, rim: &Rim) {
@@ -195,6 +259,12 @@ impl Daemon {
         Some(address)
     }
 
+    /// The link that deploys, where one is configured.
+    #[must_use]
+    pub fn device_plane(&self) -> Option<Arc<dyn Link>> {
+        self.device_plane.get().cloned()
+    }
+
     fn lane(&self, lane: Lane) {
         self.supervisor.spawn(lane);
     }
@@ -214,6 +284,7 @@ impl Daemon {
             let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);
             let link: Arc<dyn Link> = link;
+            let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
             self.drain_into(self.verified(link, settings, config, rim), config, rim);
         }
@@ -292,6 +363,7 @@ impl Daemon {
             live_bound: config.uplink.live_bound,
             weights: Weights { live: config.uplink.live_weight, backlog: config.uplink.backlog_weight },
             max_age: config.uplink.max_age.clone(),
+            asks: Some((self.board.asks.tuning.subscribe(), self.board.asks.flush.subscribe())),
             latest_only,
             thin_bands: Arc::new(thin_bands),
         };

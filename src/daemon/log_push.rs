@@ -163,7 +163,7 @@ mod tests {
     use crate::spend::{Allowance, Direction, Plan};
     use crate::store::gateway::tests::{clock, key, open, rim, versions};
     use crate::store::queue::{Owed, QueuedRow};
-    use crate::uplink::link::{Capabilities, EpochStatement, Manifest, Message, Packed};
+    use crate::uplink::link::{Capabilities, CloudEvent, EpochStatement, Message, Packed};
 
     /// A cloud that answers as it is told, then takes everything; it keeps what it was offered.
     #[derive(Debug, Default)]
@@ -214,7 +214,7 @@ mod tests {
             watch::channel(true).1
         }
 
-        fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+        fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
             None
         }
     }

@@ -8,7 +8,9 @@
 
 mod accountant;
 pub mod build;
+mod hands;
 mod inherited;
+mod log_lines;
 mod log_push;
 mod ntp;
 pub mod progress;

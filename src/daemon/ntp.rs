@@ -121,6 +121,7 @@ mod tests {
                 random: Arc::new(Nothing),
                 net: Arc::clone(&net) as Arc<dyn Net>,
                 ports: Arc::new(Nothing),
+                hardware: None,
             };
             let told = ask(&rim).await;
             assert_eq!(told, Some(Synchronised { at_unix_ms: 1_795_188_126_000, uncertainty_ms: 50 }));

@@ -184,8 +184,9 @@ pub mod machine {
 
     /// From the device tree, the chip, or the firmware's tables (`Documentation/ABI/testing/sysfs-devices-soc` of the kernel).
     fn board_serial() -> Option<Arc<str>> {
+        // The device tree is also below /proc, which a sandbox may hide.
         const SOURCES: [&str; 3] = [
-            "/proc/device-tree/serial-number",
+            "/sys/firmware/devicetree/base/serial-number",
             "/sys/devices/soc0/serial_number",
             "/sys/class/dmi/id/product_serial",
         ];

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::Daemon;
+use super::hands::MachineHands;
 use super::rim;
 use super::stores::Stores;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control;
 use crate::http::Door;
+use crate::logs::Logs;
 use crate::sabotage;
 use crate::store::queue::QueueStatus;
 
@@ -23,9 +26,12 @@ use crate::store::queue::QueueStatus;
 ///
 /// # Errors
 /// In words, for whoever started it.
-pub async fn run(config: Config) -> Result<(), String> {
+pub async fn run(config: Config, logs: Arc<Logs>) -> Result<(), String> {
     let lock = lock(&config.gateway.state_dir)?;
-    let socket = control::place(&config.gateway.state_dir, std::env::var_os("RUNTIME_DIRECTORY"));
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY");
+    let restart = CancellationToken::new();
+    let hands = MachineHands::new(runtime.clone().map(Into::into), restart.clone());
+    let socket = control::place(&config.gateway.state_dir, runtime);
     let state = control::StateId::of(&lock).map_err(|e| e.to_string())?;
     if let Err(error) = control::announce(&lock, &socket) {
         tracing::warn!(%error, "where operators are heard cannot be written down: they may have to stop the daemon first");
@@ -43,6 +49,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     let config = Arc::new(config);
     let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
     let daemon = Daemon::start(&config, &rim, stores)?;
+    daemon.lend(Arc::new(hands), logs, &config, &rim);
     let inherited = super::inherited::listener();
     let door = inherited.map_or(Door::Bind, Door::Inherited);
     daemon.serve(&config, &rim, door);
@@ -59,6 +66,7 @@ pub async fn run(config: Config) -> Result<(), String> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         _ = hangup.recv() => {}
+        () = restart.cancelled() => tracing::info!("a cloud asked for a restart"),
         why = watch => failed = Some(why),
     }
     tracing::info!("stopping");

@@ -8,7 +8,7 @@ use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
     ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
-    Registration, Signal, SlaveState, Stamped, WriterState,
+    Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub gateway_db: GatewayHealth,
     /// Firmware components by package.
     pub components: BTreeMap<String, Stamped<ComponentState>>,
+    /// What a cloud set from afar, once one may.
+    pub settings: Option<Stamped<RemoteSettings>>,
 }
 
 /// A destination: its link, and its side of the books.
@@ -124,6 +126,7 @@ impl Snapshot {
             writers: board.writers.all(),
             gateway_db: (sources.gateway_db)(),
             components: board.components.all(),
+            settings: board.settings.get(),
         }
     }
 }

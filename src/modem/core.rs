@@ -15,8 +15,8 @@ use std::io;
 use std::time::Duration;
 
 use fieldgate_modem_at::{
-    Banner, Command, CommandDone, CommandError, Event, FaultEvent, Probe, ProbeOutcome, Session, Terminator,
-    Urc,
+    Banner, Command, CommandDone, CommandError, CommandId, Event, FaultEvent, Probe, ProbeOutcome, Session,
+    Terminator, Urc,
 };
 use tracing::Level;
 
@@ -52,7 +52,21 @@ pub(super) struct Core {
     /// Times in a row that the port was closed without the modem having been set up in between.
     closed: u32,
     pause: Duration,
+    console: Console,
 }
+
+/// A command of a technician's: asked between two questions of ours, so that no answer is taken for another's.
+#[derive(Debug, Default)]
+enum Console {
+    #[default]
+    Idle,
+    Waits(Command),
+    Asked(CommandId),
+    Answered(ConsoleAnswer),
+}
+
+/// The modem's lines to a technician's command; or why there are none, in words.
+pub(super) type ConsoleAnswer = Result<Vec<String>, String>;
 
 #[derive(Debug)]
 enum Phase {
@@ -82,6 +96,7 @@ impl Core {
             notes: Notes::default(),
             closed: 0,
             pause: PAUSE,
+            console: Console::Idle,
         };
         core.lose("the modem's port is being opened");
         core.state(ModemPhase::NoPort, "the port is being opened", true);
@@ -164,6 +179,38 @@ impl Core {
     /// The next note for the log.
     pub(super) fn poll_note(&mut self) -> Option<(Level, String)> {
         self.notes.pop()
+    }
+
+    /// Puts a technician's command among the questions. One at a time: the one before must have been answered.
+    pub(super) fn console(&mut self, now: Duration, text: &str) {
+        self.console = match (&self.phase, Command::new(text)) {
+            (Phase::Talking(talk), Ok(command)) if talk.script.is_started() && talk.hold.is_none() => {
+                Console::Waits(command)
+            }
+            (_, Ok(_)) => Console::Answered(Err("the modem is not ready; ask again in a minute".into())),
+            (_, Err(error)) => Console::Answered(Err(error.to_string())),
+        };
+        self.go_on(now);
+    }
+
+    /// The answer to it, once.
+    pub(super) fn poll_console(&mut self) -> Option<ConsoleAnswer> {
+        match std::mem::take(&mut self.console) {
+            Console::Answered(answer) => Some(answer),
+            other => {
+                self.console = other;
+                None
+            }
+        }
+    }
+
+    /// From now on the modem is looked at so often.
+    pub(super) fn set_poll(&mut self, now: Duration, poll: Duration) {
+        self.poll = poll;
+        if let Phase::Talking(talk) = &mut self.phase {
+            talk.script.set_poll(now, poll);
+        }
+        self.go_on(now);
     }
 
     /// How long the port shall stay closed; `None` while it shall be open.
@@ -265,6 +312,19 @@ impl Core {
     /// Submits the next question; `false` when there is nothing to do.
     fn ask_next(&mut self, now: Duration) -> bool {
         let Phase::Talking(talk) = &mut self.phase else { return false };
+        if talk.script.is_free()
+            && let Console::Waits(command) = &self.console
+        {
+            self.console = match talk.session.submit(now, command.clone()) {
+                Ok(id) => Console::Asked(id),
+                Err(error) => Console::Answered(Err(error.to_string())),
+            };
+            return true;
+        }
+        // An answer to the console is outstanding: nothing else is asked meanwhile.
+        if matches!(self.console, Console::Asked(_)) {
+            return false;
+        }
         match talk.script.next(now, &self.known.missing()) {
             None => false,
             Some(Step::Started) => {
@@ -324,6 +384,11 @@ impl Core {
     }
 
     fn ended(&mut self, now: Duration, done: &CommandDone) {
+        if matches!(&self.console, Console::Asked(id) if *id == done.id) {
+            let answer = done.result.as_ref().map(|_| done.lines.clone()).map_err(ToString::to_string);
+            self.console = Console::Answered(answer);
+            return;
+        }
         let Phase::Talking(talk) = &mut self.phase else { return };
         let Some(ask) = talk.script.ended(done.id) else { return };
         match &done.result {
@@ -492,6 +557,9 @@ impl Core {
     }
 
     fn lose(&mut self, why: &str) {
+        if matches!(self.console, Console::Waits(_) | Console::Asked(_)) {
+            self.console = Console::Answered(Err(why.to_owned()));
+        }
         self.facts.extend(self.known.unknown(why));
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::core::Core;
+use super::core::{ConsoleAnswer, Core};
 use super::state::Fact;
-use crate::board::Board;
+use crate::board::{Board, ConsoleAsk, Tuning};
 use crate::config;
 use crate::daemon::rim::{LineParity, PortSettings, Rim, SerialStream};
 use crate::daemon::supervisor::{LaneError, Progress};
@@ -32,13 +33,18 @@ pub(super) async fn run(
         stop_bits: 1,
         flow_control: config.flow_control,
     };
-    let mut core = Core::new(config.poll, config.port.display().to_string());
+    let mut tuning = board.asks.tuning.subscribe();
+    let poll = tuning.borrow_and_update().modem_poll.unwrap_or(config.poll);
+    let mut core = Core::new(poll, config.port.display().to_string());
+    // Held for as long as this life lasts: there is one console.
+    let mut console = Asking { asked: board.asks.console.asked.lock().await, reply: None };
     loop {
         publish(&mut core, &rim, &board);
         match rim.ports.open(&settings) {
             Ok(port) => {
                 core.port_opened(rim.now());
-                match converse(&mut core, port, &rim, &board, &stop, &progress).await {
+                let heard = Heard { console: &mut console, tuning: &mut tuning, poll: config.poll };
+                match converse(&mut core, port, &rim, &board, &stop, &progress, heard).await {
                     Ended::Stopped => return Ok(()),
                     Ended::Closed => {}
                     Ended::Lost(why) => core.port_lost(rim.now(), &why),
@@ -53,9 +59,25 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
+            // Nobody is there to answer.
+            Some(ask) = console.asked.recv() => drop(ask.reply.send(Err("the modem does not answer now".into()))),
             () = rim.sleep(pause) => {}
         }
     }
+}
+
+/// The console's end in this lane, and who waits for an answer.
+struct Asking<'a> {
+    asked: MutexGuard<'a, mpsc::Receiver<ConsoleAsk>>,
+    reply: Option<oneshot::Sender<ConsoleAnswer>>,
+}
+
+/// What others ask of the lane.
+struct Heard<'a, 'b> {
+    console: &'a mut Asking<'b>,
+    tuning: &'a mut watch::Receiver<Tuning>,
+    /// The configuration's, where nothing else is in force.
+    poll: Duration,
 }
 
 enum Ended {
@@ -73,6 +95,7 @@ async fn converse(
     board: &Board,
     stop: &CancellationToken,
     progress: &Progress,
+    heard: Heard<'_, '_>,
 ) -> Ended {
     let (mut reader, mut writer) = tokio::io::split(port);
     let mut incoming = [0; 1024];
@@ -83,6 +106,12 @@ async fn converse(
             outgoing.extend(bytes);
         }
         publish(core, rim, board);
+        if let Some(answer) = core.poll_console()
+            && let Some(reply) = heard.console.reply.take()
+        {
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+        }
         if core.pause().is_some() {
             return Ended::Closed;
         }
@@ -110,6 +139,14 @@ async fn converse(
                 }
                 Err(error) => return Ended::Lost(format!("failed: {error}; check the modem's power and its cable")),
             },
+            Some(ask) = heard.console.asked.recv(), if heard.console.reply.is_none() => {
+                heard.console.reply = Some(ask.reply);
+                core.console(rim.now(), &ask.command);
+            }
+            Ok(()) = heard.tuning.changed() => {
+                let poll = heard.tuning.borrow_and_update().modem_poll.unwrap_or(heard.poll);
+                core.set_poll(rim.now(), poll);
+            }
             () = rim.sleep_until(wake) => {
                 let now = rim.now();
                 if write_by.is_some_and(|by| now >= by) {

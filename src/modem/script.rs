@@ -195,6 +195,17 @@ impl Script {
         self.next_count = Duration::ZERO;
     }
 
+    /// From now on there is so much time between looks.
+    pub(super) fn set_poll(&mut self, now: Duration, poll: Duration) {
+        self.poll = poll;
+        self.next_look = self.next_look.min(now.saturating_add(poll));
+    }
+
+    /// Whether a question of somebody else's may be asked now: the start is over and no answer is outstanding.
+    pub(super) fn is_free(&self) -> bool {
+        self.started && self.current.is_none()
+    }
+
     /// What to do next; `None` while an answer is outstanding or nothing is due. `missing` is asked with every look.
     pub(super) fn next(&mut self, now: Duration, missing: &[Ask]) -> Option<Step> {
         if self.current.is_some() {

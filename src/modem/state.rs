@@ -94,6 +94,7 @@ struct Radio {
     /// The last refusal since it was registered.
     reject: Option<RejectCause>,
     operator: Option<String>,
+    plmn: Option<String>,
     access: Option<String>,
     band: Option<u16>,
     cell: Option<CellId>,
@@ -127,6 +128,7 @@ impl Known {
             roaming: false,
             words,
             operator: None,
+            plmn: None,
             access: None,
             band: None,
             cell: None,
@@ -371,6 +373,7 @@ impl Known {
         if let Some(camped) = monitor.camped {
             self.radio.cell = camped.cell.known().copied().filter(|cell| cell.0 != u32::MAX);
             self.radio.off_cell = self.radio.off_cell && self.radio.cell.is_none();
+            self.radio.plmn.clone_from(&camped.plmn);
             self.radio.operator = camped.full_name.or(camped.short_name).or(camped.plmn);
             self.radio.band = camped.band.known().copied();
             if let Some(access) = camped.access_technology.known() {
@@ -393,6 +396,7 @@ impl Known {
         } else {
             self.radio = Radio {
                 operator: None,
+                plmn: None,
                 access: None,
                 band: None,
                 cell: None,
@@ -501,6 +505,7 @@ impl Known {
             roaming: registered && status == RegistrationStatus::Roaming,
             words,
             operator: radio.operator.as_deref().map(words::shown),
+            plmn: radio.plmn.clone(),
             access: radio.access.clone(),
             band: radio.band,
             cell: radio.cell.map(|cell| format!("{:08X}", cell.0)),

@@ -70,6 +70,12 @@ pub enum Cause {
     Management,
     /// A page of the firmware log.
     FirmwareLog,
+    /// What the gateway says of its own state.
+    State,
+    /// Its own log.
+    Diagnostics,
+    /// A block of a firmware image, or the request for it.
+    Firmware,
     /// A message with readings, or the answer to it.
     Message(Class),
 }
@@ -162,6 +168,9 @@ impl Purse {
             Cause::Session => self.charge(Purpose::Session, direction, bytes),
             Cause::Management => self.charge(Purpose::Management, direction, bytes),
             Cause::FirmwareLog => self.charge(Purpose::FirmwareLog, direction, bytes),
+            Cause::State => self.charge(Purpose::State, direction, bytes),
+            Cause::Diagnostics => self.charge(Purpose::Diagnostics, direction, bytes),
+            Cause::Firmware => self.charge(Purpose::Firmware, direction, bytes),
             Cause::Message(class) => {
                 let backlog = class == Class::Telemetry && self.state().backlog.contains(destination);
                 self.charge(Purpose::of(class, !backlog), direction, bytes);

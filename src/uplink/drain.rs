@@ -39,7 +39,7 @@ use super::policy::{self, Choice, Flow, FlowView};
 use super::share::{Share, Weights};
 use super::shelf::Shelf;
 use super::thin::Bands;
-use crate::board::{Board, DestinationState, in_words};
+use crate::board::{Board, DestinationState, Tuning, in_words};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::reading::{Class, StreamId};
@@ -78,6 +78,8 @@ pub struct DrainOptions {
     pub thin_bands: Arc<Bands>,
     /// Asked before anything is packed; without one there is no plan to keep to.
     pub purse: Option<Arc<Purse>>,
+    /// What is in force instead of the above, and how often all that waits was asked to leave at once.
+    pub asks: Option<(watch::Receiver<Tuning>, watch::Receiver<u64>)>,
 }
 
 impl Default for DrainOptions {
@@ -92,6 +94,7 @@ impl Default for DrainOptions {
             latest_only: BTreeSet::new(),
             thin_bands: Arc::default(),
             purse: None,
+            asks: None,
         }
     }
 }
@@ -102,6 +105,9 @@ const AT_HAND: usize = 512;
 const SEND_DEADLINE: Duration = Duration::from_secs(120);
 /// A learned limit is tried anew after this: the destination may have changed.
 const LIMIT_HOLDS: Duration = Duration::from_secs(3600);
+
+/// For so long after a flush nothing gathers.
+const HURRY: Duration = Duration::from_secs(60);
 
 /// Builds the lane that drains `destination` into `link`, as far as the data plan lets it. Whether the destination refuses is
 /// told to `board`.
@@ -163,6 +169,10 @@ struct Drain<'a> {
     sickness: u32,
     /// What waits for the data plan: until when, and why.
     short: BTreeMap<Flow, (Duration, &'static str)>,
+    /// Nothing gathers before this.
+    hurry: Duration,
+    /// What is in force instead of the options.
+    tuning: Tuning,
 }
 
 /// What a message carries.
@@ -211,6 +221,8 @@ impl<'a> Drain<'a> {
             (flow, shelf.thinning_by(Arc::clone(&options.thin_bands)))
         };
         let up = link.up();
+        let tuning =
+            options.asks.as_ref().map_or_else(Tuning::default, |(tuning, _)| tuning.borrow().clone());
         let drain = Self {
             link,
             destination,
@@ -241,6 +253,8 @@ impl<'a> Drain<'a> {
             sick: None,
             sickness: 0,
             short: BTreeMap::new(),
+            hurry: Duration::ZERO,
+            tuning,
         };
         drain.tell_refusal(None);
         Ok(drain)
@@ -287,8 +301,26 @@ impl<'a> Drain<'a> {
                 changed = self.status.changed() => {
                     changed.map_err(|_| LaneError("the store has ended".into()))?;
                 }
+                flush = asked(&mut self.options.asks) => self.hear(flush),
                 () = wake => {}
             }
+        }
+    }
+
+    /// What was asked of drains from afar is so from now on.
+    fn hear(&mut self, flush: bool) {
+        if flush {
+            self.hurry = self.rim.now() + HURRY;
+        }
+        if let Some((tuning, _)) = &mut self.options.asks {
+            self.tuning = tuning.borrow_and_update().clone();
+        }
+    }
+
+    fn linger(&self, now: Duration) -> Duration {
+        match self.tuning.linger {
+            _ if now < self.hurry => Duration::ZERO,
+            linger => linger.unwrap_or(self.options.linger),
         }
     }
 
@@ -302,7 +334,8 @@ impl<'a> Drain<'a> {
         if let Some(sick) = self.sick.as_ref().filter(|sick| sick.until > now) {
             return Some(sick.until);
         }
-        let window = self.options.window.min(self.link.capabilities().max_in_flight).max(1);
+        let window = self.tuning.window.map_or(self.options.window, usize::from);
+        let window = window.min(self.link.capabilities().max_in_flight).max(1);
         let window = if crate::sabotage::on("drain-one-by-one") { 1 } else { window };
         let (ordinary, urgent) = match (self.sick.is_some(), self.cautious) {
             (true, _) => (1, 1),
@@ -311,7 +344,7 @@ impl<'a> Drain<'a> {
         };
         loop {
             let views = self.views(now);
-            let choice = policy::choose(&views, &self.share, now, self.options.linger);
+            let choice = policy::choose(&views, &self.share, now, self.linger(now));
             let urgent_first = matches!(choice, Choice::Send { flow: Flow::Alarm | Flow::Event, .. });
             if !urgent_first
                 && sending.len() < urgent
@@ -387,7 +420,7 @@ impl<'a> Drain<'a> {
     fn waits_for_time(&self, row: &QueuedRow) -> Option<Duration> {
         let may_come = row.epoch.wall_offset_ms.is_none() && row.epoch.boot == self.rim.clock.boot_id();
         (may_come && row.stream.class.waits_for_window())
-            .then(|| row.at.since_boot() + self.options.hold_untrusted)
+            .then(|| row.at.since_boot() + self.tuning.hold_untrusted.unwrap_or(self.options.hold_untrusted))
     }
 
     fn next_parcel(&mut self, flow: Flow, status: &QueueStatus) -> Option<Parcel> {
@@ -480,6 +513,17 @@ impl<'a> Drain<'a> {
         };
         self.progress.waiting(&reason, at_most);
     }
+}
+
+/// Waits until something is asked of drains, and whether that is to hurry; for ever where nobody can ask.
+async fn asked(asks: &mut Option<(watch::Receiver<Tuning>, watch::Receiver<u64>)>) -> bool {
+    let Some((tuning, flush)) = asks else { return std::future::pending().await };
+    let (asked, hurry) = tokio::select! {
+        biased;
+        changed = tuning.changed() => (changed.is_ok(), false),
+        changed = flush.changed() => (changed.is_ok(), true),
+    };
+    if asked { hurry } else { std::future::pending().await }
 }
 
 fn statement(status: &QueueStatus) -> Option<EpochStatement> {

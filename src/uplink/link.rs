@@ -4,6 +4,7 @@
 //! outcomes come in any order, several sends may be under way at once. The link keeps its session to itself: connecting,
 //! backoff, keepalive and rate limits are its business, and while it cannot send, a send waits.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -107,6 +108,122 @@ pub struct ManifestComponent {
     pub uri: String,
 }
 
+/// A call of a method of this gateway, made at a cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Names it at the cloud; is given back with the answer.
+    pub id: String,
+    /// What to do.
+    pub method: String,
+    /// With what: scalars, in order. An object stands for something that is none.
+    pub params: Vec<serde_json::Value>,
+}
+
+/// The settings a cloud has for this gateway, all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cloud's number of this state of them, given back with what became of them.
+    pub version: Option<i64>,
+    /// Key and value: a scalar, or an object for something that is none. `None`: the cloud has none, and asks for no report.
+    pub values: Option<Vec<(String, serde_json::Value)>>,
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingFault {
+    /// No such setting here, or none that may be set from afar.
+    NotRecognized,
+    /// A key that no setting could have.
+    KeyNotValid,
+    /// Not of its type.
+    FormatNotValid,
+    /// Beyond its bounds.
+    OutsideRange,
+    /// A text too long to be one.
+    TooLong,
+    /// It is right, and could not be kept.
+    General,
+}
+
+/// What a cloud says of its own accord. How the way to it is, is a state and no event: see [`Link::up`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloudEvent {
+    /// What should be deployed.
+    Manifest(Manifest),
+    /// A method is called. It is answered once, by [`Report::CallAnswer`].
+    Call(Call),
+    /// The settings as they are now. They are answered by [`Report::SettingsStatus`].
+    Settings(Settings),
+    /// The document of what operators want of this gateway as it is now; null where there is none.
+    Desired(serde_json::Value),
+}
+
+/// Bytes of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Where they begin, bytes from the start of the artifact.
+    pub offset: u64,
+    /// The bytes, at least one.
+    pub bytes: Vec<u8>,
+}
+
+/// An artifact that is being fetched, by whoever writes it down: blocks come in no order, each byte once. Nothing is fetched
+/// faster than it is taken. Dropping it ends the download.
+#[derive(Debug)]
+pub struct Blocks {
+    arrived: mpsc::Receiver<Result<Block, FetchError>>,
+    /// Bytes still to come.
+    left: u64,
+}
+
+impl Blocks {
+    /// Blocks of which `left` bytes are to come, and the end that hands them over: at most `room` of them wait.
+    #[must_use]
+    pub fn new(room: usize, left: u64) -> (mpsc::Sender<Result<Block, FetchError>>, Self) {
+        let (sender, arrived) = mpsc::channel(room.max(1));
+        (sender, Self { arrived, left })
+    }
+
+    /// The next block, in no order; `None` when all that was asked for has been handed out.
+    ///
+    /// # Errors
+    /// [`FetchError`]; blocks handed out before stay right, unless it is [`FetchError::Changed`].
+    pub async fn next(&mut self) -> Result<Option<Block>, FetchError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let gone = || FetchError::Interrupted { why: "the link was closed during the download".into() };
+        let block = self.arrived.recv().await.ok_or_else(gone)??;
+        self.left = self.left.saturating_sub(block.bytes.len() as u64);
+        Ok(Some(block))
+    }
+}
+
+/// Why an artifact does not come, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// This kind of link serves no artifacts.
+    #[error("this destination serves no firmware; only a cloud that deploys does")]
+    Unsupported,
+    /// It stopped on the way, or the cloud is busy. Go on later with what is there.
+    #[error("the download was interrupted: {why}; it goes on later where it stopped")]
+    Interrupted {
+        /// What happened.
+        why: String,
+    },
+    /// Another file is there now. What was fetched is of no use.
+    #[error(
+        "the file changed at the cloud while it was fetched; what came is thrown away, and it is fetched anew"
+    )]
+    Changed,
+    /// The cloud does not give it, or not as it was announced. The same request will fare no better.
+    #[error("the cloud does not serve this firmware: {why}. Check the release in the cloud's console")]
+    Refused {
+        /// What it answers.
+        why: String,
+    },
+}
+
 /// What the gateway reports of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -128,6 +245,55 @@ pub enum Report {
         /// JSON, at most [`Capabilities::max_message_bytes`] long.
         page: Vec<u8>,
     },
+    /// The answer to a call.
+    CallAnswer {
+        /// Of [`Call::id`].
+        id: String,
+        /// A gRPC status code, 0 to 16.
+        code: u8,
+        /// What it gave.
+        detail: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    /// What became of the settings.
+    SettingsStatus {
+        /// Of [`Settings::version`].
+        version: Option<i64>,
+        /// Those that are not in force, by key as the cloud sent it.
+        faults: Vec<(String, SettingFault)>,
+    },
+    /// A part of what this gateway says of its own state. Objects merge into what the cloud has, all else replaces.
+    State {
+        /// Where in the document; empty for all of it.
+        path: String,
+        /// What is there; `None`: nothing any more.
+        value: Option<serde_json::Value>,
+    },
+    /// A line of the daemon's own log.
+    Log {
+        /// How serious.
+        level: tracing::Level,
+        /// Which part of the program.
+        module: String,
+        /// What happened.
+        message: String,
+    },
+    /// The cell that serves the modem.
+    Network(ServingCell),
+}
+
+/// A cell of the mobile network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServingCell {
+    /// NB-IoT; else LTE-M.
+    pub narrowband: bool,
+    /// Mobile country code.
+    pub country: u16,
+    /// Mobile network code.
+    pub network: u16,
+    /// E-UTRAN cell identity.
+    pub id: u32,
+    /// RSRP, dBm.
+    pub strength_dbm: Option<i16>,
 }
 
 /// A cloud's device plane.
@@ -151,12 +317,24 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     /// `deadline` once the message has left. Dropping the future gives the message up; its outcome is then unknown.
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome;
 
-    /// Reports; the newest report of a component replaces an older one that has not left.
+    /// Reports; the newest report of a component replaces an older one that has not left. What the destination has no place
+    /// for is [`Outcome::Bad`].
     async fn report(&self, report: Report) -> Outcome;
+
+    /// Fetches an artifact, but for the ranges of bytes in `have`. One artifact at a time; others wait for it to end, and all
+    /// wait for the link to come up.
+    ///
+    /// # Errors
+    /// [`FetchError::Unsupported`]; what happens later is told by [`Blocks::next`].
+    async fn fetch(&self, artifact: &ManifestComponent, have: &[Range<u64>]) -> Result<Blocks, FetchError> {
+        let _unused = (artifact, have);
+        Err(FetchError::Unsupported)
+    }
 
     /// Whether it can send now. While it cannot, nothing is packed: what is urgent then goes first when it can again.
     fn up(&self) -> watch::Receiver<bool>;
 
-    /// What the cloud wants deployed, each time it says so. Taken once; `None` for a cloud that deploys nothing.
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>>;
+    /// What the cloud says of its own accord. Taken once; `None` for a cloud that says nothing. What nobody takes in time is
+    /// lost, and all but a call comes again; such a call is answered by the link.
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>>;
 }

@@ -56,6 +56,7 @@ fn nothing_yet() -> Registration {
         roaming: false,
         words: String::new(),
         operator: None,
+        plmn: None,
         access: None,
         band: None,
         cell: None,

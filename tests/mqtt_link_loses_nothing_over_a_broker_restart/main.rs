@@ -380,7 +380,7 @@ async fn a_components_newest_state_stays_at_the_broker() {
         };
         assert_eq!(gateway.link.report(report).await, Outcome::Acknowledged);
     }
-    assert!(gateway.link.manifests().is_none());
+    assert!(gateway.link.events().is_none());
     gateway.stops().await;
 
     let (inbox, subscription) = subscribe(broker.port, "later", "fieldgate/+/firmware/+");

@@ -15,7 +15,7 @@ use fieldgate::reading::{Class, Value};
 use fieldgate::store::queue::{OpenOptions, Owed, Queue, QueuedRow, Reader, StreamSpec, Totals};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -161,7 +161,7 @@ impl Link for Scripted {
         self.up.subscribe()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
         None
     }
 }

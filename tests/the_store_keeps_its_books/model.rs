@@ -6,6 +6,12 @@ use fieldgate::clock::Mono;
 use fieldgate::reading::{Class, GroupId, Sample, StreamId};
 use fieldgate::store::queue::{DestinationId, Outcome, Position, StreamSpec};
 
+/// What identifies a reading: its epoch, sequence and stream.
+pub(crate) type Identity = (u64, u64, StreamId);
+
+/// One of the places where a reading stands: it, and [`Row::copy`].
+pub(crate) type Standing = (Identity, u64);
+
 /// A reading that was accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -19,8 +25,16 @@ pub(crate) struct Row {
     pub(crate) routes: i64,
     /// For whom it waits.
     pub(crate) open: BTreeSet<&'static str>,
+    /// 0 where it stands as it was accepted; another number for each time it was sent again, for one destination.
+    pub(crate) copy: u64,
     /// Who refused it and may be sent it again; the how manieth refusal it was.
     pub(crate) aside: BTreeMap<&'static str, u64>,
+}
+
+impl Row {
+    fn identity(&self) -> Identity {
+        (self.epoch, self.sequence, self.sample.stream)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +56,8 @@ pub(crate) struct Model {
     pub(crate) unclean_stops: u64,
     /// Readings refused so far.
     pub(crate) refused: u64,
+    /// Readings sent again so far.
+    pub(crate) copies: u64,
     /// Destinations of the newest start.
     pub(crate) destinations: BTreeSet<&'static str>,
     /// Ids by everything that defines a stream.
@@ -82,20 +98,16 @@ impl Model {
         self.rows.push(row);
     }
 
-    pub(crate) fn settle(
-        &mut self,
-        destination: &'static str,
-        rows: &[(u64, u64, StreamId)],
-        outcome: &Outcome,
-    ) {
-        for (epoch, sequence, stream) in rows {
-            let is_it = |r: &Row| (r.epoch, r.sequence, r.sample.stream) == (*epoch, *sequence, *stream);
-            assert!(self.rows.iter().any(is_it), "what was picked was accepted");
-            // One that was sent again stands twice: where it was, for others, and at the end.
-            let open = self.rows.iter_mut().find(|r| is_it(r) && r.open.contains(destination));
-            let Some(row) = open else { continue };
+    pub(crate) fn settle(&mut self, destination: &'static str, rows: &[Standing], outcome: &Outcome) {
+        for (identity, copy) in rows {
+            let row = self.rows.iter_mut().find(|r| r.identity() == *identity && r.copy == *copy);
+            let row = row.expect("what was picked was accepted");
+            // An answer that comes again, or after a quota, changes nothing.
+            if !row.open.contains(destination) {
+                continue;
+            }
             row.open.remove(destination);
-            let account = self.accounts.get_mut(&(destination, *stream)).unwrap();
+            let account = self.accounts.get_mut(&(destination, row.sample.stream)).unwrap();
             match outcome {
                 Outcome::Acknowledged => account.acknowledged += 1,
                 Outcome::Dropped(_) => account.dropped += 1,
@@ -106,6 +118,13 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Which of the places where a reading stands is the one that waits for a destination: there is one at most. A drain may
+    /// also pick what another message of its has settled meanwhile: then it is the first, whose answer changes nothing.
+    pub(crate) fn standing(&self, destination: &str, identity: Identity) -> Standing {
+        let waits = |r: &&Row| r.identity() == identity && r.open.contains(destination);
+        (identity, self.rows.iter().find(waits).map_or(0, |row| row.copy))
     }
 
     /// What a destination refused, in the order in which it did.
@@ -126,12 +145,11 @@ impl Model {
         // What was accepted in one epoch stands together.
         again.sort_by_key(|row| row.epoch);
         let count = again.len();
-        self.rows.extend(again.into_iter().map(|row| Row {
-            routes: bit,
-            open: BTreeSet::from([destination]),
-            aside: BTreeMap::new(),
-            ..row
-        }));
+        for row in again {
+            self.copies += 1;
+            let (open, aside) = (BTreeSet::from([destination]), BTreeMap::new());
+            self.rows.push(Row { routes: bit, open, aside, copy: self.copies, ..row });
+        }
         count
     }
 

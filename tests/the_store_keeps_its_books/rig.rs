@@ -15,13 +15,13 @@ use fieldgate::store::worker::Machine;
 use tokio::sync::oneshot;
 
 use super::Op;
-use super::model::{Model, Row};
+use super::model::{Model, Row, Standing};
 use super::support::{self, Answer, Hand, Rng};
 
 pub(super) const DESTINATIONS: [&str; 3] = ["golioth", "broker", "archive"];
 
 /// Whose message was answered, the identities in it, and how.
-pub(super) type Answered = (&'static str, Vec<(u64, u64, StreamId)>, Outcome);
+pub(super) type Answered = (&'static str, Vec<Standing>, Outcome);
 
 /// What waits for a commit.
 #[derive(Default)]
@@ -44,6 +44,8 @@ pub(super) struct Message {
     pub(super) from: Position,
     pub(super) to: Position,
     pub(super) rows: Vec<QueuedRow>,
+    /// What they were when they were picked.
+    pub(super) standing: Vec<Standing>,
 }
 
 pub(super) struct Rig {
@@ -278,6 +280,7 @@ impl Rig {
                             .filter(|d| spec.routes.iter().any(|r| r == *d))
                             .copied()
                             .collect(),
+                        copy: 0,
                         aside: BTreeMap::new(),
                     });
                 }
@@ -333,7 +336,10 @@ impl Rig {
         assert!(picked.rows.is_sorted_by(|a, b| a.position < b.position), "in order within a class");
         if resume != from {
             drain.shelves.insert(class, (resume, resume));
-            drain.messages.push(Message { from, to: resume, rows: picked.rows });
+            let identity = |r: &QueuedRow| (r.epoch.epoch.0, r.sequence, r.sample.stream);
+            let standing =
+                picked.rows.iter().map(|r| self.model.standing(destination, identity(r))).collect();
+            drain.messages.push(Message { from, to: resume, rows: picked.rows, standing });
         }
     }
 
@@ -347,16 +353,17 @@ impl Rig {
         let generation = drain.generation;
         let outcome = match outcome % 8 {
             0 => Outcome::Dropped("age"),
-            1 => Outcome::SetAside("4.00".into()),
+            1 | 2 => Outcome::SetAside("4.00".into()),
             _ => Outcome::Acknowledged,
         };
         let mut parts = vec![message];
         if split.is_multiple_of(3) && parts[0].rows.len() > 1 {
             // Halved: the second half is answered first, the first half stays in flight.
             let mut head = parts.remove(0);
-            let tail = head.rows.split_off(1 + usize::from(split) % (head.rows.len() - 1));
+            let half = 1 + usize::from(split) % (head.rows.len() - 1);
+            let (tail, standing) = (head.rows.split_off(half), head.standing.split_off(half));
             let middle = tail[0].position;
-            parts.push(Message { from: middle, to: head.to, rows: tail });
+            parts.push(Message { from: middle, to: head.to, rows: tail, standing });
             head.to = middle;
             self.drains.get_mut(destination).unwrap().messages.push(head);
         }
@@ -368,14 +375,13 @@ impl Rig {
             let passed_over = |n: usize| outcome == Outcome::Acknowledged && split % 4 == 1 && n % 3 == 1;
             let rows: Vec<SettledRow> = std::mem::take(&mut settlement.rows);
             let (mut sent, mut given) = (Vec::new(), Vec::new());
-            for (n, (row, queued)) in rows.into_iter().zip(&part.rows).enumerate() {
-                let identity = (queued.epoch.epoch.0, queued.sequence, queued.sample.stream);
+            for (n, (row, standing)) in rows.into_iter().zip(part.standing).enumerate() {
                 if passed_over(n) {
                     settlement.given_up.push(GivenUp { row, reason: "thinned" });
-                    given.push(identity);
+                    given.push(standing);
                 } else {
                     settlement.rows.push(row);
-                    sent.push(identity);
+                    sent.push(standing);
                 }
             }
             self.seen.passed_over += given.len();

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Block, Szx};
 use crate::code::Code;
+use crate::congestion::RoundTrip;
 use crate::event::{Event, Failure, ObservationEnd, ObservationId, RequestId, SendError};
 use crate::exchange::Owner;
 use crate::message::{Kind, Message, Token};
@@ -424,7 +425,8 @@ impl Client {
             wire.acknowledged(now, message_id).map_or(0, |(_, retransmissions)| retransmissions)
         } else {
             // The response overtook the acknowledgement: arrived, but no measure of the round trip.
-            wire.congestion.acknowledged(now, None, &wire.config);
+            let out = wire.confirmables.len();
+            wire.congestion.acknowledged(now, RoundTrip::Unknown, out, &wire.config);
             wire.confirmables.stop(message_id).map_or(0, |entry| entry.retransmissions)
         };
         open.retransmissions += retransmissions;

@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::config::Config;
+use crate::congestion::RoundTrip;
 use crate::event::{NotificationId, ObserverId, RequestId};
 
 /// Who sent a Confirmable message and wants to know how it ended.
@@ -33,17 +34,18 @@ pub(crate) struct Confirmable {
 }
 
 impl Confirmable {
-    /// The round trip, when it is known which copy was answered.
-    pub(crate) fn sample(&self, now: Duration) -> Option<Duration> {
-        (self.retransmissions == 0).then(|| now.saturating_sub(self.first_sent))
+    /// How long its answer took, if it comes now.
+    pub(crate) fn round_trip(&self, now: Duration) -> RoundTrip {
+        let since = now.saturating_sub(self.last_sent);
+        if self.retransmissions == 0 { RoundTrip::Certain(since) } else { RoundTrip::OfLastCopy(since) }
     }
 }
 
 /// What a timer that ran out asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Send this again. `sent_at` is when the copy that was not answered left.
-    Again { datagram: Vec<u8>, sent_at: Duration },
+    /// Send this again. `sent_at` is when the copy that was not answered left, `first` whether it was the first.
+    Again { datagram: Vec<u8>, sent_at: Duration, first: bool },
     /// Nobody answered.
     GivenUp { owner: Owner, retransmissions: u32, sent_at: Duration },
 }
@@ -73,6 +75,11 @@ impl Confirmables {
             datagram,
         };
         self.open.insert(id, entry);
+    }
+
+    /// Messages on their way.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
     }
 
     pub(crate) fn get(&self, id: u16) -> Option<&Confirmable> {
@@ -113,7 +120,8 @@ impl Confirmables {
             entry.timeout = entry.timeout.saturating_mul(2).min(config.max_rto.max(config.ack_timeout));
             entry.last_sent = now;
             entry.due = now.saturating_add(entry.timeout);
-            return Some(Expiry::Again { datagram: entry.datagram.clone(), sent_at });
+            let first = entry.retransmissions == 1;
+            return Some(Expiry::Again { datagram: entry.datagram.clone(), sent_at, first });
         }
         let entry = self.open.remove(&id)?;
         Some(Expiry::GivenUp { owner: entry.owner, retransmissions: entry.retransmissions, sent_at })
@@ -168,16 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_sent_once_gives_a_sample() {
+    fn only_a_message_sent_once_tells_the_round_trip_for_certain() {
         let config = Config::default();
         let mut open = Confirmables::default();
         open.start(s(10), 1, Vec::new(), Owner::Response, s(2));
-        assert_eq!(open.get(1).unwrap().sample(s(11)), Some(s(1)));
+        assert_eq!(open.get(1).unwrap().round_trip(s(11)), RoundTrip::Certain(s(1)));
         assert!(open.expire(s(11), &config).is_none());
         assert!(
             matches!(open.expire(s(12), &config), Some(Expiry::Again { sent_at, .. }) if sent_at == s(10))
         );
-        assert_eq!(open.stop(1).unwrap().sample(s(13)), None);
+        assert_eq!(open.stop(1).unwrap().round_trip(s(13)), RoundTrip::OfLastCopy(s(1)));
     }
 
     #[test]

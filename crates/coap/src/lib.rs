@@ -14,6 +14,7 @@ mod dedup;
 mod endpoint;
 mod event;
 mod exchange;
+mod fetch;
 mod message;
 mod message_id;
 mod observe;
@@ -34,6 +35,7 @@ pub use event::{
     Delivery, Event, ExchangeId, Failure, KeptObservation, NotificationId, ObservationEnd, ObservationId,
     ObserverGone, ObserverId, RequestId, SendError,
 };
+pub use fetch::{Fetch, FetchError, MOST_SETBACKS, Piece};
 pub use message::Token;
 pub use option::{format, number};
 pub use request::{IncomingRequest, ObserveRequest, Request, Response};

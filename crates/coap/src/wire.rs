@@ -121,23 +121,23 @@ impl Wire {
 
     /// The peer acknowledged (or answered) our message `id`: stops its timer and learns from it.
     pub(crate) fn acknowledged(&mut self, now: Duration, id: u16) -> Option<(Owner, u32)> {
+        let out = self.confirmables.len();
         let entry = self.confirmables.stop(id)?;
-        let sample = entry.sample(now);
-        self.congestion.acknowledged(now, sample, &self.config);
+        self.congestion.acknowledged(now, entry.round_trip(now), out, &self.config);
         Some((entry.owner, entry.retransmissions))
     }
 
     /// Handles one expired timer; returns who lost a message, or `Some(None)` when one was repeated.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Option<(Owner, u32)>> {
         match self.confirmables.expire(now, &self.config)? {
-            Expiry::Again { datagram, sent_at } => {
-                self.congestion.timed_out(now, sent_at);
+            Expiry::Again { datagram, sent_at, first } => {
+                self.congestion.timed_out(now, sent_at, !first);
                 self.counters.retransmissions += 1;
                 self.push(datagram);
                 Some(None)
             }
             Expiry::GivenUp { owner, retransmissions, sent_at } => {
-                self.congestion.timed_out(now, sent_at);
+                self.congestion.timed_out(now, sent_at, retransmissions > 0);
                 self.counters.timeouts += 1;
                 Some(Some((owner, retransmissions)))
             }

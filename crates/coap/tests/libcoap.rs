@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fieldgate_coap::{
-    Code, Config, Delivery, Endpoint, Event, Method, ObserveRequest, ObserverId, Request, Response, Seed,
-    Szx, format,
+    Code, Config, Delivery, Endpoint, Event, Fetch, Method, ObserveRequest, ObserverId, Request, Response,
+    Seed, Szx, format,
 };
 
 const TICK: Duration = Duration::from_millis(5);
@@ -150,6 +150,35 @@ fn libcoaps_server_takes_our_blocks_and_gives_them_back_whole_and_one_by_one() {
     assert_eq!(live.response().code, Code::DELETED);
     live.endpoint.request(live.now, Request::get("fieldgate")).unwrap();
     assert_eq!(live.response().code, Code::NOT_FOUND);
+}
+
+#[test]
+fn libcoaps_server_gives_a_body_to_a_download_with_several_blocks_in_flight() {
+    let (_server, mut live) = with_server();
+    // A whole number of blocks, and not.
+    for len in [40 * 1024, 50_000] {
+        let put = Request::put("fieldgate").payload(format::OCTET_STREAM, body(len));
+        live.endpoint.request(live.now, put).unwrap();
+        assert!(live.response().code.is_success());
+        let mut fetch = Fetch::new(len as u64, Szx::B1024, &[]).unwrap();
+        let (mut image, get) = (vec![0; len], Request::get("fieldgate"));
+        while fetch.outcome().is_none() {
+            while fetch.in_flight() < 4 && fetch.ask(live.now, &mut live.endpoint, &get).is_some() {}
+            match live.next_event() {
+                Event::Response { id, response, retransmissions, .. } => {
+                    fetch.answered(live.now, id, response, retransmissions);
+                }
+                Event::Failed { id, why, .. } => fetch.failed(live.now, id, why),
+                other => panic!("{other:?}"),
+            }
+            while let Some(piece) = fetch.poll_piece() {
+                let at = piece.offset as usize;
+                image[at..at + piece.bytes.len()].copy_from_slice(&piece.bytes);
+            }
+        }
+        assert_eq!((fetch.outcome(), fetch.is_one_at_a_time()), (Some(Ok(())), false));
+        assert_eq!(image, body(len));
+    }
 }
 
 #[test]

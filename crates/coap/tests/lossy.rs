@@ -1,7 +1,8 @@
 //! Two endpoints over a network that loses, doubles, delays and reorders, in virtual time from one seed.
 //!
 //! Both are client and server at once. Whatever the network does: every request ends exactly once, the application sees
-//! it at most once and whole, and what was answered was seen.
+//! it at most once and whole (each GET of a block is a request of its own), an observer is given nothing twice and nothing old, and what
+//! was answered was seen.
 
 #![cfg(test)]
 
@@ -11,30 +12,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fieldgate_coap::{
-    Code, Config, Delivery, Endpoint, Event, ExchangeId, IncomingRequest, NotificationId, ObservationId,
-    ObserveRequest, Request, RequestId, Response, Seed, Szx,
+    Code, Config, Delivery, Endpoint, Event, ExchangeId, IncomingRequest, Method, NotificationId,
+    ObservationId, ObserveRequest, Request, RequestId, Response, Seed, Szx,
 };
 use proptest::prelude::*;
 use support::*;
-
-/// A small generator of its own, so that a failing seed reproduces.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    loss_percent: u64,
-    double_percent: u64,
-    max_delay: Duration,
-}
 
 /// What one request asked for and how it ended.
 struct Asked {
@@ -49,6 +31,8 @@ struct Side {
     pings: BTreeMap<RequestId, u32>,
     /// How often the application saw each tag.
     seen: BTreeMap<u64, u32>,
+    /// How often it saw each GET: path, query, number of the block.
+    looked_up: BTreeMap<(Vec<String>, Vec<String>, Option<u32>), u32>,
     /// Answers that take their time.
     thinking: Vec<(Duration, ExchangeId, Response)>,
     observer: Option<fieldgate_coap::ObserverId>,
@@ -92,6 +76,7 @@ impl World {
             asked: BTreeMap::new(),
             pings: BTreeMap::new(),
             seen: BTreeMap::new(),
+            looked_up: BTreeMap::new(),
             thinking: Vec::new(),
             observer: None,
             observation: None,
@@ -113,7 +98,8 @@ impl World {
             4 => (Request::post(&format!("both/{tag}")).payload(42, body(tag, 1500)), big(3000)),
             _ => {
                 let num = self.dice.roll(12) as u32;
-                let id = side.endpoint.get_block(self.now, Request::get("block"), num, Szx::B256).unwrap();
+                let get = Request::get("block").query(&tag.to_string());
+                let id = side.endpoint.get_block(self.now, get, num, Szx::B256).unwrap();
                 let from = num as usize * 256;
                 let expected = big(3000)[from..3000.min(from + 256)].to_vec();
                 side.asked.insert(id, Asked { tag, expected, outcomes: Vec::new() });
@@ -126,6 +112,10 @@ impl World {
 
     fn serve(&mut self, who: usize, request: &IncomingRequest) {
         let side = &mut self.sides[who];
+        if request.method == Method::Get {
+            let block = request.block2.map(|block| block.num());
+            *side.looked_up.entry((request.path.clone(), request.query.clone(), block)).or_default() += 1;
+        }
         let response = match request.path.first().map(String::as_str) {
             Some("big" | "block") => Response::content(42, big(3000)),
             Some("state") => {
@@ -275,6 +265,7 @@ fn check(world: &World) -> (usize, usize) {
         }
         assert!(side.pings.values().all(|ends| *ends == 1));
         assert!(peer.seen.values().all(|times| *times == 1), "{:?}", peer.seen);
+        assert!(peer.looked_up.values().all(|times| *times == 1), "{:?}", peer.looked_up);
         assert_eq!(side.endpoint.outstanding(), 0);
         assert_eq!(side.endpoint.poll_timeout(), None);
     }
@@ -293,6 +284,7 @@ fn a_clear_sky_loses_nothing() {
     let world = storm(7, Weather { loss_percent: 0, double_percent: 0, max_delay: ms(100) });
     let (answered, failed) = check(&world);
     assert_eq!((answered, failed), (80, 0));
+    assert!(world.sides[0].looked_up.len() > 10 && world.sides[1].looked_up.len() > 10);
     let counters = world.sides[0].endpoint.counters();
     assert_eq!((counters.malformed, counters.retransmissions), (0, 0));
     assert!(world.sides[0].observed.len() > 10);

@@ -10,6 +10,8 @@
 //! | [`state_report`] | `.u/c/<package>` | gateway → cloud: what became of it |
 //! | [`rpc`] | `.rpc`, `.rpc/status` | calls and their answers |
 //! | [`settings`] | `.c`, `.c/status` | settings and what became of them |
+//! | [`document`] | `.d/<path>` | LightDB State, both ways |
+//! | [`network`] | `.s/<path>` | gateway → cloud: the serving cell |
 //! | [`logs`] | `.s/logs` | gateway → cloud: log records |
 //! | [`rows`] | `.s/<path>` | gateway → cloud: batches of readings, for stock pipelines |
 //! | [`columns`] | `.s/<path>` | gateway → cloud: batches of readings, dense |
@@ -21,8 +23,10 @@
 mod cbor;
 pub mod columns;
 pub mod content_format;
+pub mod document;
 pub mod logs;
 pub mod manifest;
+pub mod network;
 pub mod paths;
 pub mod rows;
 pub mod rpc;

@@ -19,6 +19,11 @@ pub const SETTINGS_STATUS: &str = ".c/status";
 /// Log records: POST. The path Golioth's default pipeline for logs filters on.
 pub const LOGS: &str = ".s/logs";
 
+/// A certificate signing request: POST, answered with the certificate.
+pub const CSR: &str = "v1/csr";
+/// What is wanted of the gateway: the part of its LightDB State that operators write. GET and observe.
+pub const DESIRED: &str = ".d/desired";
+
 const STREAM_PREFIX: &str = ".s";
 const STATE_PREFIX: &str = ".d";
 const COMPONENT_PREFIX: &str = ".u/c";

@@ -3,7 +3,10 @@
 //! A call is not queued by the cloud: a gateway that is away when it is made never sees it, and an answer that is late
 //! finds nobody. Ids are the cloud's and are echoed as they are.
 
+use serde_json::{Map, Value};
+
 use crate::cbor::{Fault, Reader, Scalar, Writer};
+use crate::document;
 
 /// Longest id or method, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -203,23 +206,8 @@ pub struct Reply<'a> {
     pub id: &'a str,
     /// How it ended.
     pub status: StatusCode,
-    /// What it gave: a map, keys unique. `None` leaves the key out, as Golioth's SDK does on failure.
-    pub detail: Option<&'a [(&'a str, Detail<'a>)]>,
-}
-
-/// One value of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Detail<'a> {
-    /// Nothing.
-    Null,
-    /// True or false.
-    Bool(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Any number; one that is not finite is sent as null, because JSON, which the caller sees, has no word for it.
-    Float(f64),
-    /// Text.
-    Text(&'a str),
+    /// What it gave. `None` leaves the key out, as Golioth's SDK does on failure.
+    pub detail: Option<&'a Map<String, Value>>,
 }
 
 impl Reply<'_> {
@@ -232,17 +220,7 @@ impl Reply<'_> {
         writer.text(self.id);
         if let Some(detail) = self.detail {
             writer.text("detail");
-            writer.map(detail.len());
-            for (key, value) in detail {
-                writer.text(key);
-                match value {
-                    Detail::Bool(value) => writer.bool(*value),
-                    Detail::Integer(number) => writer.integer(*number),
-                    Detail::Float(number) if number.is_finite() => writer.shortest_float(*number),
-                    Detail::Text(text) => writer.text(text),
-                    Detail::Null | Detail::Float(_) => writer.null(),
-                }
-            }
+            document::write_map(&mut writer, detail);
         }
         writer.text("statusCode");
         writer.unsigned(self.status.code().into());

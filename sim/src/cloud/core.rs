@@ -441,6 +441,8 @@ fn endpoint_config() -> Config {
         max_exchanges: 256,
         max_body: 1 << 20,
         max_transfers: 8,
+        // A block that was lost is asked for again many blocks later: its answer is there still.
+        max_remembered_bytes: 1 << 20,
         ..Config::default()
     }
 }

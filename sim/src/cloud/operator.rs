@@ -192,6 +192,34 @@ impl Cloud {
         Ok(())
     }
 
+    /// Takes a setting back, and everything that overrides it.
+    pub fn remove_setting(&mut self, now: Duration, key: &str) {
+        let of_key = self.plane.settings.all.iter().filter(|setting| setting.key == key);
+        let ids: Vec<String> = of_key.map(|setting| setting.id.clone()).collect();
+        for id in ids {
+            self.plane.delete_setting(now, &id);
+        }
+        self.pump(now);
+    }
+
+    /// Sends a call's notification once more, as a cloud does that has lost count.
+    ///
+    /// # Errors
+    /// [`CloudError::UnknownDevice`].
+    pub fn repeat_call(
+        &mut self,
+        now: Duration,
+        device: &str,
+        id: &str,
+        method: &str,
+        params: &[Value],
+    ) -> Result<(), CloudError> {
+        let key = self.plane.named(device)?;
+        self.plane.repeat_call(key, id, method, params);
+        self.pump(now);
+        Ok(())
+    }
+
     /// Calls a method on a device. The answer is found under the returned id by [`call_outcome`](Self::call_outcome).
     ///
     /// # Errors

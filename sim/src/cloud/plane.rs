@@ -335,6 +335,12 @@ impl Plane {
         id
     }
 
+    /// Says a call once more under the id it has.
+    pub(super) fn repeat_call(&mut self, device: DeviceKey, id: &str, method: &str, params: &[Value]) {
+        let payload = calls::payload(id, method, params);
+        self.notices.push_back(Notice::Call { device, payload });
+    }
+
     /// Adds a pipeline, or replaces the one of this id. A route that is replaced becomes a pipeline with steps.
     pub(super) fn put_pipeline(
         &mut self,

@@ -41,7 +41,7 @@ pub struct Args {
 
 impl Args {
     fn points(&self) -> usize {
-        self.points.map_or(if self.common.short { 68 } else { 2000 }, |points| points as usize)
+        self.points.map_or(if self.common.short { 76 } else { 2000 }, |points| points as usize)
     }
 }
 

@@ -11,9 +11,11 @@ mod footprint;
 mod here;
 mod month_offline;
 mod no_loss;
+mod ota_goodput;
 mod power_cut;
 mod rebinding;
 mod resume;
+mod services;
 mod two_destinations;
 mod wire_cost;
 
@@ -48,11 +50,15 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("no-loss", "forget-settlements"),
     ("no-loss", "late-commit"),
     ("no-loss", "reuse-sequence"),
+    ("ota-goodput", "one-block-at-a-time"),
+    ("ota-goodput", "refetch-on-loss"),
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
     ("rebinding", "no-connection-id"),
     ("resume", "message-id-reuse"),
     ("resume", "record-kept"),
+    ("services", "call-acts-twice"),
+    ("services", "settings-unchecked"),
     ("two-destinations", "one-cursor"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
@@ -85,12 +91,16 @@ pub enum Claim {
     Budget(budget::Args),
     /// How soon it is ready, and how much memory and disk it takes.
     Footprint(footprint::Args),
+    /// A firmware image comes as fast as link and cloud allow, and over the worst of links hardly a byte twice.
+    OtaGoodput(ota_goodput::Args),
     /// Nothing that was accepted is lost when the power goes, on a real file system.
     PowerCut(power_cut::Args),
     /// Another source address and a clean restart cost no handshake.
     Rebinding(rebinding::Args),
     /// A session outlives a clean stop, and is never used twice.
     Resume(resume::Args),
+    /// Every service of the cloud does what it says, both ways, and bears what is wrong.
+    Services(services::Args),
     /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
     MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
@@ -173,6 +183,9 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::MonthOffline(args)) => {
             here::prove_here("month-offline", &args.common, || month_offline::prove(args))
         }
+        Some(Claim::OtaGoodput(args)) => {
+            here::prove_here("ota-goodput", &args.common, || ota_goodput::prove(args))
+        }
         Some(Claim::TwoDestinations(args)) => {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
         }
@@ -181,6 +194,7 @@ pub fn run(args: &Args) -> ExitCode {
             here::prove_here("rebinding", &args.common, || rebinding::prove(args))
         }
         Some(Claim::Resume(args)) => here::prove_here("resume", &args.common, || resume::prove(args)),
+        Some(Claim::Services(args)) => here::prove_here("services", &args.common, || services::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {
             here::prove_here("crash-points", &args.common, || run_alone(crash_points::prove(args)))

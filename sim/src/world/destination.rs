@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fieldgate::reading::{Class, Resolution, Value};
 use fieldgate::store::queue::{Owed, QueuedRow};
 use fieldgate::uplink::link::{
-    Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report,
+    Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -150,7 +150,8 @@ impl Link for Destination {
 
     /// It takes note of losses and keeps nothing of them: the books are looked at where they are.
     fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
-        let message = Message { address: self.name.to_owned(), body: Vec::new(), class: Class::Event, readings: 0 };
+        let message =
+            Message { address: self.name.to_owned(), body: Vec::new(), class: Class::Event, readings: 0 };
         Some(Packed { message, rows: owed.len() })
     }
 
@@ -185,7 +186,7 @@ impl Link for Destination {
         self.up.subscribe()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
         None
     }
 }

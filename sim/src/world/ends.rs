@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{World, WorldError, WorldOptions, boot, daemon, folder, ranked};
+use super::{World, WorldError, WorldOptions, boot, daemon, folder, lend, ranked};
 use fieldgate::daemon::rim::Rim;
 
 /// The file in which a session waits for the next run.
@@ -120,7 +120,8 @@ fn start_again(
     // What the process before had heard of the time went with it.
     let rim = Rim { clock: ranked(&wires, &clock, dir.path()), ..rim };
     let (daemon, config) = daemon(options, dir.path(), &rim)?;
-    Ok(World { daemon, config, rim, clock, boots, dir, wires })
+    let logs = lend(&daemon, &config, &rim, &wires);
+    Ok(World { daemon, config, rim, clock, boots, dir, wires, logs })
 }
 
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {

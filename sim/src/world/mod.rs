@@ -18,6 +18,7 @@ mod destination;
 mod ends;
 mod error;
 mod feed;
+mod hands;
 mod machine;
 mod options;
 mod outcome;
@@ -30,12 +31,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fieldgate::board::{Board, LinkState};
+use fieldgate::board::{Board, Hands, LinkState};
 use fieldgate::clock::{BootId, Clock, RankedClock, VirtualClock, Wall};
 use fieldgate::config::{self, Config};
 use fieldgate::daemon::Daemon;
 use fieldgate::daemon::rim::Rim;
 use fieldgate::daemon::stores::{self, Stores};
+use fieldgate::logs::{Logs, LogsLayer};
 use fieldgate::reading::{Capture, Quality, Sample, Value};
 use fieldgate::store::gateway::time_floor;
 use fieldgate::store::queue::verify::{Verified, verify};
@@ -47,6 +49,7 @@ use tokio::sync::Notify;
 pub use destination::{Condition, Destination};
 pub use error::WorldError;
 pub use feed::{Arrived, Feed, FeedGroup};
+pub use hands::VirtualHands;
 pub use options::WorldOptions;
 pub use outcome::Outcome;
 
@@ -111,6 +114,7 @@ pub struct World {
     boots: u8,
     dir: tempfile::TempDir,
     wires: Arc<Wires>,
+    logs: Arc<Logs>,
 }
 
 impl World {
@@ -132,7 +136,28 @@ impl World {
             hardware: Some("board-1".into()),
         };
         let (daemon, config) = daemon(options, dir.path(), &rim)?;
-        Ok(Self { daemon, config, rim, clock, boots: 0, dir, wires })
+        let logs = lend(&daemon, &config, &rim, &wires);
+        Ok(Self { daemon, config, rim, clock, boots: 0, dir, wires, logs })
+    }
+
+    /// What a cloud had this process and its machine do.
+    #[must_use]
+    pub fn hands(&self) -> &VirtualHands {
+        &self.wires.hands
+    }
+
+    /// How many entries the firmware log has.
+    #[must_use]
+    pub fn log_head(&self) -> u64 {
+        self.daemon.stores.gateway.status().borrow().log_head.sequence
+    }
+
+    /// Has what is logged on this thread go through the daemon's log for as long as this lives.
+    #[must_use]
+    pub fn log_here(&self) -> tracing::subscriber::DefaultGuard {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        let subscriber = tracing_subscriber::registry().with(LogsLayer(Arc::clone(&self.logs)));
+        tracing::subscriber::set_default(subscriber)
     }
 
     /// Lets a destination of the configuration be this one.
@@ -195,6 +220,18 @@ impl World {
     #[must_use]
     pub fn relay_counters(&self) -> RelayCounters {
         self.wires.with(|state, _| state.relay.counters())
+    }
+
+    /// Blocks of 1024 bytes that arrived at the gateway, copies included.
+    #[must_use]
+    pub fn blocks_arrived(&self) -> u64 {
+        self.wires.with(|state, _| state.blocks_down)
+    }
+
+    /// The daemon's link to the cloud.
+    #[must_use]
+    pub fn device_plane(&self) -> Option<Arc<dyn Link>> {
+        self.daemon.device_plane()
     }
 
     /// Tells the time also after the world has ended.
@@ -506,6 +543,13 @@ fn daemon(options: &WorldOptions, folder: &Path, rim: &Rim) -> Result<(Daemon, A
     Ok((daemon, config))
 }
 
+/// Lends the daemon hands, and a log of its own.
+fn lend(daemon: &Daemon, config: &Arc<Config>, rim: &Rim, wires: &Wires) -> Arc<Logs> {
+    let logs = Arc::new(Logs::new(config.log.level, config.log.cloud));
+    daemon.lend(Arc::clone(&wires.hands) as Arc<dyn Hands>, Arc::clone(&logs), config, rim);
+    logs
+}
+
 /// A folder in memory where there is room for one: virtual time waits for no disk.
 fn folder() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
@@ -520,6 +564,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
     let unasked = Wall { unix_ms: UNIX_MS, uncertainty_ms: 0, trusted: false };
     let mut cloud = CloudConfig::new("p", "api-key", vec![DeviceConfig::new(DEVICE, "p", "a-shared-key")]);
     cloud.connection_id = options.connection_id;
+    cloud.count_blocks = options.count_blocks;
     cloud.certificate.clone_from(&options.certificate);
     let path = PathProfile {
         delay: options.delay,
@@ -537,6 +582,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             bus: SimBus::new(three_slaves(), BAUD, options.seed)?,
             trace: Sha256::new(),
             trace_events: 0,
+            blocks_down: 0,
             sockets: BTreeMap::new(),
             next_port: 40_000,
             sockets_asked_for: 0,
@@ -548,6 +594,7 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
         changed: Notify::new(),
         clock: VirtualClock::starting_at(BootId([0; 16]), unasked),
         looks: AtomicU64::new(0),
+        hands: Arc::default(),
     })
 }
 

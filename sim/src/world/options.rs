@@ -32,6 +32,8 @@ pub struct WorldOptions {
     pub quiet: Cow<'static, str>,
     /// Whether the cloud grants Connection IDs.
     pub connection_id: bool,
+    /// Whether the cloud's limit of requests counts every block of a download.
+    pub count_blocks: bool,
     /// The cloud's certificate. Then the gateway has one too: `golioth` names its files, and `key` is its key.
     pub certificate: Option<ServerCertificate>,
     /// The gateway's identity, of which the cloud knows `gw-1@p`.
@@ -64,6 +66,7 @@ impl Default for WorldOptions {
             bus: true,
             quiet: QUIET_POINTS.into(),
             connection_id: true,
+            count_blocks: false,
             certificate: None,
             identity: "gw-1@p",
             key: "a-shared-key",

@@ -23,6 +23,8 @@ pub(super) struct Wires {
     pub(super) clock: VirtualClock,
     /// How often the daemon looked at the time.
     pub(super) looks: AtomicU64,
+    /// What a cloud has done to the machine.
+    pub(super) hands: Arc<super::VirtualHands>,
 }
 
 pub(super) struct State {
@@ -31,6 +33,8 @@ pub(super) struct State {
     pub(super) bus: SimBus,
     pub(super) trace: Sha256,
     pub(super) trace_events: u64,
+    /// Datagrams to the gateway that are longer than a block.
+    pub(super) blocks_down: u64,
     /// The gateway's open sockets.
     pub(super) sockets: BTreeMap<FlowId, mpsc::Sender<Vec<u8>>>,
     pub(super) next_port: u16,
@@ -84,6 +88,9 @@ impl Wires {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The largest block of CoAP, bytes: only a datagram with such a one in it is longer.
+const BLOCK: usize = 1024;
 
 /// As many answers are remembered of one slave and function.
 const MOST_ANSWERS: usize = 200_000;
@@ -143,6 +150,7 @@ fn step(state: &mut State, now: Duration) -> Duration {
                 Direction::Down => {
                     state.trace(now, "gateway<", &delivery.bytes);
                     if let Some(socket) = state.sockets.get(&delivery.flow) {
+                        state.blocks_down += u64::from(delivery.bytes.len() > BLOCK);
                         let _ = socket.try_send(delivery.bytes);
                     }
                 }

@@ -13,6 +13,7 @@
 
 mod gate;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,10 @@ use crate::daemon::rim::Rim;
 use crate::registry::provider::ProviderError;
 use crate::store::gateway::Gateway;
 use crate::store::queue::{Owed, QueuedRow};
-use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
+use crate::uplink::link::{
+    Blocks, Capabilities, CloudEvent, EpochStatement, FetchError, Link, ManifestComponent, Message, Outcome,
+    Packed, Report,
+};
 
 /// The list is read so long after the acknowledgement: what it says may lag.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -236,8 +240,12 @@ impl Link for Verified {
         self.inner.up()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
-        self.inner.manifests()
+    async fn fetch(&self, artifact: &ManifestComponent, have: &[Range<u64>]) -> Result<Blocks, FetchError> {
+        self.inner.fetch(artifact, have).await
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
+        self.inner.events()
     }
 }
 

@@ -1,50 +1,99 @@
 //! The drain's handle on Golioth: packs, hands messages to the session lane, waits for outcomes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::fetch::Order;
+use super::pace::{SHARES, Share};
 use super::pack;
 use crate::config::Encoding;
 use crate::reading::Class;
 use crate::store::queue::{Owed, QueuedRow};
-use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
+use crate::uplink::link::{
+    Blocks, Capabilities, CloudEvent, EpochStatement, FetchError, Link, ManifestComponent, Message, Outcome,
+    Packed, Report,
+};
 
 /// Golioth recommends at most this for any payload; it is one CoAP block, so that a message is one datagram.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// What the cloud said and nobody took yet.
+const EVENTS: usize = 16;
 
 /// What the session lane is asked.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Post a batch.
     Send { message: Message, deadline: Duration, reply: oneshot::Sender<Outcome> },
-    /// Post a component's state.
+    /// Post a report.
     Report { report: Report, reply: oneshot::Sender<Outcome> },
 }
 
-/// The lane's end of what it is asked. Alarms and events have a way of their own, past whatever else waits.
+/// The lane's end of what it is asked: a way for each share of the requests, so that none waits behind another, and downloads.
 #[derive(Debug)]
 pub(super) struct Incoming {
     urgent: mpsc::Receiver<Request>,
-    ordinary: mpsc::Receiver<Request>,
+    state: mpsc::Receiver<Request>,
+    bulk: mpsc::Receiver<Request>,
+    downloads: mpsc::Receiver<Order>,
+}
+
+/// Something that came in.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A request of this share.
+    Request(Share, Request),
+    /// A download.
+    Download(Order),
+}
+
+/// Of which shares a request may be taken now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// Urgent ones.
+    pub(super) urgent: bool,
+    /// States and other readings.
+    pub(super) ordinary: bool,
+    /// Blocks.
+    pub(super) blocks: bool,
+    /// A download that begins.
+    pub(super) download: bool,
 }
 
 impl Incoming {
-    /// The next request, urgent ones first; others only if `ordinary`. `None` when nobody can ask any more.
-    pub(super) async fn next(&mut self, ordinary: bool) -> Option<Request> {
+    /// Which shares have a request that there is room for; blocks are not among what comes in.
+    pub(super) fn waiting(&self, room: Room) -> [bool; SHARES] {
+        let mut waiting = [false; SHARES];
+        waiting[Share::Urgent as usize] = room.urgent && !self.urgent.is_empty();
+        waiting[Share::State as usize] = room.ordinary && !self.state.is_empty();
+        waiting[Share::Bulk as usize] = room.ordinary && !self.bulk.is_empty();
+        waiting
+    }
+
+    /// The next that there is room for. `None` when nobody can ask any more.
+    pub(super) async fn next(&mut self, room: Room) -> Option<Next> {
         tokio::select! {
             biased;
-            request = self.urgent.recv() => request,
-            request = self.ordinary.recv(), if ordinary => request,
+            request = self.urgent.recv(), if room.urgent => Some(Next::Request(Share::Urgent, request?)),
+            request = self.state.recv(), if room.ordinary => Some(Next::Request(Share::State, request?)),
+            request = self.bulk.recv(), if room.ordinary => Some(Next::Request(Share::Bulk, request?)),
+            order = self.downloads.recv(), if room.download => Some(Next::Download(order?)),
+            else => std::future::pending().await,
         }
     }
 
-    /// The same, without waiting.
-    pub(super) fn try_next(&mut self, ordinary: bool) -> Option<Request> {
-        let urgent = self.urgent.try_recv().ok();
-        if urgent.is_some() || !ordinary { urgent } else { self.ordinary.try_recv().ok() }
+    /// The next of one share, if one waits.
+    pub(super) fn take(&mut self, share: Share) -> Option<Request> {
+        match share {
+            Share::Urgent => self.urgent.try_recv().ok(),
+            Share::State => self.state.try_recv().ok(),
+            Share::Bulk => self.bulk.try_recv().ok(),
+            Share::Firmware => None,
+        }
     }
 }
 
@@ -56,9 +105,11 @@ pub struct GoliothLink {
     encoding: Encoding,
     max_in_flight: usize,
     urgent: mpsc::Sender<Request>,
-    ordinary: mpsc::Sender<Request>,
+    state: mpsc::Sender<Request>,
+    bulk: mpsc::Sender<Request>,
+    downloads: mpsc::Sender<Order>,
     up: watch::Receiver<bool>,
-    manifests: std::sync::Mutex<Option<mpsc::Receiver<Manifest>>>,
+    events: std::sync::Mutex<Option<mpsc::Receiver<CloudEvent>>>,
 }
 
 /// The lane's ends of the handle. They outlive any one life of the lane.
@@ -66,7 +117,7 @@ pub struct GoliothLink {
 pub(super) struct Ends {
     pub(super) incoming: Mutex<Incoming>,
     pub(super) up: watch::Sender<bool>,
-    pub(super) manifests: mpsc::Sender<Manifest>,
+    pub(super) events: mpsc::Sender<CloudEvent>,
 }
 
 impl GoliothLink {
@@ -77,8 +128,10 @@ impl GoliothLink {
         max_in_flight: usize,
     ) -> (Arc<Self>, Arc<Ends>) {
         let (urgent, receive_urgent) = mpsc::channel(max_in_flight.max(1) * 2);
-        let (ordinary, receive_ordinary) = mpsc::channel(max_in_flight.max(1) * 2);
-        let (manifests, receive_manifests) = mpsc::channel(4);
+        let (state, receive_state) = mpsc::channel(max_in_flight.max(1) * 2);
+        let (bulk, receive_bulk) = mpsc::channel(max_in_flight.max(1) * 2);
+        let (downloads, receive_downloads) = mpsc::channel(1);
+        let (events, receive_events) = mpsc::channel(EVENTS);
         let up = watch::Sender::new(false);
         let link = Self {
             name: name.to_owned(),
@@ -86,12 +139,19 @@ impl GoliothLink {
             encoding,
             max_in_flight,
             urgent,
-            ordinary,
+            state,
+            bulk,
+            downloads,
             up: up.subscribe(),
-            manifests: std::sync::Mutex::new(Some(receive_manifests)),
+            events: std::sync::Mutex::new(Some(receive_events)),
         };
-        let incoming = Incoming { urgent: receive_urgent, ordinary: receive_ordinary };
-        let ends = Ends { incoming: Mutex::new(incoming), up, manifests };
+        let incoming = Incoming {
+            urgent: receive_urgent,
+            state: receive_state,
+            bulk: receive_bulk,
+            downloads: receive_downloads,
+        };
+        let ends = Ends { incoming: Mutex::new(incoming), up, events };
         (Arc::new(link), Arc::new(ends))
     }
 }
@@ -124,7 +184,11 @@ impl Link for GoliothLink {
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         let request = Request::Send { message: message.clone(), deadline, reply };
-        let way = if message.class.waits_for_window() { &self.ordinary } else { &self.urgent };
+        let way = match message.class {
+            Class::Alarm | Class::Event => &self.urgent,
+            Class::State => &self.state,
+            Class::Telemetry | Class::Diagnostics => &self.bulk,
+        };
         if way.send(request).await.is_err() {
             return Outcome::Unknown;
         }
@@ -133,17 +197,30 @@ impl Link for GoliothLink {
 
     async fn report(&self, report: Report) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        if self.ordinary.send(Request::Report { report, reply }).await.is_err() {
+        let way = match &report {
+            // Whoever called waits for seconds only.
+            Report::CallAnswer { .. } => &self.urgent,
+            Report::FirmwareLog { .. } | Report::Log { .. } => &self.bulk,
+            _ => &self.state,
+        };
+        if way.send(Request::Report { report, reply }).await.is_err() {
             return Outcome::Unknown;
         }
         outcome.await.unwrap_or(Outcome::Unknown)
+    }
+
+    async fn fetch(&self, artifact: &ManifestComponent, have: &[Range<u64>]) -> Result<Blocks, FetchError> {
+        let (order, blocks) = Order::new(artifact, have)?;
+        let gone = |_| FetchError::Interrupted { why: "the link is being stopped".into() };
+        self.downloads.send(order).await.map_err(gone)?;
+        Ok(blocks)
     }
 
     fn up(&self) -> watch::Receiver<bool> {
         self.up.clone()
     }
 
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
-        self.manifests.lock().ok()?.take()
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
+        self.events.lock().ok()?.take()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The two protocol cores are told the time and handed bytes; this loop is the only place where they meet a socket. One
 //! iteration: take what happened (a request, a datagram, a time), then drain both cores until they have nothing to say.
-//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that.
+//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for [`DEAD_PATH`] while an answer is owed is the session given up. Nor is a socket that fails: the session
@@ -15,6 +15,7 @@
 
 mod answers;
 mod asks;
+mod download;
 mod path;
 
 use std::collections::BTreeMap;
@@ -22,12 +23,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fieldgate_coap::{Endpoint, ObservationId, RequestId};
+use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
-use super::link::Incoming;
-use super::refresh::Refresh;
+use super::fetch::Fetching;
+use super::link::{Incoming, Next};
+use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
 use crate::clock::Mono;
@@ -54,8 +56,8 @@ pub(super) struct Start {
     pub(super) peer: Option<SocketAddr>,
     pub(super) session: Session,
     pub(super) endpoint: Endpoint,
-    /// The observation that the cloud serves already.
-    pub(super) manifest: Option<ObservationId>,
+    /// What the cloud serves already.
+    pub(super) observed: Observed,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Start {
 /// Whose answer a CoAP request's is.
 enum Waiting {
     Send(oneshot::Sender<Outcome>),
-    Report(oneshot::Sender<Outcome>),
+    Report(Kind, oneshot::Sender<Outcome>),
     Probe,
 }
 
@@ -71,8 +73,8 @@ enum Waiting {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     Send,
-    Report,
-    Manifest,
+    Report(Kind),
+    Watch(Watched),
 }
 
 /// See the module head.
@@ -94,8 +96,10 @@ pub(super) struct Live<'a> {
     tried: bool,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
-    manifest: Option<ObservationId>,
-    refresh: Refresh,
+    fetching: Option<Fetching>,
+    /// What the session began with; moves into the table once it is connected.
+    observed: Observed,
+    watches: Watches,
     last_heard: Duration,
     /// Since when an answer is owed.
     owed_since: Option<Duration>,
@@ -103,7 +107,8 @@ pub(super) struct Live<'a> {
     probe: Option<(RequestId, Duration)>,
     /// Refusals in force, in words.
     refusals: BTreeMap<Asked, String>,
-    reports_refused: Option<(Duration, Outcome)>,
+    /// Kinds of reports that are not offered before this.
+    reports_refused: BTreeMap<Kind, (Duration, Outcome)>,
     published: Option<Duration>,
     /// Packets and requests under way when the board was last told.
     told: (u64, usize),
@@ -121,7 +126,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let keepalive = keeper.settings.keepalive;
-        let Start { socket, peer, session, endpoint, manifest, resumed } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -135,14 +140,15 @@ impl<'a> Live<'a> {
             tried: false,
             up_since: None,
             waiting: BTreeMap::new(),
-            manifest,
-            refresh: Refresh::new(now, keepalive),
+            fetching: None,
+            observed,
+            watches: Watches::new(now, keepalive, observed, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
             probe: None,
             refusals: BTreeMap::new(),
-            reports_refused: None,
+            reports_refused: BTreeMap::new(),
             published: None,
             told: (0, 0),
             repeated: 0,
@@ -174,10 +180,9 @@ impl<'a> Live<'a> {
             self.affordable()?;
             let now = self.keeper.rim.now();
             let may_send_at = self.keeper.pace.next_at(now);
-            let (may_take, ordinary) = self.room(now, may_send_at);
+            let room = self.room(now, may_send_at);
             // First, because a flood of datagrams must not keep requests from being taken; room bounds how many.
-            if may_take && let Some(request) = incoming.try_next(ordinary) {
-                self.take(request);
+            if self.take_turn(now, room, incoming) {
                 continue;
             }
             let wake = self.next_timeout(now, may_send_at);
@@ -189,10 +194,15 @@ impl<'a> Live<'a> {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
                 },
-                request = incoming.next(ordinary), if may_take => match request {
-                    Some(request) => self.take(request),
+                next = incoming.next(room) => match next {
+                    Some(Next::Request(share, request)) => {
+                        self.keeper.pace.took(share);
+                        self.take(request);
+                    }
+                    Some(Next::Download(order)) => self.fetching = Some(Fetching::new(order)),
                     None => return Err(Ended::Stopped),
                 },
+                () = taker_moved(self.fetching.as_ref()) => {}
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
         }
@@ -210,9 +220,10 @@ impl<'a> Live<'a> {
         }
         if self.connected.is_some() {
             sooner(self.endpoint.poll_timeout());
-            sooner(self.may_ask().then(|| self.refresh.due()));
+            sooner(self.may_ask().then(|| self.watches.due().0));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
+            sooner(self.block_due(now));
         }
         at
     }
@@ -244,9 +255,15 @@ impl<'a> Live<'a> {
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
         }
+        if self.settle_download(now) {
+            self.drain_cores(now)?;
+        }
         self.settle_time(now);
-        if self.may_ask() && now >= self.refresh.due() {
-            self.register(now);
+        while self.may_ask()
+            && let (due, watched) = self.watches.due()
+            && now >= due
+        {
+            self.register(now, watched);
             self.drain_cores(now)?;
         }
         self.tell(now);
@@ -281,7 +298,7 @@ impl<'a> Live<'a> {
             // A repetition may be the first copy that arrives: the cloud counts it then.
             let repeated = self.endpoint.counters().retransmissions;
             for _ in self.repeated..repeated {
-                self.keeper.pace.leaves(now);
+                self.keeper.pace.repeats(now);
             }
             self.repeated = repeated;
             if let Some(error) = self.transmit() {
@@ -311,6 +328,7 @@ impl<'a> Live<'a> {
             (None, ..) => "shaking hands",
             (Some(_), None, _) => "waiting for the network",
             (Some(_), Some(_), _) if self.time_unverified() => "waiting for the time",
+            (Some(_), Some(_), true) if self.fetching.is_some() => "downloading",
             (Some(_), Some(_), true) => "connected, nothing to send",
             (Some(_), Some(_), false) => "waiting for answers",
         };
@@ -321,6 +339,13 @@ impl<'a> Live<'a> {
 async fn receive(socket: Option<&dyn Datagrams>, buffer: &mut [u8]) -> io::Result<usize> {
     match socket {
         Some(socket) => socket.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn taker_moved(fetching: Option<&Fetching>) {
+    match fetching {
+        Some(fetching) => fetching.taker_moved().await,
         None => std::future::pending().await,
     }
 }

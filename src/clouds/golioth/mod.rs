@@ -1,8 +1,9 @@
 //! Golioth over CoAP and DTLS 1.2 (requirement D6).
 //!
 //! [`link`] is the handle the drain holds; [`session`] is the lane that connects and connects again; `live` is one session:
-//! socket, DTLS and CoAP. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the request limit,
-//! `refresh` says when to give a sign of life, `translate` knows paths and bodies; these are pure. [`rest`] is the management plane: the gateway's own record, where a key allows it.
+//! socket, DTLS and CoAP; `fetch` is a download in it. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the
+//! request limit and shares it, `refresh` says when to give a sign of life, `services` knows paths and bodies; these are pure.
+//! [`rest`] is the management plane: the gateway's own record, where a key allows it.
 //!
 //! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs.
 //!
@@ -11,6 +12,7 @@
 
 mod credential;
 pub mod delivery;
+mod fetch;
 pub mod kept;
 pub mod link;
 mod live;
@@ -19,5 +21,5 @@ pub mod pace;
 pub mod pack;
 mod refresh;
 pub mod rest;
+mod services;
 pub mod session;
-mod translate;

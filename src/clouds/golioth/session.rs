@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
 use fieldgate_dtls::{self as dtls, CloseReason, SavedSession, Session};
-use fieldgate_golioth_proto::paths;
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
@@ -18,6 +17,7 @@ use super::kept::{Bound, Kept, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
 use super::pace::Pace;
+use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
@@ -30,6 +30,9 @@ use crate::uplink::policy;
 
 /// The name of the destination, of the lane and of the link on the board.
 pub(super) const DESTINATION: &str = "golioth";
+/// Requests in flight, blocks of a download among them: as many as a slow link of long delay can hold. Of messages there are as
+/// many as is configured.
+const MOST_IN_FLIGHT: u32 = 16;
 /// A handshake is given up after this and tried anew.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the data plan is asked again when it has no room for that.
@@ -112,6 +115,13 @@ pub(super) struct Settings {
     pub(super) keepalive: Duration,
     requests_per_second: u32,
     pub(super) max_in_flight: usize,
+}
+
+impl Settings {
+    /// Where the serving cell goes below `.s/`.
+    pub(super) fn location_path(&self) -> Option<&str> {
+        self.config.location_path.as_deref()
+    }
 }
 
 /// What outlives a session.
@@ -293,7 +303,7 @@ impl Keeper {
             random: self.rim.random.u64(),
         };
         let endpoint = self.endpoint(seed);
-        Ok(Start { socket, peer: None, session, endpoint, manifest: None, resumed: None })
+        Ok(Start { socket, peer: None, session, endpoint, observed: Observed::default(), resumed: None })
     }
 
     /// The session of the run before, ready to send on the first socket there is.
@@ -315,13 +325,13 @@ impl Keeper {
             .inspect_err(|error| tracing::info!(%error, "the session of the run before is not gone on with"))
             .ok()?;
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
-        let mut manifest = None;
+        let mut observed = Observed::default();
         for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
-            if kept.request.path == coap::Request::get(paths::MANIFEST).path {
-                manifest = Some(endpoint.keep_observing(now, kept));
+            if let Some(watched) = Observed::watched(&kept.request) {
+                observed.set(watched, endpoint.keep_observing(now, kept));
             }
         }
-        Some(Start { socket: None, peer, session, endpoint, manifest, resumed: Some(silent) })
+        Some(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent) })
     }
 
     fn rng(&self) -> dtls::Rng {
@@ -332,7 +342,7 @@ impl Keeper {
     fn endpoint(&self, seed: coap::Seed) -> Endpoint {
         let window = u32::try_from(self.settings.max_in_flight).unwrap_or(8);
         let config = coap::Config {
-            max_in_flight: window,
+            max_in_flight: window.max(MOST_IN_FLIGHT),
             initial_window: window.div_ceil(2),
             token_length: 2,
             max_datagram: 1280,

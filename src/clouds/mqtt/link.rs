@@ -20,7 +20,7 @@ use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::Lane;
 use crate::spend::Cause;
 use crate::store::queue::{Owed, QueuedRow};
-use crate::uplink::link::{Capabilities, EpochStatement, Link, Manifest, Message, Outcome, Packed, Report};
+use crate::uplink::link::{Capabilities, CloudEvent, EpochStatement, Link, Message, Outcome, Packed, Report};
 
 /// The longest message body. Far below any broker's limit known (AWS IoT Core takes 128 KiB), and short enough that losing
 /// the connection in the middle of one costs little.
@@ -145,6 +145,7 @@ impl Link for MqttLink {
                 (package, version, target, state, reason)
             }
             Report::FirmwareLog { page } => return self.firmware_log(&page).await,
+            _ => return Outcome::Bad { why: "a broker has no place for it".into() },
         };
         let topic = format!("fieldgate/{}/firmware/{package}", self.gateway);
         if let Some(why) = unfit_topic(&topic) {
@@ -182,7 +183,7 @@ impl Link for MqttLink {
     }
 
     /// `None`: a broker deploys nothing.
-    fn manifests(&self) -> Option<mpsc::Receiver<Manifest>> {
+    fn events(&self) -> Option<mpsc::Receiver<CloudEvent>> {
         None
     }
 }

@@ -29,6 +29,15 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
             "Write 1 to 39 letters, digits, _ - . and single / between them, such as \"sensor\".",
         )
         .map_or("sensor", |found| found.value);
+    let location_path = reader
+        .text(
+            "location_path",
+            "\"location\"",
+            is_stream_path,
+            "a stream path",
+            "Write 1 to 39 letters, digits, _ - . and single / between them, such as \"location\".",
+        )
+        .map(|found| found.value.to_owned());
     let encoding = reader.choice("encoding", "an encoding", &ENCODINGS).unwrap_or(Encoding::Rows);
     let connection_id = reader.flag("connection_id", true);
     let suites = golioth_credential::suites(&mut reader, &credential, connection_id);
@@ -45,6 +54,7 @@ pub(super) fn golioth(mut reader: Reader<'_>, context: &mut Context<'_>) -> Goli
         endpoint,
         credential,
         stream_path: stream_path.to_owned(),
+        location_path,
         encoding,
         connection_id,
         suites,

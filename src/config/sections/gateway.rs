@@ -13,12 +13,20 @@ use crate::reading::Class;
 
 const MIB: u64 = 1 << 20;
 
-const LEVELS: [(&str, LogLevel); 5] = [
+pub(in crate::config) const LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
     ("info", LogLevel::Info),
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
+];
+
+const CLOUD_LEVELS: [(&str, Option<LogLevel>); 5] = [
+    ("off", None),
+    ("error", Some(LogLevel::Error)),
+    ("warn", Some(LogLevel::Warn)),
+    ("info", Some(LogLevel::Info)),
+    ("debug", Some(LogLevel::Debug)),
 ];
 
 /// Rates a serial port can be set to by name (POSIX and Linux termios).
@@ -126,8 +134,9 @@ fn max_age(mut reader: Reader<'_>) -> BTreeMap<Class, Duration> {
 
 pub(super) fn log(mut reader: Reader<'_>) -> Log {
     let level = reader.choice("level", "a log level", &LEVELS).unwrap_or(LogLevel::Info);
+    let cloud = reader.choice("cloud", "a log level or off", &CLOUD_LEVELS).unwrap_or(Some(LogLevel::Error));
     reader.finish();
-    Log { level }
+    Log { level, cloud }
 }
 
 pub(super) fn path(mut reader: Reader<'_>) -> NetworkPath {

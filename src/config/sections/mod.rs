@@ -10,6 +10,8 @@ mod http;
 mod point;
 mod secret;
 
+pub(super) use gateway::LEVELS;
+
 use super::model::{Bus, Config, Plan, Store};
 use super::parse::Surroundings;
 use super::problem::{Findings, Place, Taken};

@@ -29,7 +29,20 @@ pub(in crate::http) struct GatewayStatus {
     data_plan: Option<Plan>,
     sensors: Sensors,
     components: Vec<Component>,
+    /// What a cloud set from afar.
+    settings: Option<Settings>,
     lanes: Vec<Lane>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings {
+    /// The cloud's number of them.
+    version: Option<i64>,
+    /// Instead of the configuration's: key and value as it writes them.
+    in_force: BTreeMap<String, String>,
+    /// What is not in force: the cloud's key, and why.
+    refused: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -372,6 +385,11 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
                 reason: value.reason.clone(),
             })
             .collect(),
+        settings: s.settings.as_ref().map(|settings| Settings {
+            version: settings.value.version,
+            in_force: settings.value.in_force.iter().cloned().collect(),
+            refused: settings.value.refused.iter().cloned().collect(),
+        }),
         lanes: s
             .lanes
             .iter()

@@ -110,6 +110,7 @@ fn fine() -> Snapshot {
         writers: BTreeMap::new(),
         gateway_db: GatewayHealth::Good,
         components: BTreeMap::new(),
+        settings: None,
     }
 }
 
@@ -119,6 +120,7 @@ fn registration(registered: bool, words: &str) -> Registration {
         roaming: false,
         words: words.into(),
         operator: Some("Vodafone".into()),
+        plmn: None,
         access: Some("LTE-M".into()),
         band: Some(20),
         cell: None,

@@ -42,6 +42,7 @@ fn the_recorded_cell_reaches_the_board_in_full() {
             roaming: true,
             words: "registered, roaming".to_owned(),
             operator: Some("Telia N@".to_owned()),
+            plmn: None,
             access: Some("LTE-M".to_owned()),
             band: Some(20),
             cell: Some("02024720".to_owned()),

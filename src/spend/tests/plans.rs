@@ -90,7 +90,7 @@ fn alarms_use_what_is_kept_for_other_readings_and_not_what_keeps_the_box_reachab
     bench.mono = days(1);
     while bench.spend(Purpose::Alarm, 200) {}
     let kept = left(&bench);
-    assert!(kept >= 9 * PERCENT && kept < 11 * PERCENT, "{kept}");
+    assert!((9 * PERCENT..11 * PERCENT).contains(&kept), "{kept}");
     assert!(bench.spend(Purpose::Management, 1000));
 }
 

@@ -7,15 +7,18 @@ use tokio::sync::{oneshot, watch};
 
 use super::writer::{Command, GatewayHealth, Noted, Writer};
 use super::{
-    Audited, BytePage, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head, HistoryEntry,
-    HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin, Recorded,
-    RemoteDevice, Source, Upserted, Verified, pages, spending,
+    Audited, Begun, BytePage, CallKey, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head,
+    HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin,
+    Recorded, RemoteDevice, Source, Upserted, Verified, kept, pages,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{Clock, Mono, Wall};
 use crate::daemon::rim::Entropy;
 use crate::store::sqlite::OpenError;
 use crate::store::worker::{Busy, Worker};
+
+/// What the ledger of the data plan keeps its record under.
+const SPENDING: &str = "spending";
 
 /// A handle on `gateway.db`; clones share it.
 #[derive(Clone, Debug)]
@@ -384,7 +387,46 @@ impl Gateway {
     /// its own: for a start, not for a lane.
     #[must_use]
     pub fn spending(&self) -> Option<String> {
-        spending::read(&self.path)
+        self.kept(SPENDING)
+    }
+
+    /// What was kept under this name. As [`Gateway::spending`].
+    #[must_use]
+    pub fn kept(&self, name: &str) -> Option<String> {
+        kept::read(&self.path, name)
+    }
+
+    /// Keeps a text under this name, in the place of what was kept before. A snapshot is not made for it.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn keep(&self, name: &str, record: String) -> Result<(), GatewayError> {
+        let key = name.to_owned();
+        self.ask(|reply| Command::Keep { key, record, reply }).await
+    }
+
+    /// Puts on record that a remote call is about to be carried out, unless that is on record.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn begin_call(&self, key: &CallKey) -> Result<Begun, GatewayError> {
+        let (key, wall) = (key.clone(), self.clock.wall());
+        self.ask(|reply| Command::BeginCall { key, wall, reply }).await
+    }
+
+    /// Puts the answer to a remote call on record, and whether the machine reboots for it.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn end_call(
+        &self,
+        key: &CallKey,
+        code: u8,
+        detail: Option<String>,
+        reboots: bool,
+    ) -> Result<(), GatewayError> {
+        let (key, wall) = (key.clone(), self.clock.wall());
+        self.ask(|reply| Command::EndCall { key, code, detail, reboots, wall, reply }).await
     }
 
     /// Keeps what was spent, as text, in the place of what was kept before. A snapshot is not made for it.
@@ -392,7 +434,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`].
     pub async fn keep_spending(&self, record: String) -> Result<(), GatewayError> {
-        self.ask(|reply| Command::KeepSpending { record, reply }).await
+        self.keep(SPENDING, record).await
     }
 
     /// Puts a privileged action, or its outcome, into the audit.

@@ -12,7 +12,8 @@
 //! - `writer` is a state machine and the only owner of the write connection: one command, one transaction, one sync.
 //! - [`boots`], [`devices`], [`components`], [`history`], [`journal`], [`restarts`] and [`log`] are the table families;
 //!   [`cursor`] is a position in the firmware log as a puller holds it, [`pages`] the log in pages of few bytes, [`tokens`]
-//!   how a puller shows that it may, `audit` what people had done.
+//!   how a puller shows that it may, `audit` what people had done, `calls` what clouds had done, `kept` what
+//!   rooms keep for their next run.
 //! - [`reader`] reads the file beside a daemon or without one.
 //! - [`Gateway`] is what the rest of the daemon holds.
 
@@ -20,6 +21,7 @@ use std::fmt;
 
 mod audit;
 pub mod boots;
+mod calls;
 pub mod chain;
 pub mod components;
 pub mod cursor;
@@ -27,6 +29,7 @@ pub mod devices;
 mod handle;
 pub mod history;
 pub mod journal;
+mod kept;
 pub mod log;
 pub mod open;
 pub mod pages;
@@ -34,7 +37,6 @@ pub mod reader;
 pub mod restarts;
 pub mod schema;
 pub mod snapshot;
-mod spending;
 mod text;
 pub mod tokens;
 pub mod verify;
@@ -42,6 +44,7 @@ mod writer;
 
 pub use audit::Audited;
 pub use boots::time_floor;
+pub use calls::{Begun, CallKey};
 pub use chain::{Break, Hash, Head};
 pub use components::{Component, ComponentKey, ComponentUpdate, Phase};
 pub use cursor::CursorError;

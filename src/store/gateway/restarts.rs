@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension, Transaction};
 
 use super::writer::Context;
 use super::{Stamp, boots, journal};
@@ -47,19 +47,38 @@ pub(super) fn list(
     now: Mono,
     wall: Wall,
 ) -> rusqlite::Result<Vec<LaneRestart>> {
-    let now_ms = i64::try_from(now.ms()).unwrap_or(i64::MAX);
     let mut rows = tx.prepare_cached(
         "SELECT json_extract(e.detail, '$.lane'), e.mono_ms, e.wall_ms,
                 (SELECT coalesce(sum(b.last_mono_ms), 0) FROM boots b WHERE b.number >= e.boot AND b.number < ?2)
          FROM events e WHERE e.kind = ?1 ORDER BY e.id DESC LIMIT ?3",
     )?;
     let rows = rows.query_map((KIND, context.boot.cast_signed(), READ), |r| {
-        let (mono_ms, earlier_boots_ms): (i64, i64) = (r.get(1)?, r.get(3)?);
-        let ran = earlier_boots_ms.saturating_add(now_ms).saturating_sub(mono_ms);
-        let dated: Option<i64> = r.get(2)?;
-        let passed = dated.filter(|_| wall.trusted).map_or(0, |then| wall.unix_ms.saturating_sub(then));
-        let ago = u64::try_from(ran.max(passed)).unwrap_or(0);
-        Ok(LaneRestart { lane: r.get(0)?, ago: Duration::from_millis(ago) })
+        Ok(LaneRestart { lane: r.get(0)?, ago: ago((now, wall), r.get(1)?, r.get(2)?, r.get(3)?) })
     })?;
     rows.collect()
+}
+
+/// How long ago the newest event of a kind was, at least.
+pub(super) fn newest(
+    tx: &Transaction<'_>,
+    context: &Context,
+    at: (Mono, Wall),
+    kind: &str,
+) -> rusqlite::Result<Option<Duration>> {
+    tx.prepare_cached(
+        "SELECT e.mono_ms, e.wall_ms,
+                (SELECT coalesce(sum(b.last_mono_ms), 0) FROM boots b WHERE b.number >= e.boot AND b.number < ?2)
+         FROM events e WHERE e.kind = ?1 ORDER BY e.id DESC LIMIT 1",
+    )?
+    .query_row((kind, context.boot.cast_signed()), |r| Ok(ago(at, r.get(0)?, r.get(1)?, r.get(2)?)))
+    .optional()
+}
+
+/// How long ago something was that is stamped with monotonic and perhaps wall time, at least. `ran_ms` is for how long the gateway
+/// ran in the boots from that one up to this one.
+pub(super) fn ago((now, wall): (Mono, Wall), mono_ms: i64, wall_ms: Option<i64>, ran_ms: i64) -> Duration {
+    let now_ms = i64::try_from(now.ms()).unwrap_or(i64::MAX);
+    let ran = ran_ms.saturating_add(now_ms).saturating_sub(mono_ms);
+    let passed = wall_ms.filter(|_| wall.trusted).map_or(0, |then| wall.unix_ms.saturating_sub(then));
+    Duration::from_millis(u64::try_from(ran.max(passed)).unwrap_or(0))
 }

@@ -15,6 +15,7 @@
 //! | `firmware_log` | the one sequence pulled by clouds: refers to history and journal, or holds a board's log line |
 //! | `pullers` | how far one puller has acknowledged the firmware log |
 //! | `audit` | one privileged action and its outcome |
+//! | `calls` | a remote call that was begun, and its answer once there is one |
 //! | `roles`, `users`, `tokens` | who may do what; passwords and tokens only as hashes |
 //! | `credentials` | a device's secret, as ciphertext |
 //! | `sync_bases` | the values a device and a service last agreed on |
@@ -49,7 +50,7 @@ pub fn version() -> i64 {
     i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
 }
 
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 /// What guards the append-only tables: a name and the text SQLite keeps for it.
 pub type Guard = (String, String);
@@ -83,6 +84,22 @@ pub fn guards_of(connection: &Connection) -> rusqlite::Result<Vec<Guard>> {
     let guards = rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
     guards.collect()
 }
+
+/// Remote calls are remembered.
+const V2: &str = "
+CREATE TABLE calls (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    source  TEXT    NOT NULL,                      -- the link it came by
+    id      TEXT    NOT NULL,                      -- the cloud's
+    call    BLOB    NOT NULL,                      -- digest of method and parameters
+    code    INTEGER,                               -- NULL: begun, and what became of it is not on record
+    detail  TEXT,
+    boot    INTEGER NOT NULL,
+    mono_ms INTEGER NOT NULL,
+    wall_ms INTEGER,
+    UNIQUE (source, id)
+) STRICT;
+";
 
 const V1: &str = "
 CREATE TABLE meta (

@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 use super::log::{self, BoardLine, LogPage};
 use super::open::{self, Opened, Opening};
 use super::{
-    Audited, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError, GatewayId,
-    GatewayStatus, Head, HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, NewVersion,
-    OpenOptions, Recorded, RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, components, devices,
-    history, journal, restarts, snapshot, spending, verify,
+    Audited, Begun, CallKey, Component, ComponentKey, ComponentUpdate, Device, FileId, GatewayError,
+    GatewayId, GatewayStatus, Head, HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice,
+    NewVersion, OpenOptions, Recorded, RemoteDevice, Stamp, Start, Upserted, Verified, audit, boots, calls,
+    components, devices, history, journal, kept, restarts, snapshot, verify,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{BootId, Mono, Wall};
@@ -117,7 +117,9 @@ pub(super) enum Command {
     NoteEvent { event: Box<Noted>, wall: Wall, reply: Reply<()> },
     Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
-    KeepSpending { record: String, reply: Reply<()> },
+    Keep { key: String, record: String, reply: Reply<()> },
+    BeginCall { key: CallKey, wall: Wall, reply: Reply<Begun> },
+    EndCall { key: CallKey, code: u8, detail: Option<String>, reboots: bool, wall: Wall, reply: Reply<()> },
     Audit { row: Box<Audited>, wall: Wall, reply: Reply<()> },
     Snapshot { reply: Reply<()> },
 }
@@ -448,8 +450,25 @@ impl Machine for Writer {
                     self.run(now, wall, |tx, _, at| Ok(restarts::record(tx, (now, wall), at, &lanes)?));
                 let _ = reply.send(done);
             }
-            Command::KeepSpending { record, reply } => {
-                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(spending::keep(tx, &record)?)));
+            Command::Keep { key, record, reply } => {
+                let _ = reply.send(self.run(now, NO_WALL, |tx, _, _| Ok(kept::keep(tx, &key, &record)?)));
+            }
+            Command::BeginCall { key, wall, reply } => {
+                let begun = self
+                    .run(now, wall, |tx, context, at| Ok(calls::begin(tx, context, (now, wall), at, &key)?));
+                let _ = reply.send(begun);
+            }
+            Command::EndCall { key, code, detail, reboots, wall, reply } => {
+                let answer = (code, detail.as_deref());
+                let ended = self.run(now, wall, |tx, _, at| {
+                    calls::end(tx, at, &key, answer, reboots)?;
+                    // How long ago it was is counted from how far this boot is known to have come.
+                    if reboots {
+                        boots::note(tx, at.boot, now, wall)?;
+                    }
+                    Ok(())
+                });
+                let _ = reply.send(ended);
             }
             Command::Audit { row, wall, reply } => {
                 let done = self.run(now, wall, |tx, _, at| audit::append(tx, at, &row));

@@ -113,3 +113,22 @@ pub(crate) fn next_timer(endpoint: &mut Endpoint) -> Duration {
     endpoint.handle_timeout(at);
     at
 }
+
+/// A small generator of its own, so that a failing seed reproduces.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) loss_percent: u64,
+    pub(crate) double_percent: u64,
+    pub(crate) max_delay: Duration,
+}

@@ -11,6 +11,7 @@
 
 mod callbacks;
 pub(crate) mod code;
+mod cookie;
 pub(crate) mod seal;
 pub(crate) mod x509;
 
@@ -31,6 +32,7 @@ use crate::certificate::WallTime;
 use crate::config::{Credential, PskLookup, Rng, ServerCertificate};
 
 pub(crate) use self::callbacks::{OUTGOING_MAX, Verified};
+pub(crate) use self::cookie::CookieKey;
 
 /// The library's receive buffer: what a datagram may measure.
 pub(crate) const DATAGRAM_MAX_BYTES: usize = sys::MBEDTLS_SSL_IN_CONTENT_LEN as usize;
@@ -429,71 +431,6 @@ impl Drop for Engine {
     }
 }
 
-/// The secret behind HelloVerifyRequest cookies (RFC 6347 section 4.2.1): shared by all handshakes of one server.
-pub(crate) struct CookieKey {
-    context: NonNull<sys::mbedtls_ssl_cookie_ctx>,
-}
-
-// SAFETY: the context is only used by library calls, which exclude one another by the room (invariant 3), and freed once.
-unsafe impl Send for CookieKey {}
-// SAFETY: as above; no method gives out a reference to its inside.
-unsafe impl Sync for CookieKey {}
-
-impl CookieKey {
-    /// Draws a fresh key.
-    ///
-    /// # Errors
-    /// The library's code.
-    pub(crate) fn new(clock: Clock, rng: &mut Rng) -> Result<Self, i32> {
-        let key = Self { context: leak(sys::mbedtls_ssl_cookie_ctx::default()) };
-        // The cookie setup calls its random source once, here; a borrowed one is lent through the session's own callback.
-        let mut seed = Zeroizing::new([0; 64]);
-        rng(seed.as_mut_slice());
-        let mut lent = DrawnBefore { bytes: seed, used: 0 };
-        let room = Room::enter(clock.now, None);
-        // SAFETY: the context is zeroed and exclusively ours; `lent` outlives the call, which does not keep it.
-        let code = unsafe {
-            sys::mbedtls_ssl_cookie_init(key.context.as_ptr());
-            sys::mbedtls_ssl_cookie_setup(
-                key.context.as_ptr(),
-                Some(on_lent_random),
-                (&raw mut lent).cast::<c_void>(),
-            )
-        };
-        drop(room);
-        if code == 0 { Ok(key) } else { Err(code) }
-    }
-}
-
-impl Drop for CookieKey {
-    fn drop(&mut self) {
-        let _room = Room::enter(Duration::ZERO, None);
-        // SAFETY: made in `new`, freed only here, and no engine refers to it any more: each holds an `Arc` of it.
-        unsafe {
-            sys::mbedtls_ssl_cookie_free(self.context.as_ptr());
-            drop(Box::from_raw(self.context.as_ptr()));
-        }
-    }
-}
-
-/// Random bytes drawn beforehand.
-struct DrawnBefore {
-    bytes: Zeroizing<[u8; 64]>,
-    used: usize,
-}
-
-unsafe extern "C" fn on_lent_random(context: *mut c_void, output: *mut c_uchar, length: usize) -> c_int {
-    // SAFETY: `context` is the `DrawnBefore` of `CookieKey::new`, alive and otherwise unused during the call.
-    let lent = unsafe { &mut *context.cast::<DrawnBefore>() };
-    let Some(bytes) = lent.bytes.get(lent.used..).and_then(|rest| rest.get(..length)) else {
-        return sys::MBEDTLS_ERR_SSL_NO_RNG;
-    };
-    lent.used += length;
-    // SAFETY: `output` has room for `length` bytes and is the library's.
-    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), output, length) };
-    0
-}
-
 /// Raw pointers to an engine's allocations, for the duration of one visit to the room.
 struct Parts {
     ssl: *mut sys::mbedtls_ssl_context,
@@ -567,7 +504,7 @@ unsafe fn configure(parts: &Parts, setup: &Setup, (own, roots): LentPointers) ->
                     conf,
                     Some(sys::mbedtls_ssl_cookie_write),
                     Some(sys::mbedtls_ssl_cookie_check),
-                    cookies.context.as_ptr().cast::<c_void>(),
+                    cookies.as_ptr().cast::<c_void>(),
                 );
             }
         }

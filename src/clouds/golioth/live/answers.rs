@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use fieldgate_coap::{self as coap, Event, ObservationEnd};
+use fieldgate_coap::{self as coap, Event, Failure, ObservationEnd};
 use fieldgate_dtls as dtls;
-use fieldgate_golioth_proto::manifest;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
 
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::LinkPhase;
 use crate::clock::Mono;
-use crate::clouds::golioth::refresh::Refresh;
+use crate::clouds::golioth::link::Request;
+use crate::clouds::golioth::outcome;
+use crate::clouds::golioth::services::{self, Watched, Watches};
 use crate::clouds::golioth::session::{Ended, ended};
-use crate::clouds::golioth::{outcome, translate};
-use crate::uplink::link::Outcome;
+use crate::uplink::link::{CloudEvent, Outcome};
 
 /// A silence of this length that ends has cost something: what the cloud said of its own accord meanwhile.
 const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
@@ -36,15 +38,10 @@ impl Live<'_> {
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
                 let keepalive = self.keeper.settings.keepalive;
-                match self.resumed {
-                    Some(silent) => {
-                        self.refresh = Refresh::resumed(now, keepalive, silent, self.manifest.is_some());
-                    }
-                    None => {
-                        self.refresh = Refresh::new(now, keepalive);
-                        self.keeper.state.handshakes += 1;
-                        self.heard(now);
-                    }
+                self.watches = Watches::new(now, keepalive, self.observed, self.resumed);
+                if self.resumed.is_none() {
+                    self.keeper.state.handshakes += 1;
+                    self.heard(now);
                 }
                 self.usable();
             }
@@ -93,12 +90,12 @@ impl Live<'_> {
     pub(super) fn heard(&mut self, now: Duration) {
         let silent = self.owed_since.map(|since| now.saturating_sub(since.max(self.last_heard)));
         if silent.is_some_and(|silent| silent > DOUBTFUL_PATH) {
-            self.refresh.path_is_back(now);
+            self.watches.path_is_back(now);
         }
         self.last_heard = now;
         self.resumed = None;
         self.owed_since = (self.endpoint.outstanding() > 0).then_some(now);
-        self.refresh.heard(now);
+        self.watches.heard(now);
         self.keeper.state.last_heard = Some(Mono::from(now));
         if std::mem::take(&mut self.reopened) > 0 {
             self.usable();
@@ -106,7 +103,21 @@ impl Live<'_> {
     }
 
     pub(super) fn endpoint_event(&mut self, now: Duration, event: Event) -> Result<(), Ended> {
+        if let Event::Response { response, .. } = &event
+            && response.code == coap::Code::TOO_MANY_REQUESTS
+        {
+            self.keeper.pace.limited(now);
+        }
         match event {
+            Event::Response { id, response, retransmissions, .. } if self.is_for_block(id) => {
+                self.block_answered(now, id, response, retransmissions);
+            }
+            Event::Failed { id, why, .. } if self.is_for_block(id) => {
+                self.watches.unanswered(now);
+                self.block_failed(now, id, why);
+            }
+            // Of a download that was given up.
+            Event::Failed { why: Failure::Cancelled, .. } => {}
             Event::Response { id, response, .. } => {
                 let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
@@ -114,20 +125,21 @@ impl Live<'_> {
                         self.answered(Asked::Send, &outcome);
                         let _ = reply.send(outcome);
                     }
-                    Some(Waiting::Report(reply)) => {
-                        self.answered(Asked::Report, &outcome);
+                    Some(Waiting::Report(kind, reply)) => {
+                        self.answered(Asked::Report(kind), &outcome);
                         if matches!(outcome, Outcome::LinkSick { .. }) {
-                            self.reports_refused = Some((now + REFUSED_REPORTS, outcome.clone()));
+                            self.reports_refused.insert(kind, (now + REFUSED_REPORTS, outcome.clone()));
                         }
                         let _ = reply.send(outcome);
                     }
-                    Some(Waiting::Probe) | None => self.probe = None,
+                    Some(Waiting::Probe) => self.probe = None,
+                    None => {}
                 }
             }
             Event::Failed { id, why, .. } => {
-                self.refresh.unanswered(now);
+                self.watches.unanswered(now);
                 match self.waiting.remove(&id) {
-                    Some(Waiting::Send(reply) | Waiting::Report(reply)) => {
+                    Some(Waiting::Send(reply) | Waiting::Report(_, reply)) => {
                         let _ = reply.send(outcome::of_failure(why));
                     }
                     Some(Waiting::Probe) | None => {
@@ -139,17 +151,21 @@ impl Live<'_> {
                     }
                 }
             }
-            Event::Notification { observation, response } if Some(observation) == self.manifest => {
-                self.refresh.answered(now);
-                self.answered(Asked::Manifest, &Outcome::Acknowledged);
-                self.manifest_arrived(&response.payload);
+            Event::Notification { observation, response } => {
+                if let Some(watched) = self.watches.of(observation) {
+                    self.notified(now, watched, &response.payload);
+                }
             }
-            Event::NotificationLost { observation, why } if Some(observation) == self.manifest => {
-                tracing::info!(%why, "the manifest came, but not whole; it is asked for again");
-                self.refresh.unanswered(now);
+            Event::NotificationLost { observation, why } => {
+                if let Some(watched) = self.watches.of(observation) {
+                    tracing::info!(%why, "{} came, but not whole; asked for again", watched.words());
+                    self.watches.refresh(watched).unanswered(now);
+                }
             }
-            Event::ObservationEnded { observation, why } if Some(observation) == self.manifest => {
-                self.observation_ended(now, why);
+            Event::ObservationEnded { observation, why } => {
+                if let Some(watched) = self.watches.of(observation) {
+                    self.observation_ended(now, watched, why);
+                }
             }
             Event::Request(request) => {
                 let _ =
@@ -160,17 +176,51 @@ impl Live<'_> {
         Ok(())
     }
 
-    pub(super) fn observation_ended(&mut self, now: Duration, why: ObservationEnd) {
+    fn observation_ended(&mut self, now: Duration, watched: Watched, why: ObservationEnd) {
+        let random = self.keeper.rim.random.u64();
         match why {
             ObservationEnd::Rejected(response) => {
                 let outcome = outcome::of_response(&response);
-                tracing::warn!(code = %response.code, "the cloud refuses to show the manifest");
-                self.answered(Asked::Manifest, &outcome);
-                self.refresh.refused(now, self.keeper.rim.random.u64());
+                tracing::warn!(code = %response.code, "the cloud refuses to show {}", watched.words());
+                self.answered(Asked::Watch(watched), &outcome);
+                self.watches.refresh(watched).refused(now, random);
             }
             // It answered; asking at intervals does instead of observing.
-            ObservationEnd::NotObservable | ObservationEnd::Cancelled => self.refresh.answered(now),
-            ObservationEnd::Failed(_) => self.refresh.unanswered(now),
+            ObservationEnd::NotObservable | ObservationEnd::Cancelled => {
+                self.watches.refresh(watched).answered(now);
+            }
+            ObservationEnd::Failed(_) => self.watches.refresh(watched).unanswered(now),
+        }
+    }
+
+    /// What is observed is so now.
+    fn notified(&mut self, now: Duration, watched: Watched, payload: &[u8]) {
+        self.watches.refresh(watched).answered(now);
+        self.answered(Asked::Watch(watched), &Outcome::Acknowledged);
+        if watched == Watched::Desired {
+            self.watches.control(now, payload);
+        }
+        let event = match services::read(watched, payload) {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(why) => {
+                tracing::warn!("{why}");
+                return;
+            }
+        };
+        match self.keeper.ends.events.try_send(event) {
+            Ok(()) => {}
+            Err(TrySendError::Full(CloudEvent::Call(call))) => {
+                tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
+                // Nobody waits for what becomes of it; while somebody could, it is taken.
+                let (reply, _outcome) = oneshot::channel();
+                self.take(Request::Report { report: services::too_many(call), reply });
+            }
+            // Level-triggered: the next answer says the same again.
+            Err(_) => {
+                tracing::warn!("nobody takes {}; asked for again", watched.words());
+                self.watches.refresh(watched).unanswered(now);
+            }
         }
     }
 
@@ -201,20 +251,6 @@ impl Live<'_> {
             ),
             Some(words) => self.keeper.say(LinkPhase::Sick, words.clone()),
             None => self.keeper.say(LinkPhase::Up, connected),
-        }
-    }
-
-    pub(super) fn manifest_arrived(&mut self, payload: &[u8]) {
-        match manifest::decode(payload) {
-            Ok(desired) => {
-                if self.keeper.ends.manifests.try_send(translate::manifest(desired)).is_err() {
-                    // Level-triggered: the next answer to the observation says the same again.
-                    tracing::warn!("nobody takes manifests; it will come again");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the cloud's manifest is not one; nothing is deployed from it");
-            }
         }
     }
 }

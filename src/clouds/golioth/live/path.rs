@@ -102,7 +102,7 @@ impl Live<'_> {
                 self.socket = Some(socket);
                 // Otherwise it is the first socket of a session of an earlier run, which nobody has missed yet.
                 if self.connected.is_some() {
-                    self.refresh.path_is_back(self.keeper.rim.now());
+                    self.watches.path_is_back(self.keeper.rim.now());
                     let words = "the network can be used again; waiting for the cloud";
                     self.keeper.say(LinkPhase::Waiting, words);
                 }
@@ -144,7 +144,12 @@ impl Live<'_> {
         self.keeper.state.bytes_down += datagram.len() as u64;
         self.keeper.state.packets += 1;
         let owed = self.waiting.values().any(|waiting| matches!(waiting, Waiting::Send(_)));
-        self.charge(if owed { self.asked_for } else { Cause::Session }, Direction::Down, datagram.len());
+        let cause = match owed {
+            _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,
+            true => self.asked_for,
+            false => Cause::Session,
+        };
+        self.charge(cause, Direction::Down, datagram.len());
         self.session.handle_datagram(now, datagram);
     }
 }

@@ -8,6 +8,7 @@ use super::{ComponentKey, Gateway, OpenOptions};
 use crate::clock::{BootId, Clock, VirtualClock, Wall};
 use crate::daemon::rim::{Datagrams, Entropy, Net, PortSettings, Ports, Rim, SerialStream, UdpTarget};
 
+mod calls;
 mod cursors;
 mod log;
 mod running;

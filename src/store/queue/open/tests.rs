@@ -27,6 +27,7 @@ fn options(path: &Path, epoch: u64) -> OpenOptions {
         resolution: None,
         alias: "l".into(),
         routes: vec!["golioth".into()],
+        latest_only: false,
     };
     OpenOptions {
         path: path.to_owned(),
@@ -66,7 +67,7 @@ fn run(known: Known, path: &Path, epoch: u64) -> (u64, u32) {
             class: Class::Telemetry,
             from,
             to: picked.resume.unwrap(),
-            rows: vec![SettledRow { position: row.position, stream }],
+            rows: vec![SettledRow::of(row)],
             outcome: Outcome::Acknowledged,
             given_up: Vec::new(),
             announces_epoch: false,

@@ -7,7 +7,7 @@
 //! A page has no checksum. What its records say is believed where it fits: words that are words, ranges that can hold the
 //! count, epochs and streams that the file had, and sums that the file's own books do not contradict. The rest is passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Transaction;
 
@@ -66,15 +66,20 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
     let mut records = Records::default();
     let catalogue = sorted.catalogue;
     let believed = Believed::of(catalogue);
+    // A file may be salvaged twice, once by a successor that was damaged itself: its records are the same ones.
+    let known_drops = origins(tx, "SELECT from_file, from_record FROM drops WHERE from_file IS NOT NULL")?;
+    let known_gaps = origins(tx, "SELECT from_file, from_record FROM gaps WHERE from_file IS NOT NULL")?;
     for (id, row) in &catalogue.drops {
+        let origin = origin(row.origin, catalogue, *id);
         if believed.drop(row)
+            && !origin.is_some_and(|origin| known_drops.contains(&origin))
             && let Some(here) = sorted.destination(row.destination)
             && let Some(stream) = known_stream(sorted, row.stream)?
         {
             let epoch =
                 row.epoch.map(|epoch| sorted.writer.epoch_of(tx, catalogue, epoch, file)).transpose()?;
             let at_epoch = sorted.writer.epoch_of(tx, catalogue, row.at_epoch, file)?;
-            let (from_file, from_record) = origin(row.origin, catalogue, *id);
+            let (from_file, from_record) = origin.unzip();
             tx.prepare_cached(
                 "INSERT INTO drops (destination, stream, reason, epoch, first_sequence, last_sequence, count, at_epoch,
                                     at_mono_ns, extent, from_file, from_record)
@@ -108,11 +113,12 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
                 here => here,
             },
         };
-        if !believed.gap(row) {
+        let origin = origin(row.origin, catalogue, *id);
+        if !believed.gap(row) || origin.is_some_and(|origin| known_gaps.contains(&origin)) {
             continue;
         }
         let epoch = sorted.writer.epoch_of(tx, catalogue, row.epoch, file)?;
-        let (from_file, from_record) = origin(row.origin, catalogue, *id);
+        let (from_file, from_record) = origin.unzip();
         tx.prepare_cached(
             "INSERT INTO gaps (stream, kind, reason, epoch, first_sequence, last_sequence, count, first_mono_ns,
                                last_mono_ns, from_file, from_record)
@@ -132,7 +138,7 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
             from_record,
         ))?;
         let record = tx.last_insert_rowid();
-        for (there, _) in &catalogue.destinations {
+        for there in catalogue.destinations.keys() {
             let told = catalogue.told.get(&(*there, RecordKind::Gap as i64, *id));
             if let Some(here) = sorted.destination(*there) {
                 tell_record(tx, here, RecordKind::Gap, record, told)?;
@@ -147,9 +153,12 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
 }
 
 /// The number the record has on the wire: the one it was made with, in the file it was made in.
-fn origin(before: Option<(i64, i64)>, catalogue: &Catalogue, id: i64) -> (Option<i64>, Option<i64>) {
-    let own = catalogue.file_id.map(|file| (file, id));
-    before.or(own).unzip()
+fn origin(before: Option<(i64, i64)>, catalogue: &Catalogue, id: i64) -> Option<(i64, i64)> {
+    before.or(catalogue.file_id.map(|file| (file, id)))
+}
+
+fn origins(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
+    tx.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
 }
 
 fn tell(

@@ -1,0 +1,47 @@
+//! Settings: what the console says, device over blueprint over project, and what became of each.
+
+use fieldgate_coap as coap;
+use fieldgate_golioth_proto::content_format::ContentFormat;
+use fieldgate_golioth_proto::paths;
+use fieldgate_golioth_proto::settings::{self, ErrorCode, SettingFault as Wire, StatusReport};
+
+use super::value;
+use crate::uplink::link::{CloudEvent, SettingFault, Settings};
+
+pub(super) fn get() -> coap::Request {
+    coap::Request::get(paths::SETTINGS).accept(ContentFormat::Cbor.number())
+}
+
+/// All settings, or nothing for the greeting.
+pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
+    match settings::decode(payload).map_err(|error| error.to_string())? {
+        settings::Notification::Greeting => Ok(None),
+        settings::Notification::Settings(settings::Settings { version, values }) => {
+            let values =
+                values.map(|all| all.into_iter().map(|(key, scalar)| (key, value(scalar))).collect());
+            Ok(Some(CloudEvent::Settings(Settings { version, values })))
+        }
+    }
+}
+
+/// Faults that one report may name and stay one datagram.
+const MOST_FAULTS: usize = 12;
+
+/// What became of them.
+pub(super) fn status(version: Option<i64>, faults: &[(String, SettingFault)]) -> coap::Request {
+    let errors: Vec<Wire<'_>> =
+        faults.iter().take(MOST_FAULTS).map(|(key, fault)| Wire { key, code: code(*fault) }).collect();
+    let body = StatusReport { version, errors: &errors }.encode();
+    coap::Request::post(paths::SETTINGS_STATUS).payload(ContentFormat::Cbor.number(), body)
+}
+
+fn code(fault: SettingFault) -> ErrorCode {
+    match fault {
+        SettingFault::NotRecognized => ErrorCode::KeyNotRecognized,
+        SettingFault::KeyNotValid => ErrorCode::KeyNotValid,
+        SettingFault::FormatNotValid => ErrorCode::ValueFormatNotValid,
+        SettingFault::OutsideRange => ErrorCode::ValueOutsideRange,
+        SettingFault::TooLong => ErrorCode::ValueStringTooLong,
+        SettingFault::General => ErrorCode::General,
+    }
+}
