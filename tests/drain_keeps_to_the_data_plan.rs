@@ -93,12 +93,13 @@ impl Link for Willing {
             body.extend(value(row).to_be_bytes());
             body.resize(body.len() + self.shape.reading - 8, 0);
         }
-        let message = Message { address: "a".into(), body, class: rows[0].stream.class };
+        let message = Message { address: "a".into(), body, class: rows[0].stream.class, readings: 0 };
         Some(Packed { message, rows: rows.len() })
     }
 
     fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
-        let message = Message { address: "losses".into(), body: Vec::new(), class: Class::Event };
+        let message =
+            Message { address: "losses".into(), body: Vec::new(), class: Class::Event, readings: 0 };
         Some(Packed { message, rows: owed.len() })
     }
 

@@ -311,6 +311,17 @@ pub struct DestinationState {
     pub refuses: Option<String>,
 }
 
+/// What is known of the way of acknowledged readings beyond the cloud's door.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DeliveryState {
+    /// In words; where they are lost, what to do next.
+    pub words: String,
+    /// The cloud drops what it acknowledges.
+    pub unrouted: bool,
+    /// Readings that were acknowledged and lost since the daemon started, at most.
+    pub lost: u64,
+}
+
 /// How a bus slave does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlaveState {
@@ -548,6 +559,8 @@ pub struct Board {
     pub links: Cells<LinkState>,
     /// Destinations by name.
     pub destinations: Cells<DestinationState>,
+    /// Deliveries by destination name.
+    pub deliveries: Cells<DeliveryState>,
     /// Slaves by name.
     pub slaves: Cells<SlaveState>,
     /// Streams by full name.
@@ -583,6 +596,23 @@ impl Board {
                     LinkPhase::Silent,
                     format!("no answer since {}; what was sent is sent again", in_words(owed)),
                 );
+            }
+        }
+        for (name, Stamped { value: delivery, .. }) in self.deliveries.all() {
+            let Some(link) = links.get_mut(&name).map(|link| &mut link.value) else { continue };
+            if link.phase == LinkPhase::Up {
+                if delivery.unrouted {
+                    link.phase = LinkPhase::Sick;
+                    link.words = delivery.words;
+                } else {
+                    link.words = format!("{}; {}", link.words, delivery.words);
+                }
+                if delivery.lost > 0 {
+                    link.words.push_str(&format!(
+                        " ({} readings at most were acknowledged and lost there since the start)",
+                        delivery.lost
+                    ));
+                }
             }
         }
         for (name, destination) in self.destinations.all() {

@@ -3,6 +3,8 @@
 //! Each line is a finding: `ok`, `warn` or `FAIL`, what was looked at, what was found, what to do. Looks only; changes
 //! nothing, and holds no port, serial or of the page, longer than it takes to open it.
 
+mod delivery;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ pub(super) fn check(path: &Path) -> ExitCode {
     findings.extend(loaded.warnings.iter().map(|w| Finding(Level::Warn, w.to_string())));
     findings.extend(secrets);
     findings.extend(all(&loaded.config));
+    findings.extend(delivery::finding(&loaded.config, path));
     let mut failed = false;
     for Finding(level, words) in findings {
         let mark = match level {

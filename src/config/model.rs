@@ -405,6 +405,21 @@ pub struct GoliothRest {
     pub api_key: Secret,
     /// How often the gateway's own record is read. 1 s to 30 d, default 24 h.
     pub poll: Duration,
+    /// Organization id; `None` to ask for the project's.
+    pub organization: Option<String>,
+    /// How often is looked, after readings were acknowledged, whether pipelines take them. 1 min to 30 d, default 24 h.
+    pub check_delivery: Duration,
+    /// What then. Default: hold.
+    pub on_unrouted: OnUnrouted,
+}
+
+/// What becomes of readings where no pipeline takes what the cloud acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnrouted {
+    /// They are kept until one does.
+    Hold,
+    /// They are sent, and lost there.
+    Send,
 }
 
 /// A host and its port.

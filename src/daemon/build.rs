@@ -18,12 +18,12 @@ use super::supervisor::{Lane, Supervisor};
 use super::timekeeper;
 use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
-use crate::board::{Board, Hands};
+use crate::board::{Board, DeliveryState, Hands};
 use crate::clouds::Means;
-use crate::clouds::golioth;
 use crate::clouds::golioth::kept::{Bound, Shelf};
+use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
-use crate::config::NetworkPath;
+use crate::config::{Golioth, NetworkPath};
 use crate::control;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
@@ -286,8 +286,38 @@ impl Daemon {
             let link: Arc<dyn Link> = link;
             let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
-            self.drain_into(link, config, rim);
+            self.drain_into(self.verified(link, settings, config, rim), config, rim);
         }
+    }
+
+    /// With a management key, what Golioth acknowledges is looked after.
+    fn verified(
+        &self,
+        link: Arc<dyn Link>,
+        settings: &Golioth,
+        config: &SharedConfig,
+        rim: &Rim,
+    ) -> Arc<dyn Link> {
+        let unverified = match &settings.rest {
+            None => delivery::UNVERIFIED.to_owned(),
+            Some(rest) => {
+                let serial = &config.gateway.serial;
+                match golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse)) {
+                    Ok(lists) => {
+                        let rules =
+                            delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
+                        let (path, lists) = (&settings.stream_path, Arc::new(lists));
+                        let gateway = Some(self.stores.gateway.clone());
+                        let (rim, board) = (rim.clone(), Arc::clone(&self.board));
+                        return delivery::Verified::new(link, path, lists, rules, gateway, rim, board);
+                    }
+                    Err(error) => format!("delivery beyond acceptance is unverified: {error}"),
+                }
+            }
+        };
+        let state = DeliveryState { words: unverified, ..DeliveryState::default() };
+        self.board.deliveries.set(link.name(), rim.clock.mono(), state);
+        link
     }
 
     /// Connects to the brokers of the configuration. Sockets of their own: left out in virtual time, where another link may

@@ -49,6 +49,8 @@ pub struct Message {
     pub body: Vec<u8>,
     /// The class of the readings in it.
     pub class: Class,
+    /// How many readings are in it; none in what only tells of some.
+    pub readings: usize,
 }
 
 /// What became of a send. Anything a cloud answers that is not listed is [`Outcome::Later`].

@@ -110,7 +110,7 @@ impl Gateway {
 }
 
 fn message(topic: &str, body: &str) -> Message {
-    Message { address: topic.into(), body: body.as_bytes().to_vec(), class: Class::Event }
+    Message { address: topic.into(), body: body.as_bytes().to_vec(), class: Class::Event, readings: 1 }
 }
 
 /// Epoch, stream, sequence; the gateway is always the same.

@@ -111,7 +111,7 @@ impl Link for Scripted {
             body.resize(body.len() + length(value(row)) - 4, 0);
             count += 1;
         }
-        let message = Message { address: "a".into(), body, class: rows[0].stream.class };
+        let message = Message { address: "a".into(), body, class: rows[0].stream.class, readings: count };
         (count > 0).then_some(Packed { message, rows: count })
     }
 
@@ -122,7 +122,7 @@ impl Link for Scripted {
             return None;
         }
         let body = vec![0; rows * seen.record_length];
-        let message = Message { address: "losses".into(), body, class: Class::Event };
+        let message = Message { address: "losses".into(), body, class: Class::Event, readings: 0 };
         seen.packed_letters.push(owed[..rows].to_vec());
         Some(Packed { message, rows })
     }
@@ -223,12 +223,34 @@ impl Bench {
         Self::start_with(queue, wall, folder, drain_options, script)
     }
 
+    /// With a link of the caller's before the scripted one.
+    pub(crate) fn start_behind<L: Link + 'static>(
+        script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+        before: impl FnOnce(Arc<dyn Link>, Rim, Arc<Board>) -> Arc<L>,
+    ) -> Self {
+        let folder = fast_folder();
+        let queue = options(folder.path().join("queue.db"), streams(), &["golioth", "other"], 1);
+        let before = |link, rim, board| before(link, rim, board) as Arc<dyn Link>;
+        Self::start_whole(queue, WALL, folder, DrainOptions::default(), script, before)
+    }
+
     pub(crate) fn start_with(
+        queue: OpenOptions,
+        wall: Wall,
+        folder: tempfile::TempDir,
+        drain_options: DrainOptions,
+        script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+    ) -> Self {
+        Self::start_whole(queue, wall, folder, drain_options, script, |link, _, _| link)
+    }
+
+    fn start_whole(
         queue: OpenOptions,
         wall: Wall,
         folder: tempfile::TempDir,
         mut drain_options: DrainOptions,
         script: impl FnMut(&[u32], &Message) -> (Duration, Outcome) + Send + 'static,
+        before: impl FnOnce(Arc<dyn Link>, Rim, Arc<Board>) -> Arc<dyn Link>,
     ) -> Self {
         let clock = Arc::new(VirtualClock::starting_at(BOOT, wall));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -248,6 +270,7 @@ impl Bench {
         // The fourth stream's latest reading is all that counts.
         drain_options.latest_only.insert(queue.streams()[3].0);
         let as_link: Arc<dyn Link> = Arc::clone(&link) as Arc<dyn Link>;
+        let as_link = before(as_link, rim.clone(), Arc::clone(&board));
         let shown = Arc::clone(&board);
         supervisor.spawn(drain::lane(
             as_link,

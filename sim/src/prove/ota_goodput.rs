@@ -95,9 +95,10 @@ pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
             format!("no download costs a handshake ({} over the {name} link)", run.handshakes)
         });
         // What is repeated leaves when its time has come: then a request in a thousand may be one too many.
-        proof.demand(run.limited <= if name == "fast and lossy" { size / BLOCK / 1000 + 1 } else { 0 }, || {
-            format!("the cloud's limit is kept ({} requests refused over the {name} link)", run.limited)
-        });
+        proof.demand(
+            run.limited <= if name == "fast and lossy" { size / BLOCK / 1000 + 1 } else { 0 },
+            || format!("the cloud's limit is kept ({} requests refused over the {name} link)", run.limited),
+        );
     }
     proof.figures = serde_json::json!({
         "slow": { "link_bytes_a_second": SLOW, "round_trip_ms": 300, "loss": 0.02, "share": rounded(slow_share), "run": slow.figures() },

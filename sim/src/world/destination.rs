@@ -144,13 +144,14 @@ impl Link for Destination {
             body.extend(bytes);
             count += 1;
         }
-        let message = Message { address: self.name.to_owned(), body, class };
+        let message = Message { address: self.name.to_owned(), body, class, readings: 0 };
         (count > 0).then_some(Packed { message, rows: count })
     }
 
     /// It takes note of losses and keeps nothing of them: the books are looked at where they are.
     fn pack_owed(&self, owed: &[Owed], _: usize) -> Option<Packed> {
-        let message = Message { address: self.name.to_owned(), body: Vec::new(), class: Class::Event };
+        let message =
+            Message { address: self.name.to_owned(), body: Vec::new(), class: Class::Event, readings: 0 };
         Some(Packed { message, rows: owed.len() })
     }
 

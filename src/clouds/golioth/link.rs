@@ -169,13 +169,16 @@ impl Link for GoliothLink {
     fn pack(&self, statement: Option<&EpochStatement>, rows: &[QueuedRow], limit: usize) -> Option<Packed> {
         let class = rows.first()?.stream.class;
         let (body, rows) = pack::pack(self.encoding, statement, rows, limit.min(MAX_MESSAGE_BYTES))?;
-        Some(Packed { message: Message { address: self.path.clone(), body, class }, rows })
+        Some(Packed { message: Message { address: self.path.clone(), body, class, readings: rows }, rows })
     }
 
     fn pack_owed(&self, owed: &[Owed], limit: usize) -> Option<Packed> {
         let (body, rows) = pack::pack_owed(owed, limit.min(MAX_MESSAGE_BYTES))?;
         // What was lost is an event, also where it was telemetry.
-        Some(Packed { message: Message { address: self.path.clone(), body, class: Class::Event }, rows })
+        Some(Packed {
+            message: Message { address: self.path.clone(), body, class: Class::Event, readings: 0 },
+            rows,
+        })
     }
 
     async fn send(&self, message: &Message, deadline: Duration) -> Outcome {

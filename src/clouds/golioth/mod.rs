@@ -13,6 +13,7 @@
 
 mod announced;
 mod credential;
+pub mod delivery;
 mod fetch;
 pub mod kept;
 pub mod link;

@@ -7,12 +7,13 @@
 //! fractional digits, unknown fields are kept as metadata.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use super::delivery::{Entry, Found, PipelineLists};
 use crate::config::GoliothRest;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
 use crate::spend::{Direction, Purpose, Purse, wire};
@@ -40,6 +41,8 @@ pub struct GoliothProvider {
     serial: String,
     config: GoliothRest,
     purse: Arc<Purse>,
+    /// The project's, once it was asked for.
+    organization: OnceLock<String>,
 }
 
 impl std::fmt::Debug for GoliothProvider {
@@ -70,12 +73,13 @@ impl GoliothProvider {
             serial: serial.to_owned(),
             config: config.clone(),
             purse,
+            organization: config.organization.clone().map_or_else(OnceLock::new, OnceLock::from),
         })
     }
 
     /// The answer, and what the service's clock said with it.
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<(Value, Option<i64>), ProviderError> {
-        let mut url = reqwest::Url::parse(&format!("{}/v1/projects/{}{path}", self.url, self.project))
+        let mut url = reqwest::Url::parse(&format!("{}/v1{path}", self.url))
             .map_err(|e| ProviderError::Unintelligible { service: SERVICE.into(), detail: e.to_string() })?;
         url.query_pairs_mut().extend_pairs(query);
         let key = self.config.api_key.expose_str().unwrap_or_default();
@@ -121,6 +125,55 @@ impl GoliothProvider {
     }
 }
 
+impl GoliothProvider {
+    async fn organization(&self) -> Result<&str, ProviderError> {
+        if self.organization.get().is_none() {
+            let (answer, _) = self.get(&format!("/projects/{}", self.project), &[]).await?;
+            let named = answer.get("data").and_then(|data| text(data, "organizationId"));
+            let named = named.ok_or_else(|| {
+                unintelligible(
+                    "the project does not say its organization; set `organization` in [golioth.rest]",
+                )
+            })?;
+            // Whoever was first said the same.
+            let _known = self.organization.set(named);
+        }
+        Ok(self.organization.get().map_or("", String::as_str))
+    }
+}
+
+#[async_trait]
+impl PipelineLists for GoliothProvider {
+    async fn look(&self, path: &str) -> Result<Found, ProviderError> {
+        let missing = |error| match error {
+            ProviderError::NoSuchDevice { .. } => unintelligible("no such project or organization"),
+            other => other,
+        };
+        let organization = self.organization().await.map_err(missing)?;
+        let base = format!("/organizations/{organization}/projects/{}", self.project);
+        let (unmatched, _) =
+            self.get(&format!("{base}/pipeline-unmatched"), &[("perPage", "100")]).await.map_err(missing)?;
+        let (failed, _) =
+            self.get(&format!("{base}/pipelines/errors"), &[("perPage", "10")]).await.map_err(missing)?;
+        Ok(Found {
+            unmatched: newest(&unmatched, path, "contentType")?,
+            failed: newest(&failed, path, "message")?,
+        })
+    }
+}
+
+/// The newest entry of a list that is about a path, or does not say about which. Pure.
+fn newest(answer: &Value, path: &str, detail: &str) -> Result<Option<Entry>, ProviderError> {
+    let list = answer.get("list").and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
+    let bare = |path: &str| path.trim_matches('/').to_owned();
+    let about = |entry: &&Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path));
+    let entries = list.iter().filter(about).filter_map(|entry| {
+        let at: jiff::Timestamp = text(entry, "timestamp")?.parse().ok()?;
+        Some(Entry { unix_ns: at.as_nanosecond(), detail: text(entry, detail).unwrap_or_default() })
+    });
+    Ok(entries.max_by_key(|entry| entry.unix_ns))
+}
+
 #[async_trait]
 impl Provider for GoliothProvider {
     fn service(&self) -> &str {
@@ -135,8 +188,12 @@ impl Provider for GoliothProvider {
     }
 
     async fn own_device(&self) -> Result<ProviderDevice, ProviderError> {
-        let (listing, service_unix_ms) =
-            self.get("/devices", &[("deviceName", &self.serial), ("perPage", "2")]).await?;
+        let (listing, service_unix_ms) = self
+            .get(
+                &format!("/projects/{}/devices", self.project),
+                &[("deviceName", &self.serial), ("perPage", "2")],
+            )
+            .await?;
         let devices =
             listing.get("list").and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
         // The filter is exact, but a cloud that ignored it would hand us somebody else's record.
@@ -286,6 +343,9 @@ mod tests {
             project: "my-project".into(),
             api_key: Secret::new(b"the-key".to_vec()),
             poll: Duration::from_secs(3600),
+            organization: Some("my-company".into()),
+            check_delivery: Duration::from_secs(3600),
+            on_unrouted: crate::config::OnUnrouted::Hold,
         };
         (GoliothProvider::new(&config, "gw-1", purse()).unwrap(), server)
     }
@@ -322,6 +382,20 @@ mod tests {
             "{request}"
         );
         assert!(request.contains("x-api-key: the-key"));
+    }
+
+    #[test]
+    fn the_newest_entry_of_the_path_counts_whatever_else_the_list_names() {
+        let list = serde_json::json!({"list": [
+            {"path": "/other", "contentType": "x", "timestamp": "2026-01-02T03:04:09.000000000Z"},
+            {"path": "/sensor", "contentType": "application/cbor", "timestamp": "2026-01-02T03:04:05.376256912Z"},
+            {"path": "sensor/", "contentType": "application/json", "timestamp": "2026-01-02T03:04:05+01:00"},
+            {"path": "/sensor", "contentType": "y", "timestamp": "not yet"},
+        ]});
+        let found = newest(&list, "/sensor", "contentType").unwrap().unwrap();
+        assert_eq!((found.detail.as_str(), found.unix_ns % 1_000_000_000), ("application/cbor", 376_256_912));
+        assert_eq!(newest(&list, "/sensors", "contentType"), Ok(None));
+        assert!(newest(&serde_json::json!({}), "/sensor", "contentType").is_err());
     }
 
     #[tokio::test]

@@ -18,7 +18,10 @@ pub(super) fn pack(gateway: &str, owed: &[Owed], limit: usize) -> Option<Packed>
         if body.len() <= limit {
             let address = format!("fieldgate/{gateway}/losses");
             // What was lost is an event, also where it was telemetry.
-            return Some(Packed { message: Message { address, body, class: Class::Event }, rows: count });
+            return Some(Packed {
+                message: Message { address, body, class: Class::Event, readings: 0 },
+                rows: count,
+            });
         }
         count /= 2;
     }

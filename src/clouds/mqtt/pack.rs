@@ -41,7 +41,8 @@ pub(super) fn pack(
         before = row;
         taken += 1;
     }
-    let message = Message { address, body: body.finish().into_bytes(), class: first.stream.class };
+    let message =
+        Message { address, body: body.finish().into_bytes(), class: first.stream.class, readings: taken };
     (taken > 0).then_some(Packed { message, rows: taken })
 }
 

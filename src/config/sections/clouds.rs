@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{Context, golioth_credential, liveness, secret};
-use crate::config::model::{Encoding, Endpoint, Golioth, GoliothCredential, GoliothRest, Mqtt};
+use crate::config::model::{Encoding, Endpoint, Golioth, GoliothCredential, GoliothRest, Mqtt, OnUnrouted};
 use crate::config::problem::{Place, Taken, quote};
 use crate::config::reader::{Numbers, Reader};
 use crate::config::topic::{self, TopicError, TopicTemplate};
 use crate::config::words;
 
 const ENCODINGS: [(&str, Encoding); 2] = [("rows", Encoding::Rows), ("columns", Encoding::Columns)];
+
+const ON_UNROUTED: [(&str, OnUnrouted); 2] = [("hold", OnUnrouted::Hold), ("send", OnUnrouted::Send)];
 
 const GOLIOTH_HOST: &str = "coap.golioth.io";
 const COAPS_PORT: u16 = 5684;
@@ -107,8 +109,20 @@ fn rest(mut reader: Reader<'_>, project: Option<&str>, context: &Context<'_>) ->
         .map_or(project.unwrap_or(""), |found| found.value);
     let api_key = secret::required(&mut reader, "api_key", 1..=4096, context);
     let poll = reader.duration("poll", "24h", "1s"..="30d");
+    let organization = reader
+        .text(
+            "organization",
+            "\"my-company\"",
+            words::is_device,
+            "an organization id",
+            "Write the organization's id.",
+        )
+        .map(|found| found.value.to_owned());
+    let check_delivery = reader.duration("check_delivery", "24h", "1m"..="30d");
+    let on_unrouted = reader.choice("on_unrouted", "what to do", &ON_UNROUTED).unwrap_or(OnUnrouted::Hold);
     reader.finish();
-    GoliothRest { url: url.to_owned(), project: project.to_owned(), api_key, poll }
+    let (url, project) = (url.to_owned(), project.to_owned());
+    GoliothRest { url, project, api_key, poll, organization, check_delivery, on_unrouted }
 }
 
 fn is_rest_url(text: &str) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 
-use super::writer::{Command, GatewayHealth, Writer};
+use super::writer::{Command, GatewayHealth, Noted, Writer};
 use super::{
     Audited, Begun, BytePage, CallKey, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head,
     HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin,
@@ -452,6 +452,20 @@ impl Gateway {
     /// [`GatewayError`].
     pub async fn clock_corrected(&self, old: Claim, new: Claim) -> Result<(), GatewayError> {
         self.ask(|reply| Command::ClockCorrected { old, new, reply }).await
+    }
+
+    /// Puts an event on record; `severity` is `info`, `warning` or `error`.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn note_event(
+        &self,
+        kind: &'static str,
+        severity: &'static str,
+        detail: serde_json::Value,
+    ) -> Result<(), GatewayError> {
+        let (event, wall) = (Box::new(Noted { kind, severity, detail }), self.clock.wall());
+        self.ask(|reply| Command::NoteEvent { event, wall, reply }).await
     }
 
     /// Makes a snapshot now.

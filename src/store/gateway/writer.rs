@@ -84,6 +84,15 @@ impl GatewayHealth {
 type Reply<T> = oneshot::Sender<Result<T, GatewayError>>;
 
 /// What the writer can be asked. The wall time beside a command is that of the asking.
+/// An event that no other change brings about.
+#[derive(Debug)]
+pub(super) struct Noted {
+    pub(super) kind: &'static str,
+    /// `info`, `warning` or `error`.
+    pub(super) severity: &'static str,
+    pub(super) detail: serde_json::Value,
+}
+
 #[derive(Debug)]
 pub(super) enum Command {
     NoteTime { at: Mono, wall: Wall },
@@ -105,6 +114,7 @@ pub(super) enum Command {
     Acknowledged { puller: String, reply: Reply<Option<String>> },
     RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
     ClockCorrected { old: Claim, new: Claim, reply: Reply<()> },
+    NoteEvent { event: Box<Noted>, wall: Wall, reply: Reply<()> },
     Restarts { wall: Wall, reply: Reply<Vec<LaneRestart>> },
     TimeFloor { reply: Reply<Option<i64>> },
     Keep { key: String, record: String, reply: Reply<()> },
@@ -470,6 +480,12 @@ impl Machine for Writer {
             Command::ClockCorrected { old, new, reply } => {
                 let wall = new.wall_at(now);
                 let done = self.run(now, wall, |tx, _, at| Ok(boots::corrected(tx, at, &old, &new)?));
+                let _ = reply.send(done);
+            }
+            Command::NoteEvent { event, wall, reply } => {
+                let Noted { kind, severity, detail } = *event;
+                let done = self
+                    .run(now, wall, |tx, _, at| Ok(journal::event(tx, at, kind, severity, None, &detail)?));
                 let _ = reply.send(done);
             }
             Command::Snapshot { reply } => {
