@@ -34,13 +34,14 @@ pub struct Answer {
 }
 
 /// An answer that comes later is none.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS);
+const PATIENCE_MS: u64 = 500;
 
 impl Answer {
     /// Whether it is about a clock that says `unix_ms` as the answer comes.
     #[must_use]
     pub fn is_about(&self, unix_ms: i64) -> bool {
-        let near = u64::from(self.newest.uncertainty_ms).saturating_add(PATIENCE.as_millis() as u64);
+        let near = u64::from(self.newest.uncertainty_ms).saturating_add(PATIENCE_MS);
         self.served_unix_ms.is_none_or(|served| served.abs_diff(unix_ms) <= near)
     }
 }
