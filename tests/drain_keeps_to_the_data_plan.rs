@@ -18,6 +18,7 @@ use fieldgate::daemon::rim::machine;
 use fieldgate::daemon::supervisor::Supervisor;
 use fieldgate::reading::{Class, Value};
 use fieldgate::spend::{Allowance, Cause, Direction, Ledger, Network, Plan, Purpose, Purse, Record, wire};
+use fieldgate::store::queue::writer::GiveUp;
 use fieldgate::store::queue::{Owed, Queue, QueuedRow};
 use fieldgate::uplink::drain::{self, DrainOptions};
 use fieldgate::uplink::link::{
@@ -221,6 +222,14 @@ impl Bench {
         }
     }
 
+    async fn give_up_all_telemetry(&self) {
+        let class = Class::Telemetry;
+        let until = self.queue.status().borrow().ends[&class];
+        let (destination, _) = self.queue.destinations()[0];
+        let what = GiveUp { generation: 0, destination, class, until, streams: None };
+        while self.queue.give_up(what.clone()).await.unwrap().more {}
+    }
+
     fn arrived(&self, class: Class) -> usize {
         self.link.arrived.lock().unwrap().iter().filter(|(of, _)| *of == class).count()
     }
@@ -326,6 +335,32 @@ fn a_backlog_beyond_the_plan_is_thinned_evenly_and_the_books_count_what_was_give
             .query_row("SELECT group_concat(DISTINCT reason) FROM drops", [], |row| row.get(0))
             .unwrap();
         assert_eq!(reason, "thinned");
+        // The rest of the backlog ends by somebody's word, not by a grant.
+        bench.give_up_all_telemetry().await;
+        tokio::time::sleep(HOUR).await;
+        bench.purse.publish();
+        let fact = bench.board.data_plan.get().unwrap().value;
+        assert!(fact.thinned.is_empty() && fact.waits.is_empty(), "{fact:?}");
+        bench.finish().await;
+    });
+}
+
+#[test]
+fn what_is_live_is_never_thinned_though_it_is_at_hand_together_with_a_backlog() {
+    in_virtual_time(async {
+        let bench = Bench::start(plan());
+        for hundred in 0..300 {
+            bench.take(0, hundred * 100..hundred * 100 + 100).await;
+        }
+        bench.link.up.send_replace(true);
+        // What becomes backlog now waited in memory; what comes next joins it there.
+        tokio::time::sleep(400 * S).await;
+        bench.take(0, 50_000..50_050).await;
+        tokio::time::sleep(HOUR).await;
+        let golioth = bench.queue.destinations()[0].0;
+        assert!(bench.queue.status().borrow().given_up_for(golioth, "thinned") > 0);
+        let live = bench.link.arrived.lock().unwrap().iter().filter(|(_, value)| *value >= 50_000).count();
+        assert_eq!(live, 50);
         bench.finish().await;
     });
 }

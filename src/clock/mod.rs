@@ -100,7 +100,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Takes what somebody says of the time. A clock that ranks no sources ignores it.
     fn hear(&self, _: Claim) {}
     /// Takes what the machine's NTP daemon says of the system clock. A clock that ranks no sources ignores it.
-    fn hear_synchronised(&self, _: Synchronised) {}
+    fn hear_synchronised(&self, _: servers::Answer) {}
     /// Who is followed now, and who contradicts. A clock that ranks no sources knows of none.
     fn judgement(&self) -> Judgement {
         Judgement::default()

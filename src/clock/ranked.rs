@@ -5,6 +5,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::servers::Answer;
 use super::sources::{Claim, Judge, Judgement, Source};
 use super::{BootId, Clock, Host, Machine, Mono, Synchronised, SystemTime, Wall};
 
@@ -112,9 +113,11 @@ impl<M: Machine> Clock for RankedClock<M> {
         state.judge.hear(claim);
     }
 
-    fn hear_synchronised(&self, newest: Synchronised) {
+    fn hear_synchronised(&self, answer: Answer) {
         let (at, unix_ms) = (self.machine.mono(), self.machine.system().unix_ms);
-        self.state().synchronised(ASKED, newest, at, unix_ms);
+        if answer.is_about(unix_ms) {
+            self.state().synchronised(ASKED, answer.newest, at, unix_ms);
+        }
     }
 
     fn judgement(&self) -> Judgement {
@@ -194,17 +197,30 @@ mod tests {
         assert_eq!(clock.wall(), Wall { unix_ms: NOON + 2000, uncertainty_ms: 500, trusted: true });
     }
 
+    fn answer(at_unix_ms: i64, served_unix_ms: Option<i64>) -> Answer {
+        Answer { newest: Synchronised { at_unix_ms, uncertainty_ms: 80 }, served_unix_ms }
+    }
+
+    #[test]
+    fn a_server_that_serves_another_time_than_the_system_clocks_vouches_for_none() {
+        let clock = RankedClock::of(desk(NOON), None);
+        clock.hear_synchronised(answer(NOON - 60_000, Some(NOON + 5000)));
+        assert!(!clock.wall().trusted);
+        clock.hear_synchronised(answer(NOON - 60_000, Some(NOON - 400)));
+        assert_eq!(clock.wall(), Wall { unix_ms: NOON, uncertainty_ms: 80 + 3, trusted: true });
+    }
+
     #[test]
     fn what_the_ntp_daemon_answers_counts_once_for_each_synchronisation() {
         let desk = desk(NOON);
         let clock = RankedClock::of(desk.clone(), None);
-        clock.hear_synchronised(Synchronised { at_unix_ms: NOON - 60_000, uncertainty_ms: 80 });
+        clock.hear_synchronised(answer(NOON - 60_000, None));
         assert_eq!(clock.wall(), Wall { unix_ms: NOON, uncertainty_ms: 80 + 3, trusted: true });
         desk.pass(64_000);
         desk.step(THREE_HOURS);
-        clock.hear_synchronised(Synchronised { at_unix_ms: NOON - 60_000, uncertainty_ms: 80 });
+        clock.hear_synchronised(answer(NOON - 60_000, None));
         assert_eq!(clock.wall().unix_ms, NOON + 64_000, "the same answer again vouches for no step");
-        clock.hear_synchronised(Synchronised { at_unix_ms: NOON + THREE_HOURS + 64_000, uncertainty_ms: 80 });
+        clock.hear_synchronised(answer(NOON + THREE_HOURS + 64_000, None));
         assert_eq!(clock.wall().unix_ms, NOON + THREE_HOURS + 64_000);
     }
 

@@ -6,7 +6,12 @@
 //! chrony, version 6), `ntpd`, `ntpsec` and all others that serve time in NTP itself (RFC 5905, section 7.3). `systemd-timesyncd`
 //! answers nobody and leaves a file instead, see `machine`.
 //!
+//! Whoever serves time need not set the system clock by it. So an answer in NTP also tells the time that is served, and counts
+//! only where that is the system clock's. `chronyd` in its monitoring protocol tells of the clock it sets.
+//!
 //! Invariant: an answer that is not to this question, or of a daemon that follows nobody but its own clock, is none.
+
+use std::time::Duration;
 
 use super::Synchronised;
 
@@ -17,6 +22,28 @@ pub enum Server {
     Chrony,
     /// Anything that serves time.
     Ntp,
+}
+
+/// What a daemon answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The newest synchronisation of its clock.
+    pub newest: Synchronised,
+    /// What its clock said as it answered, unix milliseconds, where it tells that.
+    pub served_unix_ms: Option<i64>,
+}
+
+/// An answer that comes later is none.
+pub const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS);
+const PATIENCE_MS: u64 = 500;
+
+impl Answer {
+    /// Whether it is about a clock that says `unix_ms` as the answer comes.
+    #[must_use]
+    pub fn is_about(&self, unix_ms: i64) -> bool {
+        let near = u64::from(self.newest.uncertainty_ms).saturating_add(PATIENCE_MS);
+        self.served_unix_ms.is_none_or(|served| served.abs_diff(unix_ms) <= near)
+    }
 }
 
 /// A reading of the clock and the answer to a question are not of the same instant.
@@ -33,6 +60,8 @@ const CHRONY_TRACKING: u16 = 33;
 const CHRONY_TRACKING_REPLY: u16 = 5;
 /// Of the answer; a question must not be shorter, so that nobody can be flooded with answers.
 const CHRONY_LEN: usize = 104;
+/// In the place of the high half, by a `chronyd` that has no high half (`TV_NOHIGHSEC`).
+const CHRONY_NO_HIGH_SECONDS: u32 = 0x7fff_ffff;
 const NTP_LEN: usize = 48;
 /// Seconds from 1900 to 1970.
 const NTP_TO_UNIX: i64 = 2_208_988_800;
@@ -74,9 +103,9 @@ impl Server {
         }
     }
 
-    /// The newest synchronisation, by the answer to the question with this nonce.
+    /// The answer to the question with this nonce.
     #[must_use]
-    pub fn answer(self, nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
+    pub fn answer(self, nonce: u64, bytes: &[u8]) -> Option<Answer> {
         match self {
             Self::Chrony => chrony(nonce, bytes),
             Self::Ntp => ntp(nonce, bytes),
@@ -86,7 +115,7 @@ impl Server {
 
 /// A reply has 28 bytes of header; then the reference: id 28, stratum 52, leap 54, time 56; the correction under way 68; delay
 /// 92 and dispersion 96 to the root.
-fn chrony(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
+fn chrony(nonce: u64, bytes: &[u8]) -> Option<Answer> {
     let ours = bytes.len() >= CHRONY_LEN
         && bytes.starts_with(&[CHRONY_VERSION, 2])
         && u16_at(bytes, 4)? == CHRONY_TRACKING
@@ -97,13 +126,18 @@ fn chrony(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
     if !ours || leap == LEAP_UNKNOWN || stratum > STRATUM_MAX || follows_itself(array(bytes, 28)?) {
         return None;
     }
-    let seconds = (i64::from(u32_at(bytes, 56)?) << 32) | i64::from(u32_at(bytes, 60)?);
+    let high = Some(u32_at(bytes, 56)?).filter(|high| *high != CHRONY_NO_HIGH_SECONDS).unwrap_or(0);
+    let seconds = (i64::from(high) << 32) | i64::from(u32_at(bytes, 60)?);
     let at_unix_ms = seconds.checked_mul(1000)?.checked_add(i64::from(u32_at(bytes, 64)? / 1_000_000))?;
     let float = |at| Some(chrony_float(u32_at(bytes, at)?));
-    synchronised(at_unix_ms, float(68)?.abs() + float(92)? / 2.0 + float(96)?)
+    let newest = synchronised(at_unix_ms, float(68)?.abs() + float(92)? / 2.0 + float(96)?)?;
+    Some(Answer { newest, served_unix_ms: None })
 }
 
-fn ntp(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
+/// Flags 0, stratum 1, delay 4 and dispersion 8 to the root, reference 12; then times: of the last correction 16, the question's
+/// own 24, of its arrival 32, of the answer 40.
+
+fn ntp(nonce: u64, bytes: &[u8]) -> Option<Answer> {
     let [flags, stratum] = array(bytes, 0)?;
     let ours = bytes.len() >= NTP_LEN && flags & 7 == 4 && array::<8>(bytes, 24)? == nonce.to_be_bytes();
     let stratum_tells = (1..=STRATUM_MAX).contains(&u16::from(stratum));
@@ -112,11 +146,17 @@ fn ntp(nonce: u64, bytes: &[u8]) -> Option<Synchronised> {
     }
     // Seconds with 16 bits of fraction.
     let short = |at| Some(f64::from(u32_at(bytes, at)?) / 65_536.0);
-    let seconds = i64::from(u32_at(bytes, 16)?);
+    let newest = synchronised(ntp_time(bytes, 16)?, short(4)? / 2.0 + short(8)?)?;
+    Some(Answer { newest, served_unix_ms: Some(ntp_time(bytes, 40)?) })
+}
+
+/// Unix milliseconds.
+fn ntp_time(bytes: &[u8], at: usize) -> Option<i64> {
+    let seconds = i64::from(u32_at(bytes, at)?);
     // The count began anew in 2036; the earlier half of it cannot be meant.
     let era = if seconds < 1 << 31 { 1 << 32 } else { 0 };
-    let fraction_ms = (i64::from(u32_at(bytes, 20)?) * 1000) >> 32;
-    synchronised((seconds + era - NTP_TO_UNIX) * 1000 + fraction_ms, short(4)? / 2.0 + short(8)?)
+    let fraction_ms = (i64::from(u32_at(bytes, at + 4)?) * 1000) >> 32;
+    Some((seconds + era - NTP_TO_UNIX) * 1000 + fraction_ms)
 }
 
 fn synchronised(at_unix_ms: i64, within_s: f64) -> Option<Synchronised> {

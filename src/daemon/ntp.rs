@@ -6,15 +6,13 @@
 use std::time::Duration;
 
 use super::rim::{Rim, UdpTarget};
-use crate::clock::Synchronised;
-use crate::clock::servers::Server;
+use crate::clock::servers::{Answer, PATIENCE, Server};
 
 /// How often while the time is known. Daemons look at their servers once in 64 to 1024 seconds.
 pub(super) const EVERY: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the first that is synchronised says; `None` where none is.
-pub(super) async fn ask(rim: &Rim) -> Option<Synchronised> {
+pub(super) async fn ask(rim: &Rim) -> Option<Answer> {
     for server in Server::ALL {
         let answer = tokio::select! {
             biased;
@@ -28,7 +26,7 @@ pub(super) async fn ask(rim: &Rim) -> Option<Synchronised> {
     None
 }
 
-async fn ask_one(rim: &Rim, server: Server) -> Option<Synchronised> {
+async fn ask_one(rim: &Rim, server: Server) -> Option<Answer> {
     let target = UdpTarget { host: "127.0.0.1".into(), port: server.port(), interface: None };
     let socket = rim.net.udp(&target).await.ok()?;
     let nonce = rim.random.u64();
@@ -47,7 +45,7 @@ mod tests {
 
     use super::super::rim::{Datagrams, Entropy, Net, PortSettings, Ports, SerialStream};
     use super::*;
-    use crate::clock::{BootId, VirtualClock, Wall};
+    use crate::clock::{BootId, Synchronised, VirtualClock, Wall};
 
     /// Only the port 123 answers; whoever listens on 323 is silent or not there.
     #[derive(Debug)]
@@ -90,6 +88,7 @@ mod tests {
             (answer[0], answer[1]) = (0x24, 2);
             answer[12..16].copy_from_slice(&[192, 0, 2, 1]);
             answer[16..20].copy_from_slice(&0xeeaa_e41e_u32.to_be_bytes());
+            answer[40..44].copy_from_slice(&0xeeaa_e41f_u32.to_be_bytes());
             answer[24..32].copy_from_slice(&self.question.lock().unwrap()[40..48]);
             buffer[..48].copy_from_slice(&answer);
             Ok(48)
@@ -124,7 +123,8 @@ mod tests {
                 hardware: None,
             };
             let told = ask(&rim).await;
-            assert_eq!(told, Some(Synchronised { at_unix_ms: 1_795_188_126_000, uncertainty_ms: 50 }));
+            let newest = Synchronised { at_unix_ms: 1_795_188_126_000, uncertainty_ms: 50 };
+            assert_eq!(told, Some(Answer { newest, served_unix_ms: Some(1_795_188_127_000) }));
             assert_eq!(*net.asked.lock().unwrap(), [323, 123]);
             assert_eq!(rim.now(), if silent_chrony { PATIENCE } else { Duration::ZERO });
         }

@@ -1,8 +1,9 @@
 //! The lane that carries time between those who know it and those who need it (requirement D3).
 //!
-//! What the modem learns from its network and what the machine's NTP daemon answers go to the clock, which ranks all sources. What the clock makes of them goes to the stores,
-//! to the board and, where it was wrong before, on record. Readings are stamped with monotonic time; the wall time of a
-//! whole boot is one offset, written when it is first known, when it is known much better, and when it turns out to have been wrong.
+//! What the modem learns from its network and what the machine's NTP daemon answers go to the clock, which ranks all sources.
+//! What the clock makes of them goes to the stores, to the board and, where it was wrong before, on record. Readings are
+//! stamped with monotonic time; the wall time of a whole boot is one offset, written when it is first known, when it is known
+//! much better, and when it turns out to have been wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use super::rim::Rim;
 use super::stores::Stores;
 use super::supervisor::{Lane, LaneError, Progress};
 use crate::board::{Board, ClockCorrection, ClockState, NetworkTime, Stamped};
-
 use crate::clock::sources::{Claim, Judgement, Source};
 
 /// How often the clock is looked at.

@@ -93,7 +93,7 @@ fn queue(s: &Snapshot, text: &mut Exposition) {
     text.family(
         "fieldgate_readings_lost_total",
         "counter",
-        "Of the dropped, those neither superseded nor thinned.",
+        "Of the dropped, those neither superseded nor thinned nor given up by people.",
     );
     for destination in &s.destinations {
         text.sample(&[("destination", &destination.name)], number(destination.books.lost()));

@@ -40,6 +40,10 @@ pub struct Outgoing {
     pub superseded: u64,
     /// Of `dropped`: left out for the data plan's sake, declared with a marker.
     pub thinned: u64,
+    /// Of `dropped`: people wanted it, by a command or by taking the destination out of the configuration.
+    pub by_people: u64,
+    /// Of `dropped`, and lost: refused by the destination, and no room among those that are kept aside.
+    pub crowded_out: u64,
 }
 
 impl Outgoing {
@@ -50,20 +54,25 @@ impl Outgoing {
             totals: status.destination(destination),
             superseded: status.given_up_for(destination, SUPERSEDED),
             thinned: status.given_up_for(destination, THINNED),
+            by_people: BY_PEOPLE.iter().map(|reason| status.given_up_for(destination, reason)).sum(),
+            crowded_out: status.given_up_for(destination, "set_aside_limit"),
         }
     }
 
-    /// Readings that the destination should have got and will not: given up, and neither superseded nor thinned.
+    /// Readings that the destination should have got and will not: given up, and neither superseded nor thinned nor by people.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.totals.dropped.saturating_sub(self.superseded).saturating_sub(self.thinned)
+        let declared = self.superseded.saturating_add(self.thinned).saturating_add(self.by_people);
+        self.totals.dropped.saturating_sub(declared)
     }
 }
 
-/// The reasons on record that are no loss ([`crate::store::queue::GivenUp`]).
+/// The reasons on record that are no loss ([`crate::store::queue::GivenUp`]): these and [`BY_PEOPLE`].
 pub const SUPERSEDED: &str = "superseded";
 /// See [`SUPERSEDED`].
 pub const THINNED: &str = "thinned";
+/// The reasons on record that are somebody's decision.
+pub const BY_PEOPLE: [&str; 2] = ["operator", "destination_removed"];
 
 /// How the totals moved lately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +90,8 @@ pub struct Recent {
 pub struct Moved {
     /// See [`Outgoing::lost`].
     pub lost: u64,
+    /// See [`Outgoing::crowded_out`].
+    pub crowded_out: u64,
     /// See [`Outgoing::thinned`].
     pub thinned: u64,
     /// Refused by the destination and kept aside.
@@ -112,6 +123,7 @@ impl Recorder {
             let queued = |then: &Sample| then.destinations.get(id).map_or(0, |old| old.totals.queued);
             let moved = Moved {
                 lost: new.lost().saturating_sub(old.lost()),
+                crowded_out: new.crowded_out.saturating_sub(old.crowded_out),
                 thinned: new.thinned.saturating_sub(old.thinned),
                 set_aside: new.totals.set_aside.saturating_sub(old.totals.set_aside),
                 growth: before_growth.map(|(_, then)| new.totals.queued.saturating_sub(queued(then))),
@@ -195,6 +207,18 @@ mod tests {
         later.given_up = Arc::new([reason(SUPERSEDED), reason(THINNED), ((CLOUD, "age".into()), 10)].into());
         let recent = recorder.look(at(1), &later);
         assert_eq!((moved(&recent).lost, moved(&recent).thinned), (10, 25));
+    }
+
+    #[test]
+    fn what_people_gave_up_is_no_loss_and_what_found_no_room_aside_is_one_of_its_own() {
+        let mut recorder = Recorder::default();
+        recorder.look(at(0), &status(0, 0, 0));
+        let mut later = status(60, 0, 0);
+        let reason = |(reason, count)| ((CLOUD, Cow::Borrowed(reason)), count);
+        let given_up = [("operator", 20), ("destination_removed", 25), ("set_aside_limit", 5), ("age", 10)];
+        later.given_up = Arc::new(given_up.map(reason).into());
+        let moved = moved(&recorder.look(at(1), &later));
+        assert_eq!((moved.lost, moved.crowded_out), (15, 5));
     }
 
     #[test]

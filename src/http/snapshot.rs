@@ -89,6 +89,11 @@ impl Snapshot {
         let queue = sources.queue.borrow().clone();
         let now = sources.clock.mono();
         let links = board.links_as_seen(now);
+        let mut data_plan = board.data_plan.get();
+        if let Some(plan) = &mut data_plan {
+            // It was said when it began, and it may be over.
+            plan.value.waits.retain(|(_, until)| *until > now);
+        }
         let destinations = sources
             .destinations
             .iter()
@@ -118,7 +123,7 @@ impl Snapshot {
             modem: board.modem.get(),
             modem_millivolts: board.modem_millivolts.get(),
             modem_celsius: board.modem_celsius.get(),
-            data_plan: board.data_plan.get(),
+            data_plan,
             slaves: board.slaves.all(),
             latest: board.latest.all(),
             lanes: board.lanes.all(),

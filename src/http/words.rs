@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::recent::{SUPERSEDED, THINNED};
+use super::recent::{BY_PEOPLE, SUPERSEDED, THINNED};
 use crate::board::{LinkPhase, ModemPhase, SignalGrade, in_words};
 use crate::reading::Value;
 
@@ -83,7 +83,8 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 
 /// Why readings were given up that are lost: the reasons on record in words, each with its count. What is no loss is left out.
 pub(super) fn given_up_why(given_up: &[(String, u64)]) -> String {
-    let lost = given_up.iter().filter(|(reason, _)| ![SUPERSEDED, THINNED].contains(&reason.as_str()));
+    let is_loss = |reason: &str| ![SUPERSEDED, THINNED].contains(&reason) && !BY_PEOPLE.contains(&reason);
+    let lost = given_up.iter().filter(|(reason, _)| is_loss(reason));
     let told: Vec<_> =
         lost.map(|(reason, count)| format!("{} {}", grouped(*count), reason_words(reason))).collect();
     if told.is_empty() { "the reasons are on record".to_owned() } else { told.join(", ") }
@@ -96,8 +97,6 @@ fn reason_words(reason: &str) -> &str {
         "quota" => "no room in the queue",
         "class_quota" => "no room in their class",
         "disk_full" => "no room on the disk",
-        "operator" => "by the operator",
-        "destination_removed" => "the destination was removed",
         "set_aside_limit" => "too many set aside",
         other => other,
     }

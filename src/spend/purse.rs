@@ -22,6 +22,9 @@ use crate::store::queue::{DestinationId, Queue, QueueStatus};
 
 /// However short the plan is, a message that holds anything older than this waits no more for being full.
 const GATHERED: Duration = Duration::from_secs(30 * 60);
+/// A backlog is thinned no more when nobody asked for it for so long: it has ended, whatever ended it. While there is one, and a
+/// way for it, it asks every ten minutes at the latest.
+const BACKLOG_ASKS: Duration = Duration::from_secs(20 * 60);
 /// More than any window of messages in flight.
 const MOST_PACKED: usize = 256;
 
@@ -53,8 +56,8 @@ struct State {
     waits: BTreeMap<(String, Purpose), (Duration, Why)>,
     /// Destinations whose newest granted telemetry was backlog: a link knows the class of a message, not its age.
     backlog: BTreeSet<String>,
-    /// One reading in so many is sent of a backlog, by destination.
-    thinned: BTreeMap<String, u64>,
+    /// One reading in so many is sent of a backlog, by destination, and when it asked last.
+    thinned: BTreeMap<String, (u64, Duration)>,
     /// Everything charged in this run.
     charged: u64,
     /// What the path's own counters say.
@@ -197,6 +200,7 @@ impl Purse {
         let purpose = Purpose::of(want.class, live);
         let network = self.network();
         let mut state = self.state();
+        state.forget_ended(now.mono);
         let key = (want.destination.to_owned(), want.class);
         let learned = state.learned.get(&key).copied().unwrap_or_default();
         let most = want.most as u64;
@@ -233,9 +237,16 @@ impl Purse {
         }
         let thinned = match grant {
             Grant::Thin { factor } => {
-                state.thinned.insert(want.destination.to_owned(), factor) != Some(factor)
+                let before = state.thinned.insert(want.destination.to_owned(), (factor, now.mono));
+                before.is_none_or(|(before, _)| before != factor)
             }
             Grant::Go if purpose == Purpose::Backlog => state.thinned.remove(want.destination).is_some(),
+            Grant::Wait { .. } if purpose == Purpose::Backlog => {
+                if let Some((_, asked)) = state.thinned.get_mut(want.destination) {
+                    *asked = now.mono;
+                }
+                false
+            }
             Grant::Go | Grant::Wait { .. } => false,
         };
         drop(state);
@@ -385,7 +396,7 @@ impl Purse {
         let mut state = self.state();
         let (day, month) = state.ledger.forecast(now, Network::Home);
         let (_, roaming) = state.ledger.forecast(now, Network::Roaming);
-        state.waits.retain(|_, (until, _)| *until > now.mono);
+        state.forget_ended(now.mono);
         let fact = DataPlan {
             limited: state.ledger.plan().is_limited(),
             roaming: network == Network::Roaming,
@@ -404,7 +415,7 @@ impl Purse {
                     (format!("{} for {destination}: {}", purpose.name(), why.words()), Mono::from(*until))
                 })
                 .collect(),
-            thinned: state.thinned.iter().map(|(name, factor)| (name.clone(), *factor)).collect(),
+            thinned: state.thinned.iter().map(|(name, (factor, _))| (name.clone(), *factor)).collect(),
             wire_percent: state
                 .learned
                 .iter()
@@ -428,6 +439,14 @@ impl Purse {
     /// A panic while it was held leaves counts that are at worst a little behind.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Waits that are over, and what is thinned of a backlog that is no more.
+    fn forget_ended(&mut self, now: Duration) {
+        self.waits.retain(|_, (until, _)| *until > now);
+        self.thinned.retain(|_, (_, asked)| now.saturating_sub(*asked) < BACKLOG_ASKS);
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Pure. Both sides are compared from one look to the next, so that neither what went before the first look nor a counter that
 //! starts over counts for anything. Who counts may change: each stretch is counted by one of them, and they add up.
+//!
+//! What was charged is all that the daemon sent and received. Where some of it leaves by another interface than the one that is
+//! counted (a broker on the local network, a cable beside the modem), it is taken from what that one counted, and others are told
+//! too low by as much, down to nothing. They are never told too high for it.
 
 use crate::board::{Counter, Others};
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::link::Message;
 use super::parcel::Parcel;
 use super::policy::Flow;
-use super::thin::{Bands, LastSent};
+use super::thin::{Bands, LastSent, Thinning};
 use crate::store::queue::{GivenUp, Position, QueuedRow, SettledRow};
 
 /// The readings of one flow that are at hand.
@@ -35,8 +35,8 @@ pub(super) struct Shelf {
     arrivals: VecDeque<(usize, Duration)>,
     /// Messages without an answer and parts of refused ones, to be sent before anything newer.
     again: VecDeque<Parcel>,
-    /// One reading in so many goes, and of streams with a band what leaves it; until the plan can pay for all.
-    thinned: Option<u64>,
+    /// Of a backlog one instant in so many goes, and of streams with a band what leaves it; until the plan can pay for all.
+    thinned: Option<Thinning>,
     bands: Arc<Bands>,
     /// Of the streams with a band, what went last of this stretch.
     last_sent: LastSent,
@@ -163,16 +163,16 @@ impl Shelf {
         }
     }
 
-    /// From now on gives up what the plan cannot pay for of what is at hand and of what arrives: one instant in so many stays,
-    /// whole, and of a stream with a band what leaves it. The first at hand stays, so that there is something to send. `None`:
-    /// all that is still here goes.
-    pub(super) fn thin(&mut self, factor: Option<u64>) {
-        self.thinned = factor;
+    /// From now on gives up what the plan cannot pay for of what is at hand and of what arrives: of what is no longer live one
+    /// instant in so many stays, whole, and of a stream with a band what leaves it. The first at hand stays, so that there is
+    /// something to send. `None`: all that is still here goes.
+    pub(super) fn thin(&mut self, thinning: Option<Thinning>) {
+        self.thinned = thinning;
         self.thin_rows();
     }
 
     fn thin_rows(&mut self) {
-        let Some(factor) = self.thinned else { return };
+        let Some(thinning) = self.thinned else { return };
         let first = self.rows.front().map(|row| row.position);
         // As if those that stay had gone already.
         let (bands, mut last) = (Arc::clone(&self.bands), self.last_sent.clone());
@@ -180,8 +180,8 @@ impl Shelf {
             let band = bands.get(&row.sample.stream);
             let stays = Some(row.position) == first
                 || match band {
-                    Some(band) => !last.covers(row, *band),
-                    None => row.sequence.is_multiple_of(factor.max(1)),
+                    Some(band) => thinning.is_live(row) || !last.covers(row, *band),
+                    None => thinning.keeps(row),
                 };
             if stays && band.is_some() {
                 last.goes(row);
@@ -336,6 +336,11 @@ mod tests {
         }
     }
 
+    /// All of it backlog: of another boot.
+    fn one_in(factor: u64) -> Option<Thinning> {
+        Some(Thinning::at(Duration::ZERO, BootId([2; 16]), Duration::ZERO, factor))
+    }
+
     fn shelf(rows: u32) -> Shelf {
         let mut shelf = Shelf::new(Flow::Live, at(0));
         shelf.arrive(Duration::ZERO, at(rows + 5), (0..rows).map(row).collect());
@@ -377,7 +382,7 @@ mod tests {
     fn thinning_keeps_whole_instants_the_first_reading_and_every_range() {
         let mut shelf = shelf(9);
         shelf.take(1);
-        shelf.thin(Some(4));
+        shelf.thin(one_in(4));
         let given_up =
             |parcel: &Parcel| parcel.given_up.iter().map(|g| g.row.position.row).collect::<Vec<_>>();
         let (first, last) = (shelf.take(1), shelf.take(9));
@@ -385,6 +390,19 @@ mod tests {
         assert_eq!((numbers(&last), given_up(&last)), (vec![4, 8], vec![5, 6, 7]));
         assert_eq!((first.from, first.to, last.from, last.to), (at(1), at(4), at(4), at(14)));
         assert!(first.given_up.iter().all(|given_up| given_up.reason == "thinned"));
+    }
+
+    #[test]
+    fn what_is_live_stays_though_a_backlog_before_it_is_thinned_by_number_or_by_band() {
+        for bands in [Bands::new(), Bands::from([(StreamId(1), 100.0)])] {
+            let mut shelf = Shelf::new(Flow::Live, at(0)).thinning_by(Arc::new(bands));
+            let captured = |n: u32| QueuedRow { at: Mono::from(Duration::from_secs(u64::from(n))), ..row(n) };
+            let thinning = Thinning::at(Duration::from_secs(14), BootId([1; 16]), Duration::from_secs(8), 16);
+            shelf.arrive(Duration::ZERO, at(10), (0..10).map(captured).collect());
+            shelf.thin(Some(thinning));
+            shelf.arrive(Duration::ZERO, at(15), (10..14).map(captured).collect());
+            assert_eq!(numbers(&shelf.take(90)), [0, 6, 7, 8, 9, 10, 11, 12, 13]);
+        }
     }
 
     fn said(n: u32, value: Value) -> QueuedRow {
@@ -404,7 +422,7 @@ mod tests {
     #[test]
     fn a_stream_with_a_band_keeps_what_left_it_since_the_last_that_went() {
         let mut shelf = banded(&[10, 11, 12, 13, 12, 11, 10, 15, 17].map(Value::Steps));
-        shelf.thin(Some(16));
+        shelf.thin(one_in(16));
         let kept = shelf.take(9);
         assert_eq!(
             numbers(&kept),
@@ -418,12 +436,12 @@ mod tests {
     #[test]
     fn what_went_last_counts_for_what_arrives_later_and_thinning_twice_takes_nothing_more() {
         let mut shelf = banded(&[10, 20].map(Value::Steps));
-        shelf.thin(Some(2));
+        shelf.thin(one_in(2));
         assert_eq!(numbers(&shelf.take(9)), [0, 1]);
         let later =
             [21, 22, 23, 24].map(Value::Steps).into_iter().zip(2..).map(|(v, n)| said(n, v)).collect();
         shelf.arrive(Duration::ZERO, at(95), later);
-        shelf.thin(Some(2));
+        shelf.thin(one_in(2));
         let parcel = shelf.take(9);
         assert_eq!(numbers(&parcel), [2, 5], "the first at hand stays, so that there is something to send");
     }
@@ -441,7 +459,7 @@ mod tests {
         let mut late = said(6, Value::Float(2.5));
         late.sample.quality = Quality::Late;
         shelf.arrive(Duration::ZERO, at(95), vec![late, said(7, Value::Float(2.5))]);
-        shelf.thin(Some(16));
+        shelf.thin(one_in(16));
         assert_eq!(numbers(&shelf.take(9)), [0, 2, 3, 5, 6, 7]);
     }
 
@@ -456,14 +474,14 @@ mod tests {
             row
         };
         shelf.arrive(Duration::ZERO, at(90), vec![tenths(0, 1), tenths(1, 4), tenths(2, 5), tenths(3, 2)]);
-        shelf.thin(Some(2));
+        shelf.thin(one_in(2));
         assert_eq!(numbers(&shelf.take(9)), [0, 2], "0.4 is within 0.3 of 0.1, and 0.2 of 0.5");
     }
 
     #[test]
     fn what_arrives_while_the_plan_is_short_is_thinned_and_once_it_is_not_all_of_it_goes() {
         let mut shelf = shelf(8);
-        shelf.thin(Some(4));
+        shelf.thin(one_in(4));
         shelf.arrive(Duration::ZERO, at(30), (13..24).map(row).collect());
         shelf.thin(None);
         shelf.arrive(Duration::ZERO, at(40), (30..33).map(row).collect());

@@ -1,15 +1,47 @@
 //! Which readings of a backlog go when the data plan cannot pay for all of them. Pure.
 //!
-//! By decimation, or where the operator gave a stream a band, by what the readings say: those go that differ from the last
-//! that went by more than the band. What has no number always goes. The others are given up on record, as `thinned`.
+//! By decimation, whatever the readings say, or where the operator gave a stream a band, by what they say: those go that
+//! differ from the last that went by more than the band, and all that have no number. The others are given up on record, as
+//! `thinned`.
+//!
+//! Invariant: no reading is given up that was live when the plan was asked, whatever it stands behind.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::clock::{BootId, Mono};
 use crate::reading::{Quality, StreamId, Value};
 use crate::store::queue::QueuedRow;
 
 /// The bands of streams, in their units; finite and not negative.
 pub type Bands = BTreeMap<StreamId, f64>;
+
+/// How a backlog is thinned, and what is backlog.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thinning {
+    /// One instant in so many stays.
+    factor: u64,
+    /// Backlog is what was captured before this, or in another boot.
+    since: Mono,
+    boot: BootId,
+}
+
+impl Thinning {
+    /// What is no older than `live_bound` at `now` of this boot stays.
+    pub(super) fn at(now: Duration, boot: BootId, live_bound: Duration, factor: u64) -> Self {
+        Self { factor, since: Mono::from(now.saturating_sub(live_bound)), boot }
+    }
+
+    /// Whether a reading is live, or of an instant that stays.
+    pub(super) fn keeps(&self, row: &QueuedRow) -> bool {
+        self.is_live(row) || row.sequence.is_multiple_of(self.factor.max(1))
+    }
+
+    /// Whether it is no backlog.
+    pub(super) fn is_live(&self, row: &QueuedRow) -> bool {
+        row.epoch.boot == self.boot && row.at >= self.since
+    }
+}
 
 /// What the last reading said that went. Forgotten where the order of readings is broken.
 #[derive(Clone, Debug, Default)]

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Dice;
 use super::check::{self, Judge, Verdict};
 use super::disk::{Log, Piece, Playback};
@@ -104,12 +106,13 @@ impl Sum {
 /// Opens every image of a life's crash points. `stale_index` lies beside every eighth (see [`check::lay_out`]).
 ///
 /// # Errors
-/// When an image cannot be written; that says nothing of the store.
+/// When an image cannot be written, which says nothing of the store, and `Interrupted` when `stop` is cancelled.
 pub fn examine(
     log: &Log,
     judge: &impl Judge,
     wanted: Wanted,
     stale_index: Option<&[u8]>,
+    stop: &CancellationToken,
 ) -> std::io::Result<Sum> {
     let points = chosen(log, wanted);
     let shared = Shared {
@@ -120,8 +123,9 @@ pub fn examine(
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     let sums = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| work(log, judge, wanted, stale_index, &shared))).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| work(log, judge, wanted, stale_index, &shared, stop)))
+            .collect();
         workers
             .into_iter()
             .map(|worker| {
@@ -175,6 +179,7 @@ fn work(
     wanted: Wanted,
     stale_index: Option<&[u8]>,
     shared: &Shared,
+    stop: &CancellationToken,
 ) -> std::io::Result<Sum> {
     let folder = super::folder()?;
     let mut sum = Sum::default();
@@ -187,6 +192,9 @@ fn work(
         sum.points += 1;
         let seed = wanted.seed ^ (point as u64).wrapping_mul(crate::random::STEP);
         for kept in images::at(&playback, wanted.random, seed) {
+            if stop.is_cancelled() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let key = key(&playback, judge.stage(point), &kept);
             if !shared.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
                 continue;
@@ -243,11 +251,19 @@ mod tests {
     const ALL: Wanted = Wanted { points: 100, random: 2, seed: 1, enough: 100 };
 
     #[test]
+    fn who_is_stopped_examines_no_further_image() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let error = examine(&log(true), &Held, ALL, None, &stop).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
+    }
+
+    #[test]
     fn a_sync_that_is_missing_shows_in_an_image() {
-        let kept = examine(&log(true), &Held, ALL, None).unwrap();
+        let kept = examine(&log(true), &Held, ALL, None, &CancellationToken::new()).unwrap();
         assert_eq!((kept.points, kept.lost.count), (4, 0));
         assert_eq!(kept.images, 4, "the empty file, the one write, what was synced, and the other: {kept:?}");
-        let lost = examine(&log(false), &Held, ALL, None).unwrap();
+        let lost = examine(&log(false), &Held, ALL, None, &CancellationToken::new()).unwrap();
         assert!(lost.lost.count > 0 && !lost.lost.words.is_empty(), "{lost:?}");
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Common, Proof, Trouble, times_are_judged};
 use crate::clock::Clock;
 use crate::crash::disk::{Disk, Playback};
@@ -24,7 +26,7 @@ const LIVES: usize = 5;
 const MOST_EVENTS: usize = 4000;
 
 /// What the claim is told.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) common: Common,
@@ -60,14 +62,23 @@ struct Lives {
     wrong: Vec<String>,
 }
 
+/// Lives and examines on a thread of its own, so that a signal is heard. Whoever drops this stops that thread at the next image.
 pub(super) async fn prove(args: &Args) -> Result<Proof, Trouble> {
+    let stop = CancellationToken::new();
+    let (args, heard) = (args.clone(), stop.clone());
+    let _ends_with_this = stop.drop_guard();
+    let lived = tokio::task::spawn_blocking(move || live_and_examine(&args, &heard));
+    lived.await.map_err(surroundings)?
+}
+
+fn live_and_examine(args: &Args, stop: &CancellationToken) -> Result<Proof, Trouble> {
     let clock = Clock::start();
     let mut lives = Lives::default();
     let mut dice = Dice::new(args.seed);
     let rounds = args.points().div_ceil(LIVES * MOST_EVENTS);
     for round in 0..rounds {
         let points = args.points() / rounds + usize::from(round < args.points() % rounds);
-        one_round(args, points, &mut dice, clock, &mut lives)?;
+        one_round(args, points, &mut dice, (clock, stop), &mut lives)?;
         if lives.sum.broken() > 0 {
             break;
         }
@@ -80,7 +91,7 @@ fn one_round(
     args: &Args,
     points: usize,
     dice: &mut Dice,
-    clock: Clock,
+    (clock, stop): (Clock, &CancellationToken),
     lives: &mut Lives,
 ) -> Result<(), Trouble> {
     let share = (points / LIVES).max(1);
@@ -96,7 +107,7 @@ fn one_round(
         let lived = queue::live(kind, dice.number(), events, begins).map_err(surroundings)?;
         let judge = QueueJudge { kind, promises: &lived.promises, clock };
         let index = lived.stale_index.as_deref();
-        let sum = examine(&lived.log, &judge, wanted(dice.number()), index)
+        let sum = examine(&lived.log, &judge, wanted(dice.number()), index, stop)
             .map_err(Trouble::system("write a crash image"))?;
         lives.sum.merge(sum);
         lives.events += lived.log.events.len() as u64;
@@ -114,7 +125,7 @@ fn one_round(
     let lived =
         gateway::live(dice.number(), (share + share / 4).clamp(400, MOST_EVENTS)).map_err(surroundings)?;
     let judge = GatewayJudge { promised: &lived.promised, clock };
-    let sum = examine(&lived.log, &judge, wanted(dice.number()), None)
+    let sum = examine(&lived.log, &judge, wanted(dice.number()), None, stop)
         .map_err(Trouble::system("write a crash image"))?;
     lives.gateway_images += sum.images;
     lives.restarts.1 += lived.restarts;

@@ -27,11 +27,36 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 const SYNCHRONISED: Synchronised = Synchronised { at_unix_ms: 1_795_188_126_044, uncertainty_ms: 50 };
+const SERVED_AT: i64 = 1_795_188_127_783;
 
 #[test]
 fn a_daemon_that_follows_a_server_tells_when_it_last_did_and_how_well() {
-    assert_eq!(Chrony.answer(NONCE, &bytes(TRACKING)), Some(SYNCHRONISED));
-    assert_eq!(Ntp.answer(NONCE, &bytes(SERVED)), Some(SYNCHRONISED));
+    let told = |served_unix_ms| Some(Answer { newest: SYNCHRONISED, served_unix_ms });
+    assert_eq!(Chrony.answer(NONCE, &bytes(TRACKING)), told(None));
+    assert_eq!(Ntp.answer(NONCE, &bytes(SERVED)), told(Some(SERVED_AT)));
+}
+
+#[test]
+fn a_chronyd_whose_seconds_have_no_high_half_is_believed_as_one_whose_seconds_have() {
+    let mut answer = bytes(TRACKING);
+    answer[56..60].copy_from_slice(&0x7fff_ffff_u32.to_be_bytes());
+    assert_eq!(Chrony.answer(NONCE, &answer).map(|it| it.newest), Some(SYNCHRONISED));
+}
+
+#[test]
+fn a_server_is_about_a_clock_that_says_what_it_serves_within_what_is_uncertain_and_no_other() {
+    let answer = Ntp.answer(NONCE, &bytes(SERVED)).unwrap();
+    for off in [0, 550, -550] {
+        assert!(answer.is_about(SERVED_AT + off), "{off}");
+    }
+    for off in [551, -551, 3_600_000, i64::MIN / 2] {
+        assert!(!answer.is_about(SERVED_AT + off), "{off}");
+    }
+    // Nothing served: 1900, or the year it begins anew.
+    let mut silent = bytes(SERVED);
+    silent[40..48].fill(0);
+    assert!(!Ntp.answer(NONCE, &silent).unwrap().is_about(SERVED_AT));
+    assert!(Chrony.answer(NONCE, &bytes(TRACKING)).unwrap().is_about(0), "it tells of the clock it sets");
 }
 
 #[test]
@@ -66,7 +91,7 @@ fn what_may_be_off_by_too_much_is_none_and_less_is_told_with_the_answer() {
     // Root delay two seconds, dispersion a quarter of one.
     answer[4..8].copy_from_slice(&(2u32 << 16).to_be_bytes());
     answer[8..12].copy_from_slice(&(1u32 << 14).to_be_bytes());
-    assert_eq!(Ntp.answer(NONCE, &answer).map(|it| it.uncertainty_ms), Some(1250));
+    assert_eq!(Ntp.answer(NONCE, &answer).map(|it| it.newest.uncertainty_ms), Some(1250));
     answer[8..12].copy_from_slice(&(16u32 << 16).to_be_bytes());
     assert_eq!(Ntp.answer(NONCE, &answer), None);
 }
@@ -85,7 +110,7 @@ fn a_count_that_began_anew_is_of_the_next_era() {
     let mut answer = bytes(SERVED);
     answer[16..20].copy_from_slice(&1u32.to_be_bytes());
     // 2036-02-07T06:28:17Z.
-    assert_eq!(Ntp.answer(NONCE, &answer).map(|it| it.at_unix_ms / 1000), Some(2_085_978_497));
+    assert_eq!(Ntp.answer(NONCE, &answer).map(|it| it.newest.at_unix_ms / 1000), Some(2_085_978_497));
 }
 
 proptest! {
@@ -104,7 +129,7 @@ proptest! {
         answer.truncate(cut);
         if let Some(told) = server.answer(NONCE, &answer) {
             prop_assert!(whole, "half an answer is none");
-            prop_assert!((50..=16_000).contains(&told.uncertainty_ms));
+            prop_assert!((50..=16_000).contains(&told.newest.uncertainty_ms));
         }
     }
 }

@@ -86,7 +86,7 @@ struct DestinationStatus {
     name: String,
     link: Option<Link>,
     account: Account,
-    /// Of `dropped`, what the destination should have got: neither superseded nor thinned.
+    /// Of `dropped`, what the destination should have got: neither superseded nor thinned nor given up by people.
     lost: u64,
     /// What `dropped` is made of, by reason.
     given_up: BTreeMap<String, u64>,

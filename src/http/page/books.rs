@@ -66,6 +66,12 @@ fn account(destination: &Destination, bounds: Bounds, rows: &mut Vec<Row>) {
             "left out for the data plan and declared at the cloud: no loss".to_owned(),
             Mark::Plain,
         ),
+        (
+            "Given up by people",
+            books.by_people,
+            "by a command, or because the destination was taken out of the configuration".to_owned(),
+            Mark::Plain,
+        ),
     ];
     for (label, count, why, mark) in dropped.into_iter().filter(|(_, count, ..)| *count > 0) {
         rows.push(bounds.row(label, &grouped(count), &format!("of the dropped: {why}"), mark));

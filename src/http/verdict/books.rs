@@ -1,5 +1,6 @@
 //! What was lost within the hour, and what waits more and more. Each destination by itself: what is given up for one may have
-//! arrived at another. What a newer reading replaced, and what was thinned for the data plan, is declared and no loss.
+//! arrived at another. What a newer reading replaced, what was thinned for the data plan, and what people gave up is declared and
+//! no loss.
 
 use super::{Findings, Level, Snapshot};
 use crate::board::LinkPhase;
@@ -39,13 +40,24 @@ fn backlog(destination: &Destination, found: &mut Findings) {
 
 fn losses(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
     let (name, moved, within) = (&destination.name, destination.moved, within(snapshot.recent.over));
-    if moved.lost > 0 {
+    let let_go = moved.lost.saturating_sub(moved.crowded_out);
+    if let_go > 0 {
         found.add(
             Level::Attention,
-            format!("{} given up for {name} {within}", count(moved.lost, "reading was", "readings were")),
+            format!("{} given up for {name} {within}", count(let_go, "reading was", "readings were")),
             "They were too old, or there was no room left for them. Each is on record.",
             "Look at the reasons (fieldgate queue ls). For want of room: bring the connection back, or allow a larger queue \
              (store.queue_max).",
+        );
+    }
+    if moved.crowded_out > 0 {
+        let lost = count(moved.crowded_out, "refused reading was", "refused readings were");
+        found.add(
+            Level::Attention,
+            format!("{lost} given up for {name} {within}"),
+            "The destination had refused them, and there was no room left to keep them aside. Each is on record.",
+            "Look at why they are refused (fieldgate queue ls); then send those that are kept again (fieldgate queue retry) or \
+             give them up (fieldgate queue drop).",
         );
     }
     if moved.set_aside > 0 {

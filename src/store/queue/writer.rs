@@ -7,8 +7,8 @@
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
 //! is handed in and never again, whatever becomes of the commit; a settlement whose commit failed is kept and retried.
 //!
-//! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace, `commit` is the one transaction, `quota` gives up the oldest (of a class that
-//!   takes more than its own: `class_quota`).
+//! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace,
+//!   `commit` is the one transaction, `quota` gives up the oldest (of a class that takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
 //! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
 //! - `answer` is what it says to those who hand in, and how it is.

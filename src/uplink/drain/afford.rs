@@ -12,6 +12,7 @@ use crate::uplink::link::Message;
 use crate::uplink::parcel::Parcel;
 use crate::uplink::policy::Flow;
 use crate::uplink::shelf::Shelf;
+use crate::uplink::thin::Thinning;
 
 /// A flow without a grant asks again at least this often: the network may have changed.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
@@ -41,7 +42,8 @@ impl Drain<'_> {
                 true
             }
             Grant::Thin { factor } => {
-                shelf.thin(Some(factor));
+                let (now, boot) = (self.rim.now(), self.rim.clock.boot_id());
+                shelf.thin(Some(Thinning::at(now, boot, self.options.live_bound, factor)));
                 self.short.remove(&flow);
                 true
             }
