@@ -40,6 +40,10 @@ pub struct Outgoing {
     pub superseded: u64,
     /// Of `dropped`: left out for the data plan's sake, declared with a marker.
     pub thinned: u64,
+    /// Of `dropped`: people decided it, for these readings or for their destination.
+    pub by_people: u64,
+    /// Of `dropped`: had been refused, and more were refused than are kept.
+    pub too_many_aside: u64,
 }
 
 impl Outgoing {
@@ -50,6 +54,9 @@ impl Outgoing {
             totals: status.destination(destination),
             superseded: status.given_up_for(destination, SUPERSEDED),
             thinned: status.given_up_for(destination, THINNED),
+            by_people: status.given_up_for(destination, "operator")
+                + status.given_up_for(destination, "destination_removed"),
+            too_many_aside: status.given_up_for(destination, "set_aside_limit"),
         }
     }
 
@@ -57,6 +64,11 @@ impl Outgoing {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.totals.dropped.saturating_sub(self.superseded).saturating_sub(self.thinned)
+    }
+
+    /// Of those, what there was no time or no room for.
+    fn outran(&self) -> u64 {
+        self.lost().saturating_sub(self.by_people).saturating_sub(self.too_many_aside)
     }
 }
 
@@ -79,8 +91,11 @@ pub struct Recent {
 /// What became of readings for one destination within [`Recent::over`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// See [`Outgoing::lost`].
+    /// Given up because they were too old, or for want of room: of [`Outgoing::lost`] neither what people decided nor
+    /// [`Outgoing::too_many_aside`].
     pub lost: u64,
+    /// See [`Outgoing::too_many_aside`].
+    pub too_many_aside: u64,
     /// See [`Outgoing::thinned`].
     pub thinned: u64,
     /// Refused by the destination and kept aside.
@@ -111,7 +126,8 @@ impl Recorder {
             let old = then.destinations.get(id).copied().unwrap_or_default();
             let queued = |then: &Sample| then.destinations.get(id).map_or(0, |old| old.totals.queued);
             let moved = Moved {
-                lost: new.lost().saturating_sub(old.lost()),
+                lost: new.outran().saturating_sub(old.outran()),
+                too_many_aside: new.too_many_aside.saturating_sub(old.too_many_aside),
                 thinned: new.thinned.saturating_sub(old.thinned),
                 set_aside: new.totals.set_aside.saturating_sub(old.totals.set_aside),
                 growth: before_growth.map(|(_, then)| new.totals.queued.saturating_sub(queued(then))),
@@ -195,6 +211,19 @@ mod tests {
         later.given_up = Arc::new([reason(SUPERSEDED), reason(THINNED), ((CLOUD, "age".into()), 10)].into());
         let recent = recorder.look(at(1), &later);
         assert_eq!((moved(&recent).lost, moved(&recent).thinned), (10, 25));
+    }
+
+    #[test]
+    fn what_people_decided_and_what_was_refused_too_often_are_no_want_of_room() {
+        let mut recorder = Recorder::default();
+        recorder.look(at(0), &status(0, 0, 0));
+        let mut later = status(60, 0, 0);
+        let reason = |reason: &'static str, count| ((CLOUD, reason.into()), count);
+        let all = [reason("operator", 30), reason("destination_removed", 9), reason("set_aside_limit", 4)];
+        later.given_up = Arc::new(all.into_iter().chain([reason("quota", 17)]).collect());
+        let recent = recorder.look(at(1), &later);
+        assert_eq!((moved(&recent).lost, moved(&recent).too_many_aside), (17, 4));
+        assert_eq!(Outgoing::of(&later, CLOUD).lost(), 60);
     }
 
     #[test]

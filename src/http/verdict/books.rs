@@ -48,6 +48,15 @@ fn losses(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) 
              (store.queue_max).",
         );
     }
+    if moved.too_many_aside > 0 {
+        let refused = count(moved.too_many_aside, "refused reading was", "refused readings were");
+        found.add(
+            Level::Attention,
+            format!("{refused} given up for {name} {within}"),
+            "More were refused than are kept. The oldest went, on record.",
+            "Look why they are refused, and send them again or give them up: fieldgate queue ls",
+        );
+    }
     if moved.set_aside > 0 {
         found.add(
             Level::Attention,
