@@ -694,6 +694,30 @@ fn what_was_lost_stays_on_record_as_its_destination_knows_it() {
 }
 
 #[test]
+fn a_sum_of_what_was_told_is_not_told_again_although_the_note_of_it_is_lost() {
+    let Filled { folder: _folder, path, mut hand, .. } = filled(20);
+    lose(&path, &mut hand);
+    hand.close();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let sum =
+        "UPDATE drops SET extent = 2, epoch = NULL, first_sequence = NULL, last_sequence = NULL WHERE id = 1";
+    assert_eq!(file.execute(sum, []).unwrap(), 1);
+    assert_eq!(file.execute("DELETE FROM told WHERE kind = 0", []).unwrap(), 1);
+    drop(file);
+    damage_the_header(&path);
+    let mut hand = open(&path, 2);
+    salvage(&mut hand);
+    assert_eq!(hand.status().destination(destinations(&hand)[0]).dropped, 15);
+    let mut reader = fieldgate::store::queue::Reader::open(&path, destinations(&hand)[0]).unwrap();
+    let owed = reader.owed(9).unwrap().new;
+    let given_up = owed.iter().filter_map(|owed| match owed {
+        fieldgate::store::queue::Owed::Loss(loss) if loss.why == "age" => Some(loss.count),
+        _ => None,
+    });
+    assert_eq!(given_up.collect::<Vec<_>>(), [Some(5)]);
+}
+
+#[test]
 fn records_that_the_files_own_books_contradict_are_not_taken() {
     let Filled { folder: _folder, path, mut hand, .. } = filled(5);
     lose(&path, &mut hand);

@@ -316,6 +316,45 @@ fn nothing_to_retry_is_said_and_no_fault_and_a_number_that_is_not_there_is_one()
     daemon.stop();
 }
 
+/// Nothing in the folder is touched as root: its owner may have put there what he likes.
+#[test]
+fn with_the_daemon_stopped_root_changes_the_queue_as_the_daemons_user() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !nix::unistd::getuid().is_root() {
+        println!("only root can become another user");
+        return;
+    }
+    let gateway = Installed::new();
+    let segments = gateway.fill();
+    gateway.run().stop();
+    let state = gateway.dir.path().join("state");
+    let owned = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    let files = || std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    files().for_each(|path| owned(&path));
+    owned(&state);
+    // A file of root's that the daemon's user cannot write, in the place of one that root would have written.
+    let roots = gateway.dir.path().join("roots");
+    std::fs::copy(gateway.dir.path().join("fieldgate.toml"), &roots).unwrap();
+    std::fs::set_permissions(&roots, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let before = std::fs::read(&roots).unwrap();
+    std::os::unix::fs::symlink(&roots, state.join("queue.db-probe")).unwrap();
+    let (code, said, trouble) = gateway.say(&drop_waiting(&segments[3].to_string(), &["--yes"]));
+    assert_eq!((code, trouble.as_str()), (0, ""), "{said}");
+    assert_eq!(std::fs::read(&roots).unwrap(), before);
+    assert_eq!(std::fs::metadata(&roots).unwrap().uid(), 0);
+    for path in files().filter(|path| !path.is_symlink()) {
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), NOBODY, "{}", path.display());
+    }
+    let audit = gateway.audit();
+    assert_eq!(audit.last().map(|row| (row.0.as_str(), row.2.as_str())), Some(("uid 0", "done")));
+    // What only root can open is opened by nobody.
+    std::os::unix::fs::chown(gateway.state("queue.db"), Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(gateway.state("queue.db"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, said, _) = gateway.say(&drop_waiting(&segments[5].to_string(), &["--yes"]));
+    assert_ne!(code, 0, "{said}");
+    assert_eq!(gateway.audit().len(), audit.len());
+}
+
 #[test]
 fn another_user_is_refused_by_the_file_system_and_by_the_daemon() {
     if !nix::unistd::getuid().is_root() {

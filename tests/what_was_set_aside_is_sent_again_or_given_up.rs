@@ -92,7 +92,7 @@ fn a_reading_sent_again_keeps_its_identity_and_goes_to_that_destination_only() {
     let mut bench = refused();
     let was = waiting(&bench.path, bench.plant())[2].clone();
     let moved = bench.ask(Aside::AllOf(bench.golioth()), AsideAction::Retry).unwrap();
-    assert_eq!(moved, AsideMoved { moved: 1, left: 0 });
+    assert_eq!(moved, AsideMoved { moved: 1, ..AsideMoved::default() });
     assert_eq!(bench.totals(), Totals { accepted: 4, acknowledged: 1, queued: 3, ..Totals::default() });
     let rows = waiting(&bench.path, bench.golioth());
     assert_eq!(identity(&rows[2]), identity(&was), "behind what waited");
@@ -134,7 +134,7 @@ fn what_was_sent_again_is_there_after_a_crash_and_under_its_own_epoch() {
 fn a_reading_given_up_is_on_record_as_dropped_by_the_operator() {
     let mut bench = refused();
     let moved = bench.ask(Aside::AllOf(bench.golioth()), AsideAction::Drop).unwrap();
-    assert_eq!(moved, AsideMoved { moved: 1, left: 0 });
+    assert_eq!(moved, AsideMoved { moved: 1, ..AsideMoved::default() });
     assert_eq!(
         bench.totals(),
         Totals { accepted: 4, acknowledged: 1, dropped: 1, queued: 2, ..Totals::default() }
@@ -148,9 +148,11 @@ fn a_reading_given_up_is_on_record_as_dropped_by_the_operator() {
 #[test]
 fn another_destinations_and_unknown_ones_are_left_alone() {
     let mut bench = refused();
-    for which in [Aside::AllOf(bench.plant()), Aside::One(77)] {
+    for which in [Aside::AllOf(bench.plant()), Aside::Numbers(vec![77])] {
         for action in [AsideAction::Retry, AsideAction::Drop] {
-            assert_eq!(bench.ask(which, action).unwrap(), AsideMoved::default());
+            let unknown = if let Aside::Numbers(numbers) = &which { numbers.clone() } else { Vec::new() };
+            let moved = bench.ask(which.clone(), action).unwrap();
+            assert_eq!(moved, AsideMoved { unknown, ..AsideMoved::default() });
         }
     }
     assert_eq!(bench.totals().set_aside, 1);
@@ -162,8 +164,8 @@ fn what_does_not_read_can_only_be_given_up() {
     let file = rusqlite::Connection::open(&bench.path).unwrap();
     file.execute("UPDATE set_aside SET body = x'00'", []).unwrap();
     drop(file);
-    let moved = bench.ask(Aside::One(1), AsideAction::Retry).unwrap();
-    assert_eq!((moved, bench.totals().set_aside), (AsideMoved { moved: 0, left: 1 }, 1));
-    assert_eq!(bench.ask(Aside::One(1), AsideAction::Drop).unwrap().moved, 1);
+    let moved = bench.ask(Aside::Numbers(vec![1, 1]), AsideAction::Retry).unwrap();
+    assert_eq!((moved, bench.totals().set_aside), (AsideMoved { left: 1, ..AsideMoved::default() }, 1));
+    assert_eq!(bench.ask(Aside::Numbers(vec![1, 1]), AsideAction::Drop).unwrap().moved, 1);
     assert_eq!(bench.totals().dropped, 1);
 }

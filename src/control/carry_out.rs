@@ -3,6 +3,8 @@
 //! The queue's writer moves readings, books and records in one transaction a step. A step is bounded, so that capturing goes
 //! on beside it; a change of many steps that is ended between two has done what it had done, on record.
 
+use std::time::Duration;
+
 use super::{Done, MAX_NUMBERS, Request, Waiting, Which};
 use crate::reading::{Class, StreamId};
 use crate::store::gateway::{Audited, Gateway};
@@ -10,7 +12,12 @@ use crate::store::queue::look::{self, Source, overview};
 use crate::store::queue::writer::{Aside, GiveUp};
 use crate::store::queue::{AsideMoved, DestinationId, Position, Queue};
 
-/// Carries a request out for the user `uid`.
+/// As many numbers are moved in one transaction.
+const STEP_NUMBERS: usize = 256;
+/// As many numbers of a request stand in the audit.
+const AUDITED_NUMBERS: usize = 16;
+
+/// Carries a request out for the user `uid`, within `limit` if there is one.
 ///
 /// # Errors
 /// In words for the operator. What had been done before is on record.
@@ -19,13 +26,13 @@ pub async fn carry_out(
     gateway: Option<&Gateway>,
     uid: u32,
     request: &Request,
+    limit: Option<Duration>,
 ) -> Result<Done, String> {
-    let change = Change::of(queue, request)?;
+    let change = Change::of(queue, request).await?;
     let mut audit = Audit { gateway, uid, change: change.named(), unwritten: None };
-    audit.write("asked", serde_json::json!({ "request": request })).await;
+    audit.write("asked", serde_json::json!({ "request": told(request) })).await;
     let mut done = Done::default();
-    let carried = change.carry(queue, &mut done).await;
-    let outcome = if carried.is_ok() { "done" } else { "failed" };
+    let (outcome, carried) = within(limit, change.carry(queue, &mut done)).await;
     let why = carried.as_ref().err();
     audit
         .write(
@@ -37,6 +44,37 @@ pub async fn carry_out(
     carried.map(|()| done)
 }
 
+/// What came of a change, in the audit's word for it.
+async fn within(
+    limit: Option<Duration>,
+    carried: impl Future<Output = Result<(), String>>,
+) -> (&'static str, Result<(), String>) {
+    let carried = match limit {
+        Some(limit) => tokio::time::timeout(limit, carried).await,
+        None => Ok(carried.await),
+    };
+    match carried {
+        Ok(Ok(())) => ("done", Ok(())),
+        Ok(Err(why)) => ("failed", Err(why)),
+        Err(_) => (
+            "timed out",
+            Err("it took longer than 10 minutes and was ended. What was done is done and on record; run it again for the rest"
+                .to_owned()),
+        ),
+    }
+}
+
+/// A request as the audit keeps it: of many numbers how many there are, and the first.
+fn told(request: &Request) -> serde_json::Value {
+    let (name, numbers) = match request {
+        Request::Retry(Which::Numbers(numbers)) => ("retry", numbers),
+        Request::DropSetAside(Which::Numbers(numbers)) => ("drop_set_aside", numbers),
+        whole => return serde_json::json!(whole),
+    };
+    let first = numbers.get(..AUDITED_NUMBERS).unwrap_or(numbers);
+    serde_json::json!({ name: { "count": numbers.len(), "numbers": first } })
+}
+
 /// A request whose names are known to the queue.
 enum Change {
     Numbers { retry: bool, numbers: Vec<i64> },
@@ -45,12 +83,12 @@ enum Change {
 }
 
 impl Change {
-    fn of(queue: &Queue, request: &Request) -> Result<Self, String> {
+    async fn of(queue: &Queue, request: &Request) -> Result<Self, String> {
         let (retry, which) = match request {
             Request::Retry(which) => (true, which),
             Request::DropSetAside(which) => (false, which),
             Request::DropWaiting(waiting) => {
-                let what = give_up(queue, waiting)?;
+                let what = give_up(queue, waiting).await?;
                 return Ok(Self::Waiting { what, name: waiting.destination.clone() });
             }
         };
@@ -78,11 +116,9 @@ impl Change {
     async fn carry(self, queue: &Queue, done: &mut Done) -> Result<(), String> {
         match self {
             Self::Numbers { retry, numbers } => {
-                for number in numbers {
-                    let moved = set_aside(queue, retry, Aside::One(number)).await?;
-                    if moved == AsideMoved::default() {
-                        done.unknown.push(number);
-                    }
+                for step in numbers.chunks(STEP_NUMBERS) {
+                    let moved = set_aside(queue, retry, Aside::Numbers(step.to_vec())).await?;
+                    done.unknown.extend(moved.unknown);
                     done.moved += moved.moved;
                     done.left += moved.left;
                 }
@@ -154,13 +190,18 @@ pub fn end_of(waiting: &Waiting) -> Result<(Class, Position), String> {
     ))
 }
 
-fn give_up(queue: &Queue, waiting: &Waiting) -> Result<GiveUp, String> {
+async fn give_up(queue: &Queue, waiting: &Waiting) -> Result<GiveUp, String> {
     let (class, end) = end_of(waiting)?;
     let destination = destination(queue, &waiting.destination)?;
     let streams = match &waiting.stream {
         Some(name) => {
-            let c = look::open(&Source::Beside(queue.path().to_owned())).map_err(|e| e.to_string())?;
-            Some(streams_of(&c, name, class)?)
+            let (path, name) = (queue.path().to_owned(), name.clone());
+            // Not on the daemon's one thread: SQLite may wait for the disk.
+            let look = tokio::task::spawn_blocking(move || {
+                let c = look::open(&Source::Beside(path)).map_err(|e| e.to_string())?;
+                streams_of(&c, &name, class)
+            });
+            Some(look.await.map_err(|e| e.to_string())??)
         }
         None => None,
     };
@@ -221,5 +262,30 @@ impl Audit<'_> {
             tracing::warn!(uid = self.uid, action, outcome, why, "an operator's change is not in the audit");
             self.unwritten = Some(why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_numbers_the_audit_keeps_how_many_and_the_first() {
+        let numbers: Vec<i64> = (1..=4096).collect();
+        let kept = told(&Request::Retry(Which::Numbers(numbers)));
+        assert_eq!((&kept["retry"]["count"], &kept["retry"]["numbers"][15]), (&4096.into(), &16.into()));
+        assert!(kept.to_string().len() < 200, "{kept}");
+        let all = Request::DropSetAside(Which::AllOf("plant".into()));
+        assert_eq!(told(&all), serde_json::json!({ "drop_set_aside": { "all_of": "plant" } }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_takes_too_long_has_an_outcome_for_the_audit() {
+        let limit = Some(Duration::from_secs(600));
+        let (outcome, carried) = within(limit, std::future::pending()).await;
+        assert_eq!(outcome, "timed out");
+        assert!(carried.unwrap_err().contains("run it again for the rest"));
+        assert_eq!(within(limit, async { Ok(()) }).await, ("done", Ok(())));
+        assert_eq!(within(None, async { Err("no".to_owned()) }).await, ("failed", Err("no".to_owned())));
     }
 }

@@ -116,11 +116,7 @@ async fn answer(stream: &mut UnixStream, own: u32, parts: &Parts) -> Result<Done
             .into());
     }
     tracing::info!(uid, ?request, "an operator asks");
-    let change = carry_out(&parts.queue, Some(&parts.gateway), uid, &request);
-    tokio::time::timeout(CHANGE_TIME, change).await.map_err(|_| {
-        "it took longer than 10 minutes and was ended. What was done is done and on record; run it again for the rest"
-            .to_owned()
-    })?
+    carry_out(&parts.queue, Some(&parts.gateway), uid, &request, Some(CHANGE_TIME)).await
 }
 
 async fn read(stream: &mut UnixStream) -> Result<Asked, String> {

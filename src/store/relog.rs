@@ -8,7 +8,8 @@
 //! same happens without a failed sync where a daemon is killed between a write and its sync, and the system fails to write
 //! those pages later: the first sync to hear of it is one that was asked for something else.
 //!
-//! So whoever opens a file for writing writes its whole log again, each byte in its place, and syncs it. What is written is
+//! So whoever opens a file for writing writes its whole log again, up to what an earlier round of it left behind, each byte in
+//! its place, and syncs it. What is written is
 //! dirty again, whatever the system thought of it: either all of it reaches the disk, or the sync fails by name
 //! ([`OpenError::Unsynced`]), nothing is built on it, and the next opening does the same again. A power cut meanwhile leaves
 //! what one during the commit itself would have left: a chain that ends before what nobody was promised.
@@ -26,7 +27,8 @@
 //! not bring its log home: [`super::sqlite::open_writer`] sees to that, and [`write_again`] does not change it.
 //!
 //! Cost: a clean stop leaves no log, and then nothing is done. After any other the log is written once, a chunk at a time; it
-//! is 1 MiB as a rule and 4 MiB at most while readers keep to their time.
+//! is 1 MiB as a rule and 4 MiB at most while readers keep to their time. One that somebody's long look once made longer
+//! keeps its length, not its cost.
 //!
 //! The file itself needs none of this. What a sync of it did not cover is still in the log: that begins anew only after such
 //! a sync succeeded, and is taken home from its beginning by whoever opens it after a stop that was not clean.
@@ -162,12 +164,13 @@ fn open(log: &Path) -> Result<File, Failure> {
     }
 }
 
-/// Each byte in its place, then the sync. Answers how many there were.
+/// Each byte in its place up to the end of what counts, then the sync. Answers how many there were.
 fn again(log: &mut dyn Bytes) -> Result<u64, Failure> {
     let mut chunk = vec![0; CHUNK_BYTES];
-    let mut at = 0;
-    loop {
-        match log.read_at(&mut chunk, at) {
+    let (mut at, end) = (0, end(log)?);
+    while at < end {
+        let most = usize::try_from(end - at).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+        match log.read_at(chunk.get_mut(..most).unwrap_or_default(), at) {
             Ok(0) => break,
             Ok(read) => {
                 let bytes = chunk.get(..read).unwrap_or(&[]);
@@ -180,6 +183,38 @@ fn again(log: &mut dyn Bytes) -> Result<u64, Failure> {
     }
     log.sync().map_err(Failure::Write)?;
     Ok(at)
+}
+
+/// Where the frames of the log's round end (SQLite file format, section 4.1): each has the two salts of the header. What is of
+/// an earlier round stands behind them until it is written over, and nobody reads it.
+fn end(log: &mut dyn Bytes) -> Result<u64, Failure> {
+    const HEADER: u64 = 32;
+    const FRAME_HEADER: u64 = 24;
+    let mut header = [0; HEADER as usize];
+    if !filled(log, &mut header, 0)? {
+        return Ok(HEADER);
+    }
+    let [.., p0, p1, p2, p3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7, _, _, _, _, _, _, _, _] = header;
+    let (page, salts) = (u32::from_be_bytes([p0, p1, p2, p3]), [s0, s1, s2, s3, s4, s5, s6, s7]);
+    let (mut end, mut found) = (HEADER, salts);
+    while filled(log, &mut found, end + 8)? && found == salts {
+        end += FRAME_HEADER + u64::from(page);
+    }
+    Ok(end)
+}
+
+/// Reads all of it; `false` where the log ends before.
+fn filled(log: &mut dyn Bytes, into: &mut [u8], at: u64) -> Result<bool, Failure> {
+    let mut done = 0;
+    while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match log.read_at(rest, at + done as u64) {
+            Ok(0) => return Ok(false),
+            Ok(read) => done += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Failure::Reach(e)),
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -267,6 +302,20 @@ mod tests {
         // The file is as usable as before, for us and for others.
         c.execute_batch("INSERT INTO t VALUES (1)").unwrap();
         assert_eq!(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap(), 151);
+    }
+
+    #[test]
+    fn what_an_earlier_round_left_behind_is_not_written_again() {
+        let (_folder, path, c) = killed(150);
+        c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        c.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        let log = suffixed(&path, "-wal");
+        assert!(std::fs::metadata(&log).unwrap().len() > 2 * CHUNK_BYTES as u64, "an earlier round is there");
+        let frames: i64 = c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |r| r.get(1)).unwrap();
+        let (done, result) = watched(&c, &path, None);
+        result.unwrap();
+        let all = 32 + usize::try_from(frames).unwrap() * (24 + 1024);
+        assert_eq!(done, [Done::Wrote(0, all), Done::Synced]);
     }
 
     #[test]

@@ -182,13 +182,17 @@ const ASKED_BYTES: usize = 32 * 1024;
 
 fn ask_disk(path: &Path) -> io::Result<()> {
     let asked = suffixed(path, "-probe");
+    // Made anew each time: what has this name already, or where it leads, is not written to.
+    match std::fs::remove_file(&asked) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let answer = std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .open(&asked)
         .and_then(|mut file| file.write_all(&[0; ASKED_BYTES]).and_then(|()| file.sync_all()));
-    // Left behind it is in nobody's way: the next question truncates it.
+    // Left behind it is in nobody's way: the next question removes it.
     let _ = std::fs::remove_file(&asked);
     answer
 }
@@ -481,6 +485,18 @@ mod tests {
         assert_eq!(pragma_text(&c, &path, "page_size").unwrap(), "1024");
         assert_eq!(pragma_text(&c, &path, "application_id").unwrap(), KIND.application_id.to_string());
         assert_eq!(pragma_text(&c, &path, "auto_vacuum").unwrap(), "2");
+    }
+
+    #[test]
+    fn a_link_where_the_disk_is_asked_is_removed_and_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("t.db"), dir.path().join("victim"));
+        std::fs::copy("/proc/self/cmdline", &victim).unwrap();
+        let before = std::fs::read(&victim).unwrap();
+        std::os::unix::fs::symlink(&victim, suffixed(&path, "-probe")).unwrap();
+        ask_disk(&path).unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), before);
+        assert!(std::fs::symlink_metadata(suffixed(&path, "-probe")).is_err());
     }
 
     /// What a release before this one did first of all to a new file; it was followed by the application id.

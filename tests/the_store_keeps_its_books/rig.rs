@@ -410,7 +410,7 @@ impl Rig {
             AsideAction::Retry => self.model.send_again(destination, bit),
             AsideAction::Drop => self.model.give_up_aside(destination),
         };
-        assert_eq!(moved, AsideMoved { moved: count as u64, left: 0 });
+        assert_eq!(moved, AsideMoved { moved: count as u64, ..AsideMoved::default() });
         match action {
             AsideAction::Retry => self.seen.sent_again += count,
             AsideAction::Drop => self.seen.aside_dropped += count,

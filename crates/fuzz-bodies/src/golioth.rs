@@ -7,7 +7,7 @@ use fieldgate_golioth_proto::rows::{
     ClockStatement, DecodedValue, Element, EpochStatement, LossStatement, MAX_BATCH_BYTES, PreviousEpoch,
     Push, Row, RowTime, RowValue, RowsPacker, UNSTATED_UNCERTAINTY_MS, Value, decode_rows,
 };
-use serde_json::{Map, Value};
+use serde_json::Map;
 use fieldgate_golioth_proto::rpc::{MAX_PARAMS, Reply, StatusCode};
 use fieldgate_golioth_proto::settings::{ErrorCode, MAX_SETTINGS, SettingFault, StatusReport};
 use fieldgate_golioth_proto::state_report::{Reason, State, StateReport};
@@ -69,8 +69,8 @@ pub(crate) fn outbound(data: &[u8]) -> bool {
     if let Some(status) = codes.2 {
         let number = i64::from_be_bytes(<[u8; 8]>::try_from(feed.take(8)).unwrap_or_default());
         let mut detail = Map::new();
-        detail.insert("a".into(), Value::Null);
-        detail.insert("b".into(), Value::Bool(head & 1 == 0));
+        detail.insert("a".into(), serde_json::Value::Null);
+        detail.insert("b".into(), (head & 1 == 0).into());
         detail.insert("c".into(), number.into());
         detail.insert("d".into(), f64::from_bits(number.cast_unsigned()).into());
         detail.insert(two.clone(), three.as_str().into());

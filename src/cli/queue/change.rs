@@ -2,11 +2,19 @@
 //!
 //! Done here it is the daemon's own code on its own writers, so that books, cursors, records and the audit move as under a
 //! daemon. To the files it is a start and a clean stop.
+//!
+//! The folder belongs to the daemon's user, who may have put anything there, a link to somebody else's file too. So root
+//! becomes that user before a file in it is opened for writing: what is made belongs to whom it should, and no link leads
+//! further than that user comes anyway. Who asked is kept for the audit.
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::{Trouble, queue_file};
 use crate::clock::{Clock, SystemClock};
@@ -34,7 +42,7 @@ pub(super) struct Changed {
 pub(super) fn change(config: &Config, request: &Request) -> Result<Changed, Trouble> {
     let state_dir = &config.gateway.state_dir;
     let (answer, running) = match lock(state_dir)? {
-        Lock::Ours(_lock) => (alone(config, request)?, false),
+        Lock::Ours(lock) => (alone(config, request, &lock)?, false),
         Lock::Daemons(file) => {
             let socket = control::announced(&file).ok().flatten();
             let socket = socket.unwrap_or_else(|| control::place(state_dir, None));
@@ -64,7 +72,8 @@ enum Lock {
 fn lock(state_dir: &Path) -> Result<Lock, Trouble> {
     let path = state_dir.join("lock");
     // Made by the first start of the daemon; made here it would belong to whoever runs this.
-    let file = File::open(&path).map_err(|e| unlockable(&path, &e))?;
+    let file = File::options().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+    let file = file.map_err(|e| unlockable(&path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock::Ours(file)),
         Err(TryLockError::WouldBlock) => Ok(Lock::Daemons(file)),
@@ -86,7 +95,11 @@ fn unlockable(path: &Path, error: &io::Error) -> Trouble {
 }
 
 /// Does it here. The lock is held.
-fn alone(config: &Config, request: &Request) -> Result<Answer, Trouble> {
+fn alone(config: &Config, request: &Request, lock: &File) -> Result<Answer, Trouble> {
+    let uid = nix::unistd::getuid();
+    if uid.is_root() {
+        become_owner(lock, &config.gateway.state_dir)?;
+    }
     // A damaged file is the daemon's to set aside, in its own time and with its own statement; here nothing begins anew.
     overview(&look::open(&Source::Beside(queue_file(config)))?)?;
     let state_dir = &config.gateway.state_dir;
@@ -98,12 +111,11 @@ fn alone(config: &Config, request: &Request) -> Result<Answer, Trouble> {
     let options = OpenOptions { ballast_bytes: 0, ..stores::queue_options(config, &rim) };
     let queue = Queue::open(options, &clock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(Trouble::Output)?;
-    let uid = nix::unistd::getuid().as_raw();
-    let carried = runtime.block_on(control::carry_out(&queue, gateway.as_ref(), uid, request));
+    // Whoever asked waits for it himself.
+    let carried = runtime.block_on(control::carry_out(&queue, gateway.as_ref(), uid.as_raw(), request, None));
     queue.stop();
     if let Some(gateway) = gateway {
         gateway.stop();
-        give_back(&gateway::OpenOptions::in_folder(state_dir));
     }
     Ok(match carried {
         Ok(done) => Answer::Done(done),
@@ -118,14 +130,22 @@ fn audited_in(state_dir: &Path, rim: &Rim) -> Option<Gateway> {
     Gateway::open(options, &rim.clock, &*rim.random).ok()
 }
 
-/// A snapshot that was made here belongs to the daemon.
-fn give_back(files: &gateway::OpenOptions) {
-    use std::os::unix::fs::MetadataExt as _;
-    let owner = |path: &PathBuf| std::fs::metadata(path).map(|m| (m.uid(), m.gid()));
-    if let (Ok(ours), Ok(made)) = (owner(&files.path), owner(&files.snapshot))
-        && ours != made
-        && let Err(error) = std::os::unix::fs::chown(&files.snapshot, Some(ours.0), Some(ours.1))
-    {
-        eprintln!("{} does not belong to the daemon's user: {error}", files.snapshot.display());
+/// From here on this process is the user whose lock file this is, for good. A lock file of root's in somebody else's folder is
+/// no reason to stay root.
+fn become_owner(lock: &File, folder: &Path) -> Result<(), Trouble> {
+    let wrong = |e: io::Error| {
+        Trouble::Wrong(format!(
+            "the daemon's user cannot be taken on ({e}); nothing was changed. Run it as that user: sudo -u USER fieldgate …"
+        ))
+    };
+    let mut owner = lock.metadata().map_err(wrong)?;
+    if owner.uid() == 0 {
+        owner = std::fs::metadata(folder).map_err(wrong)?;
     }
+    if owner.uid() == 0 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+    let become_it = || setgroups(&[group]).and_then(|()| setgid(group)).and_then(|()| setuid(user));
+    become_it().map_err(|e| wrong(e.into()))
 }

@@ -8,7 +8,7 @@ use super::writer::Failure;
 /// Rows kept.
 const MAX_ROWS: i64 = 4096;
 /// Longest detail, bytes of JSON. Longer is refused.
-const MAX_DETAIL: usize = 128 * 1024;
+const MAX_DETAIL: usize = 8 * 1024;
 
 /// A privileged action, before it or with its outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Audited {
     pub action: &'static str,
     /// At what.
     pub target: Option<String>,
-    /// `asked`, `done`, `failed`.
+    /// `asked`, `done`, `failed`, `timed out`.
     pub outcome: &'static str,
     /// An object with the rest.
     pub detail: serde_json::Value,

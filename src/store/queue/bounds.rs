@@ -35,16 +35,23 @@ fn keep_gaps(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::R
          FROM gaps WHERE id <= ?1 AND epoch < ?2 GROUP BY stream, kind, reason",
         (newest_old, current_epoch),
     )?;
-    tx.execute("DELETE FROM gaps WHERE id <= ?1 AND epoch < ?2", (newest_old, current_epoch))?;
-    // What was folded was told, as a rule, thousands of starts ago: the sum is not told as if it were more.
+    // Of a sum is told what was told of those folded into it; the rest stays owed. An unknown number is told where each of
+    // those was.
     tx.execute(
         "INSERT INTO told (destination, kind, record, count)
-         SELECT t.destination, 1, g.id, coalesce(g.count, 0)
-         FROM gaps AS g, (SELECT DISTINCT destination FROM told WHERE kind = 1) AS t
-         WHERE g.id > ?1
-         ON CONFLICT DO NOTHING",
-        [newest],
+         SELECT t.destination, 1, g.id, sum(t.count)
+         FROM told AS t
+         CROSS JOIN gaps AS o ON o.id = t.record AND o.id <= ?2 AND o.epoch < ?3
+         CROSS JOIN gaps AS g ON g.id > ?1 AND g.stream IS o.stream AND g.kind = o.kind AND g.reason = o.reason
+         WHERE t.kind = 1
+         GROUP BY t.destination, g.id
+         HAVING CASE WHEN g.count IS NULL
+                THEN count(*) = (SELECT count(*) FROM gaps AS a WHERE a.stream IS g.stream AND a.kind = g.kind
+                                 AND a.reason = g.reason AND a.id <= ?2 AND a.epoch < ?3)
+                ELSE sum(t.count) > 0 END",
+        (newest, newest_old, current_epoch),
     )?;
+    tx.execute("DELETE FROM gaps WHERE id <= ?1 AND epoch < ?2", (newest_old, current_epoch))?;
     tx.execute("DELETE FROM told WHERE kind = 1 AND record NOT IN (SELECT id FROM gaps)", [])?;
     Ok(())
 }
@@ -90,7 +97,14 @@ mod tests {
             tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 2, ?1, 0)", [n])
                 .unwrap();
         }
-        tx.execute("INSERT INTO told (destination, kind, record, count) VALUES (0, 1, 1, 1)", []).unwrap();
+        // Destination 0 was told of five refusals of two readings each and of all unclean stops, destination 1 of one stop.
+        for sql in [
+            "SELECT 0, 1, id, count FROM gaps WHERE stream = 7 AND epoch <= 5",
+            "SELECT 0, 1, id, 0 FROM gaps WHERE stream IS NULL",
+            "SELECT 1, 1, id, 0 FROM gaps WHERE stream IS NULL AND epoch = 1",
+        ] {
+            tx.execute(&format!("INSERT INTO told (destination, kind, record, count) {sql}"), []).unwrap();
+        }
         tx.commit().unwrap();
         connection
     }
@@ -115,13 +129,19 @@ mod tests {
             Some(101),
             "of what is long gone nothing is owed"
         );
-        // The folded records are told of by the sum of what they were.
-        assert_eq!(one("SELECT count(*) FROM told WHERE kind = 1"), Some(2));
+        let told = |destination: i64, of: &str| {
+            let record = "t.record = g.id AND t.kind = 1 AND g.count IS NOT 2 AND g.epoch < 251";
+            one(&format!(
+                "SELECT t.count FROM told AS t JOIN gaps AS g ON {record} WHERE t.destination = {destination} AND {of}"
+            ))
+        };
+        assert_eq!(one("SELECT count FROM gaps WHERE stream = 7 AND count > 2"), Some(500));
+        assert_eq!(told(0, "g.stream = 7"), Some(10), "490 of 500 are still owed");
+        assert_eq!(told(0, "g.stream IS NULL"), Some(0), "each unclean stop is known");
         assert_eq!(
-            one(
-                "SELECT count(*) FROM told AS t JOIN gaps AS g ON g.id = t.record WHERE t.count = coalesce(g.count, 0)"
-            ),
-            Some(2)
+            one("SELECT count(*) FROM told WHERE destination = 1 AND kind = 1"),
+            Some(0),
+            "it is owed"
         );
         assert_eq!(one("SELECT count(*) FROM gaps WHERE epoch NOT IN (SELECT number FROM epochs)"), Some(0));
     }

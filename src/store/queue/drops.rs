@@ -9,6 +9,9 @@
 //! record of the epoch widens, and where there is none of the epoch either, a sum without sequences grows. No record that a
 //! destination knows is ever taken into one that it is still to be told: whoever adds up what it was told counts nothing twice.
 //!
+//! The newest record of all never goes into a sum: its number is what it is known by on the wire, and SQLite would give it
+//! to the next.
+//!
 //! Invariant: of a (destination, stream) the counts add up to its account's `dropped`.
 
 use std::collections::BTreeMap;
@@ -26,7 +29,7 @@ const MOST: usize = 16;
 /// What a record's ends say about the readings between them; its number in `drops.extent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Extent {
+pub(super) enum Extent {
     /// All of them are lost. Without ends: a sum.
     Whole = 0,
     /// Some of them are not: records were merged.
@@ -85,6 +88,11 @@ impl Drops {
         if let Some(last) = self.last.get_mut(&(destination, stream)) {
             *last = None;
         }
+    }
+
+    /// Another look at the destination's queue begins: what it finds first need not follow what was found last.
+    pub(super) fn look_anew(&mut self, destination: DestinationId) {
+        self.last.retain(|(of, _), _| *of != destination);
     }
 
     /// Readings are given up of which nobody has looked at the sequences.
@@ -151,6 +159,8 @@ struct Records {
     records: Vec<Record>,
     /// Taken into the sum of those that were told.
     gone: Vec<i64>,
+    /// The highest number of the whole table.
+    newest: i64,
 }
 
 impl Records {
@@ -204,7 +214,10 @@ impl Records {
 
     /// Tells whether there is room for another range now.
     fn fold_oldest_told(&mut self) -> bool {
-        let oldest = self.records.iter().position(|r| r.range.is_some() && r.told && r.id.is_some());
+        let oldest = self
+            .records
+            .iter()
+            .position(|r| r.range.is_some() && r.told && r.id.is_some_and(|id| id < self.newest));
         let Some(place) = oldest else { return false };
         let Record { id, count, .. } = self.records.remove(place);
         self.gone.extend(id);
@@ -231,6 +244,8 @@ impl Records {
     }
 
     fn load(tx: &Transaction<'_>, (destination, stream, reason): &Key) -> rusqlite::Result<Self> {
+        let newest =
+            tx.prepare_cached("SELECT coalesce(max(id), 0) FROM drops")?.query_row([], |r| r.get(0))?;
         let mut rows = tx.prepare_cached(
             "SELECT d.id, d.epoch, d.first_sequence, d.last_sequence, d.count, d.extent, coalesce(t.count >= d.count, 0),
                     d.from_file, d.from_record
@@ -261,7 +276,7 @@ impl Records {
                 origin: (r.get(7)?, r.get(8)?),
             })
         })?;
-        Ok(Self { records: rows.collect::<Result<_, _>>()?, gone: Vec::new() })
+        Ok(Self { records: rows.collect::<Result<_, _>>()?, gone: Vec::new(), newest })
     }
 
     /// Replaced, never updated: an earlier release adds to the counts of all records of a key that it can update, and the
@@ -449,6 +464,26 @@ mod tests {
         assert_eq!(connection.query_row(orphans, [], |r| r.get::<_, i64>(0)).unwrap(), 0);
     }
 
+    /// SQLite gives the highest number of a table again once it is free.
+    #[test]
+    fn the_newest_number_is_never_given_to_another_record() {
+        let mut connection = file();
+        let far: Vec<_> = (0..MOST as u64).map(|n| (1, n * 100..=n * 100 + 1)).collect();
+        write(&mut connection, "quota", &far);
+        let newest =
+            "SELECT first_sequence FROM drops WHERE id = (SELECT max(id) FROM drops WHERE epoch = 1)";
+        let first =
+            |connection: &Connection| connection.query_row(newest, [], |r| r.get::<_, i64>(0)).unwrap();
+        let before = first(&connection);
+        connection.execute("INSERT INTO told SELECT 0, 0, max(id), 2 FROM drops", []).unwrap();
+        write(&mut connection, "quota", &[(2, 5..=6)]);
+        assert_eq!(first(&connection), before);
+        // With a newer one behind it, it may go.
+        write(&mut connection, "age", &[(1, 1..=1)]);
+        write(&mut connection, "quota", &[(3, 7..=7)]);
+        assert_ne!(first(&connection), before);
+    }
+
     #[test]
     fn what_is_thinned_is_one_range_an_epoch() {
         let mut connection = file();
@@ -494,23 +529,24 @@ mod tests {
         ) {
             let mut connection = file();
             let mut lost = std::collections::BTreeSet::new();
-            for (epoch, first, length, tell) in steps {
-                // A sequence is lost once.
-                let fresh: Vec<_> =
-                    (first..first + length).filter(|n| !lost.contains(&(epoch, *n))).collect();
+            // Two looks a transaction; nobody has looked at what stands between them.
+            for looks in steps.chunks(2) {
                 let tx = connection.transaction().unwrap();
                 let mut drops = Drops::default();
-                for n in first..first + length {
-                    if fresh.contains(&n) {
-                        drops.add(DESTINATION, STREAM, "age", epoch, n);
-                    } else {
-                        drops.kept(DESTINATION, STREAM);
+                for &(epoch, first, length, _) in looks {
+                    drops.look_anew(DESTINATION);
+                    for n in first..first + length {
+                        // A sequence is lost once.
+                        if lost.insert((epoch, n)) {
+                            drops.add(DESTINATION, STREAM, "age", epoch, n);
+                        } else {
+                            drops.kept(DESTINATION, STREAM);
+                        }
                     }
                 }
                 drops.write(&tx, 9, Mono(1)).unwrap();
                 tx.commit().unwrap();
-                lost.extend(fresh.into_iter().map(|n| (epoch, n)));
-                if tell == 0 {
+                if looks.iter().any(|(.., tell)| *tell == 0) {
                     tell_all(&connection);
                 }
                 let all = records(&connection);

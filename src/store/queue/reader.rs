@@ -141,6 +141,14 @@ pub enum ReadError {
         /// `stream 7`, `epoch 3`
         what: String,
     },
+    /// The table answers with what was not asked for: its pages are not in order. Believed, a look would stand still.
+    #[error("queue.db, segment {segment}: found where only those from {from} on may be")]
+    Disordered {
+        /// The row id it answered with.
+        segment: i64,
+        /// The least that was asked for.
+        from: i64,
+    },
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -152,7 +160,7 @@ impl ReadError {
         match self {
             Self::Sqlite(e) => sqlite::is_damage(e),
             Self::Open(e) => matches!(e, OpenError::Damaged { .. }),
-            Self::Damaged { .. } | Self::Dangling { .. } => true,
+            Self::Damaged { .. } | Self::Dangling { .. } | Self::Disordered { .. } => true,
         }
     }
 }
@@ -298,6 +306,9 @@ impl Reader {
                 picked.resume = until.or(picked.resume);
                 break;
             };
+            if id < at.segment {
+                return Err(ReadError::Disordered { segment: id, from: at.segment });
+            }
             let first_row = if id == at.segment { at.row } else { 0 };
             if routes & self.destination.bit() != 0 {
                 let stopped = self.take(class, id, epoch, &body, first_row, most, &mut picked)?;

@@ -1,7 +1,7 @@
 //! The only writer of `queue.db`, as a state machine: group commit, settlement, quotas, and the states of a sick disk.
 //!
 //! Readings gather in memory until the commit window that the first of them opened closes, a class that does not wait
-//! arrives, or [`MAX_PENDING_ROWS`] are gathered; then one transaction with one sync takes them, the books, the gaps and
+//! arrives, or [`MAX_PENDING_ROWS`] or as many captures are gathered; then one transaction with one sync takes them, the books, the gaps and
 //! the settlements that came meanwhile, and only after it has succeeded are the accepts answered.
 //!
 //! Invariants: memory changes only after the transaction that wrote the same change; a sequence is taken when a capture
@@ -560,3 +560,6 @@ impl Machine for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,10 @@ use crate::clock::Mono;
 use crate::clock::sources::{Claim, Source};
 use crate::reading::{Class, StreamId};
 
+/// So many of a class's newest segments are asked for the time of an unclean stop. Those of older epochs may stand behind it:
+/// what was sent again, kept or salvaged.
+const LOOKED_AT: i64 = 1024;
+
 impl Opening<'_> {
     /// The newest epoch before this start: its number, its last sequences as JSON, and whether it ended cleanly.
     pub(super) fn previous_epoch(&self, books: &Books) -> Result<Option<(i64, String, bool)>, Failure> {
@@ -103,17 +107,13 @@ impl Opening<'_> {
         )?;
         for class in Class::ALL {
             let first = Position::first_of(class).segment;
-            let segment: Option<(i64, i64)> = self
-                .tx
-                .query_row(
-                    "SELECT epoch, first_mono_us FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
-                    (first, first + (1 << 48) - 1),
-                    |r| Ok((r.get(0)?, r.get(1)?)),
-                )
-                .optional()?;
-            if let Some((_, us)) = segment.filter(|(of, _)| *of == epoch) {
-                newest = newest.max(us.saturating_mul(1000));
-            }
+            let us: Option<i64> = self.tx.query_row(
+                "SELECT max(first_mono_us) FROM (SELECT epoch, first_mono_us FROM segments WHERE id >= ?1 AND id < ?2
+                                                 ORDER BY id DESC LIMIT ?3) WHERE epoch = ?4",
+                (first, first + (1 << 48) - 1, LOOKED_AT, epoch),
+                |r| r.get(0),
+            )?;
+            newest = newest.max(us.unwrap_or(0).saturating_mul(1000));
         }
         for sql in [
             "SELECT max(last_mono_ns) FROM gaps WHERE epoch = ?1 AND stream IS NOT NULL",

@@ -135,3 +135,27 @@ fn a_file_at_any_step_of_an_upgrade_that_was_cut_short_is_brought_to_the_end() {
         assert_eq!(verify::verify(&path).unwrap().problems, Vec::<String>::new());
     }
 }
+
+#[test]
+fn an_unclean_stop_is_dated_by_its_own_newest_segment_whatever_stands_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    drop(open(options(&path, 1), Mono(1_000_000), NO_WALL).unwrap());
+    let mut writer = open(options(&path, 2), Mono(2_000_000), NO_WALL).unwrap();
+    let (stream, group) = writer.stream_ids()[0];
+    let sample = Sample { stream, value: Value::Bool(true), quality: Quality::Good };
+    let capture = Capture { group, at: Mono(7_000_000), samples: vec![sample], missing: Vec::new() };
+    let (reply, mut answer) = oneshot::channel();
+    writer.handle(Mono(7_000_000), Command::Accept { capture, reply });
+    assert!(answer.try_recv().unwrap().is_ok());
+    drop(writer);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    // Sent again: of the start before.
+    let again = "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) SELECT id + 1, 1, routes, rows, 1, body FROM segments";
+    assert_eq!(file.execute(again, []).unwrap(), 1);
+    drop(file);
+    drop(open(options(&path, 3), Mono(9_000_000), NO_WALL).unwrap());
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let ended = "SELECT first_mono_ns FROM gaps WHERE reason = 'unclean_stop' AND epoch = 2";
+    assert_eq!(file.query_row(ended, [], |r| r.get::<_, i64>(0)).unwrap(), 7_000_000);
+}

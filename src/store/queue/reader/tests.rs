@@ -133,3 +133,45 @@ fn a_record_that_does_not_resolve_is_not_owed_and_keeps_no_other_waiting() {
     assert_eq!(reader.owed(9).unwrap().new.len(), 2);
     assert_eq!(*reports.lock().unwrap(), Vec::<String>::new());
 }
+
+/// Two leaves of the segments' tree are put in the place of those behind them. SQLite looks for a number among the keys above and
+/// answers with what it finds there.
+#[test]
+fn a_tree_out_of_order_is_damage_and_no_look_stands_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path());
+    let first = Position::first_of(Class::Telemetry);
+    let root: i64 = {
+        let c = Connection::open(&path).unwrap();
+        for n in 10..80 {
+            let id = first.segment + n;
+            let sql = "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) VALUES (?1, 1, 0, 1, 0, zeroblob(150))";
+            c.execute(sql, [id]).unwrap();
+        }
+        c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'segments'";
+        c.query_row(root, [], |r| r.get(0)).unwrap()
+    };
+    let at = (root.cast_unsigned() - 1) * 1024;
+    let disk = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut page = [0; 1024];
+    disk.read_exact_at(&mut page, at).unwrap();
+    assert_eq!(page[0], 5, "an interior page of a table");
+    let cell = |n: usize| usize::from(u16::from_be_bytes([page[12 + 2 * n], page[13 + 2 * n]]));
+    let child = |n: usize| page[cell(n)..cell(n) + 4].to_vec();
+    for (n, moved) in [(3, child(2)), (4, child(3))] {
+        disk.write_all_at(&moved, at + cell(n) as u64).unwrap();
+    }
+    let (mut reader, reports) = reporting(&path);
+    let mut disordered = 0;
+    for n in 0..80 {
+        let from = Position { segment: first.segment + n, row: 0 };
+        match reader.pick(Class::Telemetry, from, 9) {
+            Ok(picked) => assert!(picked.resume >= Some(from), "{n}: {:?}", picked.resume),
+            Err(ReadError::Disordered { .. }) => disordered += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(disordered > 0, "the tree is in order");
+    assert_eq!(reports.lock().unwrap().len(), disordered);
+}

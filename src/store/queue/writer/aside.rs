@@ -18,10 +18,10 @@ use crate::clock::Mono;
 use crate::reading::{Class, StreamId};
 
 /// Which of the readings that were set aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aside {
-    /// The one with this row id in the table `set_aside`.
-    One(i64),
+    /// Those with these row ids in the table `set_aside`, in one transaction.
+    Numbers(Vec<i64>),
     /// All of a destination.
     AllOf(DestinationId),
 }
@@ -36,13 +36,15 @@ pub enum AsideAction {
 }
 
 /// What became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AsideMoved {
     /// Moved as asked.
     pub moved: u64,
     /// Left where they were: their content does not read, or their destination is not configured any more. They can only
     /// be given up.
     pub left: u64,
+    /// Numbers that were asked for and are not there.
+    pub unknown: Vec<i64>,
 }
 
 /// Nothing was moved.
@@ -98,11 +100,12 @@ impl Writer {
         let mut connection = self.disk.take().map_err(failed)?;
         let result = connection.transaction().and_then(|tx| {
             let (mut changes, mut ends) = (Changes::default(), self.next_segment.clone());
-            let held = held(&tx, which)?;
-            let moved = match action {
+            let (held, unknown) = held(&tx, which)?;
+            let mut moved = match action {
                 AsideAction::Retry => self.retry(&tx, held, &mut changes, &mut ends)?,
                 AsideAction::Drop => self.give_up_aside(&tx, &held, &mut changes, now)?,
             };
+            moved.unknown = unknown;
             changes.write(&tx)?;
             tx.commit()?;
             Ok((moved, changes, ends))
@@ -163,7 +166,7 @@ impl Writer {
         }
         changes.drop_all(&self.books, &drops);
         drops.write(tx, self.epoch_number, now)?;
-        Ok(AsideMoved { moved: held.len() as u64, left: 0 })
+        Ok(AsideMoved { moved: held.len() as u64, ..AsideMoved::default() })
     }
 
     fn take_from_aside(
@@ -179,16 +182,33 @@ impl Writer {
     }
 }
 
-fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<Vec<Held>> {
-    let (id, destination) = match which {
-        Aside::One(id) => (Some(id), None),
-        Aside::AllOf(destination) => (None, Some(destination.0)),
-    };
-    let mut rows = tx.prepare_cached(
-        "SELECT id, destination, stream, epoch, sequence, body FROM set_aside
-         WHERE (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR destination = ?2) ORDER BY id",
-    )?;
-    let rows = rows.query_map(params![id, destination], |r| {
+/// What is there of it, oldest first, and the numbers that are not.
+fn held(tx: &Transaction<'_>, which: Aside) -> rusqlite::Result<(Vec<Held>, Vec<i64>)> {
+    match which {
+        Aside::AllOf(destination) => Ok((rows(tx, "destination = ?1", destination.0.into())?, Vec::new())),
+        Aside::Numbers(mut numbers) => {
+            // One that is named twice is one.
+            numbers.sort_unstable();
+            numbers.dedup();
+            let mut all = Vec::new();
+            let mut unknown = Vec::new();
+            for number in numbers {
+                let there = rows(tx, "id = ?1", number)?;
+                if there.is_empty() {
+                    unknown.push(number);
+                }
+                all.extend(there);
+            }
+            Ok((all, unknown))
+        }
+    }
+}
+
+fn rows(tx: &Transaction<'_>, by: &str, number: i64) -> rusqlite::Result<Vec<Held>> {
+    let mut rows = tx.prepare_cached(&format!(
+        "SELECT id, destination, stream, epoch, sequence, body FROM set_aside WHERE {by} ORDER BY id"
+    ))?;
+    let rows = rows.query_map([number], |r| {
         Ok(Held {
             id: r.get(0)?,
             destination: DestinationId(r.get(1)?),

@@ -183,6 +183,8 @@ impl Writer {
             );
             return Ok(());
         }
+        // What was sent before these and is still under way stands between them and what another answer gave up.
+        drops.look_anew(settlement.destination);
         drop_rows(drops, settlement, &fresh, &given_up);
         for (stream, count) in by_stream(&fresh) {
             let account = changes.account(&self.books, settlement.destination, stream);

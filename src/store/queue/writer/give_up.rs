@@ -67,6 +67,12 @@ pub enum GiveUpError {
          record"
     )]
     Disk(String),
+    /// What is put behind would push the oldest of everybody out.
+    #[error(
+        "the queue is too full: the other streams' readings would go to its end, and the oldest of everybody be given up for \
+         them. Name no stream, or run it again when more is delivered. What is already done is on record"
+    )]
+    NoRoom,
     /// Nobody can say what is given up.
     #[error(
         "segment {0} does not read, and what it holds cannot be accounted for. Run: fieldgate queue verify. What is already \
@@ -120,6 +126,8 @@ impl Writer {
         let may = self.health == Health::Good || (self.health == Health::DiskFull && what.streams.is_none());
         let done = if what.generation != self.generation {
             Err(GiveUpError::Replaced)
+        } else if may && what.streams.is_some() && !self.has_room_to_spare() {
+            Err(GiveUpError::NoRoom)
         } else if may {
             self.give_up_step(now, what)
         } else {
@@ -192,12 +200,17 @@ fn look(tx: &Transaction<'_>, what: &GiveUp, cursor: &Cursor) -> Result<Found, G
             found.more = false;
             return Ok(found);
         };
+        if id < at {
+            // Not what was asked for: the table's pages are not in order, and believed, this would go on for ever.
+            return Err(GiveUpError::Unreadable(id));
+        }
         if routes & what.destination.bit() != 0 {
             for row in segment::rows(&body).map_err(|_| GiveUpError::Unreadable(id))? {
                 let row = row.map_err(|_| GiveUpError::Unreadable(id))?;
                 met += 1;
                 let stream = row.sample.stream;
                 if cursor.is_settled(Position { segment: id, row: row.index }) {
+                    found.drops.kept(what.destination, stream);
                     continue;
                 }
                 if what.streams.as_ref().is_none_or(|named| named.contains(&stream)) {

@@ -68,6 +68,8 @@ impl Writer {
             }
         }
         self.pending.captures.push(waiting);
+        // Captures that add no rows wait as well: of readings that were replaced or refused, or of gaps.
+        at_once |= self.pending.captures.len() >= MAX_PENDING_ROWS as usize;
         if at_once {
             self.commit(now);
         }

@@ -4,6 +4,9 @@
 //! telemetry left, states: each has a newer one behind it, or is so old that it waited out everything else. Events after
 //! those, because nothing repeats them. Never alarms; and the books, gaps and set-aside readings are no part of this at
 //! all. A file that holds nothing but alarms up to its limit refuses what comes, on record.
+//!
+//! A segment that does not decode is not given up: nobody could say what of it was lost. It is damage, and the file is
+//! replaced.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +32,19 @@ const STEP: usize = 64;
 /// More than is wanted is freed, for the log of what frees it.
 const MARGIN_PAGES: u64 = 512;
 
+/// Why a step was not done.
+enum Stopped {
+    Sqlite(rusqlite::Error),
+    /// A segment does not decode.
+    Unreadable(String),
+}
+
+impl From<rusqlite::Error> for Stopped {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
 impl Writer {
     pub(super) fn is_over_quota(&self) -> bool {
         self.used_bytes > self.options.max_bytes / 16 * HIGH_SIXTEENTHS
@@ -44,11 +60,11 @@ impl Writer {
 
     /// Drops the oldest until what waits has room below the file's limit. Tells whether there is more room than before.
     pub(super) fn make_room_in_quota(&mut self, now: Mono) -> bool {
-        let mut made = false;
+        let (mut made, file) = (false, self.generation);
         while self.is_at_limit() && self.give_up_oldest(now, "quota") > 0 {
             made = true;
         }
-        made
+        made || self.generation != file
     }
 
     /// Drops the oldest where giving the file's room back would make `wanted` bytes free on the disk; where it would
@@ -103,7 +119,8 @@ impl Writer {
         most: usize,
     ) -> usize {
         let Ok(mut connection) = self.disk.take() else { return 0 };
-        let result = connection.transaction().and_then(|tx| {
+        let mut step = || -> Result<_, Stopped> {
+            let tx = connection.transaction()?;
             let (mut changes, mut moved, mut dropped) =
                 (Changes::default(), BTreeMap::new(), Drops::default());
             let mut given = 0;
@@ -122,7 +139,8 @@ impl Writer {
             changes.write(&tx)?;
             tx.commit()?;
             Ok((given, changes, moved))
-        });
+        };
+        let result = step();
         self.disk = Disk::Open(connection);
         match result {
             Ok((given, changes, moved)) => {
@@ -132,7 +150,11 @@ impl Writer {
                 self.measure();
                 given
             }
-            Err(error) => {
+            Err(Stopped::Unreadable(damage)) => {
+                self.replace_where_damaged(now, &damage);
+                0
+            }
+            Err(Stopped::Sqlite(error)) => {
                 tracing::warn!(%error, reason, "the oldest readings could not be given up");
                 0
             }
@@ -148,7 +170,7 @@ impl Writer {
         reason: &'static str,
         dropped: &mut Drops,
         moved: &mut BTreeMap<(DestinationId, Class), Cursor>,
-    ) -> rusqlite::Result<usize> {
+    ) -> Result<usize, Stopped> {
         let first = Position::first_of(class);
         let mut at = first.segment;
         let end = self.next_segment.get(&class).map_or(at, |p| p.segment);
@@ -160,10 +182,15 @@ impl Writer {
                 .query_row((at, end), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
                 .optional()?;
             let Some((id, epoch, routes, body)) = oldest else { return Ok(given) };
+            if id < at {
+                return Err(Stopped::Unreadable(format!("segment {id} stands where only later ones may")));
+            }
             // First of all: in a file at its limit whatever is written next needs this room. Whoever it was for gives it
             // up now, or is gone.
             tx.prepare_cached("DELETE FROM segments WHERE id = ?1")?.execute([id])?;
             let from = Position { segment: id, row: 0 };
+            let rows = segment::rows(&body).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let rows = rows.map_err(|damage| Stopped::Unreadable(format!("segment {id}: {damage}")))?;
             for (destination, _) in &self.destinations {
                 if routes & destination.bit() == 0 {
                     continue;
@@ -171,14 +198,12 @@ impl Writer {
                 let key = (*destination, class);
                 let Some(known) = self.cursors.get(&key) else { continue };
                 let cursor = moved.entry(key).or_insert_with(|| known.clone());
-                if let Ok(rows) = segment::rows(&body) {
-                    for row in rows.flatten() {
-                        let stream = row.sample.stream;
-                        if cursor.is_settled(Position { segment: id, row: row.index }) {
-                            dropped.kept(*destination, stream);
-                        } else {
-                            dropped.add(*destination, stream, reason, epoch, row.sequence);
-                        }
+                for row in &rows {
+                    let stream = row.sample.stream;
+                    if cursor.is_settled(Position { segment: id, row: row.index }) {
+                        dropped.kept(*destination, stream);
+                    } else {
+                        dropped.add(*destination, stream, reason, epoch, row.sequence);
                     }
                 }
                 // From the cursor, not from the segment: what lies between was not this destination's.

@@ -258,19 +258,25 @@ impl Writer {
         if generation != self.generation || !self.disk.is_open() {
             return;
         }
-        match damage::confirmed(&self.options.path) {
-            Some(found) => {
-                if self.replace_damaged(now, &found) {
-                    // What waits goes into the new file, and everyone is told of it.
-                    self.commit(now);
-                } else {
-                    self.health = Health::Faulty(found);
-                    self.pending.retry_at = Some(now.plus(RETRY));
-                }
-                self.publish();
-            }
-            None => tracing::warn!(detail, "a reader met damage that is not there; nothing is done"),
+        if self.replace_where_damaged(now, detail) {
+            // What waits goes into the new file, and everyone is told of it.
+            self.commit(now);
         }
+        self.publish();
+    }
+
+    /// Replaces the file if what was met is really there. Tells whether there is another now.
+    pub(super) fn replace_where_damaged(&mut self, now: Mono, met: &str) -> bool {
+        let Some(found) = damage::confirmed(&self.options.path) else {
+            tracing::warn!(met, "damage was met that is not there; nothing is done");
+            return false;
+        };
+        let replaced = self.replace_damaged(now, &found);
+        if !replaced {
+            self.health = Health::Faulty(found);
+            self.pending.retry_at = Some(now.plus(RETRY));
+        }
+        replaced
     }
 
     /// Moves the damaged file aside and begins another under a new epoch and the same stream numbers.

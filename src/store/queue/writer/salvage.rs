@@ -85,7 +85,7 @@ impl Writer {
             self.rescue = Rescue::default();
             return;
         };
-        if !self.has_room_to_salvage() {
+        if !self.has_room_to_spare() {
             self.rescue.due = Some(now.plus(LATER));
             return;
         }
@@ -151,7 +151,8 @@ impl Writer {
         self.publish();
     }
 
-    fn has_room_to_salvage(&self) -> bool {
+    /// For what is written beside the readings that come: none of those is to be given up for it.
+    pub(super) fn has_room_to_spare(&self) -> bool {
         self.used_bytes <= self.options.max_bytes / 16 * ROOM_SIXTEENTHS
             && sqlite::free_bytes(&self.options.path).is_none_or(|free| free >= 2 * LOG_BYTES)
     }

@@ -15,6 +15,8 @@ use crate::reading::Class;
 const KEPT: i64 = 256;
 /// So many segments of a class are looked at for what waits for the time; a boot that has more has waited for a day.
 const COUNTED: i64 = 10_000;
+/// After so many of other boots in a row there are no more of this one.
+const PASSED_OVER: u32 = 256;
 
 impl Writer {
     pub(super) fn write_wall(&self, tx: &Transaction<'_>, claim: &Claim) -> rusqlite::Result<()> {
@@ -37,7 +39,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts what waits for the time. Segments of this boot are the newest of each class, so none of another boot is read.
+    /// Counts what waits for the time. Segments of this boot are the newest of each class, but for those that were sent again,
+    /// kept or salvaged and stand behind them: few of another boot are read.
     pub(super) fn count_undated(&mut self) {
         if self.wall.is_some() {
             return;
@@ -50,21 +53,24 @@ impl Writer {
 }
 
 fn undated(c: &Connection, boot: [u8; 16]) -> rusqlite::Result<u64> {
-    let first: i64 = c
-        .prepare_cached("SELECT coalesce(min(number), 0) FROM epochs WHERE boot_id = ?1")?
-        .query_row([boot], |r| r.get(0))?;
     let mut segments = c.prepare_cached(
-        "SELECT rows, epoch FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+        "SELECT s.rows, e.number IS NOT NULL FROM segments AS s LEFT JOIN epochs AS e ON e.number = s.epoch AND e.boot_id = ?4
+         WHERE s.id >= ?1 AND s.id < ?2 ORDER BY s.id DESC LIMIT ?3",
     )?;
     let mut count = 0;
     for class in Class::ALL {
         let start = Position::first_of(class).segment;
-        let mut rows = segments.query((start, start + (1 << 48), COUNTED))?;
+        let mut rows = segments.query((start, start + (1 << 48), COUNTED, boot))?;
+        let mut of_others = 0;
         while let Some(row) = rows.next()? {
-            if row.get::<_, i64>(1)? < first {
+            if row.get(1)? {
+                count += row.get::<_, i64>(0)?.cast_unsigned();
+                of_others = 0;
+            } else if of_others == PASSED_OVER {
                 break;
+            } else {
+                of_others += 1;
             }
-            count += row.get::<_, i64>(0)?.cast_unsigned();
         }
     }
     Ok(count)
@@ -212,7 +218,7 @@ mod tests {
         ));
         let mut writer = open::open(options(folder.path(), 2), Mono(1), UNTRUSTED).unwrap();
         let start = Position::first_of(Class::Telemetry).segment;
-        for (number, epoch, rows) in [(1, 1, 100), (2, 2, 20), (3, 2, 3)] {
+        for (number, epoch, rows) in [(1, 1, 100), (2, 2, 20), (3, 2, 3), (4, 1, 7)] {
             let segment = (start + number, epoch, rows);
             let sql = "INSERT INTO segments (id, epoch, routes, rows, first_mono_us, body) VALUES (?1, ?2, 1, ?3, 0, x'')";
             writer.disk.connection().unwrap().execute(sql, segment).unwrap();

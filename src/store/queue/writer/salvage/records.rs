@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Transaction;
 
 use super::super::super::books::Changes;
+use super::super::super::drops::Extent;
 use super::super::super::reader::RecordKind;
 use super::super::super::salvage::{Catalogue, DropRow, GapRow};
 use super::super::{DestinationId, Writer};
@@ -99,7 +100,10 @@ pub(super) fn take(tx: &Transaction<'_>, sorted: &mut Sorted<'_>, file: &str) ->
                 from_file,
                 from_record,
             ))?;
-            let told = catalogue.told.get(&(row.destination, RecordKind::Drop as i64, *id));
+            // A sum of what was told is never told again, whether or not that note of it was found.
+            let known = (row.extent == Extent::Told as i64).then_some(row.count.cast_signed());
+            let told =
+                known.as_ref().or(catalogue.told.get(&(row.destination, RecordKind::Drop as i64, *id)));
             tell(tx, here, RecordKind::Drop, told)?;
             *records.drops.entry((here, stream)).or_default() += row.count;
             records.count += 1;
