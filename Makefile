@@ -66,7 +66,7 @@ fuzz: ## run every fuzz target for a minute, or those named: make fuzz ARGS="coa
 		mkdir -p "$(TARGET_DIR)/fuzz-corpus/$$target"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz --target-dir '$(TARGET_DIR)/fuzz' "$$target" \
 			"$(TARGET_DIR)/fuzz-corpus/$$target" "fuzz/corpus/$$target" -- \
-			-max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=16 -timeout=10 -print_final_stats=1; \
+			-max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=16 -timeout=30 -print_final_stats=1; \
 	done
 
 .PHONY: bench
