@@ -11,7 +11,7 @@ use fieldgate_sim::crash::{Judge, Sum, Wanted, examine};
 const EVERY_POINT: Wanted = Wanted { points: usize::MAX, random: 4, seed: 11, enough: 20 };
 
 fn all_images(log: &Log, judge: &impl Judge, wanted: Wanted) -> Sum {
-    let sum = examine(log, judge, wanted, None).unwrap();
+    let sum = examine(log, judge, wanted, None, &CancellationToken::new()).unwrap();
     assert_eq!(sum.broken(), 0, "{sum:#?}");
     sum
 }
@@ -51,7 +51,7 @@ fn what_is_accepted_after_a_failed_sync_survives_a_power_cut_that_takes_what_the
     assert!(lived.failures.0 > 0 && lived.restarts > 0, "the test does not meet its subject");
     let wanted = Wanted { points: 40, ..EVERY_POINT };
     let judge = QueueJudge { kind: Kind::Faulty, promises: &lived.promises, clock: Clock::start() };
-    let sum = examine(&lived.log, &judge, wanted, lived.stale_index.as_deref()).unwrap();
+    let sum = examine(&lived.log, &judge, wanted, lived.stale_index.as_deref(), &CancellationToken::new()).unwrap();
     assert_eq!(sum.broken(), 0, "{sum:#?}");
 }
 
@@ -80,6 +80,6 @@ fn a_life_whose_syncs_did_nothing_is_seen_to_lose() {
     let judge = QueueJudge { kind: Kind::Plain, promises: &lived.promises, clock: Clock::start() };
     // The store sees that something is missing more often than not, and says so: the search goes on to what it cannot see.
     let wanted = Wanted { points: 10, enough: u64::MAX, ..EVERY_POINT };
-    let sum = examine(&lived.log, &judge, wanted, None).unwrap();
+    let sum = examine(&lived.log, &judge, wanted, None, &CancellationToken::new()).unwrap();
     assert!(sum.lost.count > 0, "{sum:#?}");
 }

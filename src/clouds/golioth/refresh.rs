@@ -160,10 +160,6 @@ impl Refresh {
         self.sooner(now + AT_ONCE);
     }
 
-    /// Whether a registration is under way.
-    pub(super) fn is_asked(&self) -> bool {
-        self.asked.is_some()
-    }
 
     fn sooner(&mut self, at: Duration) {
         self.doubted = true;
