@@ -17,11 +17,12 @@ PATH="$PATH:${HOME:-/root}/.cargo/bin:/usr/sbin:/sbin"
 
 readonly venv=target/peers-venv
 readonly pins=scripts/peers.txt
+readonly built_pins=scripts/peers-built.txt
 
 main() {
     case "${1:-}" in
         build) check_rust; provide_packages build ;;
-        test) check_rust; check_rust_components; provide_packages test; provide_peers ;;
+        test) check_rust; check_rust_components; provide_packages test; provide_peers; provide_built_peers ;;
         fuzz) check_rust; provide_packages fuzz; provide_cargo_fuzz ;;
         *) echo "usage: scripts/need.sh build|test|fuzz" >&2; exit 2 ;;
     esac
@@ -52,6 +53,11 @@ needs() {
     need util-linux         "have unshare nsenter"      "namespaces for them"
     need systemd            "have systemd-analyze systemd-sysusers systemd-tmpfiles" "checks the unit files"
     need python3-venv       "have_peers || find_python" "environment of the Python peers"
+    have_built_peers || {
+        need autoconf       "have autoreconf"           "builds a DTLS peer"
+        need automake       "have aclocal"              "builds a DTLS peer"
+        need python3-dev    "have_python_headers"       "builds a DTLS peer"
+    }
 }
 
 have() {
@@ -208,6 +214,33 @@ provide_peers() {
             "Give it a package index (PIP_INDEX_URL) or a directory of wheels (PIP_FIND_LINKS), then run make again."
     }
     cp "$pins" "$venv/pins.txt"
+}
+
+have_built_peers() {
+    have_peers && cmp -s "$built_pins" "$venv/peers-built.txt"
+}
+
+have_python_headers() {
+    find_python && [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]
+}
+
+# Not having them is an error only where nobody would read that tests were left out. A making that failed is not tried again before the
+# pins change: it takes minutes.
+provide_built_peers() {
+    local log="$venv/pip-built.log"
+    ! have_built_peers || return 0
+    if ! cmp -s "$built_pins" "$venv/peers-built-failed.txt"; then
+        echo "Building Python peers of the tests …" >&2
+        if "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --requirement "$built_pins" >"$log" 2>&1; then
+            cp "$built_pins" "$venv/peers-built.txt"
+            return 0
+        fi
+        tail -n 5 "$log" >&2
+        cp "$built_pins" "$venv/peers-built-failed.txt"
+    fi
+    local why="The packages of $built_pins could not be built ($log). To try again: rm $venv/peers-built-failed.txt"
+    [ "${CI:-}" != true ] || fail "$why"
+    echo "$why" "Tests against them are left out." >&2
 }
 
 fail() {

@@ -25,14 +25,17 @@ struct Asked {
     outcomes: Vec<Result<Vec<u8>, String>>,
 }
 
+/// A GET's path, query and number of the block.
+type LookUp = (Vec<String>, Vec<String>, Option<u32>);
+
 struct Side {
     endpoint: Endpoint,
     asked: BTreeMap<RequestId, Asked>,
     pings: BTreeMap<RequestId, u32>,
     /// How often the application saw each tag.
     seen: BTreeMap<u64, u32>,
-    /// How often it saw each GET: path, query, number of the block.
-    looked_up: BTreeMap<(Vec<String>, Vec<String>, Option<u32>), u32>,
+    /// How often it saw each GET.
+    looked_up: BTreeMap<LookUp, u32>,
     /// Answers that take their time.
     thinking: Vec<(Duration, ExchangeId, Response)>,
     observer: Option<fieldgate_coap::ObserverId>,

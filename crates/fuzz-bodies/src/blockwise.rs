@@ -65,15 +65,16 @@ fn content(get: &[u8], block: Block, payload: &[u8]) -> Vec<u8> {
 fn download(feed: &mut Feed<'_>) -> bool {
     let size = usize::from(feed.word() % 6000);
     let szx = Szx::new(feed.byte() % 7).unwrap_or(Szx::B16);
-    let had = u64::from(feed.byte()) * 16;
-    let Ok(mut fetch) = Fetch::new(size as u64, szx, &[0..had.min(size as u64)]) else { return false };
+    let had = usize::from(feed.byte()) * 16;
+    let before = 0..had.min(size) as u64;
+    let Ok(mut fetch) = Fetch::new(size as u64, szx, core::slice::from_ref(&before)) else { return false };
     let body = pattern(size);
     let mut endpoint = Endpoint::new(small(), SEED);
     let get = Request::get("a");
     let (mut now, mut honest, mut timers) = (Duration::ZERO, true, 0);
     let mut open: VecDeque<Vec<u8>> = VecDeque::new();
     let mut have = vec![false; size];
-    have.iter_mut().take(usize::try_from(had).unwrap_or(usize::MAX)).for_each(|byte| *byte = true);
+    have.iter_mut().take(had).for_each(|byte| *byte = true);
     let mut pieces = 0;
     loop {
         while let Some(piece) = fetch.poll_piece() {
