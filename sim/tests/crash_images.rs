@@ -7,6 +7,7 @@ use fieldgate_sim::crash::disk::{Change, Event, Fate, Log};
 use fieldgate_sim::crash::gateway::{self, GatewayJudge};
 use fieldgate_sim::crash::queue::{self, Kind, Lived, QueueJudge};
 use fieldgate_sim::crash::{Judge, Sum, Wanted, examine};
+use tokio_util::sync::CancellationToken;
 
 const EVERY_POINT: Wanted = Wanted { points: usize::MAX, random: 4, seed: 11, enough: 20 };
 
@@ -51,7 +52,8 @@ fn what_is_accepted_after_a_failed_sync_survives_a_power_cut_that_takes_what_the
     assert!(lived.failures.0 > 0 && lived.restarts > 0, "the test does not meet its subject");
     let wanted = Wanted { points: 40, ..EVERY_POINT };
     let judge = QueueJudge { kind: Kind::Faulty, promises: &lived.promises, clock: Clock::start() };
-    let sum = examine(&lived.log, &judge, wanted, lived.stale_index.as_deref(), &CancellationToken::new()).unwrap();
+    let sum =
+        examine(&lived.log, &judge, wanted, lived.stale_index.as_deref(), &CancellationToken::new()).unwrap();
     assert_eq!(sum.broken(), 0, "{sum:#?}");
 }
 

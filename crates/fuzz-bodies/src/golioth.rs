@@ -7,11 +7,11 @@ use fieldgate_golioth_proto::rows::{
     ClockStatement, DecodedValue, Element, EpochStatement, LossStatement, MAX_BATCH_BYTES, PreviousEpoch,
     Push, Row, RowTime, RowValue, RowsPacker, UNSTATED_UNCERTAINTY_MS, Value, decode_rows,
 };
-use serde_json::Map;
 use fieldgate_golioth_proto::rpc::{MAX_PARAMS, Reply, StatusCode};
 use fieldgate_golioth_proto::settings::{ErrorCode, MAX_SETTINGS, SettingFault, StatusReport};
 use fieldgate_golioth_proto::state_report::{Reason, State, StateReport};
 use fieldgate_golioth_proto::{manifest, paths, rpc, settings};
+use serde_json::Map;
 
 use crate::feed::Feed;
 

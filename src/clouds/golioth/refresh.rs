@@ -160,7 +160,6 @@ impl Refresh {
         self.sooner(now + AT_ONCE);
     }
 
-
     fn sooner(&mut self, at: Duration) {
         self.doubted = true;
         // A refusal's pause is not shortened by a bad path.

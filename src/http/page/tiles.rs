@@ -113,8 +113,7 @@ fn waiting(s: &Snapshot) -> Tile {
 /// What never came to be accepted, and what was given up for the destination that lost most.
 fn lost(s: &Snapshot) -> Tile {
     let intake = s.recent.intake;
-    let most =
-        s.destinations.iter().map(|d| d.moved.lost).max().unwrap_or(0);
+    let most = s.destinations.iter().map(|d| d.moved.lost).max().unwrap_or(0);
     let lost = most.saturating_add(intake.refused).saturating_add(intake.missed);
     let (note, mark) = match (&s.queue.health, lost) {
         (Health::Good, 0) => (within(s.recent.over), Mark::Fine),
