@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const SETTLED: Duration = Duration::from_secs(180);
 const CONTROL: &str = ".d/desired";
 const MANIFEST: &str = ".u/desired";
+const SETTINGS: &str = ".c";
 /// The address translation forgets after so many seconds, and the interval below that which keeps it from forgetting.
 const NATS: [(u64, &str); 3] = [(30, "25s"), (60, "55s"), (120, "115s")];
 /// Changes over a path that is kept open, of which every notification must arrive.
@@ -53,6 +54,7 @@ pub(super) fn prove(proof: &mut Proof, short: bool) -> Result<serde_json::Value,
                 "bytes": day.bytes, "floor": FLOOR, "datagrams": day.datagrams, "handshakes": day.handshakes,
                 "found_after_s": {
                     "desired": whole(day.desired), "manifest_announced": whole(deployed.announced), "manifest": whole(deployed.unannounced),
+                    "settings_announced": whole(deployed.settings_announced), "settings": whole(deployed.settings),
                 },
             }),
         );
@@ -93,6 +95,8 @@ fn judge(proof: &mut Proof, seconds: u64, day: &Day, deployed: &Deployed) {
         ("a change of the control document", day.desired, SOON),
         ("a deployment that it announces", deployed.announced, SOON),
         ("a deployment that nothing announces", deployed.unannounced, DAY),
+        ("a setting that it announces", deployed.settings_announced, SOON),
+        ("a setting that nothing announces", deployed.settings, DAY),
     ];
     for (what, after, within) in found {
         proof.demand(after.is_some_and(|after| after <= within + ON_THE_WAY), || {
@@ -133,6 +137,8 @@ async fn day(nat: Duration) -> Result<Day, Trouble> {
 struct Deployed {
     announced: Option<Duration>,
     unannounced: Option<Duration>,
+    settings: Option<Duration>,
+    settings_announced: Option<Duration>,
 }
 
 async fn deployed(nat: Duration) -> Result<Deployed, Trouble> {
@@ -152,10 +158,19 @@ async fn deployed(nat: Duration) -> Result<Deployed, Trouble> {
     let announced = found(&world, MANIFEST, changed, SOON * 2).await;
     world.pass(HOUR + Duration::from_secs(dice.below(900))).await;
     let changed = world.now();
+    act(&world, |cloud, now| cloud.set_setting(now, "LOG_LEVEL", json!("warn"), None))?;
+    act(&world, |cloud, now| {
+        cloud.set_state(now, DEVICE, "desired", json!({ "changed": { "settings": 9 } }))
+    })?;
+    let settings_announced = found(&world, SETTINGS, changed, SOON * 2).await;
+    world.pass(HOUR + Duration::from_secs(dice.below(900))).await;
+    let changed = world.now();
     act(&world, deploy("3.0.0"))?;
+    act(&world, |cloud, now| cloud.set_setting(now, "LOG_LEVEL", json!("info"), None))?;
     let unannounced = found(&world, MANIFEST, changed, DAY * 2).await;
+    let settings = found(&world, SETTINGS, changed, DAY * 2).await;
     world.stop().await?;
-    Ok(Deployed { announced, unannounced })
+    Ok(Deployed { announced, unannounced, settings, settings_announced })
 }
 
 /// What keeping the path open costs, from an hour of it, and how long the slowest of some notifications took.

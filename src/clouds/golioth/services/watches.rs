@@ -155,6 +155,10 @@ impl Watches {
     /// What the control document says now, asked for or told. Whether a notification of it must have been missed.
     pub(in crate::clouds::golioth) fn control(&mut self, now: Duration, payload: &[u8]) -> bool {
         let missed = self.refresh(Watched::Desired).said(now, payload);
+        if missed {
+            // Nor would a call have come; a cloud that got no answer to one has given the observer up.
+            self.refresh(Watched::Calls).path_is_back(now);
+        }
         self.announced.control(payload);
         let digest = Sha256::digest(payload).into();
         let changed = self.control.replace(digest).is_some_and(|before| before != digest);
