@@ -48,7 +48,7 @@ pub(super) enum Next {
     /// A request of this share.
     Request(Share, Request),
     /// A download.
-    Download(Order),
+    Download(Box<Order>),
 }
 
 /// Of which shares a request may be taken now.
@@ -81,7 +81,7 @@ impl Incoming {
             request = self.urgent.recv(), if room.urgent => Some(Next::Request(Share::Urgent, request?)),
             request = self.state.recv(), if room.ordinary => Some(Next::Request(Share::State, request?)),
             request = self.bulk.recv(), if room.ordinary => Some(Next::Request(Share::Bulk, request?)),
-            order = self.downloads.recv(), if room.download => Some(Next::Download(order?)),
+            order = self.downloads.recv(), if room.download => Some(Next::Download(Box::new(order?))),
             else => std::future::pending().await,
         }
     }

@@ -199,7 +199,7 @@ impl<'a> Live<'a> {
                         self.keeper.pace.took(share);
                         self.take(request);
                     }
-                    Some(Next::Download(order)) => self.fetching = Some(Fetching::new(order)),
+                    Some(Next::Download(order)) => self.fetching = Some(Fetching::new(*order)),
                     None => return Err(Ended::Stopped),
                 },
                 () = taker_moved(self.fetching.as_ref()) => {}
