@@ -208,13 +208,16 @@ async fn a_log_that_outlived_its_file_is_not_played_into_the_snapshot() {
     assert!(kept_aside(dir.path()).iter().any(|name| name.ends_with("-wal")));
 }
 
-fn written_by_a_newer_release(path: &Path, min_reader: i64) {
+/// What a release that knows one migration more leaves; that migration's number.
+fn written_by_a_newer_release(path: &Path, min_reader: i64) -> i64 {
     let connection = Connection::open(path).unwrap();
+    let ours: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
+    let newer = ours + 1;
     connection
         .execute_batch(&format!(
             "UPDATE meta SET value = {min_reader} WHERE key = 'min_reader';
              UPDATE meta SET value = '9.9.9' WHERE key = 'written_by';
-             PRAGMA user_version = 2;
+             PRAGMA user_version = {newer};
              CREATE TABLE rollouts (id INTEGER PRIMARY KEY);
              ALTER TABLE devices ADD COLUMN colour TEXT;
              ALTER TABLE components ADD COLUMN slot INTEGER NOT NULL DEFAULT 0;
@@ -222,12 +225,13 @@ fn written_by_a_newer_release(path: &Path, min_reader: i64) {
              CREATE TRIGGER of_a_newer_release AFTER INSERT ON rollouts BEGIN SELECT 1; END;"
         ))
         .unwrap();
+    newer
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_previous_release_opens_what_a_newer_one_wrote_and_goes_on() {
     let (dir, id) = lived().await;
-    written_by_a_newer_release(&file(dir.path()), 1);
+    let newer = written_by_a_newer_release(&file(dir.path()), 1);
     let gateway = open(dir.path(), 2);
     assert_eq!((gateway.identity().gateway, gateway.identity().start), (id, Start::Found));
     gateway.observe_version(&key("main"), "1.2").await.unwrap();
@@ -239,7 +243,7 @@ async fn the_previous_release_opens_what_a_newer_one_wrote_and_goes_on() {
     assert_eq!(verified.problems, Vec::<String>::new());
     let connection = Connection::open(file(dir.path())).unwrap();
     let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
-    assert_eq!(version, 2, "the newer release's migrations are not undone");
+    assert_eq!(version, newer, "the newer release's migrations are not undone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -248,7 +248,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_there_already_is_not_waited_for() {
-        let (order, mut blocks) = Order::new(&artifact(3000), &[0..3000]).unwrap();
+        let (order, mut blocks) = Order::new(&artifact(3000), &[0..1000, 1000..3000]).unwrap();
         assert!(Fetching::new(order).settle(NOW, &mut endpoint()));
         assert_eq!(blocks.next().await, Ok(None));
         assert!(matches!(Order::new(&artifact(1 << 40), &[]), Err(FetchError::Refused { .. })));
