@@ -309,11 +309,7 @@ fn a_download_goes_on_wherever_it_stopped() {
     assert_eq!(bench.run(), Ok(()));
     assert!(bench.is_complete(&have));
     assert!(bench.payload < 20 * 1024 + 1024, "{}", bench.payload);
-<<<<<<< HEAD
-    let nothing = Fetch::new(50_000, Szx::B1024, std::slice::from_ref(&(0..50_000))).unwrap();
-=======
     let nothing = Fetch::new(50_000, Szx::B1024, &[0..20_000, 20_000..50_000]).unwrap();
->>>>>>> download
     assert_eq!((nothing.outcome(), nothing.wants(secs(9))), (Some(Ok(())), false));
     assert_eq!(Fetch::new(0, Szx::B1024, &[]).unwrap().outcome(), Some(Ok(())));
 }
@@ -371,16 +367,10 @@ fn a_wrong_more_flag_corrupts_nothing() {
 
 #[test]
 fn a_small_body_may_come_whole_without_a_block_option() {
-<<<<<<< HEAD
-    let mut bench = Bench::new(5, FAIR, 700, Szx::B256, std::slice::from_ref(&(100..200)), Serves::Whole);
-    assert_eq!(bench.run(), Ok(()));
-    assert!(bench.is_complete(std::slice::from_ref(&(100..200))));
-=======
     let have = [100..200, 300..301];
     let mut bench = Bench::new(5, FAIR, 700, Szx::B256, &have, Serves::Whole);
     assert_eq!(bench.run(), Ok(()));
     assert!(bench.is_complete(&have));
->>>>>>> download
 }
 
 #[test]
