@@ -364,7 +364,9 @@ fn the_keepalive_is_the_configured_one() {
         let world = quiet_world(options).await;
         let before = world.requests();
         world.pass(HOUR).await;
-        assert_eq!(world.requests() - before, 30);
+        // And twice it says of itself how long it has been running.
+        let requests = world.requests() - before;
+        assert!((30..=32).contains(&requests), "{requests}");
     });
 }
 
@@ -400,7 +402,9 @@ fn a_missed_notification_has_the_control_document_asked_for_sooner_and_quiet_as_
         for _ in 0..5 {
             gaps.push(asked_for_control_again(&world).await);
         }
-        assert!(gaps[..4].iter().all(|gap| about(7.5, *gap)) && about(15.0, gaps[4]), "{gaps:?}");
+        assert!(gaps[..4].iter().all(|gap| about(7.5, *gap)), "{gaps:?}");
+        // What the gateway says of itself each hour puts it off.
+        assert!(gaps[4] >= 15 * MINUTE && gaps[4] < 31 * MINUTE, "{gaps:?}");
         assert_eq!(world.handshakes(), 1);
     });
 }

@@ -136,7 +136,6 @@ fn chrony(nonce: u64, bytes: &[u8]) -> Option<Answer> {
 
 /// Flags 0, stratum 1, delay 4 and dispersion 8 to the root, reference 12; then times: of the last correction 16, the question's
 /// own 24, of its arrival 32, of the answer 40.
-
 fn ntp(nonce: u64, bytes: &[u8]) -> Option<Answer> {
     let [flags, stratum] = array(bytes, 0)?;
     let ours = bytes.len() >= NTP_LEN && flags & 7 == 4 && array::<8>(bytes, 24)? == nonce.to_be_bytes();
