@@ -199,7 +199,7 @@ const GATEWAY_KEYS: &str = "
     sensors.slaves[].refusal.streams sensors.slaves[].refusal.why sensors.slaves[].words sensors.streams[].ageSeconds sensors.streams[].device sensors.streams[].name
     sensors.streams[].quality sensors.streams[].unit sensors.streams[].value verdict.headline
     verdict.level verdict.reasons[].meaning verdict.reasons[].nextStep verdict.reasons[].what
-    writers[].name writers[].phase writers[].words
+    writers[].name writers[].phase writers[].words settings
 ";
 
 const DEVICE_KEYS: &str = "

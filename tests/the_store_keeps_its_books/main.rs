@@ -166,7 +166,7 @@ fn books_and_file_equal_the_model_after_every_step() {
 #[test]
 fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
     let seen =
-        run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 176 << 10, None, 9, 10);
+        run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 128 << 10, None, 18, 14);
     assert!(seen.given_up > 0, "{seen:?}");
 }
 

@@ -87,7 +87,7 @@ pub(super) fn single(kind: Kind) -> MethodRouter<CloudHandle> {
             nothing()
         })
     };
-    get(read).put(update.clone()).patch(update).delete(remove)
+    get(read).put(update).patch(update).delete(remove)
 }
 
 pub(super) async fn certificates(State(handle): State<CloudHandle>, params: Params) -> Answer {

@@ -60,9 +60,12 @@ impl Aggregate {
     }
 }
 
+/// By bucket, newest first, and what stands beside it: the rows with their times.
+type Groups<'r> = BTreeMap<(std::cmp::Reverse<i128>, String), Vec<(i128, &'r Row<'r>)>>;
+
 /// One row a group, newest bucket first. The time of a bucket is its beginning.
 pub(super) fn groups(rows: &[Row<'_>], fields: &[Field], bucket: Option<i128>) -> Vec<Value> {
-    let mut groups: BTreeMap<(std::cmp::Reverse<i128>, String), Vec<(i128, &Row<'_>)>> = BTreeMap::new();
+    let mut groups: Groups<'_> = BTreeMap::new();
     for row in rows {
         let start = bucket.map_or(0, |span| row.unix_ns.div_euclid(span) * span);
         let beside = fields
