@@ -6,7 +6,7 @@ use super::*;
 use crate::uplink::link::{Call, ServingCell, SettingFault, Settings};
 
 fn posted(report: &Report) -> (String, Vec<u8>) {
-    let request = post(report, Some("location")).ok().expect("it can be posted").request;
+    let request = post(report, Some("location")).unwrap_or_else(|why| panic!("{why}")).request;
     (format!("{:?} {}", request.method, request.path.join("/")), request.payload)
 }
 
