@@ -64,7 +64,12 @@ fn the_cloud_prints_its_addresses_serves_libcoap_and_ends_with_its_account() {
         .output()
         .expect("coap-client-openssl (libcoap3-bin) is installed");
     assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "Hello gw");
-    assert_eq!(cloud.line(), "connected: gw@plant");
+    // A client that left again between two looks has no name any more.
+    let connected = cloud.line();
+    assert!(
+        ["connected: gw@plant", "connected: somebody, for a moment"].contains(&connected.as_str()),
+        "{connected}"
+    );
     let account: serde_json::Value = serde_json::from_str(&cloud.interrupt()).unwrap();
     assert_eq!((&account["cloud"]["handshakes"], &account["cloud"]["requests"]), (&1.into(), &1.into()));
 }
