@@ -6,7 +6,8 @@
 //! control document says of the rest, `services` knows paths and bodies; these are pure. [`rest`] is the management plane: the
 //! gateway's own record, where a key allows it.
 //!
-//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs.
+//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs. `delivery` stands between the
+//! drain and the link where a management key tells whether what was acknowledged was also kept.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
