@@ -5,7 +5,10 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{FaultEvent, ModemEvent, PdnEvent, RegistrationStatus, Rrc, SimState, Value};
+use crate::{
+    ApplicationReport, FaultEvent, ModemEvent, NavigationStatus, PdnEvent, RegistrationStatus, Rrc, SimState,
+    Value,
+};
 
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -172,7 +175,7 @@ fn the_recorded_attach_is_understood_line_by_line() {
     assert!(matches!(&urcs[1], Urc::Registration(r) if r.status == RegistrationStatus::Searching));
     assert_eq!(urcs[3], Urc::Rrc(Rrc::Connected));
     assert_eq!(urcs[4], Urc::Pdn(PdnEvent::Activated { cid: 0, reason: Value::Known(0) }));
-    assert_eq!(urcs[5], Urc::Other("+CNEC_ESM: 50,0".to_owned()));
+    assert!(matches!(&urcs[5], Urc::Cause(cause) if cause.cause == 50 && cause.about_connection));
     assert_eq!(urcs[6], Urc::Modem(ModemEvent::SearchDone));
     assert!(matches!(&urcs[7], Urc::Registration(r) if r.status == RegistrationStatus::Roaming));
     assert!(matches!(&urcs[9], Urc::Time(t) if t.utc.known().is_some()));
@@ -233,7 +236,8 @@ fn an_application_line_before_ok_is_answer_and_report() {
     let mut desk = Desk::in_step();
     let (done, urcs) = desk.ask("AT#XGNSS=1,0,0,0", b"\r\n#XGNSS: 1,1\r\n\r\nOK\r\n", 3);
     assert_eq!(done.lines, ["#XGNSS: 1,1"]);
-    assert_eq!(urcs, [Urc::Application("#XGNSS: 1,1".to_owned())]);
+    let started = ApplicationReport::Navigation { service: 1, status: NavigationStatus::Started };
+    assert_eq!(urcs, [Urc::Application(started)]);
     desk.hears("\r\n#XGNSSPOS: 35.457576,139.625090,121.473785,22.199919,0.442868,0.000000,\"2021-06-02 06:25:48\"\r\n\r\n#XGNSS: 1,4\r\n");
     assert_eq!(desk.events().len(), 2);
 }
@@ -434,6 +438,113 @@ fn after_connect_the_line_is_not_ours() {
 }
 
 #[test]
+fn multiplexing_hands_the_line_over() {
+    let mut desk = Desk::in_step();
+    desk.submit("AT+CMUX=0");
+    desk.sent();
+    desk.hears("\r\nOK\r\n\u{f9}\u{3}?");
+    assert_eq!(desk.done().result, Ok(Success::Ok));
+    assert_eq!(desk.session.submit(desk.now, Command::attention()), Err(SubmitError::DataMode));
+    let mut desk = Desk::in_step();
+    desk.submit("AT+CMUX=0");
+    desk.sent();
+    desk.hears("\r\nERROR\r\n");
+    assert_eq!(desk.done().result, Err(CommandError::Error));
+    assert!(desk.session.submit(desk.now, Command::attention()).is_ok(), "a refusal changes nothing");
+}
+
+impl Desk {
+    /// Sends `text` with `payload` and returns what went out first.
+    fn submit_with(&mut self, text: &str, payload: &[u8]) -> CommandId {
+        let command = Command::new(text).unwrap().with_payload(payload.to_vec()).unwrap();
+        self.session.submit(self.now, command).unwrap()
+    }
+}
+
+#[test]
+fn no_command_is_ever_sent_into_data_mode() {
+    let mut desk = Desk::in_step();
+    let bare = Command::new("AT#XSEND").unwrap();
+    assert_eq!(desk.session.submit(desk.now, bare), Err(SubmitError::NeedsPayload));
+    let first = desk.submit_with("AT#XSEND=1", b"21.5");
+    let next = desk.submit("AT+CFUN?");
+    assert_eq!(desk.sent().as_deref(), Some("AT#XSEND=1\r\n"));
+    desk.hears("\r\nOK\r\n");
+    assert_eq!(desk.sent().as_deref(), Some("21.5+++"));
+    assert_eq!((desk.sent(), desk.event()), (None, None), "the payload is under way");
+    desk.hears("\r\n#XDATAMODE: 0\r\n");
+    let done = desk.done();
+    assert_eq!((done.id, done.result), (first, Ok(Success::Ok)));
+    assert_eq!(desk.sent().as_deref(), Some("AT+CFUN?\r\n"));
+    desk.hears("+CFUN: 1\r\nOK\r\n");
+    assert_eq!(desk.done().id, next);
+}
+
+#[test]
+fn a_piece_of_firmware_is_counted_and_its_report_comes_after() {
+    let mut desk = Desk::in_step();
+    desk.submit_with("AT#XDFUWRITE=0,4096,6", b"+++\r\n\x1a");
+    assert_eq!(desk.sent().as_deref(), Some("AT#XDFUWRITE=0,4096,6\r"));
+    desk.hears("\r\nOK\r\n");
+    assert_eq!(desk.sent().as_deref(), Some("+++\r\n\u{1a}"));
+    desk.hears("\r\n#XDATAMODE: 0\r\n\r\n#XDFU: 0,1,0\r\n");
+    assert_eq!(desk.done().result, Ok(Success::Ok));
+    assert!(
+        matches!(desk.event(), Some(Event::Urc(Urc::Application(ApplicationReport::Image(it)))) if it.ok)
+    );
+}
+
+#[test]
+fn a_payload_the_application_does_not_take_fails_its_command_only() {
+    let mut desk = Desk::in_step();
+    desk.submit_with("AT#XSEND=1", b"21.5");
+    desk.sent();
+    desk.hears("\r\nOK\r\n");
+    desk.sent();
+    desk.hears("\r\n#XDATAMODE: -1\r\n");
+    assert_eq!(desk.done().result, Err(CommandError::PayloadRefused));
+    // A refusal of the command itself never gets to the payload.
+    desk.submit_with("AT#XSEND=1", b"21.5");
+    assert_eq!(desk.sent().as_deref(), Some("AT#XSEND=1\r\n"));
+    desk.hears("\r\nERROR\r\n");
+    assert_eq!(desk.done().result, Err(CommandError::Error));
+    assert_eq!(desk.sent(), None);
+}
+
+#[test]
+fn a_payload_that_never_ends_is_escaped_from() {
+    let mut desk = Desk::in_step();
+    desk.submit_with("AT#XSEND=1", b"21.5");
+    desk.submit("AT+CFUN?");
+    desk.sent();
+    desk.hears("\r\nOK\r\n");
+    desk.sent();
+    // Not a sign of anything: it may be what the far end sent.
+    desk.hears("OK\r\n");
+    desk.wait(Duration::from_secs(5));
+    assert!(matches!(desk.done().result, Err(CommandError::TimedOut { .. })));
+    assert_eq!(desk.sent().as_deref(), Some("+++"));
+    desk.hears("\r\n#XDATAMODE: 0\r\n");
+    desk.wait(Duration::from_millis(200));
+    assert_eq!(desk.sent().as_deref(), Some("\r\nAT\r\n"));
+    desk.hears("\r\nOK\r\n");
+    desk.wait(SETTLE);
+    assert_eq!(desk.sent().as_deref(), Some("AT+CFUN?\r\n"));
+}
+
+#[test]
+fn a_line_found_silent_is_escaped_from_before_it_is_given_up() {
+    let mut desk = Desk::new();
+    desk.submit("AT+CFUN?");
+    let mut sent = Vec::new();
+    for _ in 0..400 {
+        desk.wait(Duration::from_millis(100));
+        sent.extend(std::iter::from_fn(|| desk.sent()));
+    }
+    assert_eq!(sent, ["AT\r\n", "\r\nAT\r\n", "\r\nAT\r\n", "+++", "\r\nAT\r\n", "\r\nAT\r\n"]);
+}
+
+#[test]
 fn the_queue_is_bounded_until_results_are_fetched() {
     let mut desk = Desk::new();
     for _ in 0..QUEUE_MAX {
@@ -483,9 +594,8 @@ fn long_measurements_come_as_reports() {
     let measured = "%NCELLMEAS: 0,\"021D140C\",\"24201\",\"0821\",65535,5300,449,50,15,10891,5300,194,46,8,0,1650,292,60,27,24,8061152878017748";
     let (done, urcs) = desk.ask("AT%NCELLMEAS", format!("{measured}\r\nOK\r\n").as_bytes(), 30);
     assert_eq!(done.lines, Vec::<String>::new());
-    assert_eq!(urcs, [Urc::Other(measured.to_owned())]);
-    // Ten fields of the serving cell, five a neighbour, and the time of the timing advance.
-    assert_eq!(crate::Fields::of(measured, "%NCELLMEAS").unwrap().len(), 10 + 2 * 5 + 1);
+    let [Urc::Cells(cells)] = urcs.as_slice() else { panic!("{urcs:?}") };
+    assert_eq!(cells.serving().unwrap().neighbours.len(), 2);
 }
 
 /// A modem that works through its input in order, each command taking its own time, and sometimes loses an answer.
