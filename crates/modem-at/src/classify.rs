@@ -98,6 +98,8 @@ fn banner(line: &str) -> Option<Banner> {
 fn is_echo(line: &str, outstanding: Option<Outstanding<'_>>) -> bool {
     match outstanding {
         Some(it) if it.command.lists_commands() => it.first_line && line == it.command.text(),
+        // Behind noise it would pass for the bare answer of some commands.
+        Some(it) if it.command.form() != Form::Basic && line.ends_with(it.command.text()) => true,
         // No answer begins with AT, so an echo of an earlier command is recognised too.
         _ => starts_with_at(line),
     }
@@ -261,6 +263,7 @@ mod tests {
     fn echoes_of_this_and_earlier_commands_are_recognised() {
         assert_eq!(with("AT+CGSN", "AT+CGSN"), Kind::Echo);
         assert_eq!(with("AT+CGSN", "at+cimi"), Kind::Echo);
+        assert_eq!(with("AT+CGMR", "9hAT+CGMR"), Kind::Echo);
         assert_eq!(with("AT+CGSN", "AT"), Kind::Echo);
         assert_eq!(with("AT+CGMM", "ATLAS 1"), Kind::Info);
     }

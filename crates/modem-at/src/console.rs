@@ -22,7 +22,7 @@ pub enum ConsoleClass {
     Reads,
     /// It reads a number of the subscriber or the device.
     Identity,
-    /// It changes what the modem reports or how, until it restarts; the daemon sets it again.
+    /// It starts a measurement, or changes what the modem reports and how until it restarts; the daemon sets it again.
     Settings,
     /// It writes to the modem's own flash: it outlives a restart, and wears.
     NonVolatile,
@@ -58,7 +58,9 @@ impl ConsoleClass {
         match self {
             Self::Reads => "it changes nothing",
             Self::Identity => "it reads a number of the subscriber or the device",
-            Self::Settings => "it changes what the modem reports, until the daemon sets it again",
+            Self::Settings => {
+                "it starts or stops something, or changes what the modem reports until the daemon sets it again"
+            }
             Self::NonVolatile => "it writes to the modem's flash and outlives a restart",
             Self::EndsPath => "it interrupts the data connection, the modem or the serial port",
             Self::Credentials => "it touches credentials",

@@ -47,7 +47,8 @@ pub(super) const ROWS: [Row; 92] = [
     ("%CONEVAL", Unknown, Reads, Unknown),
     ("%HWVERSION", Unknown, Reads, Unknown),
     ("%MDMEV", Unknown, Unknown, Settings),
-    ("%NCELLMEAS", Unknown, Reads, Reads),
+    // A measurement of some seconds, whose result is reported later.
+    ("%NCELLMEAS", Unknown, Settings, Settings),
     ("%NCELLMEASSTOP", Unknown, Settings, Unknown),
     ("%RAI", Reads, Unknown, NonVolatile),
     ("%SHORTSWVER", Unknown, Reads, Unknown),
