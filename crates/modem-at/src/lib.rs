@@ -28,6 +28,7 @@ mod identity;
 mod line;
 mod meaning;
 mod monitor;
+mod navigation;
 mod neighbour;
 mod network;
 mod payload;
@@ -42,12 +43,10 @@ mod signal;
 mod sim;
 mod time;
 mod timer;
+mod update;
 mod urc;
 
-pub use application::{
-    ApplicationReport, Fix, ImageReport, Millionths, ModemReset, NavigationStatus, UpdateArea, UpdateReport,
-    UpdateStage, UpdateStatus,
-};
+pub use application::ApplicationReport;
 pub use bands::{BandMask, current_band, supported_bands};
 pub use classify::Banner;
 pub use command::{Command, Form, InvalidCommand, Terminator};
@@ -63,6 +62,7 @@ pub use identity::{
 };
 pub use line::{LINE_MAX, LineSplitter};
 pub use monitor::{Camped, Monitor};
+pub use navigation::{Fix, Millionths, NavigationStatus};
 pub use neighbour::{MeasuredCell, MeasurementStatus, Neighbour, NeighbourCells};
 pub use network::{AccessTechnology, Operator, OperatorName, ScannedOperator, parse_scan};
 pub use payload::{CMUX_CLOSE, CMUX_CLOSE_PAUSE, ESCAPE, ESCAPE_PAUSE, InvalidPayload, PAYLOAD_MAX};
@@ -77,4 +77,5 @@ pub use signal::{CesqReport, Grade, Rsrp, Rsrq, Signal, Snr};
 pub use sim::{PinRetries, PinState};
 pub use time::{ClockReading, NetworkTime, UtcTime};
 pub use timer::{PsmTimer, TimerKind};
+pub use update::{ImageReport, ModemReset, UpdateArea, UpdateReport, UpdateStage, UpdateStatus};
 pub use urc::Urc;

@@ -176,6 +176,36 @@ fn a_credential_typed_does_not_show_in_debug_output() {
     assert!(!format!("{command:?}").contains("c0ffee"));
 }
 
+/// What Nordic's own tools ask of a modem that has just started.
+#[test]
+fn nothing_of_the_usual_start_is_unknown() {
+    let start = [
+        "AT",
+        "AT+CMEE=1",
+        "AT+CGMR",
+        "AT%HWVERSION",
+        "AT+CGSN=1",
+        "AT+CEREG=5",
+        "AT+CSCON=1",
+        "AT%CESQ=1",
+        "AT%MDMEV=2",
+        "AT+CGEREP=1",
+        "AT%XSIM=1",
+        "AT%XTIME=1",
+        "AT+CNEC=24",
+        "AT+CFUN=1",
+        "AT%XICCID",
+        "AT+CIMI",
+        "AT%XMONITOR",
+    ];
+    let class = |text| ConsoleCommand::parse(text).unwrap().class();
+    assert_eq!(start.iter().filter(|text| class(text) == Unknown).count(), 0);
+    assert_eq!(
+        start.iter().filter(|text| class(text).needs_admin()).copied().collect::<Vec<_>>(),
+        ["AT+CFUN=1"]
+    );
+}
+
 /// Something a person might type, right or wrong.
 fn typed() -> impl Strategy<Value = String> {
     let name = prop::sample::select(ROWS.map(|row| row.0).to_vec());
