@@ -45,7 +45,7 @@ pub(super) struct Placed {
 /// The requests that read these points of one slave, reading at most `gap` addresses in a row that are no point.
 pub(super) fn requests(points: &[Point], gap: u16) -> Vec<Request> {
     let mut spans: Vec<Span> = points.iter().enumerate().map(|(n, point)| Span::of(n, point)).collect();
-    spans.sort_by_key(|span| (span.table, span.first, span.end, span.point));
+    spans.sort_unstable_by_key(|span| (span.table, span.first, span.end, span.point));
     let mut groups: Vec<Vec<Span>> = Vec::new();
     for span in spans {
         let most = if span.table.is_bits() { MOST_BITS } else { MOST_REGISTERS };

@@ -9,6 +9,7 @@ use super::Context;
 use crate::config::model::{Gateway, Log, LogLevel, Modem, NetworkPath, Store, Time, Uplink};
 use crate::config::reader::{Found, Numbers, Reader};
 use crate::config::words;
+use crate::gather::Gather;
 use crate::reading::Class;
 
 const MIB: u64 = 1 << 20;
@@ -127,7 +128,7 @@ fn max_age(mut reader: Reader<'_>) -> BTreeMap<Class, Duration> {
     let limits = boundable(&mut reader, "for their age")
         .into_iter()
         .map(|class| (class, reader.duration(class.name(), "30d", "1m"..="3650d")))
-        .collect();
+        .gathered();
     reader.finish();
     limits
 }
