@@ -52,14 +52,17 @@ impl Expected {
     pub fn to(unit: u8, request: &[u8]) -> Option<Self> {
         let (function, data) = request.split_first()?;
         let count = |at: usize| Some(u16::from_be_bytes([*data.get(at)?, *data.get(at + 1)?]));
+        let counted = |bytes: u16| {
+            u8::try_from(bytes).ok().filter(|bytes| counted_len(*bytes).is_some()).map(Body::Counted)
+        };
         let echo = |len: usize| {
             let mut head = [0; 6];
             head.get_mut(..len)?.copy_from_slice(data.get(..len)?);
             Some(Body::Echo(head, u8::try_from(len).ok()?))
         };
         let body = match function {
-            1 | 2 => Body::Counted(u8::try_from(count(2)?.div_ceil(8)).ok()?),
-            3 | 4 | 0x17 => Body::Counted(u8::try_from(count(2)?.checked_mul(2)?).ok()?),
+            1 | 2 => counted(count(2)?.div_ceil(8))?,
+            3 | 4 | 0x17 => counted(count(2)?.checked_mul(2)?)?,
             5 | 6 | 8 | 0x0f | 0x10 => echo(4)?,
             0x16 => echo(6)?,
             0x11 => Body::CountedByDevice,
@@ -93,8 +96,8 @@ impl Expected {
     fn len(self, frame: &[u8]) -> Option<usize> {
         let data = frame.get(2..)?;
         match self.body {
-            Body::Counted(bytes) => (data.first() == Some(&bytes)).then(|| counted_len(bytes)),
-            Body::CountedByDevice => data.first().map(|bytes| counted_len(*bytes)),
+            Body::Counted(bytes) => (data.first() == Some(&bytes)).then(|| counted_len(bytes))?,
+            Body::CountedByDevice => counted_len(*data.first()?),
             Body::Echo(head, len) => {
                 let len = usize::from(len);
                 (data.get(..len)? == head.get(..len)?).then_some(2 + len + 2)
@@ -119,7 +122,7 @@ pub fn is_of_others(heard: &[u8], sent: &[u8], unit: u8) -> bool {
         let len = match *heard {
             [other, ..] if other == unit => None,
             [_, function, ..] if function & EXCEPTION != 0 => Some(EXCEPTION_LEN),
-            [_, 1..=4 | 0x11 | 0x17, bytes, ..] => Some(counted_len(bytes)),
+            [_, 1..=4 | 0x11 | 0x17, bytes, ..] => counted_len(bytes),
             [_, 5 | 6 | 8 | 0x0f | 0x10, ..] => Some(8),
             [_, 0x16, ..] => Some(10),
             [_, ENCAPSULATED, ..] => objects_len(heard),
@@ -135,8 +138,9 @@ pub fn is_of_others(heard: &[u8], sent: &[u8], unit: u8) -> bool {
 
 const EXCEPTION_LEN: usize = 5;
 
-fn counted_len(bytes: u8) -> usize {
-    3 + usize::from(bytes) + 2
+/// `None` when it is more than a frame can hold.
+fn counted_len(bytes: u8) -> Option<usize> {
+    Some(3 + usize::from(bytes) + 2).filter(|len| *len <= MOST_FRAME)
 }
 
 /// Unit, function, kind, code, conformity, more, next, count, objects, checksum. `None` while the objects are not all
