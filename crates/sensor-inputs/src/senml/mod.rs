@@ -116,13 +116,9 @@ pub fn ucum(unit: &str) -> &str {
         "beat/min" => "/min",
         "beats" | "count" => "1",
         "lat" | "lon" => "deg",
-        "Ohm" => "Ohm",
         "VA" => "V.A",
         "kVA" => "kV.A",
         "var" => "V.A{reactive}",
-        "dBm" => "dB[mW]",
-        "min" => "min",
-        "degC" => "Cel",
         unit => unit,
     }
 }
