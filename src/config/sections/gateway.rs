@@ -195,7 +195,7 @@ pub(super) fn port(reader: &mut Reader<'_>, context: &mut Context<'_>) -> PathBu
     found.value
 }
 
-pub(super) fn baud(reader: &mut Reader<'_>, default: u32) -> u32 {
+pub(in crate::config) fn baud(reader: &mut Reader<'_>, default: u32) -> u32 {
     let numbers = Numbers { noun: "a baud rate", range: 300..=1_000_000 };
     let Some(baud) = reader.number("baud", &default.to_string(), &numbers) else {
         return default;
