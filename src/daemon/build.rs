@@ -19,6 +19,7 @@ use super::timekeeper;
 use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
 use crate::board::{Board, DeliveryState, Hands};
+use crate::clock::Mono;
 use crate::clouds::Means;
 use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::{self, delivery};
@@ -54,6 +55,8 @@ pub struct Daemon {
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
+    /// When it was started.
+    started: Mono,
     /// Where the session with Golioth is left for the next run, and what seals it.
     shelf: OnceLock<(Arc<Shelf>, Arc<dyn Entropy>)>,
 }
@@ -84,6 +87,7 @@ impl Daemon {
             purse,
             supervisor,
             stop,
+            started: rim.clock.mono(),
             shelf: OnceLock::new(),
             device_plane: OnceLock::new(),
         };
@@ -231,8 +235,17 @@ impl Daemon {
         door: Door,
     ) -> Option<watch::Receiver<Option<SocketAddr>>> {
         let http = config.http.as_ref()?;
+        let sources = self.sources(config, rim);
+        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
+        self.lane(lane);
+        Some(address)
+    }
+
+    /// What the page and the API are made from.
+    #[must_use]
+    pub fn sources(&self, config: &SharedConfig, rim: &Rim) -> Sources {
         let (supervisor, gateway_db) = (Arc::clone(&self.supervisor), self.stores.gateway.status());
-        let sources = Sources {
+        Sources {
             board: Arc::clone(&self.board),
             queue: self.stores.queue.status(),
             destinations: self.stores.queue.destinations().into(),
@@ -240,7 +253,7 @@ impl Daemon {
                 name: config.gateway.name.clone(),
                 serial: config.gateway.serial.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                started: rim.clock.mono(),
+                started: self.started,
             },
             clock: Arc::clone(&rim.clock),
             firmware_log: Arc::new(LogView(self.stores.gateway.clone())),
@@ -253,10 +266,7 @@ impl Daemon {
             }),
             silent_lanes: Arc::new(move || supervisor.silent()),
             gateway_db: Arc::new(move || gateway_db.borrow().health.clone()),
-        };
-        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
-        self.lane(lane);
-        Some(address)
+        }
     }
 
     /// The link that deploys, where one is configured.

@@ -37,6 +37,7 @@ use fieldgate::config::{self, Config};
 use fieldgate::daemon::Daemon;
 use fieldgate::daemon::rim::Rim;
 use fieldgate::daemon::stores::{self, Stores};
+use fieldgate::http::Sources;
 use fieldgate::logs::{Logs, LogsLayer};
 use fieldgate::reading::{Capture, Quality, Sample, Value};
 use fieldgate::store::gateway::time_floor;
@@ -190,6 +191,12 @@ impl World {
     #[must_use]
     pub fn board(&self) -> &Board {
         &self.daemon.board
+    }
+
+    /// What page, API and metrics would be made from now.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.daemon.sources(&self.config, &self.rim)
     }
 
     /// How the link to Golioth is, once it has said so.

@@ -14,6 +14,8 @@ const LINES: usize = 24;
 const REASONS: usize = 3;
 /// So many clouds with their queues have lines: those that are not well first.
 const CLOUDS: usize = 2;
+/// So many troubles of a cloud have a line: what weighs most stands first.
+const TROUBLES: usize = 2;
 /// So many components have a place.
 const COMPONENTS: usize = 3;
 /// So many sensors that are not well have a line.
@@ -101,6 +103,13 @@ fn cloud(destination: &Json, lines: &mut Lines) {
         _ => format!("{}; {heard}", text(link, "words")),
     };
     lines.fact("cloud", &format!("{name}: {how}"));
+    for trouble in list(&destination["troubles"]).iter().take(TROUBLES) {
+        let about = match text(trouble, "about") {
+            "" => String::new(),
+            about => format!(" ({about})"),
+        };
+        lines.plain(&format!("          {}{about}: {}", text(trouble, "state"), text(trouble, "words")));
+    }
     let account = &destination["account"];
     let lost = match number(destination, "lost") {
         0 => String::new(),

@@ -80,6 +80,7 @@ fn fine() -> Snapshot {
         destinations: vec![Destination {
             name: "golioth".into(),
             link: Some(up()),
+            troubles: Vec::new(),
             books: Outgoing {
                 totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
                 ..Outgoing::default()
