@@ -27,7 +27,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 const S: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
 /// Lines an hour, whatever is wrong: one a minute.
 const LINES: u64 = 60;
 
@@ -36,7 +35,10 @@ fn in_virtual_time<R>(run: impl Future<Output = R>) -> R {
 }
 
 /// Counts the lines that are written on this thread while it lives.
-struct Lines(Arc<AtomicU64>, tracing::subscriber::DefaultGuard);
+struct Lines {
+    count: Arc<AtomicU64>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
 
 struct Counting(Arc<AtomicU64>);
 
@@ -51,13 +53,13 @@ impl Lines {
     fn listen() -> Self {
         let count = Arc::new(AtomicU64::new(0));
         let counting = tracing_subscriber::registry().with(Counting(Arc::clone(&count)));
-        let guard = tracing::subscriber::set_default(counting);
+        let _guard = tracing::subscriber::set_default(counting);
         tracing::callsite::rebuild_interest_cache();
-        Self(count, guard)
+        Self { count, _guard }
     }
 
     fn written(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
@@ -116,7 +118,8 @@ fn named(world: &World, kind: TroubleKind, about: &str, next: &str) {
     let trouble = found.unwrap_or_else(|| panic!("{kind:?} about {about:?} is not among {all:?}"));
     assert!(trouble.next_step.contains(next), "{trouble:?}");
     let verdict = verdict(&Snapshot::take(&world.sources(), Recent::default()));
-    let told = verdict.reasons.iter().find(|reason| reason.next_step.contains(next));
+    // As a sentence of its own it begins with a capital.
+    let told = verdict.reasons.iter().find(|reason| reason.next_step[1..].contains(&next[1..]));
     let told = told.unwrap_or_else(|| panic!("the page does not say {next:?}: {:?}", verdict.reasons));
     assert!(told.what.starts_with("golioth: ") || told.what.ends_with("golioth"), "{told:?}");
 }
@@ -125,6 +128,13 @@ fn named(world: &World, kind: TroubleKind, about: &str, next: &str) {
 async fn is_over(world: World, within: Duration) {
     world.take("q1", Value::Steps(99)).await.unwrap();
     world.drained(within).await.unwrap();
+    // What was refused is asked for again within the hour.
+    for _ in 0..65 {
+        if troubles(&world).is_empty() {
+            break;
+        }
+        world.pass(MINUTE).await;
+    }
     assert_eq!(troubles(&world), [], "nothing is wrong any more");
     let outcome = world.finish().await.unwrap();
     assert_eq!(
@@ -166,7 +176,7 @@ fn a_clock_before_the_certificates_validity() {
         let options = WorldOptions { system_unix_ms: EARLY_UNIX_MS, ..pki.options() };
         let world = World::start(&options).await.unwrap();
         let hour = an_hour(&world).await;
-        named(&world, TroubleKind::CertificateNotYetValid, "", "ompare this clock with a watch");
+        named(&world, TroubleKind::CertificateNotYetValid, "", "compare this clock with a watch");
         let words = &troubles(&world)[0].words;
         assert!(words.contains("This clock says 2026-10-"), "{words}");
         assert!((3..=20).contains(&hour.sockets), "{} attempts", hour.sockets);
@@ -192,7 +202,7 @@ fn something_that_answers_a_handshake_with_noise() {
             world.pass(5 * S).await;
         }
         let sockets = world.sockets_asked_for() - sockets;
-        named(&world, TroubleKind::Nonsense, "", "check golioth.endpoint".get(1..).unwrap());
+        named(&world, TroubleKind::Nonsense, "", "check golioth.endpoint");
         assert!((3..=30).contains(&sockets), "{sockets} attempts in an hour");
         assert!(lines.written() <= LINES, "{} lines", lines.written());
         drop(lines);
@@ -229,12 +239,13 @@ fn a_cloud_that_resets_whatever_it_is_asked() {
 }
 
 #[test]
-fn a_cloud_whose_answers_have_codes_that_no_answer_has() {
+fn a_cloud_that_waits_for_more_of_what_is_whole() {
     in_virtual_time(async {
         let world = connected().await;
-        world.cloud(|cloud, _| cloud.babble(Some(Babble::OddCodes)));
+        world.cloud(|cloud, _| cloud.babble(Some(Babble::Continues)));
         let hour = an_hour(&world).await;
-        named(&world, TroubleKind::Unexpected, "readings", "does not speak as Golioth does");
+        named(&world, TroubleKind::Unexpected, "readings", "look at Golioth's status page");
+        assert_eq!(world.account(GOLIOTH).acknowledged, 0, "it has none of them");
         assert!(hour.requests <= 60, "{} requests", hour.requests);
         world.cloud(|cloud, _| cloud.babble(None));
         is_over(world, 40 * MINUTE).await;
@@ -251,7 +262,7 @@ fn answers_nobody_has_described_and_a_cloud_that_fails() {
             let odd = FaultKind::Answer { code, max_age: None };
             world.cloud(|cloud, _| cloud.set_fault(Fault::new(odd).path(".s/sensor")));
             let hour = an_hour(&world).await;
-            named(&world, kind, "readings", "ook at Golioth's status page");
+            named(&world, kind, "readings", "look at Golioth's status page");
             assert!(hour.requests <= 60, "{} requests", hour.requests);
             world.cloud(|cloud, _| cloud.clear_faults());
             is_over(world, 20 * MINUTE).await;
@@ -302,7 +313,7 @@ fn calls_that_cannot_be_read() {
     in_virtual_time(async {
         let world = connected().await;
         says(&world, ".rpc", b"\xa1\x62id").await;
-        named(&world, TroubleKind::Unreadable, "remote calls", "all again from the Golioth console");
+        named(&world, TroubleKind::Unreadable, "remote calls", "call again from the Golioth console");
         says_what_it_should(&world).await;
         let call = world.cloud(|cloud, now| cloud.call(now, DEVICE, "get_status", &[]).unwrap());
         world.pass(10 * S).await;
@@ -318,7 +329,7 @@ fn a_manifest_that_cannot_be_read() {
         let world = connected().await;
         // A sequence number and no components.
         says(&world, ".u/desired", b"\xa1\x01\x00").await;
-        named(&world, TroubleKind::Unreadable, "the manifest", "eploy again in the Golioth console");
+        named(&world, TroubleKind::Unreadable, "the manifest", "deploy again in the Golioth console");
         world.cloud(|cloud, now| cloud.deploy(now, &[DEVICE], "main", "9.9.9", vec![7; 900]).unwrap());
         says_what_it_should(&world).await;
         let wanted =
@@ -341,7 +352,7 @@ fn a_manifest_whose_digest_is_none() {
         ]
         .concat();
         says(&world, ".u/desired", &body).await;
-        named(&world, TroubleKind::Unreadable, "the manifest", "eploy again in the Golioth console");
+        named(&world, TroubleKind::Unreadable, "the manifest", "deploy again in the Golioth console");
         let events = world.cloud(|cloud, _| cloud.ota_events().iter().filter(|e| e.target.is_some()).count());
         assert_eq!(events, 0, "nothing follows from it");
         says_what_it_should(&world).await;
@@ -392,7 +403,7 @@ fn settings_that_are_far_too_long() {
     in_virtual_time(async {
         let world = connected().await;
         let hour = says(&world, ".c", &[0x40; 70_000]).await;
-        named(&world, TroubleKind::TooLarge, "the settings", "elete settings");
+        named(&world, TroubleKind::TooLarge, "the settings", "delete settings");
         assert!(hour.requests <= 120, "{} requests", hour.requests);
         says_what_it_should(&world).await;
         is_over(world, MINUTE).await;
@@ -440,17 +451,17 @@ fn blocks_that_come_out_of_order_twice_and_not_at_all() {
 }
 
 #[test]
-fn an_image_that_is_not_the_one_that_was_announced() {
+fn an_image_that_is_announced_and_not_served() {
     in_virtual_time(async {
         let world = connected().await;
         world.cloud(|cloud, now| cloud.deploy(now, &[DEVICE], "main", "9.9.9", image()).unwrap());
-        let short = FaultKind::Body(vec![1; 30_000]);
-        world.cloud(|cloud, _| cloud.set_fault(Fault::new(short).path(".u/c/main@")));
+        let gone = FaultKind::Answer { code: Code::NOT_FOUND, max_age: None };
+        world.cloud(|cloud, _| cloud.set_fault(Fault::new(gone).path(".u/c/main@")));
         let requests = world.requests();
         let error = fetch(&world).await.unwrap_err();
         assert!(matches!(error, FetchError::Refused { .. }), "{error}");
         assert!(world.requests() - requests <= 60, "{} requests", world.requests() - requests);
-        named(&world, TroubleKind::ArtifactRefused, "firmware", "pload the artifact again");
+        named(&world, TroubleKind::ArtifactRefused, "firmware", "upload the artifact again");
         let hour = an_hour(&world).await;
         assert!(hour.requests <= 100, "{} requests", hour.requests);
         world.cloud(|cloud, _| cloud.clear_faults());

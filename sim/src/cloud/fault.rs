@@ -54,8 +54,8 @@ pub enum Babble {
     Noise,
     /// Each acknowledgement is a Reset of what it acknowledges.
     Resets,
-    /// Each message has a code of a class that no response has.
-    OddCodes,
+    /// Each answer says 2.31 Continue, to messages that are whole.
+    Continues,
 }
 
 impl Babble {
@@ -64,14 +64,16 @@ impl Babble {
         /// Version 1, type Reset, no token (RFC 7252 section 3); and the bits of the type.
         const RESET: u8 = 0x70;
         const ACKNOWLEDGEMENT: u8 = 0x20;
+        /// 2.31 (RFC 7959 section 2.9.1).
+        const CONTINUE: u8 = 0x5f;
         let mut said = message.to_vec();
         match (self, message) {
             (Self::Noise, _) => said.fill(0xff),
             (Self::Resets, [first, _, high, low, ..]) if first & 0x30 == ACKNOWLEDGEMENT => {
                 said = vec![RESET, 0, *high, *low];
             }
-            (Self::OddCodes, [_, code, ..]) if *code != 0 => {
-                said.iter_mut().skip(1).take(1).for_each(|code| *code = 0xe1);
+            (Self::Continues, [_, code, ..]) if *code != 0 => {
+                said.iter_mut().skip(1).take(1).for_each(|code| *code = CONTINUE);
             }
             _ => {}
         }

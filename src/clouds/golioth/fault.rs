@@ -31,8 +31,7 @@ pub(super) fn unreachable(words: impl Into<String>) -> Trouble {
 /// Nothing came for so long, in words; of what did come nothing could be read where `unreadable`.
 pub(super) fn dead(silent: &str, unreadable: bool) -> Ended {
     if unreadable {
-        let words = format!("what came for {silent} could not be read; starting a new session");
-        return Ended::Refused(nonsense(words));
+        return Ended::Refused(no_coap());
     }
     let words = format!("nothing was heard for {silent}; starting a new session");
     Ended::Lost(Trouble::new(TroubleKind::NoAnswer, "", words, SILENCE))
@@ -44,8 +43,12 @@ pub(super) fn silent_after_alert() -> Ended {
     Ended::Lost(Trouble::new(TroubleKind::NoAnswer, "", words, SILENCE))
 }
 
-/// What arrives is no message.
-pub(super) fn nonsense(words: impl Into<String>) -> Trouble {
+/// What arrives in the session is no message.
+pub(super) fn no_coap() -> Trouble {
+    nonsense("what the cloud says in the session is no CoAP")
+}
+
+fn nonsense(words: impl Into<String>) -> Trouble {
     Trouble::new(TroubleKind::Nonsense, "", words, ELSEWHERE)
 }
 

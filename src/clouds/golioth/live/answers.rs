@@ -99,10 +99,7 @@ impl Live<'_> {
     fn not_understood(&mut self) {
         self.unreadable = self.unreadable.saturating_add(1);
         if self.unreadable == NONSENSE {
-            let words = "what the cloud says in the session is no CoAP";
-            if self.keeper.note(fault::nonsense(words)) {
-                tracing::warn!("{words}");
-            }
+            self.note(fault::no_coap());
         }
     }
 
@@ -241,7 +238,7 @@ impl Live<'_> {
                 fault::no_answer(watched.words(), &why.to_string())
             }
             _ => {
-                tracing::info!(%why, "{} did not come whole; asked for again", watched.words());
+                tracing::debug!(%why, "{} did not come whole; asked for again", watched.words());
                 return self.watches.refresh(watched).unanswered(now);
             }
         };
