@@ -244,7 +244,7 @@ fn a_cloud_that_waits_for_more_of_what_is_whole() {
         let world = connected().await;
         world.cloud(|cloud, _| cloud.babble(Some(Babble::Continues)));
         let hour = an_hour(&world).await;
-        named(&world, TroubleKind::Unexpected, "readings", "look at Golioth's status page");
+        named(&world, TroubleKind::Unexpected, "readings", "does not speak as Golioth does");
         assert_eq!(world.account(GOLIOTH).acknowledged, 0, "it has none of them");
         assert!(hour.requests <= 60, "{} requests", hour.requests);
         world.cloud(|cloud, _| cloud.babble(None));

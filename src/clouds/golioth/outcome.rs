@@ -18,8 +18,6 @@ const LATER_MOST: Duration = Duration::from_secs(3600);
 pub fn of_response(response: &Response) -> Outcome {
     let said = said(response);
     match response.code {
-        // It waits for more of what has ended: whatever it took this for, it does not have it.
-        Code::CONTINUE => Outcome::Later { after: UNLISTED },
         code if code.is_success() => Outcome::Acknowledged,
         Code::TOO_MANY_REQUESTS => {
             Outcome::Later { after: max_age(response).unwrap_or(Duration::from_secs(1)) }
@@ -91,7 +89,7 @@ mod tests {
                 let response = Response::new(Code::new(class, detail));
                 let outcome = of_response(&response);
                 let right = match (class, detail) {
-                    (2, detail) if detail != 31 => outcome == Outcome::Acknowledged,
+                    (2, _) => outcome == Outcome::Acknowledged,
                     (4, 1 | 3 | 4) => sick(&outcome),
                     (4, 13) => outcome == Outcome::TooLarge { limit: None },
                     (4, 0 | 15 | 22) => matches!(outcome, Outcome::Bad { .. }),

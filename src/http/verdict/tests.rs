@@ -154,6 +154,11 @@ fn down(s: &mut Snapshot, phase: LinkPhase, heard_seconds_ago: u64) {
     link.last_heard = Some(seconds_ago(heard_seconds_ago));
 }
 
+fn trouble(s: &mut Snapshot, kind: TroubleKind, about: &'static str, times: u64) {
+    let trouble = Trouble { times, ..Trouble::new(kind, about, "this was met", "do this and that") };
+    s.destinations[0].troubles.push((seconds_ago(30), trouble));
+}
+
 fn latest(quality: Quality) -> Stamped<Latest> {
     stamped(Latest {
         device: "gw-0042".into(),
