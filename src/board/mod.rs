@@ -131,22 +131,22 @@ impl Board {
     #[must_use]
     pub fn troubles_as_seen(&self, destination: &str) -> Vec<(Mono, Trouble)> {
         let mut troubles = self.troubles.of(destination);
-        let mut add = |at: Mono, kind: TroubleKind, words: &str| {
+        let mut add = |at: Mono, kind: TroubleKind, words: &str, paste: Option<String>| {
             let (why, next) = words.split_once(". Next: ").unwrap_or((words, "look at what it expects"));
             // A refusal that its link noted stops the drain too, in the same words.
             if troubles.iter().all(|(_, known)| known.words != why) {
-                troubles.push((at, Trouble::new(kind, "", why, next.to_owned())));
+                troubles.push((at, Trouble { paste, ..Trouble::new(kind, "", why, next.to_owned()) }));
             }
         };
         if let Some(Stamped { value, at }) = self.deliveries.get(destination)
             && value.unrouted
         {
-            add(at, TroubleKind::Unrouted, &value.words);
+            add(at, TroubleKind::Unrouted, &value.words, value.remedy);
         }
         if let Some(Stamped { value, at }) = self.destinations.get(destination)
             && let Some(words) = &value.refuses
         {
-            add(at, TroubleKind::ReadingsRejected, words);
+            add(at, TroubleKind::ReadingsRejected, words, None);
         }
         troubles.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
         troubles

@@ -140,6 +140,8 @@ pub struct Trouble {
     pub words: String,
     /// What to do next.
     pub next_step: Cow<'static, str>,
+    /// Text to copy for that, where there is any.
+    pub paste: Option<String>,
     /// How often it was met.
     pub times: u64,
 }
@@ -153,7 +155,7 @@ impl Trouble {
         words: impl Into<String>,
         next_step: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { kind, about, words: words.into(), next_step: next_step.into(), times: 1 }
+        Self { kind, about, words: words.into(), next_step: next_step.into(), paste: None, times: 1 }
     }
 
     /// For a headline: `golioth: the settings cannot be read`.

@@ -22,6 +22,7 @@ use crate::board::{Board, DeliveryState, Hands};
 use crate::clock::Mono;
 use crate::clouds::Means;
 use crate::clouds::golioth::kept::{Bound, Shelf};
+use crate::clouds::golioth::delivery::PipelineLists;
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
@@ -70,6 +71,20 @@ impl Daemon {
     /// # Errors
     /// In words, when a part cannot be built at all.
     pub fn start(config: &SharedConfig, rim: &Rim, stores: Stores) -> Result<Self, String> {
+        Self::start_with(config, rim, stores, None)
+    }
+
+    /// As [`Daemon::start`]; where a management key is configured, `lists` stands for the management API, for which no socket can
+    /// be made in virtual time.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(
+        config: &SharedConfig,
+        rim: &Rim,
+        stores: Stores,
+        lists: Option<Arc<dyn PipelineLists>>,
+    ) -> Result<Self, String> {
         let board = Board::shared();
         let stop = CancellationToken::new();
         let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
@@ -105,7 +120,7 @@ impl Daemon {
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
-        daemon.links(config, rim);
+        daemon.links(config, rim, lists);
         Ok(daemon)
     }
 
@@ -279,7 +294,7 @@ impl Daemon {
         self.supervisor.spawn(lane);
     }
 
-    fn links(&self, config: &SharedConfig, rim: &Rim) {
+    fn links(&self, config: &SharedConfig, rim: &Rim, lists: Option<Arc<dyn PipelineLists>>) {
         let window = usize::from(config.uplink.window);
         let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         if let Some(settings) = &config.golioth {
@@ -296,7 +311,7 @@ impl Daemon {
             let link: Arc<dyn Link> = link;
             let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
-            self.drain_into(self.verified(link, settings, config, rim), config, rim);
+            self.drain_into(self.verified(link, settings, lists, config, rim), config, rim);
         }
     }
 
@@ -305,6 +320,7 @@ impl Daemon {
         &self,
         link: Arc<dyn Link>,
         settings: &Golioth,
+        lists: Option<Arc<dyn PipelineLists>>,
         config: &SharedConfig,
         rim: &Rim,
     ) -> Arc<dyn Link> {
@@ -312,14 +328,21 @@ impl Daemon {
             None => delivery::UNVERIFIED.to_owned(),
             Some(rest) => {
                 let serial = &config.gateway.serial;
-                match golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse)) {
+                let made = || {
+                    let made = golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse));
+                    made.map(|made| Arc::new(made) as Arc<dyn PipelineLists>)
+                };
+                match lists.map_or_else(made, Ok) {
                     Ok(lists) => {
                         let rules =
                             delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
-                        let (path, lists) = (&settings.stream_path, Arc::new(lists));
+                        let streamed = delivery::Streamed {
+                            path: &settings.stream_path,
+                            encoding: settings.encoding,
+                        };
                         let gateway = Some(self.stores.gateway.clone());
                         let (rim, board) = (rim.clone(), Arc::clone(&self.board));
-                        return delivery::Verified::new(link, path, lists, rules, gateway, rim, board);
+                        return delivery::Verified::new(link, streamed, lists, rules, gateway, rim, board);
                     }
                     Err(error) => format!("delivery beyond acceptance is unverified: {error}"),
                 }

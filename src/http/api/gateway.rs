@@ -87,6 +87,8 @@ struct DestinationStatus {
     link: Option<Link>,
     /// What is wrong with it, what weighs most first.
     troubles: Vec<Trouble>,
+    /// What becomes of what it acknowledged, where its kind can be asked.
+    delivery: Option<Delivery>,
     account: Account,
     /// Of `dropped`, what the destination should have got: neither superseded nor thinned nor given up by people.
     lost: u64,
@@ -112,6 +114,15 @@ struct Link {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+struct Delivery {
+    words: String,
+    unrouted: bool,
+    /// Readings that it acknowledged and kept nowhere since the start, at most. In `account` they are acknowledged.
+    lost_at_most: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Trouble {
     /// Its name: `wrong_key`, `unreadable`; the names stay as they are.
     state: &'static str,
@@ -119,6 +130,8 @@ struct Trouble {
     about: Option<&'static str>,
     words: String,
     next_step: String,
+    /// Text to copy for that.
+    paste: Option<String>,
     since_seconds: f64,
     times: u64,
 }
@@ -443,10 +456,16 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
                 about: Some(trouble.about).filter(|about| !about.is_empty()),
                 words: trouble.words.clone(),
                 next_step: trouble.next_step.clone().into_owned(),
+                paste: trouble.paste.clone(),
                 since_seconds: age(s, *since),
                 times: trouble.times,
             })
             .collect(),
+        delivery: destination.delivery.as_ref().map(|delivery| Delivery {
+            words: delivery.words.clone(),
+            unrouted: delivery.unrouted,
+            lost_at_most: delivery.lost,
+        }),
         account: account(destination.books.totals),
         lost: destination.books.lost(),
         given_up: destination.given_up.iter().cloned().collect(),

@@ -53,6 +53,9 @@ pub struct Reason {
     pub meaning: String,
     /// What to do next.
     pub next_step: String,
+    /// Text to copy for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paste: Option<String>,
 }
 
 /// The answer.
@@ -107,8 +110,15 @@ impl Findings {
         meaning: impl Into<String>,
         next: impl Into<String>,
     ) {
-        let reason = Reason { what: what.into(), meaning: meaning.into(), next_step: next.into() };
+        let reason = Reason { what: what.into(), meaning: meaning.into(), next_step: next.into(), paste: None };
         self.0.push((level, reason));
+    }
+
+    /// The reason found last comes with this text.
+    fn to_paste(&mut self, text: Option<String>) {
+        if let Some((_, reason)) = self.0.last_mut() {
+            reason.paste = text;
+        }
     }
 
     fn conclude(mut self, snapshot: &Snapshot) -> Verdict {
@@ -151,6 +161,7 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
     for trouble in weighing(Weight::Act) {
         let meaning = format!("{} {kept}", sentence(&trouble.words));
         found.add(Level::Broken, trouble.headline(name), meaning, sentence(&trouble.next_step));
+        found.to_paste(trouble.paste.clone());
     }
     for trouble in weighing(Weight::Look).filter(|trouble| lasts(trouble)) {
         let meaning = format!("{} Readings go on.", sentence(&trouble.words));

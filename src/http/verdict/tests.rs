@@ -81,6 +81,7 @@ fn fine() -> Snapshot {
             name: "golioth".into(),
             link: Some(up()),
             troubles: Vec::new(),
+            delivery: None,
             books: Outgoing {
                 totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
                 ..Outgoing::default()
