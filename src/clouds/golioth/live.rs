@@ -27,6 +27,7 @@ use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
+use super::fault;
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
 use super::services::{Kind, Observed, Watched, Watches};
@@ -75,6 +76,17 @@ enum Asked {
     Watch(Watched),
 }
 
+impl Asked {
+    /// For people.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Send => "readings",
+            Self::Report(kind) => kind.words(),
+            Self::Watch(watched) => watched.words(),
+        }
+    }
+}
+
 /// See the module head.
 pub(super) struct Live<'a> {
     keeper: &'a mut Keeper,
@@ -99,6 +111,10 @@ pub(super) struct Live<'a> {
     observed: Observed,
     watches: Watches,
     last_heard: Duration,
+    /// Messages since then that were none: what can be told apart is heard.
+    unreadable: u32,
+    /// Datagrams that came.
+    received: u64,
     /// Since when an answer is owed.
     owed_since: Option<Duration>,
     last_probe: Option<Duration>,
@@ -142,6 +158,8 @@ impl<'a> Live<'a> {
             observed,
             watches: Watches::new(now, liveness, observed, None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
+            unreadable: 0,
+            received: 0,
             owed_since: None,
             last_probe: None,
             probe: None,
@@ -156,9 +174,9 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// When it connected, if it did.
-    pub(super) fn up_since(&self) -> Option<Duration> {
-        self.up_since
+    /// For how long the cloud was heard on it.
+    pub(super) fn lived(&self) -> Duration {
+        self.up_since.map_or(Duration::ZERO, |since| self.last_heard.saturating_sub(since))
     }
 
     /// Lives until the session ends.
@@ -252,7 +270,7 @@ impl<'a> Live<'a> {
                 return Err(Ended::NotTakenUp);
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
-            return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
+            return Err(fault::dead(&silent, self.unreadable > 0));
         }
         if self.settle_download(now) {
             self.drain_cores(now)?;

@@ -26,6 +26,10 @@ const LOST: Duration = Duration::from_secs(150);
 const FIRST_REFUSED: Duration = Duration::from_secs(120);
 const LAST_REFUSED: Duration = Duration::from_secs(3600);
 
+/// Pauses where what comes is of no use and costs its bytes.
+const FIRST_UNUSABLE: Duration = Duration::from_secs(1800);
+const LAST_UNUSABLE: Duration = Duration::from_secs(6 * 3600);
+
 /// See the module head.
 #[derive(Debug)]
 pub(super) struct Refresh {
@@ -147,6 +151,17 @@ impl Refresh {
         self.asked = None;
         self.soon = Some(now + policy::backoff(self.refusals, FIRST_REFUSED, LAST_REFUSED, random));
         self.refusals = self.refusals.saturating_add(1);
+    }
+
+    /// What came is of no use, and would come again. After how long it is asked for again.
+    pub(super) fn unusable(&mut self, now: Duration, random: u64) -> Duration {
+        let most = FIRST_UNUSABLE.saturating_mul(1 << self.refusals.min(8)).min(LAST_UNUSABLE);
+        // From the half of it on: the first pauses of many gateways must not be near nothing.
+        let pause = most / 2 + policy::backoff(0, most / 2, most / 2, random);
+        self.asked = None;
+        self.soon = Some(now + pause);
+        self.refusals = self.refusals.saturating_add(1);
+        pause
     }
 
     /// The registration, or another request, got no answer.

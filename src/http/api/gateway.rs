@@ -86,6 +86,10 @@ struct Corrected {
 struct DestinationStatus {
     name: String,
     link: Option<Link>,
+    /// What is wrong with it, what weighs most first.
+    troubles: Vec<Trouble>,
+    /// What becomes of what it acknowledged, where its kind can be asked.
+    delivery: Option<Delivery>,
     account: Account,
     /// Of `dropped`, what the destination should have got: neither superseded nor thinned nor given up by people.
     lost: u64,
@@ -107,6 +111,30 @@ struct Link {
     last_heard_age_seconds: Option<f64>,
     /// For so long an answer is owed; the phase is `silent` once that is too long.
     owed_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    words: String,
+    unrouted: bool,
+    /// Readings that it acknowledged and kept nowhere since the start, at most. In `account` they are acknowledged.
+    lost_at_most: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trouble {
+    /// Its name: `wrong_key`, `unreadable`; the names stay as they are.
+    state: &'static str,
+    /// With what; absent where it is the link as a whole.
+    about: Option<&'static str>,
+    words: String,
+    next_step: String,
+    /// Text to copy for that.
+    paste: Option<String>,
+    since_seconds: f64,
+    times: u64,
 }
 
 /// `accepted = acknowledged + dropped + setAside + queued`.
@@ -420,6 +448,24 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
             in_flight: link.in_flight,
             last_heard_age_seconds: link.last_heard.map(|at| age(s, at)),
             owed_seconds: link.owed_since.map(|at| age(s, at)),
+        }),
+        troubles: destination
+            .troubles
+            .iter()
+            .map(|(since, trouble)| Trouble {
+                state: trouble.kind.name(),
+                about: Some(trouble.about).filter(|about| !about.is_empty()),
+                words: trouble.words.clone(),
+                next_step: trouble.next_step.clone().into_owned(),
+                paste: trouble.paste.clone(),
+                since_seconds: age(s, *since),
+                times: trouble.times,
+            })
+            .collect(),
+        delivery: destination.delivery.as_ref().map(|delivery| Delivery {
+            words: delivery.words.clone(),
+            unrouted: delivery.unrouted,
+            lost_at_most: delivery.lost,
         }),
         account: account(destination.books.totals),
         lost: destination.books.lost(),

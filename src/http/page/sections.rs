@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Bounds, Mark, Row, Stream};
 use crate::board::{
-    ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words,
+    ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, Weight, WriterPhase, ago, in_words,
 };
 use crate::clock::Wall;
 use crate::gather::in_front;
@@ -28,6 +28,15 @@ pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
             LinkPhase::Silent | LinkPhase::Sick => Mark::Bad,
         };
         rows.push(bounds.row(&destination.name, &capital(phase_word(link.phase)), &link.words, mark));
+        for (_, trouble) in &destination.troubles {
+            let mark = if trouble.kind.weight() == Weight::Look { Mark::Look } else { Mark::Bad };
+            let times = match trouble.times {
+                1 => String::new(),
+                times => format!(" ({} times)", grouped(times)),
+            };
+            let note = format!("{}{times}. Next: {}", trouble.words, trouble.next_step);
+            rows.push(bounds.row(trouble.kind.name(), trouble.about, &note, mark));
+        }
         let traffic = format!("{} up, {} down", bytes(link.bytes_up), bytes(link.bytes_down));
         let session = format!(
             "{} since the start, {} in flight, {}",

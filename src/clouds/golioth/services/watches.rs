@@ -36,11 +36,21 @@ impl Watched {
 
     /// The request that observes it.
     pub(in crate::clouds::golioth) fn request(self) -> coap::Request {
-        match self {
+        let get = match self {
             Self::Desired => state::get(),
             Self::Manifest => firmware::get(),
             Self::Calls => calls::get(),
             Self::Settings => settings::get(),
+        };
+        coap::Request { max_body: Some(self.most_bytes()), ..get }
+    }
+
+    /// What is longer is left at the cloud: whoever writes there must not spend the data plan.
+    pub(in crate::clouds::golioth) fn most_bytes(self) -> usize {
+        match self {
+            Self::Desired | Self::Settings => 16 * 1024,
+            Self::Manifest => 64 * 1024,
+            Self::Calls => 4 * 1024,
         }
     }
 
