@@ -24,6 +24,7 @@ mod fault;
 mod firmware_log;
 mod handle;
 mod intake;
+mod legacy;
 mod limiter;
 mod operator;
 mod pipelines;
@@ -48,5 +49,5 @@ pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
     RowTime, Seen, SeenValue, Stated,
 };
-pub use pipelines::{Outgoing, PipelineError, Route, Unmatched};
+pub use pipelines::{Delivered, Outgoing, PipelineError, Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

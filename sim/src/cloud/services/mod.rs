@@ -73,7 +73,8 @@ pub(super) fn serve(
     match path.as_slice() {
         // A sign of life; the real one answers anything that carries the token.
         [] if request.method == Method::Delete => Code::DELETED.into(),
-        [".s", "logs"] | ["logs"] => logs::serve(plane, now, device, request),
+        [".s", "logs"] => logs::serve(plane, now, device, ".s/logs", request),
+        ["logs"] => logs::serve(plane, now, device, "logs", request),
         [".s", path @ ..] => stream::serve(plane, now, device, path, request),
         [".d", path @ ..] => state::serve(plane, device, path, request),
         [".rpc"] => rpc::observe(request),
