@@ -4,8 +4,8 @@
 
 mod cloud_common;
 
-use cloud_common::config;
 use cloud_common::live::{Live, until};
+use cloud_common::{base64, config};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,24 +19,11 @@ async fn bare() -> Live {
     Live::start_with(config).await
 }
 
-fn base64(text: &str) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for three in text.as_bytes().chunks(3) {
-        let word = (0..3).fold(0, |word, i| word << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
-        for place in 0..4 {
-            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
-            encoded.push(if place <= three.len() { letter as char } else { '=' });
-        }
-    }
-    encoded
-}
-
 async fn pipeline(live: &Live, name: &str, yaml: &str) -> String {
-    let body = json!({"name": name, "enabled": true, "pipeline": base64(yaml)});
+    let body = json!({"name": name, "enabled": true, "pipeline": base64(yaml.as_bytes())});
     let (status, made) = live.post(&format!("{OP}/pipelines"), body).await;
     assert_eq!(status, 200, "{made}");
-    assert_eq!(made["data"]["pipeline"], json!(base64(yaml)));
+    assert_eq!(made["data"]["pipeline"], json!(base64(yaml.as_bytes())));
     made["data"]["pipelineId"].as_str().unwrap().to_owned()
 }
 
@@ -209,7 +196,7 @@ async fn a_step_that_fails_is_listed_under_its_pipeline_and_nothing_is_stored() 
 #[tokio::test]
 async fn what_is_no_pipeline_is_refused_with_its_line() {
     let live = bare().await;
-    let refused = |yaml: &str| json!({"name": "x", "enabled": true, "pipeline": base64(yaml)});
+    let refused = |yaml: &str| json!({"name": "x", "enabled": true, "pipeline": base64(yaml.as_bytes())});
     let (status, error) = live.post(&format!("{OP}/pipelines"), refused("steps:\n\t- a")).await;
     assert_eq!((status, &error["code"]), (400, &json!(3)));
     assert!(error["message"].as_str().unwrap().contains("line 2"), "{error}");

@@ -154,13 +154,40 @@ async fn a_key_made_over_the_api_opens_it_until_it_is_deleted() {
 async fn certificates_are_taken_as_base64_of_pem() {
     let live = Live::start().await;
     let path = format!("{P}/certificates");
-    // -----BEGIN CERTIFICATE-----
-    let pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t";
+    let key = live.folder.path().join("key.pem");
+    let made = tokio::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+        ])
+        .args(["-subj", "/O=plant/CN=Plant Root", "-set_serial", "0x0123456789abcdef0123456789abcdef"])
+        .args(["-keyout", key.to_str().unwrap()])
+        .output()
+        .await
+        .expect("openssl is installed");
+    let pem = cloud_common::base64(&made.stdout);
     assert_eq!(live.post(&path, json!({"certType": "leaf", "certFile": pem})).await.0, 400);
     assert_eq!(live.post(&path, json!({"certType": "root", "certFile": "eA=="})).await.0, 400);
     let made = id(&live.post(&path, json!({"certType": "root", "certFile": pem})).await, "id");
     let (_, shown) = live.get(&format!("{path}/{made}")).await;
     assert_eq!((&shown["data"]["enabled"], &shown["data"]["certType"]), (&json!(true), &json!("root")));
+    let content = &shown["data"]["certificateContent"];
+    assert_eq!(
+        (&content["subject"], &content["issuer"]),
+        (&json!("CN=Plant Root,O=plant"), &content["subject"])
+    );
+    assert_eq!(content["serialNumber"], 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_string());
+    let kinds = (&content["version"], &content["publicKeyAlgorithm"], &content["signatureAlgorithm"]);
+    assert_eq!(kinds, (&json!(3), &json!("ECDSA"), &json!("ECDSA-SHA256")));
+    let time = |name: &str| content[name].as_str().unwrap().to_owned();
+    assert!(time("notBefore") < time("notAfter") && time("notAfter").ends_with('Z'), "{content}");
     assert_eq!(live.request("DELETE", &format!("{path}/{made}"), None).await, (200, json!({})));
     assert_eq!(live.get(&path).await.1["total"], 0);
     live.stop().await;

@@ -248,6 +248,23 @@ fn calls_are_all_told_in_order_and_one_that_nobody_hears_times_out() {
 }
 
 #[test]
+fn calls_and_settings_are_told_in_json_to_who_asks_for_it() {
+    let mut world = World::connected(config());
+    let calls = world.observe(Request::get(".rpc").accept(JSON));
+    assert_eq!(world.notified(calls), [b"\"OK\""]);
+    let settings = world.observe(Request::get(".c").accept(JSON));
+    assert_eq!(world.notified(settings), [br#"{"settings":null,"version":0}"#]);
+    let id = world.cloud.call(world.now, "gw", "add", &[json!(1), json!("x")]).unwrap();
+    world.cloud.set_setting(world.now, "RATE", json!(2.5), None).unwrap();
+    world.run_for(ms(100));
+    let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let told = read(&world.notified(calls)[0]);
+    assert_eq!(told, json!({"id": id, "method": "add", "params": [1, "x"]}));
+    assert_eq!(read(&world.notified(settings)[0])["settings"], json!({"RATE": 2.5}));
+    assert_eq!(world.ask(Request::get(".rpc").accept(42)).code, Code::NOT_ACCEPTABLE);
+}
+
+#[test]
 fn settings_are_null_without_any_and_told_when_they_change() {
     let mut world = World::connected(config());
     let none = hex("a2 6873657474696e6773 f6 6776657273696f6e 00");

@@ -1,7 +1,6 @@
 //! Remote procedure calls in waiting: made by an operator, carried by a notification, answered by a POST.
 
-use minicbor::Encoder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -83,27 +82,20 @@ impl Calls {
 }
 
 /// What the notification on `.rpc` says.
-pub(super) fn payload(id: &str, method: &str, params: &[Value]) -> Vec<u8> {
-    let mut encoder = Encoder::new(Vec::new());
-    let _infallible: Result<(), minicbor::encode::Error<std::convert::Infallible>> = (|| {
-        encoder.map(3)?.str("id")?.str(id)?.str("method")?.str(method)?.str("params")?;
-        Ok(())
-    })();
-    let mut payload = encoder.into_writer();
-    payload.extend(super::cbor::encode(&Value::Array(params.to_vec())));
-    payload
+pub(super) fn said(id: &str, method: &str, params: &[Value]) -> Value {
+    json!({"id": id, "method": method, "params": params})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_notification_is_as_observed() {
         let expected =
             [b"\xA3\x62id\x66abc/12\x66method\x71basic_return_type\x66params\x81\x63int".as_slice()].concat();
-        assert_eq!(payload("abc/12", "basic_return_type", &[json!("int")]), expected);
+        let said = said("abc/12", "basic_return_type", &[json!("int")]);
+        assert_eq!(crate::cloud::cbor::encode(&said), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a project keeps beside its devices: tags, blueprints, certificates of authorities, and management keys.
 
 use super::config::{ApiKey, CloudError};
+use serde_json::Value;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -99,7 +100,8 @@ pub(super) struct Certificate {
     pub(super) id: String,
     /// `root` or `intermediate`.
     pub(super) kind: String,
-    pub(super) pem: Vec<u8>,
+    /// What it says, as the API shows it.
+    pub(super) content: Value,
     pub(super) created_ns: i128,
 }
 

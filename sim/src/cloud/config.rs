@@ -196,12 +196,6 @@ pub enum CloudError {
     /// A release tag of another release.
     #[error("a release already exists with same release tag")]
     ReleaseTagTaken,
-    /// Something the real cloud has and the simulated one does not.
-    #[error("the simulated cloud has no {what}")]
-    NotBuilt {
-        /// What.
-        what: String,
-    },
     /// A request that cannot be carried out as it is.
     #[error("{what}")]
     Invalid {

@@ -36,6 +36,7 @@ mod services;
 mod settings;
 mod wall;
 mod webhook;
+mod x509;
 
 pub use self::core::{Cloud, CloudCounters};
 pub use calls::CallOutcome;

@@ -140,7 +140,7 @@ impl Cloud {
     /// How many observations the device's sessions hold on `.rpc`.
     #[must_use]
     pub fn call_listeners(&self, device: &str) -> usize {
-        self.count_watches(device, |watch| *watch == Watch::Calls)
+        self.count_watches(device, |watch| matches!(watch, Watch::Calls { .. }))
     }
 
     /// How many observations the device's sessions hold in all.

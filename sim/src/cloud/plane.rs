@@ -80,7 +80,7 @@ pub(super) enum Notice {
     State { device: DeviceKey, path: Vec<String> },
     Settings { device: DeviceKey },
     Manifest { device: DeviceKey },
-    Call { device: DeviceKey, payload: Vec<u8> },
+    Call { device: DeviceKey, call: Value },
 }
 
 impl Plane {
@@ -387,15 +387,13 @@ impl Plane {
         let id = format!("{method}/{:08x}", self.ids.number() as u32);
         let name = self.devices.get(&device).map_or("", |device| device.name.as_str());
         self.calls.begin(id.clone(), name, now.saturating_add(patience));
-        let payload = calls::payload(&id, method, params);
-        self.notices.push_back(Notice::Call { device, payload });
+        self.notices.push_back(Notice::Call { device, call: calls::said(&id, method, params) });
         id
     }
 
     /// Says a call once more under the id it has.
     pub(super) fn repeat_call(&mut self, device: DeviceKey, id: &str, method: &str, params: &[Value]) {
-        let payload = calls::payload(id, method, params);
-        self.notices.push_back(Notice::Call { device, payload });
+        self.notices.push_back(Notice::Call { device, call: calls::said(id, method, params) });
     }
 
     /// Adds a pipeline, or replaces the one of this id. A route that is replaced becomes a pipeline with steps.
@@ -494,3 +492,6 @@ impl fmt::Debug for PskTable {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

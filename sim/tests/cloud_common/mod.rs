@@ -28,6 +28,20 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
 }
 
+/// Bytes as JSON carries them.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for three in bytes.chunks(3) {
+        let word = (0..3).fold(0, |word, i| word << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
+        for place in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
+            encoded.push(if place <= three.len() { letter as char } else { '=' });
+        }
+    }
+    encoded
+}
+
 /// Two devices, `gw` and `other`, and no request limit to trip over.
 pub(crate) fn config() -> CloudConfig {
     let device = |name| DeviceConfig::new(name, PROJECT, KEY);

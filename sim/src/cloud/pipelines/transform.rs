@@ -121,7 +121,7 @@ pub(in crate::cloud) fn extract_time(element: &mut Value) -> Option<i128> {
 }
 
 /// Where the cells and access points of a message are. The place is made up: it follows from the first cell, else the first access
-/// point. All three names of the Wi-Fi signal are taken.
+/// point.
 fn location(value: &Value) -> Result<Value, String> {
     let list = |name: &str| value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let number = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64);
@@ -131,15 +131,14 @@ fn location(value: &Value) -> Result<Value, String> {
         let (mcc, mnc, id) = (number(cell, "mcc"), number(cell, "mnc"), number(cell, "id"));
         match (kind, mcc, mnc, id) {
             (Some("ltecatm" | "nbiot"), Some(mcc), Some(mnc), Some(id)) => {
-                places.push(id.wrapping_mul(31).wrapping_add(mcc * 1_000 + mnc));
+                let network = mcc.wrapping_mul(1_000).wrapping_add(mnc);
+                places.push(id.wrapping_mul(31).wrapping_add(network));
             }
             _ => return Err("location: a cell needs type (ltecatm or nbiot), mcc, mnc and id".to_owned()),
         }
     }
     for access_point in list("wifi") {
         let mac = access_point.get("mac").and_then(Value::as_str).ok_or("location: wifi needs its mac")?;
-        let signal = ["rss", "rssi", "strength"].iter().find_map(|name| access_point.get(*name)?.as_f64());
-        signal.ok_or("location: wifi needs its rss")?;
         let digits = mac.bytes().filter(u8::is_ascii_hexdigit);
         places.push(digits.fold(0, |sum: u64, digit| sum.wrapping_mul(16).wrapping_add(u64::from(digit))));
     }

@@ -44,7 +44,6 @@ impl From<CloudError> for ApiError {
             CloudError::BadDevice { .. } | CloudError::BadPackage { .. } | CloudError::Invalid { .. } => 3,
             CloudError::UnknownDevice { .. } | CloudError::NotFound { .. } => 5,
             CloudError::Full { .. } => 8,
-            CloudError::NotBuilt { .. } => 12,
             CloudError::Dtls(_) => 13,
         };
         Self::new(code, &error.to_string())

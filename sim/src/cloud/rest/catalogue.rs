@@ -5,7 +5,7 @@ use crate::cloud::catalogue::{Certificate, Label, Labels, ProjectKey};
 use crate::cloud::config::ApiKey;
 use crate::cloud::core::Cloud;
 use crate::cloud::wall::rfc3339;
-use crate::cloud::{CloudHandle, base64};
+use crate::cloud::{CloudHandle, base64, x509};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::routing::{MethodRouter, get};
@@ -124,7 +124,7 @@ pub(super) fn single(kind: Kind) -> MethodRouter<CloudHandle> {
 
 pub(super) async fn certificates(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        let shown = cloud.plane.certificates.iter().map(certificate_json);
+        let shown = cloud.plane.certificates.iter().map(|known| certificate_json(cloud, known));
         listed(shown.collect(), &params, ONE_PAGE)
     })
 }
@@ -137,25 +137,24 @@ pub(super) async fn add_certificate(State(handle): State<CloudHandle>, body: Byt
     }
     let pem = base64::decode(needed(&body, "certFile")?);
     let pem = pem.ok_or_else(|| ApiError::invalid("certFile must be base64"))?;
-    if !pem.starts_with(b"-----BEGIN CERTIFICATE-----") {
-        return Err(ApiError::invalid("certFile is no certificate in PEM"));
-    }
+    let content =
+        x509::content(&pem).ok_or_else(|| ApiError::invalid("certFile is no certificate in PEM"))?;
     handle.with(|cloud, now| {
         if cloud.plane.certificates.len() >= MOST_CERTIFICATES {
             return Err(ApiError::new(8, "too many certificates"));
         }
         let created_ns = cloud.plane.wall.unix_ns(now);
         let id = cloud.plane.ids.next(created_ns);
-        let certificate = Certificate { id, kind: kind.to_owned(), pem, created_ns };
+        let certificate = Certificate { id, kind: kind.to_owned(), content, created_ns };
         cloud.plane.certificates.push(certificate.clone());
-        one(certificate_json(&certificate))
+        one(certificate_json(cloud, &certificate))
     })
 }
 
 pub(super) async fn certificate(State(handle): State<CloudHandle>, Path((_, id)): OfProjectAnd) -> Answer {
     handle.read(|cloud| {
         let found = cloud.plane.certificates.iter().find(|certificate| certificate.id == id);
-        one(certificate_json(found.ok_or_else(|| ApiError::new(5, "certificate not found"))?))
+        one(certificate_json(cloud, found.ok_or_else(|| ApiError::new(5, "certificate not found"))?))
     })
 }
 
@@ -248,12 +247,14 @@ fn label_json(label: &Label) -> Value {
     shown
 }
 
-fn certificate_json(certificate: &Certificate) -> Value {
+fn certificate_json(cloud: &Cloud, certificate: &Certificate) -> Value {
     json!({
         "id": certificate.id,
+        "projectId": cloud.plane.project,
         "enabled": true,
+        "demo": false,
         "certType": certificate.kind,
-        "certFile": base64::encode(&certificate.pem),
+        "certificateContent": certificate.content,
         "createdAt": rfc3339(certificate.created_ns),
     })
 }

@@ -64,7 +64,6 @@ pub(super) fn router(handle: CloudHandle) -> Router {
         (format!("{project}/credentials"), post(provisioning::add_credential)),
         (format!("{project}/credentials/{{credential}}"), delete(provisioning::remove_credential)),
         (format!("{device}/data"), data::routes()),
-        (format!("{device}/data/"), data::routes()),
         (format!("{device}/data/{{*path}}"), data::routes()),
         (format!("{project}/devicesByTag/{{tag}}/data"), data::routes_by_tag()),
         (format!("{project}/devicesByTag/{{tag}}/data/{{*path}}"), data::routes_by_tag()),
@@ -133,9 +132,14 @@ pub(super) fn router(handle: CloudHandle) -> Router {
         (format!("{org}/secrets/{{name}}"), get(pipelines::secret).delete(pipelines::remove_secret)),
         ("/v1/{*rest}".to_owned(), any(not_built)),
     ];
-    let router = routes
-        .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(&path, methods.fallback(not_built)));
+    let router = routes.into_iter().fold(Router::new(), |router, (path, methods)| {
+        let methods = methods.fallback(not_built);
+        // Clients that join an address and an empty path leave a slash behind.
+        if !path.contains("{*") {
+            return router.route(&format!("{path}/"), methods.clone()).route(&path, methods);
+        }
+        router.route(&path, methods)
+    });
     router
         .fallback(not_found)
         .layer(from_fn_with_state(handle.clone(), in_the_project))
