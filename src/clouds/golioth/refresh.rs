@@ -85,6 +85,13 @@ impl Refresh {
         Self { tighten: Tighten::new(now, self.keepalive, extra), ..self }
     }
 
+    /// Another keepalive is declared, and another allowance.
+    pub(super) fn retime(&mut self, now: Duration, keepalive: Duration, extra: u32) {
+        self.keepalive = keepalive;
+        self.interval = keepalive;
+        self.tighten = Tighten::new(now, keepalive, extra);
+    }
+
     /// The keepalive of what is registered for as often as this while other traffic is heard.
     pub(super) fn keepalive_for(seldom: Duration) -> Duration {
         seldom / WITH_TRAFFIC

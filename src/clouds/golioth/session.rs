@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
 use fieldgate_dtls::{self as dtls, SavedSession, Session};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
@@ -19,7 +20,7 @@ use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
 use super::pace::Pace;
 use super::services::Observed;
-use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, in_words};
+use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
 use crate::config::{Golioth, Liveness, NetworkPath};
@@ -89,6 +90,7 @@ pub fn link(
             progress,
             shelf: Arc::clone(&shelf),
             pace: Pace::new(settings.requests_per_second),
+            tuning: board.asks.tuning.subscribe(),
             state: LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
@@ -122,10 +124,6 @@ impl Settings {
         self.config.location_path.as_deref()
     }
 
-    /// How the session is kept alive.
-    pub(super) fn liveness(&self) -> Liveness {
-        self.config.liveness
-    }
 }
 
 /// What outlives a session.
@@ -139,6 +137,7 @@ pub(super) struct Keeper {
     pub(super) progress: Progress,
     pub(super) shelf: Arc<Shelf>,
     pub(super) pace: Pace,
+    pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) state: LinkState,
 }
 
@@ -229,6 +228,11 @@ impl Keeper {
         self.state.phase = phase;
         self.state.words = words.into();
         self.publish();
+    }
+
+    /// How a session is kept alive: as set from afar, or as configured.
+    pub(super) fn liveness(&self) -> Liveness {
+        self.tuning.borrow().liveness.unwrap_or(self.settings.config.liveness)
     }
 
     /// Puts what is wrong on the board. Whether that is new.

@@ -11,7 +11,8 @@ mod liveness;
 mod point;
 mod secret;
 
-pub(super) use gateway::LEVELS;
+pub(super) use gateway::{CLOUD_LEVELS, LEVELS};
+pub(super) use liveness::PROFILES;
 
 use super::model::{Bus, Config, Plan, Store};
 use super::parse::Surroundings;

@@ -41,8 +41,7 @@ impl Live<'_> {
                 self.keeper.clear(|kind, _| fault::over_once_connected(kind));
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                let liveness = self.keeper.settings.liveness();
-                self.watches = Watches::new(now, liveness, self.observed, self.resumed);
+                self.watches = Watches::new(now, self.liveness, self.observed, self.resumed);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     self.heard(now);
