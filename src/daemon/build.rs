@@ -27,6 +27,7 @@ use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
 use crate::control;
+use crate::gather::Gather;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
 use crate::logs::Logs;
@@ -393,9 +394,9 @@ impl Daemon {
             .iter()
             .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
             .map(|(_, stream)| *stream)
-            .collect();
+            .gathered();
         let thin_bands =
-            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).collect();
+            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).gathered();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,

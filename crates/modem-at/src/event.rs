@@ -1,6 +1,7 @@
 //! What the modem and its application report unasked, apart from registration, signal and time.
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Field, Fields, Tail, Value};
+use crate::registration::RejectCause;
 
 /// `%MDMEV: <event>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,50 @@ pub enum ModemEvent {
     RfCalibrationNotDone,
     /// `PRACH CE-LEVEL <n>`: coverage enhancement level of the last access.
     CoverageEnhancement(u8),
-    /// `INVALID BAND CONFIGURATION <LTE-M> <NB-IoT> [<NTN>]`, as it came.
-    InvalidBandConfiguration(String),
+    /// `INVALID BAND CONFIGURATION <LTE-M> <NB-IoT> [<NTN>]`: band lock and network leave no band in common.
+    InvalidBandConfiguration(InvalidBands),
     /// `DETECTED COUNTRY <mcc>`.
     DetectedCountry(u16),
     /// Anything else, as it came.
     Other(String),
+}
+
+/// Which access technology is left without a band.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidBands {
+    /// LTE-M.
+    pub lte_m: Value<BandStatus>,
+    /// NB-IoT.
+    pub nb_iot: Value<BandStatus>,
+    /// NB-IoT over satellites; only firmware that has it says so.
+    pub satellite: Value<BandStatus>,
+}
+
+/// What is left of the bands of an access technology (the vendor's link library).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BandStatus {
+    /// 0: there are bands.
+    Usable,
+    /// 1: there are none.
+    NoneLeft,
+    /// 2: the technology is not switched on.
+    NotInUse,
+}
+
+impl InvalidBands {
+    fn parse(text: &str) -> Self {
+        let mut items = text.split_ascii_whitespace();
+        let mut next = || {
+            let field = items.next().map(|text| Field { text, quoted: false });
+            Value::read(field, |text| match text {
+                "0" => Some(BandStatus::Usable),
+                "1" => Some(BandStatus::NoneLeft),
+                "2" => Some(BandStatus::NotInUse),
+                _ => None,
+            })
+        };
+        Self { lte_m: next(), nb_iot: next(), satellite: next() }
+    }
 }
 
 impl ModemEvent {
@@ -50,7 +89,7 @@ impl ModemEvent {
 
     fn with_number(text: &str) -> Self {
         if let Some(bands) = text.strip_prefix("INVALID BAND CONFIGURATION") {
-            return Self::InvalidBandConfiguration(bands.trim().to_owned());
+            return Self::InvalidBandConfiguration(InvalidBands::parse(bands));
         }
         let level = text.strip_prefix("PRACH CE-LEVEL ").and_then(|level| level.parse().ok());
         let country = text.strip_prefix("DETECTED COUNTRY ").and_then(|mcc| mcc.parse().ok());
@@ -120,6 +159,64 @@ impl PdnEvent {
                     Self::Other(text.to_owned())
                 }
             }
+        })
+    }
+}
+
+/// Why the network refused something, unasked: `+CNEC_EMM: <cause>[,...]` or `+CNEC_ESM: <cause>[,<cid>]` after `AT+CNEC=24`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkCause {
+    /// It is about a data connection (ESM) and not about mobility (EMM).
+    pub about_connection: bool,
+    /// The cause of 3GPP TS 24.301.
+    pub cause: u8,
+    /// The context it is about; mobility has none.
+    pub cid: Value<u8>,
+    /// Fields beyond these.
+    pub tail: Tail,
+}
+
+impl NetworkCause {
+    /// Decodes the line.
+    ///
+    /// # Errors
+    /// Another line, or no cause.
+    pub fn parse(line: &str) -> Result<Self, DecodeError> {
+        let (fields, about_connection) = match Fields::of(line, "+CNEC_ESM") {
+            Ok(fields) => (fields, true),
+            Err(_) => (Fields::of(line, "+CNEC_EMM")?, false),
+        };
+        let known = 1 + usize::from(about_connection);
+        let cid = if about_connection { fields.value(1) } else { Value::Absent };
+        Ok(Self { about_connection, cause: fields.number(0, "cause")?, cid, tail: fields.tail(known) })
+    }
+
+    /// The cause in words (3GPP TS 24.301 annexes A and B), where it is known.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        if !self.about_connection {
+            return RejectCause { kind: 0, cause: self.cause }.meaning();
+        }
+        Some(match self.cause {
+            8 => "barred by the SIM's operator",
+            26 => "the network has no room for it now",
+            27 => "access point name missing or unknown",
+            28 => "unknown kind of connection",
+            29 => "user name or password refused",
+            30 | 31 => "refused by the network's gateway",
+            32 | 33 => "not part of the subscription",
+            34 => "out of order for a while",
+            36 => "closed as asked",
+            38 => "network failure",
+            39 => "the network wants it set up again",
+            50 => "IPv4 only: harmless where IPv4 works",
+            51 => "IPv6 only: harmless where IPv6 works",
+            52 => "one address at a time only",
+            54 => "there is no such connection",
+            55 => "one connection an access point name only",
+            65 => "too many connections",
+            66 => "access point name not served by this network",
+            _ => return None,
         })
     }
 }
@@ -230,7 +327,22 @@ mod tests {
             ("NO IMEI", ModemEvent::NoImei),
             ("RF CALIBRATION NOT DONE", ModemEvent::RfCalibrationNotDone),
             ("PRACH CE-LEVEL 2", ModemEvent::CoverageEnhancement(2)),
-            ("INVALID BAND CONFIGURATION 1 2 3", ModemEvent::InvalidBandConfiguration("1 2 3".to_owned())),
+            (
+                "INVALID BAND CONFIGURATION 1 2",
+                ModemEvent::InvalidBandConfiguration(InvalidBands {
+                    lte_m: Value::Known(BandStatus::NoneLeft),
+                    nb_iot: Value::Known(BandStatus::NotInUse),
+                    satellite: Value::Absent,
+                }),
+            ),
+            (
+                "INVALID BAND CONFIGURATION 0 1 3",
+                ModemEvent::InvalidBandConfiguration(InvalidBands {
+                    lte_m: Value::Known(BandStatus::Usable),
+                    nb_iot: Value::Known(BandStatus::NoneLeft),
+                    satellite: Value::Text("3".to_owned()),
+                }),
+            ),
             ("DETECTED COUNTRY 262", ModemEvent::DetectedCountry(262)),
             ("DETECTED COUNTRY x", ModemEvent::Other("DETECTED COUNTRY x".to_owned())),
             ("SOMETHING NEW", ModemEvent::Other("SOMETHING NEW".to_owned())),
@@ -254,6 +366,17 @@ mod tests {
         ] {
             assert_eq!(PdnEvent::parse(&format!("+CGEV: {text}")).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_is_about() {
+        let cause = NetworkCause::parse("+CNEC_ESM: 50,0").unwrap();
+        assert_eq!((cause.about_connection, cause.cause, &cause.cid), (true, 50, &Value::Known(0)));
+        assert_eq!(cause.meaning(), Some("IPv4 only: harmless where IPv4 works"));
+        let cause = NetworkCause::parse("+CNEC_EMM: 11,\"x\"").unwrap();
+        assert_eq!((cause.meaning(), cause.tail.as_str()), (Some("network not allowed"), "\"x\""));
+        assert_eq!(NetworkCause::parse("+CNEC_ESM: 200").unwrap().meaning(), None);
+        assert!(NetworkCause::parse("+CNEC_ESM: ").is_err());
     }
 
     #[test]

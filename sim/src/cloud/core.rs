@@ -403,9 +403,9 @@ impl Cloud {
                 if !services::concerns(watch, notice) {
                     continue;
                 }
-                let (response, delivery) = match notice {
-                    Notice::Call { payload, .. } => {
-                        (Response::content(format::CBOR, payload.clone()), Delivery::Every)
+                let (response, delivery) = match (notice, watch) {
+                    (Notice::Call { call, .. }, Watch::Calls { format }) => {
+                        (services::encoded(call, *format), Delivery::Every)
                     }
                     _ => (services::current(&self.plane, changed, watch), Delivery::Latest),
                 };

@@ -24,6 +24,7 @@ mod fault;
 mod firmware_log;
 mod handle;
 mod intake;
+mod legacy;
 mod limiter;
 mod operator;
 mod pipelines;
@@ -35,6 +36,7 @@ mod services;
 mod settings;
 mod wall;
 mod webhook;
+mod x509;
 
 pub use self::core::{Cloud, CloudCounters};
 pub use calls::CallOutcome;
@@ -48,5 +50,5 @@ pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
     RowTime, Seen, SeenValue, Stated,
 };
-pub use pipelines::{Outgoing, PipelineError, Route, Unmatched};
+pub use pipelines::{Delivered, Outgoing, PipelineError, Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::board::in_words;
+use crate::gather::in_front;
 
 /// No summary is longer.
 const LINES: usize = 24;
@@ -80,8 +81,9 @@ fn verdict(verdict: &Json, lines: &mut Lines) {
 }
 
 fn clouds(destinations: &[Json], lines: &mut Lines) {
-    let mut sorted: Vec<&Json> = destinations.iter().collect();
-    sorted.sort_by_key(|destination| text(&destination["link"], "phase") == "up");
+    let sorted = in_front(destinations.iter().collect(), |destination: &&Json| {
+        text(&destination["link"], "phase") != "up"
+    });
     for destination in sorted.iter().take(CLOUDS) {
         cloud(destination, lines);
     }

@@ -1,13 +1,14 @@
 //! One file a group of sections. `read` fixes the order: what later sections refer to is read before them.
 
 mod budget;
-mod bus;
+pub(super) mod bus;
 mod clouds;
 mod firmware;
-mod gateway;
+pub(super) mod gateway;
 mod golioth_credential;
 mod http;
 mod liveness;
+pub(super) mod measure;
 mod point;
 mod secret;
 

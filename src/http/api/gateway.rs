@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::{age, json};
 use crate::board::{DataPlan, Hidden, PlanPeriod, Stamped};
 use crate::clock::sources::Source;
+use crate::gather::Gather;
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
 use crate::http::words::{grade_word, modem_word, phase_word};
@@ -415,8 +416,8 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
             .collect(),
         settings: s.settings.as_ref().map(|settings| Settings {
             version: settings.value.version,
-            in_force: settings.value.in_force.iter().cloned().collect(),
-            refused: settings.value.refused.iter().cloned().collect(),
+            in_force: settings.value.in_force.iter().cloned().gathered(),
+            refused: settings.value.refused.iter().cloned().gathered(),
         }),
         lanes: s
             .lanes
@@ -468,8 +469,12 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
         }),
         account: account(destination.books.totals),
         lost: destination.books.lost(),
-        given_up: destination.given_up.iter().cloned().collect(),
-        classes: destination.classes.iter().map(|(class, totals)| (class.name(), account(*totals))).collect(),
+        given_up: destination.given_up.iter().cloned().gathered(),
+        classes: destination
+            .classes
+            .iter()
+            .map(|(class, totals)| (class.name(), account(*totals)))
+            .gathered(),
     }
 }
 
@@ -577,7 +582,7 @@ fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
         day: period(&plan.day),
         month: period(&plan.month),
         roaming_month: period(&plan.roaming_month),
-        month_by_purpose: plan.by_purpose.iter().copied().collect(),
+        month_by_purpose: plan.by_purpose.iter().copied().gathered(),
         others_bytes: plan.others.map(|others| others.bytes),
         others_counter: plan.others.map(|others| others.counter.name()),
         waits: plan
@@ -585,8 +590,8 @@ fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
             .iter()
             .map(|(what, until)| Wait { what: what.clone(), seconds: until.since(s.now).as_secs_f64() })
             .collect(),
-        thinned: plan.thinned.iter().cloned().collect(),
-        wire_percent: plan.wire_percent.iter().cloned().collect(),
+        thinned: plan.thinned.iter().cloned().gathered(),
+        wire_percent: plan.wire_percent.iter().cloned().gathered(),
     }
 }
 

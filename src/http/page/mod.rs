@@ -17,6 +17,7 @@ use self::sections::{cloud, daemon, data_plan, firmware, radio, settings, slaves
 use self::tiles::tiles;
 use super::snapshot::Snapshot;
 use super::verdict::{Level, Verdict, verdict};
+use crate::gather::in_front;
 
 /// No page is longer.
 const MOST_BYTES: usize = 48 * 1024;
@@ -202,7 +203,7 @@ impl Bounds {
     fn section(self, id: &'static str, title: &'static str, mut rows: Vec<Row>) -> Section {
         let most = self.rows(32);
         if rows.len() > most {
-            rows.sort_by_key(|row| row.mark == Mark::Fine);
+            rows = in_front(rows, |row| row.mark != Mark::Fine);
         }
         let more = rows.len().saturating_sub(most);
         rows.truncate(most);

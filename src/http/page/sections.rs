@@ -7,6 +7,7 @@ use crate::board::{
     ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, Weight, WriterPhase, ago, in_words,
 };
 use crate::clock::Wall;
+use crate::gather::in_front;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
     bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
@@ -167,7 +168,7 @@ pub(super) fn streams(s: &Snapshot, bounds: Bounds) -> (Vec<Stream>, usize) {
     let most = bounds.rows(48);
     let mut all: Vec<_> = s.latest.iter().collect();
     if all.len() > most {
-        all.sort_by_key(|(_, latest)| latest.value.quality == Quality::Good);
+        all = in_front(all, |(_, latest)| latest.value.quality != Quality::Good);
     }
     let more = all.len().saturating_sub(most);
     let shown = all

@@ -35,6 +35,7 @@ use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
 use crate::clock::Mono;
 use crate::clock::sources::Claim;
+use crate::gather::Gather;
 use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite;
 use crate::store::worker::Machine;
@@ -270,7 +271,7 @@ impl Writer {
             .iter()
             .map(|s| groups.iter().position(|g| g.name == s.group).unwrap_or(0))
             .collect();
-        let by_id = opened.streams.iter().enumerate().map(|(n, s)| (s.id, n)).collect();
+        let by_id = opened.streams.iter().enumerate().map(|(n, s)| (s.id, n)).gathered();
         let mut writer = Self {
             generation: 0,
             epoch_number: opened.epoch_number,
