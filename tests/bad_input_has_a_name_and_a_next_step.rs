@@ -9,8 +9,8 @@
 #[path = "support/pki.rs"]
 mod pki;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fieldgate::board::{Trouble, TroubleKind};
@@ -254,9 +254,10 @@ fn a_cloud_that_waits_for_more_of_what_is_whole() {
 
 #[test]
 fn answers_nobody_has_described_and_a_cloud_that_fails() {
-    for (code, kind) in
-        [(Code::METHOD_NOT_ALLOWED, TroubleKind::Unexpected), (Code::SERVICE_UNAVAILABLE, TroubleKind::Failing)]
-    {
+    for (code, kind) in [
+        (Code::METHOD_NOT_ALLOWED, TroubleKind::Unexpected),
+        (Code::SERVICE_UNAVAILABLE, TroubleKind::Failing),
+    ] {
         in_virtual_time(async {
             let world = connected().await;
             let odd = FaultKind::Answer { code, max_age: None };

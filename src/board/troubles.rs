@@ -99,9 +99,7 @@ impl TroubleKind {
             Self::NoAnswer => ("no_answer", "it does not answer", Wait),
             Self::WrongKey => ("wrong_key", "it has another key for this gateway", Act),
             Self::UnknownIdentity => ("unknown_identity", "it does not know this gateway", Act),
-            Self::OwnCertificate => {
-                ("own_certificate", "it does not accept this gateway's certificate", Act)
-            }
+            Self::OwnCertificate => ("own_certificate", "it does not accept this gateway's certificate", Act),
             Self::OwnCredential => ("own_credential", "this gateway's credentials cannot be read", Act),
             Self::CertificateNotYetValid => {
                 ("certificate_not_yet_valid", "by this clock its certificate is not valid yet", Act)
@@ -207,7 +205,8 @@ impl Troubles {
     #[must_use]
     pub fn of(&self, destination: &str) -> Vec<(Mono, Trouble)> {
         let all = self.all();
-        let mut known: Vec<_> = all.get(destination).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        let mut known: Vec<_> =
+            all.get(destination).into_iter().flat_map(BTreeMap::values).cloned().collect();
         known.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
         known
     }

@@ -21,8 +21,8 @@ use super::watch::Watch;
 use crate::board::{Board, DeliveryState, Hands};
 use crate::clock::Mono;
 use crate::clouds::Means;
-use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::delivery::PipelineLists;
+use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
@@ -345,10 +345,8 @@ impl Daemon {
                     Ok(lists) => {
                         let rules =
                             delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
-                        let streamed = delivery::Streamed {
-                            path: &settings.stream_path,
-                            encoding: settings.encoding,
-                        };
+                        let streamed =
+                            delivery::Streamed { path: &settings.stream_path, encoding: settings.encoding };
                         let gateway = Some(self.stores.gateway.clone());
                         let (rim, board) = (rim.clone(), Arc::clone(&self.board));
                         return delivery::Verified::new(link, streamed, lists, rules, gateway, rim, board);

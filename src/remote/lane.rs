@@ -119,7 +119,8 @@ impl Remote {
             progress.advanced();
             progress.waiting("waiting for the cloud to ask", TICK);
             let lifted = self.parts.board.asks.logs.get().and_then(|logs| logs.look(self.parts.rim.now()));
-            let (owed, unkept) = (self.owed.as_ref().map(|(_, at)| *at), self.unkept.as_ref().map(|(_, at)| *at));
+            let (owed, unkept) =
+                (self.owed.as_ref().map(|(_, at)| *at), self.unkept.as_ref().map(|(_, at)| *at));
             let wake = [lifted, owed, unkept].into_iter().flatten().min();
             let stop = self.parts.stop.clone();
             let event = tokio::select! {

@@ -148,7 +148,8 @@ fn certificate(problem: CertificateProblem, now: &str) -> Trouble {
 /// refused for their content are the drain's to tell of.
 pub(super) fn of_answer(about: &'static str, response: &Response, outcome: &Outcome) -> Option<Trouble> {
     let words = || format!("Golioth answers {} to {about}", response.code);
-    let next = "if it stays: look at Golioth's status page, then at what stands between this gateway and Golioth";
+    let next =
+        "if it stays: look at Golioth's status page, then at what stands between this gateway and Golioth";
     match outcome {
         Outcome::LinkSick { why, next_step } => {
             Some(Trouble::new(TroubleKind::Refused, about, why.clone(), next_step.clone()))
@@ -171,8 +172,12 @@ pub(super) fn no_answer(about: &'static str, why: &str) -> Trouble {
 pub(super) fn unreadable(watched: Watched, why: String) -> Trouble {
     let next = match watched {
         Watched::Desired => "write `desired` of this device's LightDB State anew in the Golioth console",
-        Watched::Manifest => "deploy again in the Golioth console; if it stays, make the deployment's packages anew",
-        Watched::Calls => "call again from the Golioth console; if it stays, look at who else calls this device",
+        Watched::Manifest => {
+            "deploy again in the Golioth console; if it stays, make the deployment's packages anew"
+        }
+        Watched::Calls => {
+            "call again from the Golioth console; if it stays, look at who else calls this device"
+        }
         Watched::Settings => {
             "look in the Golioth console at the setting that was changed last: save it again, or delete it"
         }

@@ -123,7 +123,6 @@ impl Settings {
     pub(super) fn location_path(&self) -> Option<&str> {
         self.config.location_path.as_deref()
     }
-
 }
 
 /// What outlives a session.
@@ -321,8 +320,8 @@ impl Keeper {
         self.progress.waiting("connecting", SOCKET_DEADLINE);
         let socket = Some(self.socket(None).await?);
         let now = self.rim.now();
-        let mut session =
-            Session::client(&client, now, self.rng()).map_err(|e| Ended::Lost(fault::unreachable(e.to_string())))?;
+        let mut session = Session::client(&client, now, self.rng())
+            .map_err(|e| Ended::Lost(fault::unreachable(e.to_string())))?;
         session.set_wall_clock(now, Some(self.wall_time()));
         let seed = coap::Seed {
             message_id: u16::try_from(self.rim.random.u64() & 0xffff).unwrap_or(0),

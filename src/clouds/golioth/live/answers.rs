@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::{LinkPhase, Trouble, TroubleKind};
 use crate::clock::Mono;
-use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::fault;
+use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::services::{self, Watched, Watches};
 use crate::clouds::golioth::session::Ended;
@@ -58,7 +58,9 @@ impl Live<'_> {
                 if self.endpoint.counters().malformed > malformed {
                     self.not_understood();
                 } else {
-                    if std::mem::take(&mut self.unreadable) > 0 || self.last_heard <= self.up_since.unwrap_or(now) {
+                    if std::mem::take(&mut self.unreadable) > 0
+                        || self.last_heard <= self.up_since.unwrap_or(now)
+                    {
                         self.keeper.clear(|kind, _| fault::over_once_understood(kind));
                     }
                     self.heard(now);
