@@ -225,6 +225,44 @@ mod tests {
     }
 
     #[test]
+    fn every_name_is_another_and_stands_in_the_document_of_states() {
+        use TroubleKind as K;
+        let all = [
+            K::Unreachable,
+            K::NoAnswer,
+            K::WrongKey,
+            K::UnknownIdentity,
+            K::OwnCertificate,
+            K::OwnCredential,
+            K::CertificateNotYetValid,
+            K::CertificateExpired,
+            K::CertificateWrongName,
+            K::CertificateUnknownRoot,
+            K::CertificateUnusable,
+            K::NothingInCommon,
+            K::TimeUnverified,
+            K::SessionRefused,
+            K::Nonsense,
+            K::Refused,
+            K::Failing,
+            K::Unexpected,
+            K::Unreadable,
+            K::TooLarge,
+            K::ArtifactRefused,
+            K::ArtifactChanged,
+            K::ReadingsRejected,
+            K::Unrouted,
+        ];
+        assert_eq!(all.len(), K::Unrouted as usize + 1, "all of them");
+        let names: std::collections::BTreeSet<_> = all.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), all.len());
+        let document = include_str!("../../docs/states.md");
+        for name in names {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_met_again_is_counted_and_new_only_in_other_words() {
         let troubles = Troubles::default();
         assert!(troubles.note("a", Mono(1), unreadable("broken off")));

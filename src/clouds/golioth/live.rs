@@ -115,6 +115,8 @@ pub(super) struct Live<'a> {
     last_heard: Duration,
     /// Messages since then that were none: what can be told apart is heard.
     unreadable: u32,
+    /// When too many calls at once were told of last.
+    flood_said: Option<Duration>,
     /// Datagrams that came.
     received: u64,
     /// Since when an answer is owed.
@@ -162,6 +164,7 @@ impl<'a> Live<'a> {
             liveness,
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             unreadable: 0,
+            flood_said: None,
             received: 0,
             owed_since: None,
             last_probe: None,

@@ -21,6 +21,10 @@ use crate::uplink::link::{CloudEvent, Outcome};
 const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
 /// So many messages in a row that are none are no accident.
 const NONSENSE: u32 = 3;
+/// A registration that alone is not answered so often in a row is ignored.
+const IGNORED: u32 = 3;
+/// Refused calls are told of so often at most.
+const FLOOD_SAID: Duration = Duration::from_secs(600);
 /// A component report that the cloud refuses is not offered again before this.
 const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 
@@ -240,7 +244,10 @@ impl Live<'_> {
             }
             _ => {
                 tracing::debug!(%why, "{} did not come whole; asked for again", watched.words());
-                return self.watches.refresh(watched).unanswered(now);
+                if self.watches.refresh(watched).lost(now) < IGNORED {
+                    return;
+                }
+                fault::ignored(watched.words())
             }
         };
         self.note(trouble);
@@ -301,7 +308,10 @@ impl Live<'_> {
         match self.keeper.ends.events.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
-                tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
+                if self.flood_said.is_none_or(|said| now > said + FLOOD_SAID) {
+                    self.flood_said = Some(now);
+                    tracing::warn!(method = call.method, "too many remote calls at once; some are refused");
+                }
                 // Nobody waits for what becomes of it; while somebody could, it is taken.
                 let (reply, _outcome) = oneshot::channel();
                 self.take(Request::Report { report: services::too_many(call), reply });
