@@ -129,7 +129,11 @@ fn calls_settings_and_deployments_are_refused_whole_and_work_again_once_there_is
 
         disk.make_room();
         world.pass(5 * MINUTE).await;
-        assert_eq!((window(&world), setting_errors(&world)), (Some(2), Vec::new()), "without being told again");
+        assert_eq!(
+            (window(&world), setting_errors(&world)),
+            (Some(2), Vec::new()),
+            "without being told again"
+        );
         assert!(wanted(&world));
         assert_eq!(call(&world, "get_status").await.0, 0);
         assert_eq!(call(&world, "restart").await.0, 0);

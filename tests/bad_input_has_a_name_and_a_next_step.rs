@@ -9,8 +9,8 @@
 #[path = "support/pki.rs"]
 mod pki;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fieldgate::board::{Trouble, TroubleKind};
@@ -254,9 +254,10 @@ fn a_cloud_that_waits_for_more_of_what_is_whole() {
 
 #[test]
 fn answers_nobody_has_described_and_a_cloud_that_fails() {
-    for (code, kind) in
-        [(Code::METHOD_NOT_ALLOWED, TroubleKind::Unexpected), (Code::SERVICE_UNAVAILABLE, TroubleKind::Failing)]
-    {
+    for (code, kind) in [
+        (Code::METHOD_NOT_ALLOWED, TroubleKind::Unexpected),
+        (Code::SERVICE_UNAVAILABLE, TroubleKind::Failing),
+    ] {
         in_virtual_time(async {
             let world = connected().await;
             let odd = FaultKind::Answer { code, max_age: None };
@@ -372,6 +373,50 @@ fn a_control_document_that_cannot_be_read() {
         world.pass(2 * MINUTE).await;
         let read = world.cloud(|cloud, _| cloud.state(DEVICE).unwrap()["reported"]["generation"].clone());
         assert_eq!(read, json!("g-2"));
+        is_over(world, MINUTE).await;
+    });
+}
+
+#[test]
+fn a_service_that_alone_does_not_answer() {
+    in_virtual_time(async {
+        let world = connected().await;
+        world.cloud(|cloud, _| {
+            cloud.set_fault(Fault::new(FaultKind::LoseAnswer).path(".c"));
+            cloud.restart();
+        });
+        let hour = an_hour(&world).await;
+        named(&world, TroubleKind::Unexpected, "the settings", "look at Golioth's status page");
+        assert!(hour.handshakes <= 1 && hour.requests <= 90, "{} requests", hour.requests);
+        assert_eq!(world.queued(), 0, "readings go all the while");
+        says_what_it_should(&world).await;
+        is_over(world, MINUTE).await;
+    });
+}
+
+#[test]
+fn a_flood_of_calls_that_nobody_knows() {
+    in_virtual_time(async {
+        let world = connected().await;
+        let (lines, mut calls) = (Lines::listen(), Vec::new());
+        for n in 0..60 {
+            for _ in 0..30 {
+                calls.push(
+                    world.cloud(|cloud, now| cloud.call(now, DEVICE, "make_coffee", &[json!(n)]).unwrap()),
+                );
+            }
+            world.take("q1", Value::Steps(n)).await.unwrap();
+            world.pass(20 * S).await;
+        }
+        assert!(lines.written() <= LINES, "{} lines", lines.written());
+        let answered = |call: &String| {
+            let outcome = world.cloud(|cloud, _| cloud.call_outcome(call).cloned());
+            // Not found, or too many at once.
+            matches!(outcome, Some(CallOutcome::Answered { code: 5 | 8, .. }))
+        };
+        let answered = calls.iter().filter(|call| answered(call)).count();
+        assert!(answered * 10 >= calls.len() * 9, "{answered} of {} are answered", calls.len());
+        assert_eq!(world.handshakes(), 1);
         is_over(world, MINUTE).await;
     });
 }

@@ -99,9 +99,7 @@ impl TroubleKind {
             Self::NoAnswer => ("no_answer", "it does not answer", Wait),
             Self::WrongKey => ("wrong_key", "it has another key for this gateway", Act),
             Self::UnknownIdentity => ("unknown_identity", "it does not know this gateway", Act),
-            Self::OwnCertificate => {
-                ("own_certificate", "it does not accept this gateway's certificate", Act)
-            }
+            Self::OwnCertificate => ("own_certificate", "it does not accept this gateway's certificate", Act),
             Self::OwnCredential => ("own_credential", "this gateway's credentials cannot be read", Act),
             Self::CertificateNotYetValid => {
                 ("certificate_not_yet_valid", "by this clock its certificate is not valid yet", Act)
@@ -207,7 +205,8 @@ impl Troubles {
     #[must_use]
     pub fn of(&self, destination: &str) -> Vec<(Mono, Trouble)> {
         let all = self.all();
-        let mut known: Vec<_> = all.get(destination).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        let mut known: Vec<_> =
+            all.get(destination).into_iter().flat_map(BTreeMap::values).cloned().collect();
         known.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
         known
     }
@@ -223,6 +222,44 @@ mod tests {
 
     fn unreadable(words: &str) -> Trouble {
         Trouble::new(TroubleKind::Unreadable, "the settings", words, "look")
+    }
+
+    #[test]
+    fn every_name_is_another_and_stands_in_the_document_of_states() {
+        use TroubleKind as K;
+        let all = [
+            K::Unreachable,
+            K::NoAnswer,
+            K::WrongKey,
+            K::UnknownIdentity,
+            K::OwnCertificate,
+            K::OwnCredential,
+            K::CertificateNotYetValid,
+            K::CertificateExpired,
+            K::CertificateWrongName,
+            K::CertificateUnknownRoot,
+            K::CertificateUnusable,
+            K::NothingInCommon,
+            K::TimeUnverified,
+            K::SessionRefused,
+            K::Nonsense,
+            K::Refused,
+            K::Failing,
+            K::Unexpected,
+            K::Unreadable,
+            K::TooLarge,
+            K::ArtifactRefused,
+            K::ArtifactChanged,
+            K::ReadingsRejected,
+            K::Unrouted,
+        ];
+        assert_eq!(all.len(), K::Unrouted as usize + 1, "all of them");
+        let names: std::collections::BTreeSet<_> = all.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), all.len());
+        let document = include_str!("../../docs/states.md");
+        for name in names {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
     }
 
     #[test]

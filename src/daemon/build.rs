@@ -21,8 +21,8 @@ use super::watch::Watch;
 use crate::board::{Board, DeliveryState, Hands};
 use crate::clock::Mono;
 use crate::clouds::Means;
-use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::delivery::PipelineLists;
+use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
@@ -180,7 +180,11 @@ impl Daemon {
             queue,
             board: Arc::clone(&self.board),
             rim: rim.clone(),
-            log_level: config.log.level,
+            configured: remote::Configured {
+                log_level: config.log.level,
+                log_cloud: config.log.cloud,
+                commit_window: config.store.commit_window,
+            },
             stop: self.stop.clone(),
         }));
         self.lane(remote::reported::lane(remote::reported::Parts {
@@ -196,13 +200,17 @@ impl Daemon {
     }
 
     /// Lends the process's and the machine's hands, and the daemon's own log, to those who ask from afar. Once, after the start.
-    pub fn lend(&self, hands: Arc<dyn Hands>, logs: Arc<Logs>, config: &SharedConfig, rim: &Rim) {
+    pub fn lend(&self, hands: Arc<dyn Hands>, logs: Arc<Logs>, rim: &Rim) {
         let _first = self.board.asks.hands.set(hands);
         // Settings kept by a run before are in force already.
-        if let Some(level) = self.board.asks.tuning.borrow().log_level {
+        let tuning = self.board.asks.tuning.borrow().clone();
+        if let Some(level) = tuning.log_level {
             logs.set_level(level);
         }
-        if let (Some(link), Some(_)) = (self.device_plane.get(), config.log.cloud) {
+        if let Some(cloud) = tuning.log_cloud {
+            logs.set_cloud(cloud);
+        }
+        if let Some(link) = self.device_plane.get() {
             let (logs, purse) = (Arc::clone(&logs), Arc::clone(&self.purse));
             self.lane(log_lines::lane(Arc::clone(link), logs, purse, rim.clone(), self.stop.clone()));
         }
@@ -337,10 +345,8 @@ impl Daemon {
                     Ok(lists) => {
                         let rules =
                             delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
-                        let streamed = delivery::Streamed {
-                            path: &settings.stream_path,
-                            encoding: settings.encoding,
-                        };
+                        let streamed =
+                            delivery::Streamed { path: &settings.stream_path, encoding: settings.encoding };
                         let gateway = Some(self.stores.gateway.clone());
                         let (rim, board) = (rim.clone(), Arc::clone(&self.board));
                         return delivery::Verified::new(link, streamed, lists, rules, gateway, rim, board);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState, ModemIdentity, ModemState,
-    Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble, WriterState,
+    ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState, ModemIdentity,
+    ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;

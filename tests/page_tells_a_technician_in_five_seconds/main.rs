@@ -11,7 +11,9 @@ mod metrics;
 mod small_and_safe;
 mod status_api;
 
-use fieldgate::board::{Counter, DataPlan, LinkPhase, Others, PlanPeriod, SlaveRefusal, Trouble, TroubleKind};
+use fieldgate::board::{
+    Counter, DataPlan, LinkPhase, Others, PlanPeriod, SlaveRefusal, Trouble, TroubleKind,
+};
 use fieldgate::clock::Mono;
 use http_gateway::{Gateway, link, seconds_ago, slave_state};
 

@@ -82,7 +82,9 @@ async fn held(proof: &mut Proof) -> Result<Value, Trouble> {
     proof.demand(account.acknowledged == 0 && account.queued == account.accepted, || {
         format!("what no pipeline takes is kept, not believed to be acknowledged ({account:?})")
     });
-    proof.demand(looks <= MOST_LOOKS, || format!("the lists are asked for ever more seldom ({looks} times in 6 h)"));
+    proof.demand(looks <= MOST_LOOKS, || {
+        format!("the lists are asked for ever more seldom ({looks} times in 6 h)")
+    });
     // What is shown is made, word for word, until nothing more is shown.
     let mut made = Vec::new();
     for content_type in ["application/cbor", "application/json"] {
@@ -93,7 +95,8 @@ async fn held(proof: &mut Proof) -> Result<Value, Trouble> {
         proof.demand(red && trouble["state"] == json!("unrouted"), || {
             format!("an unrouted path is red on the page, by its name ({told})")
         });
-        let whole = yaml.contains("path: /site/pump\n") && yaml.contains(&format!("content_type: {content_type}\n"));
+        let whole =
+            yaml.contains("path: /site/pump\n") && yaml.contains(&format!("content_type: {content_type}\n"));
         // As HTML it is escaped; there is nothing to escape in a pipeline but quotes.
         proof.demand(whole && page.contains("path: /site/pump"), || {
             format!("the page shows the pipeline to make, for {content_type} ({yaml:?})")
@@ -182,7 +185,9 @@ async fn sent(proof: &mut Proof) -> Result<Value, Trouble> {
         world.pass(HOUR + 30 * S).await;
         let (_, told) = shown(&world)?;
         let lost = told["delivery"]["lostAtMost"].as_u64().unwrap_or(0);
-        proof.demand(lost >= told_at_most, || format!("what is lost stays counted ({lost} after {told_at_most})"));
+        proof.demand(lost >= told_at_most, || {
+            format!("what is lost stays counted ({lost} after {told_at_most})")
+        });
         told_at_most = lost;
     }
     let (page, told) = shown(&world)?;
@@ -196,7 +201,8 @@ async fn sent(proof: &mut Proof) -> Result<Value, Trouble> {
         format!("with \"send\" readings go and each is counted as lost ({told_at_most} told, {account:?}, {came} came)")
     });
     let reason = told["delivery"]["words"].as_str().unwrap_or_default();
-    proof.demand(reason.contains("no pipeline takes them"), || format!("and the reason is said ({reason:?})"));
+    proof
+        .demand(reason.contains("no pipeline takes them"), || format!("and the reason is said ({reason:?})"));
     world.finish().await?;
     Ok(json!({ "readings": account.accepted, "told_lost": told_at_most, "unmatched_messages": unmatched }))
 }

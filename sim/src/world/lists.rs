@@ -26,10 +26,9 @@ impl PipelineLists for Lists {
                 return Err(ProviderError::Unreachable { service: "golioth".to_owned(), detail });
             }
             let unmatched = state.cloud.unmatched().iter().filter(|entry| entry.path == path);
-            let unmatched = unmatched.max_by_key(|entry| entry.unix_ns).map(|entry| Entry {
-                unix_ns: entry.unix_ns,
-                detail: entry.content_type.clone(),
-            });
+            let unmatched = unmatched
+                .max_by_key(|entry| entry.unix_ns)
+                .map(|entry| Entry { unix_ns: entry.unix_ns, detail: entry.content_type.clone() });
             let failed = state.cloud.pipeline_errors().iter().filter(|error| error.path == path);
             let failed = failed
                 .max_by_key(|error| error.unix_ns)

@@ -580,7 +580,7 @@ fn daemon(
 /// Lends the daemon hands, and a log of its own.
 fn lend(daemon: &Daemon, config: &Arc<Config>, rim: &Rim, wires: &Wires) -> Arc<Logs> {
     let logs = Arc::new(Logs::new(config.log.level, config.log.cloud));
-    daemon.lend(Arc::clone(&wires.hands) as Arc<dyn Hands>, Arc::clone(&logs), config, rim);
+    daemon.lend(Arc::clone(&wires.hands) as Arc<dyn Hands>, Arc::clone(&logs), rim);
     logs
 }
 

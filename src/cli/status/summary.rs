@@ -324,8 +324,11 @@ mod tests {
     fn what_is_wrong_with_a_cloud_stands_by_its_name_below_it_and_no_more_than_two() {
         let mut status = status();
         let trouble = |state: &str, about| json!({ "state": state, "about": about, "words": "it was met" });
-        status["destinations"][0]["troubles"] =
-            json!([trouble("wrong_key", None), trouble("unreadable", Some("the settings")), trouble("x", None)]);
+        status["destinations"][0]["troubles"] = json!([
+            trouble("wrong_key", None),
+            trouble("unreadable", Some("the settings")),
+            trouble("x", None)
+        ]);
         let said = summary(&status);
         let at = said.lines().position(|line| line.starts_with("cloud     golioth")).unwrap();
         let lines: Vec<_> = said.lines().skip(at + 1).take(2).collect();

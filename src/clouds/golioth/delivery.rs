@@ -172,7 +172,11 @@ impl Verified {
     async fn unrouted(&self, content_type: &str, lost: u64) {
         let (why, next) = self.words(content_type);
         tracing::error!(destination = self.name(), lost_at_most = lost, why, next, "unrouted");
-        self.tell(format!("{why}. Next: {next}"), Some(pipeline(&self.path, self.encoding, content_type)), lost);
+        self.tell(
+            format!("{why}. Next: {next}"),
+            Some(pipeline(&self.path, self.encoding, content_type)),
+            lost,
+        );
         let detail = serde_json::json!({
             "destination": self.name(), "path": self.path, "content_type": content_type, "lost_at_most": lost,
         });

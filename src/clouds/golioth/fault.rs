@@ -20,6 +20,8 @@ const ELSEWHERE: &str = "check golioth.endpoint: what answers there does not spe
                          the way changes datagrams";
 const SILENCE: &str = "check the way first: the interface, and that UDP to the endpoint's port is let through. Then golioth.psk_id and \
                        its key: a wrong one may be met with silence";
+const SERVICE: &str =
+    "if it stays: look at Golioth's status page, then at what stands between this gateway and Golioth";
 /// What an image is called.
 const FIRMWARE: &str = "firmware";
 
@@ -148,16 +150,15 @@ fn certificate(problem: CertificateProblem, now: &str) -> Trouble {
 /// refused for their content are the drain's to tell of.
 pub(super) fn of_answer(about: &'static str, response: &Response, outcome: &Outcome) -> Option<Trouble> {
     let words = || format!("Golioth answers {} to {about}", response.code);
-    let next = "if it stays: look at Golioth's status page, then at what stands between this gateway and Golioth";
     match outcome {
         Outcome::LinkSick { why, next_step } => {
             Some(Trouble::new(TroubleKind::Refused, about, why.clone(), next_step.clone()))
         }
         Outcome::Later { .. } if response.code == Code::TOO_MANY_REQUESTS => None,
         Outcome::Later { .. } if response.code.class() == 5 => {
-            Some(Trouble::new(TroubleKind::Failing, about, words(), next))
+            Some(Trouble::new(TroubleKind::Failing, about, words(), SERVICE))
         }
-        Outcome::Later { .. } => Some(Trouble::new(TroubleKind::Unexpected, about, words(), next)),
+        Outcome::Later { .. } => Some(Trouble::new(TroubleKind::Unexpected, about, words(), SERVICE)),
         Outcome::Acknowledged | Outcome::TooLarge { .. } | Outcome::Bad { .. } | Outcome::Unknown => None,
     }
 }
@@ -167,12 +168,22 @@ pub(super) fn no_answer(about: &'static str, why: &str) -> Trouble {
     Trouble::new(TroubleKind::Unexpected, about, format!("{about}: {why}"), ELSEWHERE)
 }
 
+/// A request is not answered, and others are.
+pub(super) fn ignored(about: &'static str) -> Trouble {
+    let words = format!("{about}: no answer, although others are answered");
+    Trouble::new(TroubleKind::Unexpected, about, words, SERVICE)
+}
+
 /// What was sent of its own accord cannot be read: `why` says what follows from that.
 pub(super) fn unreadable(watched: Watched, why: String) -> Trouble {
     let next = match watched {
         Watched::Desired => "write `desired` of this device's LightDB State anew in the Golioth console",
-        Watched::Manifest => "deploy again in the Golioth console; if it stays, make the deployment's packages anew",
-        Watched::Calls => "call again from the Golioth console; if it stays, look at who else calls this device",
+        Watched::Manifest => {
+            "deploy again in the Golioth console; if it stays, make the deployment's packages anew"
+        }
+        Watched::Calls => {
+            "call again from the Golioth console; if it stays, look at who else calls this device"
+        }
         Watched::Settings => {
             "look in the Golioth console at the setting that was changed last: save it again, or delete it"
         }

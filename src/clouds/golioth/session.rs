@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
 use fieldgate_dtls::{self as dtls, SavedSession, Session};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
@@ -19,7 +20,7 @@ use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
 use super::pace::Pace;
 use super::services::Observed;
-use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, in_words};
+use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
 use crate::config::{Golioth, Liveness, NetworkPath};
@@ -89,6 +90,7 @@ pub fn link(
             progress,
             shelf: Arc::clone(&shelf),
             pace: Pace::new(settings.requests_per_second),
+            tuning: board.asks.tuning.subscribe(),
             state: LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
@@ -121,11 +123,6 @@ impl Settings {
     pub(super) fn location_path(&self) -> Option<&str> {
         self.config.location_path.as_deref()
     }
-
-    /// How the session is kept alive.
-    pub(super) fn liveness(&self) -> Liveness {
-        self.config.liveness
-    }
 }
 
 /// What outlives a session.
@@ -139,6 +136,7 @@ pub(super) struct Keeper {
     pub(super) progress: Progress,
     pub(super) shelf: Arc<Shelf>,
     pub(super) pace: Pace,
+    pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) state: LinkState,
 }
 
@@ -231,6 +229,11 @@ impl Keeper {
         self.publish();
     }
 
+    /// How a session is kept alive: as set from afar, or as configured.
+    pub(super) fn liveness(&self) -> Liveness {
+        self.tuning.borrow().liveness.unwrap_or(self.settings.config.liveness)
+    }
+
     /// Puts what is wrong on the board. Whether that is new.
     pub(super) fn note(&self, trouble: Trouble) -> bool {
         self.board.troubles.note(DESTINATION, self.rim.clock.mono(), trouble)
@@ -317,8 +320,8 @@ impl Keeper {
         self.progress.waiting("connecting", SOCKET_DEADLINE);
         let socket = Some(self.socket(None).await?);
         let now = self.rim.now();
-        let mut session =
-            Session::client(&client, now, self.rng()).map_err(|e| Ended::Lost(fault::unreachable(e.to_string())))?;
+        let mut session = Session::client(&client, now, self.rng())
+            .map_err(|e| Ended::Lost(fault::unreachable(e.to_string())))?;
         session.set_wall_clock(now, Some(self.wall_time()));
         let seed = coap::Seed {
             message_id: u16::try_from(self.rim.random.u64() & 0xffff).unwrap_or(0),

@@ -22,7 +22,7 @@ pub(in crate::config) const LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
-const CLOUD_LEVELS: [(&str, Option<LogLevel>); 5] = [
+pub(in crate::config) const CLOUD_LEVELS: [(&str, Option<LogLevel>); 5] = [
     ("off", None),
     ("error", Some(LogLevel::Error)),
     ("warn", Some(LogLevel::Warn)),

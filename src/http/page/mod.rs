@@ -13,7 +13,7 @@ use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use self::books::{accounts, store};
-use self::sections::{cloud, daemon, data_plan, firmware, radio, slaves, streams};
+use self::sections::{cloud, daemon, data_plan, firmware, radio, settings, slaves, streams};
 use self::tiles::tiles;
 use super::snapshot::Snapshot;
 use super::verdict::{Level, Verdict, verdict};
@@ -160,6 +160,7 @@ impl Page {
             bounds.section("store", "Disk", store(s, bounds)),
             bounds.section("sensors", "Sensors", slaves(s, bounds)),
             bounds.section("firmware", "Firmware", firmware(s, bounds)),
+            bounds.section("settings", "Set from afar", settings(s, bounds)),
             bounds.section("daemon", "Daemon", daemon(s, bounds)),
         ];
         sections.retain(|section| !section.rows.is_empty() || section.id == "sensors");

@@ -207,6 +207,20 @@ pub(super) fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
         .collect()
 }
 
+/// What a cloud set, instead of the configuration; and what of it is not in force.
+pub(super) fn settings(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let Some(Stamped { value: settings, .. }) = &s.settings else { return Vec::new() };
+    let set = settings
+        .in_force
+        .iter()
+        .map(|(key, value)| bounds.row(key, value, "in force instead of what is configured", Mark::Plain));
+    let refused = settings.refused.iter().map(|(key, why)| {
+        let note = format!("{why}. Next: correct it in the cloud's console, if it is meant for this gateway");
+        bounds.row(key, "Not in force", &note, Mark::Look)
+    });
+    set.chain(refused).collect()
+}
+
 /// Whose time it is, how far it may be off, and who says another.
 fn clock(wall: Wall, state: Option<ClockState>) -> (&'static str, String, Mark) {
     let past = state.and_then(|state| state.in_the_past);

@@ -110,7 +110,8 @@ impl Findings {
         meaning: impl Into<String>,
         next: impl Into<String>,
     ) {
-        let reason = Reason { what: what.into(), meaning: meaning.into(), next_step: next.into(), paste: None };
+        let reason =
+            Reason { what: what.into(), meaning: meaning.into(), next_step: next.into(), paste: None };
         self.0.push((level, reason));
     }
 

@@ -132,6 +132,8 @@ pub enum Command {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<GaveUp, GiveUpError>>,
     },
+    /// The commit window is another from now on.
+    CommitWindow(Duration),
     /// Commit whatever waits, and answer when that is done or has failed.
     Flush(oneshot::Sender<Health>),
 }
@@ -521,6 +523,12 @@ impl Machine for Writer {
             Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
             Command::Aside { which, action, reply } => self.aside(now, which, action, reply),
             Command::GiveUp { what, reply } => self.give_up_asked(now, &what, reply),
+            Command::CommitWindow(window) => {
+                let window = window.min(pace::WIDEST);
+                self.options.commit_window = window;
+                self.pace.configure(window);
+                self.publish();
+            }
             Command::Flush(reply) => {
                 self.pending.flushes.push(reply);
                 self.commit(now);

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::{LinkPhase, Trouble, TroubleKind};
 use crate::clock::Mono;
-use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::fault;
+use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::services::{self, Watched, Watches};
 use crate::clouds::golioth::session::Ended;
@@ -21,6 +21,10 @@ use crate::uplink::link::{CloudEvent, Outcome};
 const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
 /// So many messages in a row that are none are no accident.
 const NONSENSE: u32 = 3;
+/// A registration that alone is not answered so often in a row is ignored.
+const IGNORED: u32 = 3;
+/// Refused calls are told of so often at most.
+const FLOOD_SAID: Duration = Duration::from_secs(600);
 /// A component report that the cloud refuses is not offered again before this.
 const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 
@@ -41,8 +45,7 @@ impl Live<'_> {
                 self.keeper.clear(|kind, _| fault::over_once_connected(kind));
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                let liveness = self.keeper.settings.liveness();
-                self.watches = Watches::new(now, liveness, self.observed, self.resumed);
+                self.watches = Watches::new(now, self.liveness, self.observed, self.resumed);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     self.heard(now);
@@ -59,7 +62,9 @@ impl Live<'_> {
                 if self.endpoint.counters().malformed > malformed {
                     self.not_understood();
                 } else {
-                    if std::mem::take(&mut self.unreadable) > 0 || self.last_heard <= self.up_since.unwrap_or(now) {
+                    if std::mem::take(&mut self.unreadable) > 0
+                        || self.last_heard <= self.up_since.unwrap_or(now)
+                    {
                         self.keeper.clear(|kind, _| fault::over_once_understood(kind));
                     }
                     self.heard(now);
@@ -239,7 +244,10 @@ impl Live<'_> {
             }
             _ => {
                 tracing::debug!(%why, "{} did not come whole; asked for again", watched.words());
-                return self.watches.refresh(watched).unanswered(now);
+                if self.watches.refresh(watched).lost(now) < IGNORED {
+                    return;
+                }
+                fault::ignored(watched.words())
             }
         };
         self.note(trouble);
@@ -300,7 +308,10 @@ impl Live<'_> {
         match self.keeper.ends.events.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
-                tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
+                if self.flood_said.is_none_or(|said| now > said + FLOOD_SAID) {
+                    self.flood_said = Some(now);
+                    tracing::warn!(method = call.method, "too many remote calls at once; some are refused");
+                }
                 // Nobody waits for what becomes of it; while somebody could, it is taken.
                 let (reply, _outcome) = oneshot::channel();
                 self.take(Request::Report { report: services::too_many(call), reply });

@@ -54,6 +54,14 @@ impl Watched {
         }
     }
 
+    /// How often it is asked for while nothing is heard, and how many times more a day.
+    fn declared(self, liveness: Liveness) -> (Duration, u32) {
+        match self {
+            Self::Desired => (liveness.keepalive, liveness.extra),
+            _ => (Refresh::keepalive_for(liveness.seldom), 0),
+        }
+    }
+
     /// For people.
     pub(in crate::clouds::golioth) fn words(self) -> &'static str {
         match self {
@@ -108,10 +116,7 @@ impl Watches {
     ) -> Self {
         let rows = Watched::ALL.map(|watched| {
             let observation = observed.0[watched as usize];
-            let (every, extra) = match watched {
-                Watched::Desired => (liveness.keepalive, liveness.extra),
-                _ => (Refresh::keepalive_for(liveness.seldom), 0),
-            };
+            let (every, extra) = watched.declared(liveness);
             let refresh = match silent {
                 Some(silent) => Refresh::resumed(now, every, silent, observation.is_some()),
                 None => Refresh::new(now, every),
@@ -119,6 +124,14 @@ impl Watches {
             Row { watched, observation, refresh: refresh.with_extra(now, extra) }
         });
         Self { rows, control: None, announced: Announced::new(silent.is_none()) }
+    }
+
+    /// Another profile is declared.
+    pub(in crate::clouds::golioth) fn retime(&mut self, now: Duration, liveness: Liveness) {
+        for row in &mut self.rows {
+            let (every, extra) = row.watched.declared(liveness);
+            row.refresh.retime(now, every, extra);
+        }
     }
 
     /// The next to be asked for, and when.
@@ -244,6 +257,16 @@ mod tests {
         assert_eq!(idle(&mut watches, 10 * MINUTE), [0; WATCHED]);
         watches.control(10 * MINUTE, b"{\"settings\":2}");
         assert_eq!(idle(&mut watches, 11 * MINUTE), [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn another_profile_holds_from_the_last_sign_of_life_on() {
+        let mut watches = begun();
+        let prompt = Liveness { keepalive: MINUTE, seldom: 6 * HOUR, extra: 48, dead_path: MINUTE };
+        watches.retime(10 * MINUTE, prompt);
+        assert_eq!(watches.due(), (MINUTE, Watched::Desired), "it is overdue by the new one");
+        assert_eq!(idle(&mut watches, 20 * MINUTE), [20, 0, 0, 0]);
+        assert_eq!(idle(&mut watches, 6 * HOUR + MINUTE)[1..], [1; 3]);
     }
 
     #[test]

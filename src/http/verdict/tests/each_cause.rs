@@ -75,7 +75,13 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             "golioth: the settings cannot be read",
             "Do this and that.",
         ),
-        ("a cloud that failed once", |s| trouble(s, TroubleKind::Failing, "readings", 1), Fine, "Connected", ""),
+        (
+            "a cloud that failed once",
+            |s| trouble(s, TroubleKind::Failing, "readings", 1),
+            Fine,
+            "Connected",
+            "",
+        ),
         (
             "a cloud that goes on failing",
             |s| trouble(s, TroubleKind::Failing, "readings", 3),
