@@ -1,6 +1,8 @@
 //! The committed seeds: what each target starts from. Payloads are the golden vectors of the crates' own tests; the rest are short
 //! scripts in the target's own words, each for one way through it.
 
+mod inputs;
+
 /// One file of a corpus.
 pub struct Seed {
     /// The target's name.
@@ -25,6 +27,7 @@ pub fn all() -> Vec<Seed> {
         inbound(),
         outbound(),
         batches(),
+        inputs::all(),
     ];
     groups.into_iter().flatten().collect()
 }
