@@ -12,7 +12,8 @@ pub(super) mod measure;
 mod point;
 mod secret;
 
-pub(super) use gateway::LEVELS;
+pub(super) use gateway::{CLOUD_LEVELS, LEVELS};
+pub(super) use liveness::PROFILES;
 
 use super::model::{Bus, Config, Plan, Store};
 use super::parse::Surroundings;
