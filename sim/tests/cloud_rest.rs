@@ -63,7 +63,10 @@ async fn devices_are_listed_in_pages_and_found_by_their_exact_name() {
     assert_eq!((names(&second), &second["total"]), (vec!["gw-0".to_owned(), "gw-1".to_owned()], &json!(5)));
     let (_, none) = live.get(&format!("{P}/devices?page=9&perPage=2")).await;
     assert_eq!((names(&none).len(), &none["total"]), (0, &json!(5)));
-    assert_eq!(live.get(&format!("{P}/devices?perPage=101")).await.0, 400);
+    for wrong in ["perPage=101", "perPage=-1", "page=x"] {
+        assert_eq!(live.get(&format!("{P}/devices?{wrong}")).await.0, 400, "{wrong}");
+    }
+    assert_eq!(live.get(&format!("{P}/devices/?perPage=0")).await.1["perPage"], 100);
     let (_, exact) = live.get(&format!("{P}/devices?deviceName=gw-1")).await;
     assert_eq!(names(&exact), ["gw-1"]);
     let (_, part) = live.get(&format!("{P}/devices?deviceName=gw-")).await;

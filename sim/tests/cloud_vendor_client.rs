@@ -8,7 +8,7 @@
 mod cloud_common;
 
 use cloud_common::live::{Live, line_of, until};
-use cloud_common::{config, hex};
+use cloud_common::hex;
 use serde_json::{Value, json};
 
 /// The client keeps the answer's object and reads fields of it by name.

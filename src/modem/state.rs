@@ -289,7 +289,7 @@ impl Known {
             Urc::Other(line) => of_name(line.split(':').next().unwrap_or_default()),
             Urc::Cells(_) => of_name("measured cells"),
             Urc::Cause(_) => of_name("a cause of the network's"),
-            Urc::Rrc(_) | Urc::Edrx(_) | Urc::Fault(_) => Lesson::default(),
+            Urc::Signalling(_) | Urc::Edrx(_) | Urc::Fault(_) => Lesson::default(),
         }
     }
 
@@ -458,7 +458,7 @@ impl Known {
             PdnEvent::Activated { cid, .. } => {
                 Lesson::note(Level::INFO, format!("data connection {cid} is up"))
             }
-            PdnEvent::Deactivated { cid } => {
+            PdnEvent::Deactivated { cid, .. } => {
                 Lesson::note(Level::INFO, format!("data connection {cid} is down"))
             }
             PdnEvent::NetworkDetach => Lesson::note(Level::WARN, "the network detached the modem"),

@@ -187,8 +187,8 @@ fn decode(line: &str) -> bool {
         at::ClockReading::parse_with_daylight_saving,
         at::ModemEvent::parse,
         at::PdnEvent::parse,
-        at::Rrc::parse_urc,
-        at::Rrc::parse_read,
+        at::Signalling::parse_urc,
+        at::Signalling::parse_read,
         at::FaultEvent::parse,
     );
     if let Ok(measured) = at::NeighbourCells::parse(line) {

@@ -110,11 +110,15 @@ pub enum PdnEvent {
         cid: u8,
         /// Reason, where given.
         reason: Value<u8>,
+        /// Fields beyond these.
+        tail: Tail,
     },
     /// `ME PDN DEACT <cid>` or `NW PDN DEACT <cid>`: a data connection is down.
     Deactivated {
         /// Context.
         cid: u8,
+        /// Fields beyond it.
+        tail: Tail,
     },
     /// `NW DETACH`: the network detached the modem.
     NetworkDetach,
@@ -150,9 +154,9 @@ impl PdnEvent {
             "ME BATTERY LOW" => Self::BatteryLow,
             _ => {
                 if let Some(cid) = cid("ME PDN ACT ") {
-                    Self::Activated { cid, reason: fields.value(1) }
+                    Self::Activated { cid, reason: fields.value(1), tail: fields.tail(2) }
                 } else if let Some(cid) = cid("ME PDN DEACT ").or_else(|| cid("NW PDN DEACT ")) {
-                    Self::Deactivated { cid }
+                    Self::Deactivated { cid, tail: fields.tail(1) }
                 } else if let Some(cid) = cid("IPV6 FAIL ") {
                     Self::Ipv6Fail { cid }
                 } else {
@@ -222,6 +226,15 @@ impl NetworkCause {
 }
 
 /// The signalling connection, from `+CSCON`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signalling {
+    /// Whether the radio is up.
+    pub rrc: Rrc,
+    /// Fields beyond it: state and access, where the firmware tells them.
+    pub tail: Tail,
+}
+
+/// Whether the radio is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rrc {
     /// 0.
@@ -230,7 +243,7 @@ pub enum Rrc {
     Connected,
 }
 
-impl Rrc {
+impl Signalling {
     /// Decodes a report, `+CSCON: <mode>[,...]`.
     ///
     /// # Errors
@@ -248,11 +261,13 @@ impl Rrc {
     }
 
     fn at(line: &str, index: usize) -> Result<Self, DecodeError> {
-        match Fields::of(line, "+CSCON")?.number::<u8>(index, "mode")? {
-            0 => Ok(Self::Idle),
-            1 => Ok(Self::Connected),
-            _ => Err(DecodeError::Malformed { line: "+CSCON", field: "mode" }),
-        }
+        let fields = Fields::of(line, "+CSCON")?;
+        let rrc = match fields.number::<u8>(index, "mode")? {
+            0 => Rrc::Idle,
+            1 => Rrc::Connected,
+            _ => return Err(DecodeError::Malformed { line: "+CSCON", field: "mode" }),
+        };
+        Ok(Self { rrc, tail: fields.tail(index + 1) })
     }
 }
 
@@ -354,9 +369,12 @@ mod tests {
     #[test]
     fn packet_domain_events() {
         for (text, event) in [
-            ("ME PDN ACT 0,0", PdnEvent::Activated { cid: 0, reason: Value::Known(0) }),
-            ("ME PDN ACT 1", PdnEvent::Activated { cid: 1, reason: Value::Absent }),
-            ("ME PDN DEACT 0", PdnEvent::Deactivated { cid: 0 }),
+            (
+                "ME PDN ACT 0,0",
+                PdnEvent::Activated { cid: 0, reason: Value::Known(0), tail: Tail::default() },
+            ),
+            ("ME PDN ACT 1", PdnEvent::Activated { cid: 1, reason: Value::Absent, tail: Tail::default() }),
+            ("ME PDN DEACT 0", PdnEvent::Deactivated { cid: 0, tail: Tail::default() }),
             ("NW DETACH", PdnEvent::NetworkDetach),
             ("ME DETACH", PdnEvent::Detach),
             ("ME OVERHEATED", PdnEvent::Overheated),
@@ -381,10 +399,14 @@ mod tests {
 
     #[test]
     fn signalling_connection_reports_and_answers() {
-        assert_eq!(Rrc::parse_urc("+CSCON: 1").unwrap(), Rrc::Connected);
-        assert_eq!(Rrc::parse_urc("+CSCON: 0").unwrap(), Rrc::Idle);
-        assert_eq!(Rrc::parse_read("+CSCON: 1, 0, 7").unwrap(), Rrc::Idle);
-        assert!(Rrc::parse_urc("+CSCON: 3").is_err());
+        let (up, down) =
+            (Signalling::parse_urc("+CSCON: 1").unwrap(), Signalling::parse_urc("+CSCON: 0").unwrap());
+        assert_eq!((up.rrc, down.rrc), (Rrc::Connected, Rrc::Idle));
+        let read = Signalling::parse_read("+CSCON: 1, 0, 7").unwrap();
+        assert_eq!((read.rrc, read.tail.as_str()), (Rrc::Idle, "7"));
+        assert!(Signalling::parse_urc("+CSCON: 3").is_err());
+        let named = PdnEvent::parse("+CGEV: ME PDN ACT 1,3,0").unwrap();
+        assert!(matches!(named, PdnEvent::Activated { cid: 1, tail, .. } if tail.as_str() == "0"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use connection::{ConnectionEvaluation, ConnectionStatistics, Energy, Evaluat
 pub use console::{ConsoleClass, ConsoleCommand, ConsoleError};
 pub use credential::{Credential, CredentialKind};
 pub use device::{FunctionalMode, SimState, SystemMode, parse_temperature, parse_voltage};
-pub use event::{BandStatus, FaultEvent, InvalidBands, ModemEvent, NetworkCause, PdnEvent, Rrc};
+pub use event::{BandStatus, FaultEvent, InvalidBands, ModemEvent, NetworkCause, PdnEvent, Rrc, Signalling};
 pub use fields::{DecodeError, Field, Fields, Tail, Value};
 pub use identity::{
     Imei, Masked, device_uuid, firmware_uuid, hardware_version, iccid, iccid_of_file, imei, imei_bare, imsi,

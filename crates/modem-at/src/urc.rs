@@ -3,7 +3,7 @@
 use crate::application::ApplicationReport;
 use crate::classify::name_of;
 use crate::device::SimState;
-use crate::event::{FaultEvent, ModemEvent, NetworkCause, PdnEvent, Rrc};
+use crate::event::{FaultEvent, ModemEvent, NetworkCause, PdnEvent, Signalling};
 use crate::fields::Fields;
 use crate::neighbour::NeighbourCells;
 use crate::power::Edrx;
@@ -19,7 +19,7 @@ pub enum Urc {
     /// `%CESQ`.
     Signal(CesqReport),
     /// `+CSCON`.
-    Rrc(Rrc),
+    Signalling(Signalling),
     /// `%XSIM`.
     Sim(SimState),
     /// `%MDMEV`.
@@ -64,7 +64,7 @@ impl Urc {
         match name_of(line)? {
             "+CEREG" => Registration::parse_urc(line).ok().map(Self::Registration),
             "%CESQ" => CesqReport::parse(line).ok().map(Self::Signal),
-            "+CSCON" => Rrc::parse_urc(line).ok().map(Self::Rrc),
+            "+CSCON" => Signalling::parse_urc(line).ok().map(Self::Signalling),
             "%XSIM" => SimState::parse(line).ok().map(Self::Sim),
             "%MDMEV" => ModemEvent::parse(line).ok().map(Self::Modem),
             "+CGEV" => PdnEvent::parse(line).ok().map(Self::Pdn),

@@ -72,7 +72,9 @@ impl CobsFrames {
         while let Some((&byte, behind)) = rest.split_first() {
             *rest = behind;
             match byte {
-                0 if self.skipping || self.is_empty() => self.forget(),
+                0 if self.skipping || self.is_empty() => {
+                    self.forget();
+                }
                 0 => return Some(self.end()),
                 _ if self.skipping => {}
                 _ if !self.take(byte) => {
@@ -86,11 +88,13 @@ impl CobsFrames {
         None
     }
 
-    /// Forgets an unfinished frame, for instance when the port was opened again.
-    pub fn forget(&mut self) {
+    /// Forgets an unfinished frame, for instance when the port was opened again. Whether there was one.
+    pub fn forget(&mut self) -> bool {
+        let had = !self.done && (self.skipping || !self.is_empty());
         self.frame.clear();
         (self.left, self.owes_zero) = (0, false);
         (self.skipping, self.done) = (false, false);
+        had
     }
 
     /// Nothing between two zeros, or a code byte that says so: no frame.

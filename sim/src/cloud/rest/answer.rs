@@ -121,7 +121,8 @@ pub(super) fn one(data: Value) -> Answer {
 /// The page of many things that was asked for, `page` from 0.
 pub(super) fn listed(all: Vec<Value>, params: &Params, per_page: usize) -> Answer {
     let page = params.number("page")?.unwrap_or(0);
-    let per_page = params.number("perPage")?.unwrap_or(per_page);
+    // To the real API nought is as good as nothing said.
+    let per_page = params.number("perPage")?.filter(|said| *said > 0).unwrap_or(per_page);
     if !(1..=ONE_PAGE).contains(&per_page) {
         return Err(ApiError::invalid("perPage must be 1 to 100"));
     }
