@@ -26,7 +26,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-pub(super) use transform::extract_time;
+pub(super) use transform::{extract_time, parse_time};
 use zeroize::Zeroizing;
 
 /// Different unmatched (device, path, format) kept; the oldest goes first.

@@ -107,17 +107,22 @@ fn expect(message: &Message, content_type: &str, name: &str) -> Result<(), Strin
 pub(in crate::cloud) fn extract_time(element: &mut Value) -> Option<i128> {
     let map = element.as_object_mut()?;
     for key in ["t", "ts", "time", "timestamp"] {
-        let read = match map.get(key) {
-            Some(Value::Number(ms)) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
-            Some(Value::String(text)) => parse_rfc3339(text),
-            _ => None,
-        };
+        let read = map.get(key).and_then(parse_time);
         if read.is_some() {
             map.remove(key);
             return read;
         }
     }
     None
+}
+
+/// A time of either form, Unix nanoseconds.
+pub(in crate::cloud) fn parse_time(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(ms) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
+        Value::String(text) => parse_rfc3339(text),
+        _ => None,
+    }
 }
 
 /// Where the cells and access points of a message are. The place is made up: it follows from the first cell, else the first access
