@@ -66,12 +66,7 @@ fn transform_json(
                 message.unix_ns = unix_ns;
             }
         }
-        Transformer::InjectPath => {
-            value = super::segments(&message.path)
-                .into_iter()
-                .rev()
-                .fold(value, |below, segment| Value::Object(Map::from_iter([(segment, below)])));
-        }
+        Transformer::InjectPath => value = nest(&message.path, value),
         Transformer::InjectMetadata => {
             let device = plane.devices.get(&message.device).map_or("", |device| &device.id);
             value = json!({
@@ -87,6 +82,12 @@ fn transform_json(
         _ => {}
     }
     Ok(value)
+}
+
+/// A value under the path of its message, an object for each part.
+pub(in crate::cloud) fn nest(path: &str, value: Value) -> Value {
+    let parts = super::segments(path).into_iter().rev();
+    parts.fold(value, |below, part| Value::Object(Map::from_iter([(part, below)])))
 }
 
 fn becomes(message: &mut Message, value: &Value) -> Result<(), String> {
