@@ -151,6 +151,7 @@ async fn state_is_written_over_the_api_and_read_by_the_device_and_back() {
     let live = Live::start().await;
     let data = format!("{P}/devices/{}/data", id_of(&live, "gw").await);
     assert_eq!(live.get(&format!("{data}/desired/led")).await, (200, json!({"data": null})));
+    assert_eq!(live.post(&format!("{data}{}", "/a".repeat(65)), json!(1)).await.0, 400);
     live.post(&format!("{data}/desired"), json!({"led": 1, "rate": 2.5})).await;
     live.request("PATCH", &format!("{data}/desired"), Some(json!({"led": 2}))).await;
     assert_eq!(live.coap(".d/desired", &["-A", "50"]).await.unwrap(), br#"{"led":2,"rate":2.5}"#);

@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 /// Different unmatched (device, path, format) kept; the oldest goes first.
 const MOST_UNMATCHED: usize = 1_000;
 const MOST_ERRORS: usize = 1_000;
-const MOST_DELIVERED: usize = 1_000;
+const MOST_DELIVERED: usize = 256;
 const MOST_PIPELINES: usize = 256;
 const MOST_SECRETS: usize = 256;
 /// Webhook requests that wait to be carried out, or for their answer; one more is an error.
