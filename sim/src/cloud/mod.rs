@@ -43,7 +43,7 @@ pub use calls::CallOutcome;
 pub use config::{ApiKey, CloudConfig, CloudError, DeviceConfig};
 pub use device::{LogEntry, OtaEvent, StreamMessage};
 pub use driver::{CloudServer, CloudServerError};
-pub use fault::{Fault, FaultId, FaultKind};
+pub use fault::{Babble, Fault, FaultId, FaultKind};
 pub use firmware_log::FirmwareLogSeen;
 pub use handle::CloudHandle;
 pub use intake::{

@@ -6,7 +6,7 @@ use super::calls::{CallOutcome, Calls};
 use super::config::{CloudError, DeviceConfig};
 use super::core::{Cloud, CloudCounters, Silence};
 use super::device::{DeviceKey, LogEntry, OtaEvent, StreamMessage};
-use super::fault::{Fault, FaultId};
+use super::fault::{Babble, Fault, FaultId};
 use super::firmware_log::FirmwareLogSeen;
 use super::intake::Intake;
 use super::pipelines::{self, Delivered, Outgoing, PipelineError, Route, Unmatched};
@@ -372,6 +372,11 @@ impl Cloud {
     pub fn silence(&mut self, until: Option<Duration>) {
         self.silence = Some(until.map_or(Silence::ForGood, Silence::Until));
         self.outbox.clear();
+    }
+
+    /// From now on says nothing that makes sense within its sessions; `None` ends that.
+    pub fn babble(&mut self, babble: Option<Babble>) {
+        self.babble = babble;
     }
 
     /// Ends a silence.

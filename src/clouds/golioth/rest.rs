@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::delivery::{Entry, Found, PipelineLists};
 use crate::config::GoliothRest;
+use crate::gather::Gather;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
 use crate::spend::{Direction, Purpose, Purse, wire};
 
@@ -274,7 +275,7 @@ fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
         .iter()
         .filter(|(k, _)| !PLACED.contains(&k.as_str()))
         .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+        .gathered();
     if !metadata.is_empty() {
         rest.insert("metadata".into(), Value::Object(metadata.clone()));
     }
@@ -301,7 +302,7 @@ fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
 /// The shape of `metadata.update` is not documented: a map by package whose entries name a version, if it is anything.
 fn firmware(update: Option<&Value>) -> BTreeMap<String, String> {
     let entries = update.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(package, entry)| Some((package.clone(), text(entry, "version")?))).collect()
+    entries.filter_map(|(package, entry)| Some((package.clone(), text(entry, "version")?))).gathered()
 }
 
 fn text(object: &Value, name: &str) -> Option<String> {
