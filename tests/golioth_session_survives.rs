@@ -164,6 +164,8 @@ fn an_authenticated_alert_is_a_refusal_that_is_said_and_tried_again_ever_more_se
 
 #[test]
 fn a_forged_alert_earns_one_probe_a_minute_and_the_session_survives() {
+    let log = Log::default();
+    let _listening = log.listen_from(tracing::Level::INFO);
     in_virtual_time(async {
         let world = quiet_world(WorldOptions::default()).await;
         // What a gateway has to say of itself after its start is said.
@@ -175,6 +177,8 @@ fn a_forged_alert_earns_one_probe_a_minute_and_the_session_survives() {
         }
         let probes = world.requests() - before;
         assert!((5..=10).contains(&probes), "{probes} probes in ten minutes");
+        let lines = log.said().matches("an alert that anyone could have sent").count();
+        assert_eq!(u64::try_from(lines).unwrap(), probes, "a line in the log for each probe and no more");
         assert_eq!(world.handshakes(), 1);
         assert_eq!(world.link().unwrap().phase, LinkPhase::Up);
     });
@@ -485,14 +489,21 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        self.listen_from(tracing::Level::WARN)
+    }
+
+    fn listen_from(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
         let log = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .without_time()
-            .with_max_level(tracing::Level::WARN)
+            .with_max_level(level)
             .with_writer(move || log.clone())
             .finish();
-        tracing::subscriber::set_default(subscriber)
+        let listening = tracing::subscriber::set_default(subscriber);
+        // Another test of this process may have found that nobody listens.
+        tracing::callsite::rebuild_interest_cache();
+        listening
     }
 
     fn said(&self) -> String {

@@ -72,8 +72,10 @@ impl Live<'_> {
                 }
             }
             dtls::Event::UnauthenticatedAlert(alert) => {
-                tracing::info!(%alert, "an alert that anyone could have sent; probing");
-                self.probe(now);
+                // Whoever can forge one can forge thousands: said as often as something is done about it.
+                if self.probe(now) {
+                    tracing::info!(%alert, "an alert that anyone could have sent; probing");
+                }
             }
             dtls::Event::Closed { why } => {
                 let noise = self.received > 0 && self.received == self.session.counters().ignored_datagrams;

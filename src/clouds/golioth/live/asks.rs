@@ -118,18 +118,19 @@ impl Live<'_> {
         }
     }
 
-    pub(super) fn probe(&mut self, now: Duration) {
+    /// Asks for a sign of life, if none was asked for lately. Whether it does.
+    pub(super) fn probe(&mut self, now: Duration) -> bool {
         let lately = self.last_probe.is_some_and(|at| now < at + PROBE_EVERY);
         if !self.may_ask() || self.probe.is_some() || lately {
-            return;
+            return false;
         }
         self.last_probe = Some(now);
         let get = Watched::Desired.request().deadline(PROBE_DEADLINE);
-        if let Ok(id) = self.endpoint.request(now, get) {
-            self.keeper.pace.leaves(now);
-            self.owed_since.get_or_insert(now);
-            self.waiting.insert(id, Waiting::Probe);
-            self.probe = Some((id, now));
-        }
+        let Ok(id) = self.endpoint.request(now, get) else { return false };
+        self.keeper.pace.leaves(now);
+        self.owed_since.get_or_insert(now);
+        self.waiting.insert(id, Waiting::Probe);
+        self.probe = Some((id, now));
+        true
     }
 }
