@@ -534,3 +534,53 @@ fn an_image_that_is_announced_and_not_served() {
         is_over(world, MINUTE).await;
     });
 }
+
+fn not_found() -> FaultKind {
+    FaultKind::Answer { code: Code::NOT_FOUND, max_age: None }
+}
+
+#[test]
+fn an_answer_that_is_refused_silences_no_other_call_and_is_no_trouble_of_the_link() {
+    in_virtual_time(async {
+        let world = connected().await;
+        let call = |world: &World| {
+            world.cloud(|cloud, now| cloud.call(now, DEVICE, "get_status", &[]).unwrap())
+        };
+        let late = world.cloud(|cloud, _| cloud.set_fault(Fault::new(not_found()).path(".rpc/status")));
+        call(&world);
+        world.pass(10 * S).await;
+        assert!(world.cloud(|cloud, _| cloud.counters().faulted) > 0, "it was refused");
+        assert_eq!(troubles(&world), []);
+        world.cloud(|cloud, _| cloud.clear_fault(late));
+        let next = call(&world);
+        world.pass(10 * S).await;
+        let outcome = world.cloud(|cloud, _| cloud.call_outcome(&next).cloned());
+        assert!(matches!(outcome, Some(CallOutcome::Answered { code: 0, .. })), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_package_that_the_cloud_does_not_know_keeps_no_other_from_being_reported() {
+    in_virtual_time(async {
+        let world = connected().await;
+        let targets = |world: &World| -> Vec<String> {
+            world.cloud(|cloud, _| cloud.ota_events().iter().filter_map(|event| event.target.clone()).collect())
+        };
+        world.cloud(|cloud, _| cloud.set_fault(Fault::new(not_found()).path(".u/c/fan")));
+        world.cloud(|cloud, now| cloud.deploy(now, &[DEVICE], "fan", "1.0.0", image()).unwrap());
+        world.pass(30 * S).await;
+        named(&world, TroubleKind::Refused, "reports of firmware", "create the package");
+        world.cloud(|cloud, now| cloud.deploy(now, &[DEVICE], "main", "9.9.9", image()).unwrap());
+        world.pass(30 * S).await;
+        assert!(targets(&world).contains(&"9.9.9".to_owned()), "{:?}", targets(&world));
+        named(&world, TroubleKind::Refused, "reports of firmware", "create the package");
+        // What nobody asks for any more is no trouble for ever.
+        world.cloud(|cloud, _| {
+            cloud.clear_faults();
+            cloud.undeploy(DEVICE).unwrap();
+        });
+        world.pass(21 * MINUTE).await;
+        assert_eq!(troubles(&world), []);
+        assert_eq!(world.link().unwrap().phase, fieldgate::board::LinkPhase::Up);
+    });
+}

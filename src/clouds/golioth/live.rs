@@ -17,6 +17,7 @@ mod answers;
 mod asks;
 mod download;
 mod path;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +28,7 @@ use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
+use self::refused::Refused;
 use super::fault;
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
@@ -65,12 +67,13 @@ pub(super) struct Start {
 /// Whose answer a CoAP request's is.
 enum Waiting {
     Send(oneshot::Sender<Outcome>),
-    Report(Kind, oneshot::Sender<Outcome>),
+    /// And its path.
+    Report(Kind, String, oneshot::Sender<Outcome>),
     Probe,
 }
 
 /// What the cloud may refuse by itself, so that one of them working does not hide that another does not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
     Send,
     Report(Kind),
@@ -84,6 +87,25 @@ impl Asked {
             Self::Send => "readings",
             Self::Report(kind) => kind.words(),
             Self::Watch(watched) => watched.words(),
+        }
+    }
+
+    /// Whether a refusal says something of this one alone, and nothing of the next: calls are each another's.
+    fn concerns_one_thing(self) -> bool {
+        matches!(self, Self::Report(Kind::Answer))
+    }
+
+    /// What to do where the cloud does not find the path.
+    fn if_not_found(self) -> &'static str {
+        match self {
+            Self::Send => "check golioth.endpoint and golioth.stream_path in the configuration",
+            Self::Report(Kind::Component) => {
+                "create the package in the Golioth console, or correct its name under firmware.component in the configuration"
+            }
+            Self::Report(Kind::Network) => {
+                "check golioth.endpoint and golioth.location_path in the configuration"
+            }
+            Self::Report(_) | Self::Watch(_) => "check golioth.endpoint in the configuration",
         }
     }
 }
@@ -125,10 +147,7 @@ pub(super) struct Live<'a> {
     owed_since: Option<Duration>,
     last_probe: Option<Duration>,
     probe: Option<(RequestId, Duration)>,
-    /// Refusals in force, in words.
-    refusals: BTreeMap<Asked, String>,
-    /// Kinds of reports that are not offered before this.
-    reports_refused: BTreeMap<Kind, (Duration, Outcome)>,
+    refused: Refused,
     published: Option<Duration>,
     /// Packets and requests under way when the board was last told.
     told: (u64, usize),
@@ -172,8 +191,7 @@ impl<'a> Live<'a> {
             owed_since: None,
             last_probe: None,
             probe: None,
-            refusals: BTreeMap::new(),
-            reports_refused: BTreeMap::new(),
+            refused: Refused::default(),
             published: None,
             told: (0, 0),
             repeated: 0,
@@ -259,6 +277,7 @@ impl<'a> Live<'a> {
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
             sooner(self.block_due(now));
+            sooner(self.refused.next_over());
         }
         at
     }
@@ -294,6 +313,7 @@ impl<'a> Live<'a> {
             self.drain_cores(now)?;
         }
         self.settle_time(now);
+        self.forget_refusals(now);
         while self.may_ask()
             && let (due, watched) = self.watches.due()
             && now >= due

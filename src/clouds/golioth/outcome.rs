@@ -13,9 +13,9 @@ const UNLISTED: Duration = Duration::from_secs(60);
 /// A Max-Age beyond this is taken for this: the cloud may be wrong, and an hour of silence is long.
 const LATER_MOST: Duration = Duration::from_secs(3600);
 
-/// The outcome of a request that was answered.
+/// The outcome of a request that was answered. `if_not_found`: what to do where the cloud does not find its path.
 #[must_use]
-pub fn of_response(response: &Response) -> Outcome {
+pub fn of_response(response: &Response, if_not_found: &'static str) -> Outcome {
     let said = said(response);
     match response.code {
         code if code.is_success() => Outcome::Acknowledged,
@@ -32,7 +32,7 @@ pub fn of_response(response: &Response) -> Outcome {
         },
         Code::NOT_FOUND => Outcome::LinkSick {
             why: format!("Golioth answers {} on a service path{said}", response.code),
-            next_step: "check golioth.endpoint and golioth.stream_path in the configuration".into(),
+            next_step: if_not_found.into(),
         },
         Code::REQUEST_ENTITY_TOO_LARGE => Outcome::TooLarge {
             limit: response.size1.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
@@ -77,6 +77,8 @@ fn said(response: &Response) -> String {
 mod tests {
     use super::*;
 
+    const LOOK: &str = "look";
+
     fn sick(outcome: &Outcome) -> bool {
         matches!(outcome, Outcome::LinkSick { why, next_step } if !why.is_empty() && !next_step.is_empty())
     }
@@ -87,7 +89,7 @@ mod tests {
         for class in 2..=5u8 {
             for detail in 0..32u8 {
                 let response = Response::new(Code::new(class, detail));
-                let outcome = of_response(&response);
+                let outcome = of_response(&response, LOOK);
                 let right = match (class, detail) {
                     (2, _) => outcome == Outcome::Acknowledged,
                     (4, 1 | 3 | 4) => sick(&outcome),
@@ -105,18 +107,18 @@ mod tests {
     #[test]
     fn max_age_says_how_long_later_is_within_reason() {
         let limited = Response::new(Code::TOO_MANY_REQUESTS).max_age(7);
-        assert_eq!(of_response(&limited), Outcome::Later { after: Duration::from_secs(7) });
+        assert_eq!(of_response(&limited, LOOK), Outcome::Later { after: Duration::from_secs(7) });
         let forever = Response::new(Code::SERVICE_UNAVAILABLE).max_age(u32::MAX);
-        assert_eq!(of_response(&forever), Outcome::Later { after: LATER_MOST });
+        assert_eq!(of_response(&forever, LOOK), Outcome::Later { after: LATER_MOST });
         let at_once = Response::new(Code::SERVICE_UNAVAILABLE).max_age(0);
-        assert_eq!(of_response(&at_once), Outcome::Later { after: Duration::from_secs(1) });
+        assert_eq!(of_response(&at_once, LOOK), Outcome::Later { after: Duration::from_secs(1) });
     }
 
     #[test]
     fn too_large_passes_on_the_limit_the_cloud_names() {
         let mut response = Response::new(Code::REQUEST_ENTITY_TOO_LARGE);
         response.size1 = Some(512);
-        assert_eq!(of_response(&response), Outcome::TooLarge { limit: Some(512) });
+        assert_eq!(of_response(&response, LOOK), Outcome::TooLarge { limit: Some(512) });
     }
 
     #[test]
@@ -133,6 +135,6 @@ mod tests {
     #[test]
     fn what_the_cloud_says_reaches_the_operator_without_control_characters() {
         let response = Response::new(Code::BAD_REQUEST).payload(0, "bad \x1b[31mcbor\n");
-        assert_eq!(of_response(&response), Outcome::Bad { why: "Golioth answers 4.00: bad [31mcbor".into() });
+        assert_eq!(of_response(&response, LOOK), Outcome::Bad { why: "Golioth answers 4.00: bad [31mcbor".into() });
     }
 }

@@ -26,8 +26,6 @@ const NONSENSE: u32 = 3;
 const FLOOD_SAID: Duration = Duration::from_secs(600);
 /// What may have been missed is asked for so often at most.
 const DOUBTED_EVERY: Duration = Duration::from_secs(300);
-/// A component report that the cloud refuses is not offered again before this.
-const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 
 impl Live<'_> {
     pub(super) fn session_event(&mut self, now: Duration, event: dtls::Event) -> Result<(), Ended> {
@@ -162,20 +160,12 @@ impl Live<'_> {
             // Of a download that was given up.
             Event::Failed { why: Failure::Cancelled, .. } => {}
             Event::Response { id, response, .. } => {
-                let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
                     Some(Waiting::Send(reply)) => {
-                        self.judged(Asked::Send, &response, &outcome);
-                        self.answered(Asked::Send, &outcome);
-                        let _ = reply.send(outcome);
+                        let _ = reply.send(self.judged(now, Asked::Send, "", &response));
                     }
-                    Some(Waiting::Report(kind, reply)) => {
-                        self.judged(Asked::Report(kind), &response, &outcome);
-                        self.answered(Asked::Report(kind), &outcome);
-                        if matches!(outcome, Outcome::LinkSick { .. }) {
-                            self.reports_refused.insert(kind, (now + REFUSED_REPORTS, outcome.clone()));
-                        }
-                        let _ = reply.send(outcome);
+                    Some(Waiting::Report(kind, path, reply)) => {
+                        let _ = reply.send(self.judged(now, Asked::Report(kind), &path, &response));
                     }
                     Some(Waiting::Probe) => self.probe = None,
                     None => {}
@@ -185,7 +175,7 @@ impl Live<'_> {
                 self.watches.unanswered(now);
                 match self.waiting.remove(&id) {
                     Some(Waiting::Send(reply)) => self.no_answer(Asked::Send, why, reply),
-                    Some(Waiting::Report(kind, reply)) => self.no_answer(Asked::Report(kind), why, reply),
+                    Some(Waiting::Report(kind, _, reply)) => self.no_answer(Asked::Report(kind), why, reply),
                     Some(Waiting::Probe) | None => {
                         let begun = self.probe.take().filter(|(probe, _)| *probe == id);
                         // Whatever was heard since says that the peer is there and knows us, a reset included.
@@ -223,10 +213,8 @@ impl Live<'_> {
         let random = self.keeper.rim.random.u64();
         match why {
             ObservationEnd::Rejected(response) => {
-                let outcome = outcome::of_response(&response);
                 tracing::warn!(code = %response.code, "the cloud refuses to show {}", watched.words());
-                self.judged(Asked::Watch(watched), &response, &outcome);
-                self.answered(Asked::Watch(watched), &outcome);
+                self.judged(now, Asked::Watch(watched), "", &response);
                 self.watches.refresh(watched).refused(now, random);
             }
             // It answered; asking at intervals does instead of observing.
@@ -278,19 +266,45 @@ impl Live<'_> {
         }
     }
 
-    /// What an answer says of the cloud.
-    fn judged(&mut self, asked: Asked, response: &coap::Response, outcome: &Outcome) {
-        match fault::of_answer(asked.words(), response, outcome) {
+    /// What an answer means for what was asked, and what it says of the cloud. `path` tells reports apart.
+    fn judged(&mut self, now: Duration, asked: Asked, path: &str, response: &coap::Response) -> Outcome {
+        let outcome = outcome::of_response(response, asked.if_not_found());
+        let refuses = matches!(outcome, Outcome::LinkSick { .. });
+        if refuses && asked.concerns_one_thing() {
+            tracing::debug!(code = %response.code, path, "refused, which says nothing of the next");
+            return outcome;
+        }
+        if self.refused.answered(asked, path, now, &outcome) {
+            self.say_how_it_is();
+        }
+        match fault::of_answer(asked.words(), response, &outcome) {
             Some(trouble) => self.note(trouble),
-            None if *outcome == Outcome::Acknowledged => self.in_order(asked),
+            None if outcome == Outcome::Acknowledged => self.in_order(asked),
             None => {}
         }
+        outcome
     }
 
-    /// What was asked is answered as it should be.
+    /// What was asked is answered as it should be. That another of its kind is refused stays so.
     fn in_order(&self, asked: Asked) {
-        let words = asked.words();
-        self.keeper.clear(|kind, about| about == words && fault::over_once_answered(kind));
+        let (words, refused) = (asked.words(), self.refused.any_of(asked));
+        self.keeper.clear(|kind, about| {
+            about == words && fault::over_once_answered(kind) && !(refused && kind == TroubleKind::Refused)
+        });
+    }
+
+    /// Of what was refused long enough ago nobody knows whether it would be.
+    pub(super) fn forget_refusals(&mut self, now: Duration) {
+        let over = self.refused.expire(now);
+        for asked in &over {
+            if !self.refused.any_of(*asked) {
+                let words = asked.words();
+                self.keeper.clear(|kind, about| about == words && kind == TroubleKind::Refused);
+            }
+        }
+        if !over.is_empty() {
+            self.say_how_it_is();
+        }
     }
 
     /// What is observed is so now.
@@ -302,7 +316,9 @@ impl Live<'_> {
                 "the control document changed and no notification of it came; asking sooner for a while"
             );
         }
-        self.answered(Asked::Watch(watched), &Outcome::Acknowledged);
+        if self.refused.answered(Asked::Watch(watched), "", now, &Outcome::Acknowledged) {
+            self.say_how_it_is();
+        }
         self.in_order(Asked::Watch(watched));
         let event = match services::read(watched, payload) {
             Ok(Some(event)) => Some(event),
@@ -332,24 +348,9 @@ impl Live<'_> {
         }
     }
 
-    /// Keeps what people are told in step with what the cloud answers to each kind of request.
-    pub(super) fn answered(&mut self, asked: Asked, outcome: &Outcome) {
-        let changed = match outcome {
-            Outcome::LinkSick { why, next_step } => {
-                let words = format!("{why}. Next: {next_step}");
-                self.refusals.insert(asked, words.clone()) != Some(words)
-            }
-            Outcome::Acknowledged => self.refusals.remove(&asked).is_some(),
-            _ => false,
-        };
-        if changed {
-            self.say_how_it_is();
-        }
-    }
-
     pub(super) fn say_how_it_is(&mut self) {
         let connected = self.connected.clone().unwrap_or_default();
-        match self.refusals.values().next() {
+        match self.refused.words() {
             _ if self.time_unverified() => self.keeper.say(
                 LinkPhase::Waiting,
                 format!(
@@ -357,7 +358,7 @@ impl Live<'_> {
                      until the time is known. Next: let a time server or the cellular network be reached"
                 ),
             ),
-            Some(words) => self.keeper.say(LinkPhase::Sick, words.clone()),
+            Some(words) => self.keeper.say(LinkPhase::Sick, words),
             None => self.keeper.say(LinkPhase::Up, connected),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fieldgate_coap as coap;
 
-use super::{Live, Waiting};
+use super::{Asked, Live, Waiting};
 use crate::clouds::golioth::link::{Incoming, Request, Room};
 use crate::clouds::golioth::pace::Share;
 use crate::clouds::golioth::services::{self, Watched};
@@ -67,14 +67,13 @@ impl Live<'_> {
                         return;
                     }
                 };
-                if let Some((until, refused)) = self.reports_refused.get(&post.kind)
-                    && now < *until
-                {
-                    let _ = reply.send(refused.clone());
+                let path = post.request.path.join("/");
+                if let Some(refused) = self.refused.stands(Asked::Report(post.kind), &path, now) {
+                    let _ = reply.send(refused);
                     return;
                 }
                 self.sending = post.cause;
-                (post.request, Waiting::Report(post.kind, reply))
+                (post.request, Waiting::Report(post.kind, path, reply))
             }
         };
         match self.endpoint.request(now, request) {
@@ -89,7 +88,7 @@ impl Live<'_> {
                     coap::SendError::TooLarge { .. } => Outcome::TooLarge { limit: None },
                     _ => Outcome::Later { after: Duration::from_secs(5) },
                 };
-                if let Waiting::Send(reply) | Waiting::Report(_, reply) = waiting {
+                if let Waiting::Send(reply) | Waiting::Report(_, _, reply) = waiting {
                     let _ = reply.send(outcome);
                 }
             }
