@@ -170,6 +170,7 @@ impl Remote {
                     self.unkept = Some((settings.clone(), self.parts.rim.now() + KEPT_AGAIN));
                     let all = settings.values.iter().flatten();
                     faults = all.map(|(key, _)| (key.clone(), SettingFault::General)).collect();
+                    faults.extend(settings.faults.iter().cloned());
                 }
             }
             self.apply(&faults);

@@ -34,7 +34,14 @@ impl InForce {
     /// What is in force with these settings, and what of them is not.
     pub(super) fn judge(&self, settings: &Settings) -> (Self, Vec<(String, SettingFault)>) {
         let mut next = Self { version: settings.version, values: BTreeMap::new() };
-        let mut faults = Vec::new();
+        let mut faults = settings.faults.clone();
+        for (name, _) in &faults {
+            if let Some(key) = RemoteKey::named(name)
+                && let Some(before) = self.values.get(key.path)
+            {
+                next.values.insert(key.path.to_owned(), before.clone());
+            }
+        }
         for (name, said) in settings.values.iter().flatten() {
             let Some(key) = RemoteKey::named(name) else {
                 faults.push((name.clone(), unknown(name)));
@@ -116,7 +123,7 @@ pub(super) fn words(fault: SettingFault) -> &'static str {
         SettingFault::FormatNotValid => "the value is not written as the configuration writes it",
         SettingFault::OutsideRange => "the value is beyond its bounds",
         SettingFault::TooLong => "the text is too long",
-        SettingFault::General => "it could not be written to the disk",
+        SettingFault::General => "it could not be kept here, or there are too many settings",
     }
 }
 
@@ -131,7 +138,7 @@ mod tests {
 
     fn settings(version: i64, values: &[(&str, Value)]) -> Settings {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        Settings { version: Some(version), values: Some(values) }
+        Settings { version: Some(version), values: Some(values), faults: Vec::new() }
     }
 
     #[test]
@@ -188,8 +195,19 @@ mod tests {
         let (second, faults) = first.judge(&settings(2, &[("UPLINK_WINDOW", json!(0))]));
         assert_eq!(faults, [("UPLINK_WINDOW".into(), SettingFault::OutsideRange)]);
         assert_eq!(second.tuning(), Tuning { window: Some(4), ..Tuning::default() });
-        let (third, faults) = second.judge(&Settings { version: Some(3), values: None });
+        let (third, faults) = second.judge(&Settings { version: Some(3), values: None, faults: Vec::new() });
         assert_eq!((third.tuning(), faults), (Tuning::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_could_not_be_taken_is_told_and_leaves_the_one_before_in_force() {
+        let (first, _) = InForce::default()
+            .judge(&settings(1, &[("UPLINK_WINDOW", json!(4)), ("UPLINK_LINGER", json!("9s"))]));
+        let faults = vec![("UPLINK_WINDOW".to_owned(), SettingFault::TooLong), ("X".to_owned(), SettingFault::General)];
+        let said = Settings { faults: faults.clone(), ..settings(2, &[("UPLINK_LINGER", json!("5s"))]) };
+        let (second, told) = first.judge(&said);
+        let expected = Tuning { window: Some(4), linger: Some(Duration::from_secs(5)), ..Tuning::default() };
+        assert_eq!((second.tuning(), told), (expected, faults));
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub struct Settings {
     pub version: Option<i64>,
     /// Key and value: a scalar, or an object for something that is none. `None`: the cloud has none, and asks for no report.
     pub values: Option<Vec<(String, serde_json::Value)>>,
+    /// Those that could not be taken, and why. What is in force for such a key stays.
+    pub faults: Vec<(String, SettingFault)>,
 }
 
 /// What is wrong with a setting.
@@ -141,7 +143,7 @@ pub enum SettingFault {
     OutsideRange,
     /// A text too long to be one.
     TooLong,
-    /// It is right, and could not be kept.
+    /// It may be right, and could not be kept, or there are too many.
     General,
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn inbound(data: &[u8]) -> bool {
     }
     if let Ok(settings::Notification::Settings(settings)) = &settings {
         let values = settings.values.as_deref().unwrap_or_default();
-        assert!(values.len() <= MAX_SETTINGS);
+        assert!(values.len() <= MAX_SETTINGS && settings.faults.len() <= MAX_SETTINGS);
+        assert!(settings.faults.iter().all(|(key, _)| key.len() <= settings::MAX_KEY_BYTES));
         for (key, _) in values {
             assert_eq!(values.iter().filter(|(other, _)| other == key).count(), 1, "a key twice");
         }

@@ -5,11 +5,11 @@
 
 use crate::cbor::{Fault, Reader, Scalar, Writer};
 
-/// Longest setting key, in bytes: Golioth allows 63 of `A-Z`, `0-9` and `_`.
+/// Longest setting key, in bytes: Golioth allows 63 of `A-Z`, `0-9` and `_`. A longer one is reported cut to this.
 pub const MAX_KEY_BYTES: usize = 128;
 /// Longest text setting, in bytes: a notification is at most one block.
 pub const MAX_TEXT_BYTES: usize = 1024;
-/// Most settings in one notification.
+/// Most settings that are taken of one notification; and most of which it is told that they are not.
 pub const MAX_SETTINGS: usize = 128;
 
 /// What the cloud says on `.c`.
@@ -28,6 +28,9 @@ pub struct Settings {
     pub version: Option<i64>,
     /// In the order sent, no key twice. `None`: none are defined.
     pub values: Option<Vec<(String, Scalar)>>,
+    /// Those that are not taken, and why: a key or a text that is too long, or more than [`MAX_SETTINGS`]. One that is meant for
+    /// another device must not keep the rest from coming into force.
+    pub faults: Vec<(String, ErrorCode)>,
 }
 
 /// Why a notification on `.c` is not applied.
@@ -81,6 +84,7 @@ pub fn decode(payload: &[u8]) -> Result<Notification, SettingsError> {
     }
     let mut version = None;
     let mut values = None;
+    let mut faults = Vec::new();
     let mut entries = reader.map().map_err(document)?;
     while entries.another(&mut reader).map_err(document)? {
         if !reader.is_text().map_err(document)? {
@@ -95,13 +99,13 @@ pub fn decode(payload: &[u8]) -> Result<Notification, SettingsError> {
             "version" => {
                 version = Some(read_version(&mut reader).map_err(|fault| SettingsError::Version { fault })?);
             }
-            "settings" => values = Some(read_values(&mut reader)?),
+            "settings" => values = Some(read_values(&mut reader, &mut faults)?),
             _ => reader.skip().map_err(document)?,
         }
     }
     reader.end().map_err(document)?;
     match (version, values) {
-        (Some(version), Some(values)) => Ok(Notification::Settings(Settings { version, values })),
+        (Some(version), Some(values)) => Ok(Notification::Settings(Settings { version, values, faults })),
         (None, _) => Err(SettingsError::Incomplete { missing: "version" }),
         (_, None) => Err(SettingsError::Incomplete { missing: "settings" }),
     }
@@ -111,7 +115,10 @@ fn read_version(reader: &mut Reader<'_>) -> Result<Option<i64>, Fault> {
     if reader.is_null()? { reader.skip().map(|()| None) } else { reader.signed().map(Some) }
 }
 
-fn read_values(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Scalar)>>, SettingsError> {
+fn read_values(
+    reader: &mut Reader<'_>,
+    faults: &mut Vec<(String, ErrorCode)>,
+) -> Result<Option<Vec<(String, Scalar)>>, SettingsError> {
     let list = |fault| setting("", fault);
     if reader.is_null().map_err(list)? {
         reader.skip().map_err(list)?;
@@ -120,15 +127,24 @@ fn read_values(reader: &mut Reader<'_>) -> Result<Option<Vec<(String, Scalar)>>,
     let mut values: Vec<(String, Scalar)> = Vec::new();
     let mut entries = reader.map().map_err(list)?;
     while entries.another(reader).map_err(list)? {
-        if values.len() == MAX_SETTINGS {
-            return Err(list(Fault::TooLong { limit: MAX_SETTINGS }));
-        }
-        let key = reader.text(MAX_KEY_BYTES).map_err(list)?;
+        let key = reader.text(usize::MAX).map_err(list)?;
+        let short = key.get(..key.floor_char_boundary(MAX_KEY_BYTES)).unwrap_or_default();
         if values.iter().any(|(other, _)| *other == key) {
-            return Err(setting(&key, Fault::Twice));
+            return Err(setting(short, Fault::Twice));
         }
-        let value = reader.scalar(MAX_TEXT_BYTES).map_err(|fault| setting(&key, fault))?;
-        values.push((key.into_owned(), value));
+        let value = reader.short_scalar(MAX_TEXT_BYTES).map_err(|fault| setting(short, fault))?;
+        let why = match value {
+            _ if short.len() < key.len() => ErrorCode::KeyNotValid,
+            _ if values.len() == MAX_SETTINGS => ErrorCode::General,
+            None => ErrorCode::ValueStringTooLong,
+            Some(value) => {
+                values.push((key.into_owned(), value));
+                continue;
+            }
+        };
+        if faults.len() < MAX_SETTINGS {
+            faults.push((short.to_owned(), why));
+        }
     }
     Ok(Some(values))
 }

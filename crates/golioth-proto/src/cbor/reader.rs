@@ -138,6 +138,18 @@ impl<'b> Reader<'b> {
         })
     }
 
+    /// As [`Self::scalar`]; `None` for text that is longer than that, which is passed over.
+    pub(crate) fn short_scalar(&mut self, text_limit: usize) -> Result<Option<Scalar>, Fault> {
+        let start = self.decoder.position();
+        match self.scalar(text_limit) {
+            Err(Fault::TooLong { .. }) => {
+                self.decoder.set_position(start);
+                self.skip().map(|()| None)
+            }
+            other => other.map(Some),
+        }
+    }
+
     /// Passes over one item, however deep.
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
         // The library would take a stray break for an item.

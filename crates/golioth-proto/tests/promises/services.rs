@@ -31,6 +31,7 @@ fn golden_values() -> settings::Notification {
     settings::Notification::Settings(Settings {
         version: Some(1_652_109_801_583),
         values: Some(values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        faults: Vec::new(),
     })
 }
 
@@ -140,14 +141,15 @@ fn settings_are_read_in_either_length_style() {
 #[test]
 fn settings_are_read_in_either_order_of_the_keys() {
     let document = bytes("a2 67 'version' 05 68 'settings' a1 61 'A' 01");
-    let expected = Settings { version: Some(5), values: Some(vec![("A".to_owned(), Scalar::Integer(1))]) };
+    let values = Some(vec![("A".to_owned(), Scalar::Integer(1))]);
+    let expected = Settings { version: Some(5), values, faults: Vec::new() };
     assert_eq!(settings::decode(&document), Ok(settings::Notification::Settings(expected)));
 }
 
 #[test]
 fn null_settings_and_a_null_version_are_values() {
     let document = bytes("a2 68 'settings' f6 67 'version' f6");
-    let expected = Settings { version: None, values: None };
+    let expected = Settings { version: None, values: None, faults: Vec::new() };
     assert_eq!(settings::decode(&document), Ok(settings::Notification::Settings(expected)));
 }
 
@@ -159,6 +161,36 @@ fn a_whole_float_stays_a_float_and_a_nested_setting_is_marked_as_unsupported() {
     };
     let expected = vec![("A".to_owned(), Scalar::Float(10.0)), ("B".to_owned(), Scalar::Unsupported)];
     assert_eq!(settings.values, Some(expected));
+}
+
+#[test]
+fn a_setting_that_is_too_long_is_named_and_keeps_no_other_from_coming_into_force() {
+    let text = format!("79 07d0 '{}'", "x".repeat(2000));
+    let key = format!("78 82 '{}ü'", "K".repeat(128));
+    for text in [text.clone(), format!("7f {text} ff")] {
+        let document =
+            bytes(&format!("a2 68 'settings' a4 61 'A' {text} 61 'B' 02 {key} 03 61 'C' 04 67 'version' 05"));
+        let Ok(settings::Notification::Settings(settings)) = settings::decode(&document) else {
+            panic!("settings")
+        };
+        let values = vec![("B".to_owned(), Scalar::Integer(2)), ("C".to_owned(), Scalar::Integer(4))];
+        assert_eq!(settings.values, Some(values));
+        let faults =
+            [("A".to_owned(), ErrorCode::ValueStringTooLong), ("K".repeat(128), ErrorCode::KeyNotValid)];
+        assert_eq!(settings.faults, faults);
+    }
+}
+
+#[test]
+fn settings_beyond_what_is_taken_are_named_as_far_as_the_gateway_names_any() {
+    let all: String = (0..300).map(|n| format!("63 '{n:03}' 01 ")).collect();
+    let document = bytes(&format!("a2 68 'settings' b9 012c {all} 67 'version' 05"));
+    let Ok(settings::Notification::Settings(settings)) = settings::decode(&document) else {
+        panic!("settings")
+    };
+    assert_eq!(settings.values.map(|values| values.len()), Some(settings::MAX_SETTINGS));
+    assert_eq!(settings.faults.len(), settings::MAX_SETTINGS);
+    assert_eq!(settings.faults[0], ("128".to_owned(), ErrorCode::General));
 }
 
 #[test]

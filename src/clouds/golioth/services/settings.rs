@@ -16,10 +16,11 @@ pub(super) fn get() -> coap::Request {
 pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
     match settings::decode(payload).map_err(|error| error.to_string())? {
         settings::Notification::Greeting => Ok(None),
-        settings::Notification::Settings(settings::Settings { version, values }) => {
+        settings::Notification::Settings(settings::Settings { version, values, faults }) => {
             let values =
                 values.map(|all| all.into_iter().map(|(key, scalar)| (key, value(scalar))).collect());
-            Ok(Some(CloudEvent::Settings(Settings { version, values })))
+            let faults = faults.into_iter().map(|(key, code)| (key, fault(code))).collect();
+            Ok(Some(CloudEvent::Settings(Settings { version, values, faults })))
         }
     }
 }
@@ -33,6 +34,17 @@ pub(super) fn status(version: Option<i64>, faults: &[(String, SettingFault)]) ->
         faults.iter().take(MOST_FAULTS).map(|(key, fault)| Wire { key, code: code(*fault) }).collect();
     let body = StatusReport { version, errors: &errors }.encode();
     coap::Request::post(paths::SETTINGS_STATUS).payload(ContentFormat::Cbor.number(), body)
+}
+
+fn fault(code: ErrorCode) -> SettingFault {
+    match code {
+        ErrorCode::KeyNotRecognized => SettingFault::NotRecognized,
+        ErrorCode::KeyNotValid => SettingFault::KeyNotValid,
+        ErrorCode::ValueFormatNotValid => SettingFault::FormatNotValid,
+        ErrorCode::ValueOutsideRange => SettingFault::OutsideRange,
+        ErrorCode::ValueStringTooLong => SettingFault::TooLong,
+        ErrorCode::General => SettingFault::General,
+    }
 }
 
 fn code(fault: SettingFault) -> ErrorCode {

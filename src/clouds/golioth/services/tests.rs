@@ -37,7 +37,7 @@ fn settings_are_understood_with_and_without_any() {
     let wire = b"\xa2\x68settings\xa1\x61A\x18\x2a\x67version\x05";
     assert!(read(Watched::Settings, wire).is_ok());
     let none = b"\xa2\x68settings\xf6\x67version\x05";
-    let expected = Settings { version: Some(5), values: None };
+    let expected = Settings { version: Some(5), values: None, faults: Vec::new() };
     assert_eq!(read(Watched::Settings, none), Ok(Some(CloudEvent::Settings(expected))));
     assert!(read(Watched::Settings, b"\xff\0").is_err());
 }

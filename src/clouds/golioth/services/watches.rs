@@ -274,7 +274,7 @@ mod tests {
         watches.control(MINUTE, b"{\"changed\":{\"settings\":1}}");
         watches.control(2 * MINUTE, b"{\"changed\":{\"settings\":2}}");
         assert_eq!(idle(&mut watches, 3 * MINUTE), [0, 0, 0, 1]);
-        let settings = Settings { version: Some(3), values: None };
+        let settings = Settings { version: Some(3), values: None, faults: Vec::new() };
         watches.holds(&CloudEvent::Settings(settings));
         watches.control(4 * MINUTE, b"{\"changed\":{\"settings\":3}}");
         assert_eq!(idle(&mut watches, 5 * MINUTE), [0; WATCHED], "it is held already");
