@@ -25,13 +25,20 @@ pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
     }
 }
 
-/// Faults that one report may name and stay one datagram.
-const MOST_FAULTS: usize = 12;
+/// What a report takes at most, bytes: beyond one datagram it goes up in blocks.
+const MOST_BYTES: usize = 16 * 1024;
+/// What a fault takes beside its key, at most.
+const FAULT_BYTES: usize = 28;
 
-/// What became of them.
+/// What became of them. A setting that is not named counts as applied, so all are named.
 pub(super) fn status(version: Option<i64>, faults: &[(String, SettingFault)]) -> coap::Request {
+    let mut room = MOST_BYTES;
+    let fits = |(key, _): &&(String, SettingFault)| {
+        let takes = key.len() + FAULT_BYTES;
+        room.checked_sub(takes).inspect(|left| room = *left).is_some()
+    };
     let errors: Vec<Wire<'_>> =
-        faults.iter().take(MOST_FAULTS).map(|(key, fault)| Wire { key, code: code(*fault) }).collect();
+        faults.iter().take_while(fits).map(|(key, fault)| Wire { key, code: code(*fault) }).collect();
     let body = StatusReport { version, errors: &errors }.encode();
     coap::Request::post(paths::SETTINGS_STATUS).payload(ContentFormat::Cbor.number(), body)
 }

@@ -50,9 +50,13 @@ fn what_became_of_settings_names_only_what_is_wrong() {
     let (_, body) = posted(&Report::SettingsStatus { version: None, faults });
     let expected = b"\xa2\x66errors\x81\xa2\x6bsetting_key\x61A\x6aerror_code\x04\x67version\xf6";
     assert_eq!(body, expected);
-    let many = vec![("K".repeat(63), SettingFault::TooLong); 100];
-    let (_, body) = posted(&Report::SettingsStatus { version: Some(i64::MAX), faults: many });
-    assert!(body.len() <= 1280, "{}", body.len());
+    for (count, named) in [(12, 12), (128, 128), (1000, 180)] {
+        let many = vec![("K".repeat(63), SettingFault::TooLong); count];
+        let (_, body) = posted(&Report::SettingsStatus { version: Some(i64::MAX), faults: many });
+        let key: &[u8] = b"setting_key";
+        assert_eq!(body.windows(key.len()).filter(|at| *at == key).count(), named, "not named is applied");
+        assert!(body.len() <= 16 * 1024 + 32, "{}", body.len());
+    }
 }
 
 #[test]
