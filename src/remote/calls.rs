@@ -87,7 +87,10 @@ impl Remote {
 
     /// Carries out what is on record as begun, and puts its answer there too.
     async fn new_call(&mut self, key: &CallKey, call: &Call, rebooted: Option<Duration>) -> Answer {
-        let checked = check(&call.method, &call.params);
+        let checked = match &call.fault {
+            Some(why) => Err((code::INVALID_ARGUMENT, why.clone())),
+            None => check(&call.method, &call.params),
+        };
         let audited = checked.as_ref().ok().and_then(|(method, _)| method.audited);
         self.audit(audited, call, "asked", Value::Null).await;
         let mut answer = match checked {
@@ -230,7 +233,9 @@ impl Remote {
 /// Calls of one id that differ in this are two calls.
 fn digest(call: &Call) -> [u8; 32] {
     let params = serde_json::to_vec(&call.params).unwrap_or_default();
-    Sha256::new().chain_update(&call.method).chain_update([0]).chain_update(params).finalize().into()
+    let fault = call.fault.as_deref().unwrap_or_default();
+    let digest = Sha256::new().chain_update(&call.method).chain_update([0]).chain_update(params);
+    digest.chain_update(fault).finalize().into()
 }
 
 /// Leaves out what does not fit, the last first. As JSON it is at least as long as on the wire.

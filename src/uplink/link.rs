@@ -117,6 +117,8 @@ pub struct Call {
     pub method: String,
     /// With what: scalars, in order. An object stands for something that is none.
     pub params: Vec<serde_json::Value>,
+    /// Why the parameters could not be taken, for whoever called; there are none then, and nothing is carried out.
+    pub fault: Option<String>,
 }
 
 /// The settings a cloud has for this gateway, all of them.

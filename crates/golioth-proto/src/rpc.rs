@@ -33,6 +33,9 @@ pub struct Call {
     pub method: String,
     /// With what; may be empty.
     pub params: Vec<Scalar>,
+    /// Why the parameters could not be taken: too many, or one that is too long. There are none then; the call is still
+    /// answered, which nobody could without its id.
+    pub fault: Option<Fault>,
 }
 
 /// Why a notification on `.rpc` is not a call. It is left unanswered: the caller's cloud times it out.
@@ -93,11 +96,13 @@ pub fn decode(payload: &[u8]) -> Result<Notification, RpcError> {
         }
     }
     reader.end().map_err(document)?;
+    let (params, fault) = params.unzip();
     let lacks = |missing| RpcError::Incomplete { missing };
     Ok(Notification::Call(Call {
         id: id.ok_or(lacks("id"))?,
         method: method.ok_or(lacks("method"))?,
         params: params.ok_or(lacks("params"))?,
+        fault: fault.flatten(),
     }))
 }
 
@@ -115,16 +120,20 @@ fn read_name(reader: &mut Reader<'_>) -> Result<String, Fault> {
     if name.is_empty() { Err(Fault::Empty) } else { Ok(name.into_owned()) }
 }
 
-fn read_params(reader: &mut Reader<'_>) -> Result<Vec<Scalar>, Fault> {
-    let mut params = Vec::new();
+fn read_params(reader: &mut Reader<'_>) -> Result<(Vec<Scalar>, Option<Fault>), Fault> {
+    let (mut params, mut fault) = (Vec::new(), None);
     let mut items = reader.array()?;
     while items.another(reader)? {
-        if params.len() == MAX_PARAMS {
-            return Err(Fault::TooLong { limit: MAX_PARAMS });
+        match reader.short_scalar(MAX_TEXT_BYTES)? {
+            _ if params.len() == MAX_PARAMS => fault = Some(Fault::TooLong { limit: MAX_PARAMS }),
+            None => fault = Some(Fault::TooLong { limit: MAX_TEXT_BYTES }),
+            Some(value) => params.push(value),
         }
-        params.push(reader.scalar(MAX_TEXT_BYTES)?);
     }
-    Ok(params)
+    if fault.is_some() {
+        params.clear();
+    }
+    Ok((params, fault))
 }
 
 /// How a call ended: the codes of gRPC, which Golioth's management API passes to the caller.

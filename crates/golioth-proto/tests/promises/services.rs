@@ -49,6 +49,7 @@ fn a_call_is_read_in_either_length_style() {
         id: "abc/12".to_owned(),
         method: "basic_return_type".to_owned(),
         params: vec![Scalar::Text("int".to_owned())],
+        fault: None,
     };
     assert_eq!(rpc::decode(&golden_call()), Ok(rpc::Notification::Call(call.clone())));
     assert_eq!(rpc::decode(&widest(&golden_call())), Ok(rpc::Notification::Call(call)));
@@ -96,8 +97,17 @@ fn a_bad_field_of_a_call_is_named() {
     assert_eq!(rpc::decode(&bytes("a1 66 'method' 60")), bad("method", Fault::Empty));
     assert_eq!(rpc::decode(&bytes("a1 66 'params' a0")), bad("params", wrong("an array")));
     assert_eq!(rpc::decode(&bytes("a2 62 'id' 61 'a' 62 'id' 61 'b'")), bad("id", Fault::Twice));
-    let many = bytes(&format!("a1 66 'params' 9f {} ff", "00".repeat(33)));
-    assert_eq!(rpc::decode(&many), bad("params", Fault::TooLong { limit: 32 }));
+}
+
+#[test]
+fn a_call_whose_parameters_are_too_many_or_too_long_is_a_call_that_can_be_refused() {
+    let long = format!("82 01 79 07d0 '{}'", "x".repeat(2000));
+    for (params, limit) in [(format!("9f {} ff", "00".repeat(33)), 32), (long, 1024)] {
+        let document = bytes(&format!("a3 66 'params' {params} 62 'id' 61 '1' 66 'method' 61 'm'"));
+        let (id, method) = ("1".to_owned(), "m".to_owned());
+        let call = Call { id, method, params: Vec::new(), fault: Some(Fault::TooLong { limit }) };
+        assert_eq!(rpc::decode(&document), Ok(rpc::Notification::Call(call)));
+    }
 }
 
 #[test]

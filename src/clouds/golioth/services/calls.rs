@@ -16,9 +16,10 @@ pub(super) fn get() -> coap::Request {
 pub(super) fn read(payload: &[u8]) -> Result<Option<CloudEvent>, String> {
     match rpc::decode(payload).map_err(|error| error.to_string())? {
         rpc::Notification::Greeting => Ok(None),
-        rpc::Notification::Call(rpc::Call { id, method, params }) => {
+        rpc::Notification::Call(rpc::Call { id, method, params, fault }) => {
             let params = params.into_iter().map(value).collect();
-            Ok(Some(CloudEvent::Call(Call { id, method, params })))
+            let fault = fault.map(|fault| format!("the parameters: {fault}"));
+            Ok(Some(CloudEvent::Call(Call { id, method, params, fault })))
         }
     }
 }

@@ -15,7 +15,7 @@ fn a_call_is_understood_and_the_greeting_is_none() {
     assert_eq!(read(Watched::Calls, b"\x62OK"), Ok(None));
     let wire = b"\xa3\x62id\x66abc/12\x66method\x63set\x66params\x84\x01\xf5\xfb\x40\x24\0\0\0\0\0\0\x80";
     let params = vec![json!(1), json!(true), json!(10.0), json!({})];
-    let call = Call { id: "abc/12".into(), method: "set".into(), params };
+    let call = Call { id: "abc/12".into(), method: "set".into(), params, fault: None };
     assert_eq!(read(Watched::Calls, wire), Ok(Some(CloudEvent::Call(call))));
     assert!(read(Watched::Calls, b"\xa1\x62id").is_err());
 }
