@@ -584,3 +584,32 @@ fn a_package_that_the_cloud_does_not_know_keeps_no_other_from_being_reported() {
         assert_eq!(world.link().unwrap().phase, fieldgate::board::LinkPhase::Up);
     });
 }
+
+#[test]
+fn settings_and_calls_that_are_too_long_for_this_gateway_keep_no_other_from_it() {
+    in_virtual_time(async {
+        let world = connected().await;
+        let set = |key: &str, value| {
+            world.cloud(|cloud, now| cloud.set_setting(now, key, value, None).unwrap());
+        };
+        set("UPLINK_WINDOW", json!(3));
+        set("NOT_FOR_US", json!("x".repeat(1500)));
+        for n in 0..40 {
+            set(&format!("NOR_IS_THE_{n}_OF_THE_SETTINGS_OF_SOMETHING_ELSE"), json!(n));
+        }
+        world.pass(MINUTE).await;
+        assert_eq!(world.board().asks.tuning.borrow().window, Some(3), "the others are in force");
+        let codes: Vec<i64> = world.cloud(|cloud, _| {
+            cloud.settings_status(DEVICE).unwrap().errors.iter().map(|error| error.code).collect()
+        });
+        assert_eq!(codes.iter().filter(|code| **code == 1).count(), 40, "every one is named: {codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == 5).count(), 1, "the long one too: {codes:?}");
+        for params in [vec![json!("x".repeat(1500))], vec![json!(1); 40]] {
+            let call = world.cloud(|cloud, now| cloud.call(now, DEVICE, "get_status", &params).unwrap());
+            world.pass(10 * S).await;
+            let outcome = world.cloud(|cloud, _| cloud.call_outcome(&call).cloned());
+            assert!(matches!(outcome, Some(CallOutcome::Answered { code: 3, .. })), "{outcome:?}");
+        }
+        is_over(world, MINUTE).await;
+    });
+}

@@ -159,10 +159,11 @@ impl Refresh {
         self.interval = self.tighten.interval(now);
     }
 
-    /// The cloud refuses the registration. `random` is any 64 random bits.
-    pub(super) fn refused(&mut self, now: Duration, random: u64) {
+    /// The cloud refuses the registration, for at least `least`. `random` is any 64 random bits.
+    pub(super) fn refused(&mut self, now: Duration, least: Duration, random: u64) {
         self.asked = None;
-        self.soon = Some(now + policy::backoff(self.refusals, FIRST_REFUSED, LAST_REFUSED, random));
+        let pause = policy::backoff(self.refusals, FIRST_REFUSED, LAST_REFUSED, random);
+        self.soon = Some(now + pause.max(least));
         self.refusals = self.refusals.saturating_add(1);
     }
 
@@ -321,6 +322,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cloud_that_says_how_long_it_wants_to_be_left_alone_is() {
+        let mut refresh = registered();
+        refresh.asked(MINUTE);
+        refresh.refused(MINUTE, 30 * MINUTE, 0);
+        refresh.path_is_back(2 * MINUTE);
+        assert_eq!(refresh.due(), 31 * MINUTE, "and a path in doubt does not shorten it");
+    }
+
+    #[test]
     fn refusals_make_it_seldom_and_doubt_does_not_change_that() {
         let mut refresh = registered();
         let mut now = Duration::ZERO;
@@ -328,7 +338,7 @@ mod tests {
         while now < 24 * 60 * MINUTE {
             now = refresh.due();
             refresh.asked(now);
-            refresh.refused(now, u64::MAX / 2);
+            refresh.refused(now, Duration::ZERO, u64::MAX / 2);
             refresh.unanswered(now);
             refresh.path_is_back(now);
             asked += 1;

@@ -214,8 +214,11 @@ impl Live<'_> {
         match why {
             ObservationEnd::Rejected(response) => {
                 tracing::warn!(code = %response.code, "the cloud refuses to show {}", watched.words());
-                self.judged(now, Asked::Watch(watched), "", &response);
-                self.watches.refresh(watched).refused(now, random);
+                let least = match self.judged(now, Asked::Watch(watched), "", &response) {
+                    Outcome::Later { after } => after,
+                    _ => Duration::ZERO,
+                };
+                self.watches.refresh(watched).refused(now, least, random);
             }
             // It answered; asking at intervals does instead of observing.
             ObservationEnd::NotObservable | ObservationEnd::Cancelled => {
@@ -235,7 +238,7 @@ impl Live<'_> {
                 fault::too_large(watched, again_in)
             }
             Failure::Reset | Failure::BadResponse => {
-                self.watches.refresh(watched).refused(now, random);
+                self.watches.refresh(watched).refused(now, Duration::ZERO, random);
                 fault::no_answer(watched.words(), &why.to_string())
             }
             _ => {
