@@ -36,6 +36,8 @@ pub(crate) struct Client {
     begun: VecDeque<RequestId>,
     /// How many of `begun` went in a row while others waited.
     streak: u32,
+    /// Messages that may still be sent; `None`: any number.
+    credit: Option<u32>,
     observations: BTreeMap<ObservationId, Observation>,
     next_request: u64,
     next_observation: u64,
@@ -84,6 +86,7 @@ impl Client {
             urgent: VecDeque::new(),
             begun: VecDeque::new(),
             streak: 0,
+            credit: None,
             observations: BTreeMap::new(),
             next_request: 0,
             next_observation: 0,
@@ -97,6 +100,11 @@ impl Client {
 
     pub(crate) fn outstanding(&self) -> usize {
         self.open.len()
+    }
+
+    pub(crate) fn allow(&mut self, wire: &mut Wire, now: Duration, messages: u32) {
+        self.credit = Some(messages);
+        self.pump(wire, now);
     }
 
     pub(crate) fn request(
@@ -359,7 +367,7 @@ impl Client {
     /// Sends what the window allows, in turn. A loss closes the window for as long as the timeout of what was lost, which
     /// doubles; one urgent request does not wait for that. One more message is no burst.
     fn pump(&mut self, wire: &mut Wire, now: Duration) {
-        while wire.has_id(now) {
+        while wire.has_id(now) && self.credit != Some(0) {
             let window = wire.congestion.window() as usize;
             let next = match self.in_flight().cmp(&window) {
                 Ordering::Less => self.next_in_turn(),
@@ -375,6 +383,8 @@ impl Client {
             let once = message.kind == Kind::NonConfirmable;
             let counts_until = now.saturating_add(wire.congestion.timeout(now, &wire.config));
             let Some(message_id) = wire.send_new(now, message, Owner::Request(id)) else { return };
+            wire.counters.requests += 1;
+            self.credit = self.credit.map(|left| left.saturating_sub(1));
             open.first_sent.get_or_insert(now);
             let expires = now.saturating_add(wire.config.response_timeout);
             open.phase = if once {

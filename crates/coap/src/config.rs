@@ -147,6 +147,8 @@ pub struct Counters {
     pub oversize: u64,
     /// Messages seen before.
     pub duplicates: u64,
+    /// Messages of our own requests, each block of a body one; what was sent again is not among them.
+    pub requests: u64,
     /// Confirmable messages we sent again.
     pub retransmissions: u64,
     /// Confirmable messages given up.

@@ -132,6 +132,12 @@ impl Endpoint {
         self.client.get_block(&mut self.wire, now, request, num, size)
     }
 
+    /// Has so many messages of requests leave from now on and no more, until it is called again: for a peer that counts them.
+    /// Each block of a body is one. Repetitions are due when they are due. Without this, any number may leave.
+    pub fn allow(&mut self, now: Duration, messages: u32) {
+        self.client.allow(&mut self.wire, now, messages);
+    }
+
     /// Gives a request or ping up: its outcome is `Failed` with `Cancelled`, unless it ended already.
     pub fn cancel(&mut self, now: Duration, id: RequestId) {
         self.client.cancel(&mut self.wire, now, id);

@@ -19,7 +19,7 @@ mod download;
 mod path;
 mod refused;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::clock::Mono;
 use crate::config::Liveness;
 use crate::daemon::rim::Datagrams;
 use crate::spend::Cause;
-use crate::uplink::link::Outcome;
+use crate::uplink::link::{Call, Outcome};
 
 /// What `dead_path` is for a session of an earlier run of which nothing was heard yet: the cloud may not take it, and says nothing then.
 const UNPROVEN_PATH: Duration = Duration::from_secs(30);
@@ -151,8 +151,11 @@ pub(super) struct Live<'a> {
     published: Option<Duration>,
     /// Packets and requests under way when the board was last told.
     told: (u64, usize),
-    /// Repetitions already counted by the pace.
+    /// Messages of requests, and repetitions, that the pace has counted.
+    left: u64,
     repeated: u64,
+    /// Calls for which there was no place, and that are not answered yet.
+    unplaced: VecDeque<Call>,
     /// When the plan is asked again whether the session may be kept.
     afford_at: Duration,
     /// What the datagrams of this turn are for: a request that was just taken, else the session.
@@ -194,7 +197,9 @@ impl<'a> Live<'a> {
             refused: Refused::default(),
             published: None,
             told: (0, 0),
+            left: 0,
             repeated: 0,
+            unplaced: VecDeque::new(),
             afford_at: now,
             sending: Cause::Session,
             asked_for: Cause::Session,
@@ -273,7 +278,7 @@ impl<'a> Live<'a> {
         }
         if self.connected.is_some() {
             sooner(self.endpoint.poll_timeout());
-            sooner(self.may_ask().then(|| self.watches.due().0));
+            sooner(self.may_ask().then(|| self.watches.due().0.max(may_send_at)));
             sooner(self.dead_at());
             sooner(Some(may_send_at).filter(|at| *at > now));
             sooner(self.block_due(now));
@@ -315,10 +320,15 @@ impl<'a> Live<'a> {
         self.settle_time(now);
         self.forget_refusals(now);
         while self.may_ask()
+            && self.keeper.pace.next_at(now) <= now
             && let (due, watched) = self.watches.due()
             && now >= due
         {
             self.register(now, watched);
+            self.drain_cores(now)?;
+        }
+        while !self.unplaced.is_empty() && self.may_ask() && self.keeper.pace.next_at(now) <= now {
+            self.refuse_call();
             self.drain_cores(now)?;
         }
         self.tell(now);
@@ -328,6 +338,7 @@ impl<'a> Live<'a> {
     fn drain_cores(&mut self, now: Duration) -> Result<(), Ended> {
         loop {
             let mut quiet = true;
+            self.keep_pace(now);
             while let Some(event) = self.session.poll_event() {
                 quiet = false;
                 self.session_event(now, event)?;
@@ -350,12 +361,6 @@ impl<'a> Live<'a> {
                     }
                 }
             }
-            // A repetition may be the first copy that arrives: the cloud counts it then.
-            let repeated = self.endpoint.counters().retransmissions;
-            for _ in self.repeated..repeated {
-                self.keeper.pace.repeats(now);
-            }
-            self.repeated = repeated;
             if let Some(error) = self.transmit() {
                 self.socket_failed(&error)?;
             }

@@ -78,10 +78,20 @@ impl Pace {
     /// When the next request may leave; not after `now` if it may at once.
     #[must_use]
     pub fn next_at(&self, now: Duration) -> Duration {
-        let keeps_one = self.repeated.is_some_and(|at| now.saturating_sub(at) < REPETITIONS);
-        let most = self.per_second.saturating_sub(usize::from(keeps_one)).max(1);
-        let before = self.left.len().checked_sub(most).and_then(|at| self.left.get(at));
+        let before = self.left.len().checked_sub(self.most(now)).and_then(|at| self.left.get(at));
         before.map_or(now, |before| (*before + self.window).max(now))
+    }
+
+    /// How many may leave at once.
+    #[must_use]
+    pub fn free(&self, now: Duration) -> u32 {
+        let recent = self.left.iter().filter(|at| **at + self.window > now).count();
+        u32::try_from(self.most(now).saturating_sub(recent)).unwrap_or(u32::MAX)
+    }
+
+    fn most(&self, now: Duration) -> usize {
+        let keeps_one = self.repeated.is_some_and(|at| now.saturating_sub(at) < REPETITIONS);
+        self.per_second.saturating_sub(usize::from(keeps_one)).max(1)
     }
 
     /// The same for a block, which keeps a distance from the one before: requests that leave in a burst arrive with the distances
@@ -93,11 +103,10 @@ impl Pace {
         self.next_at(now).max(self.block.map_or(now, |block| block + distance))
     }
 
-    /// A block is asked for.
-    pub fn block_leaves(&mut self, now: Duration) {
+    /// A block is asked for. It leaves as any request does.
+    pub fn block_taken(&mut self, now: Duration) {
         self.block = Some(now);
         self.took(Share::Firmware);
-        self.leaves(now);
     }
 
     /// A request leaves again, which nobody could hold back.
@@ -166,7 +175,9 @@ mod tests {
         let mut left = Vec::new();
         for n in 0..500u64 {
             now = pace.next_at(now);
+            assert!(pace.free(now) >= 1, "what may leave now has a place");
             pace.leaves(now);
+            assert_eq!(pace.free(now) > 0, pace.next_at(now) <= now);
             left.push(now);
             if n % 37 == 0 {
                 now += ms(n * 3);
@@ -186,7 +197,8 @@ mod tests {
         pace.repeats(now);
         for n in 0..1000u64 {
             now = pace.next_block_at(now);
-            pace.block_leaves(now);
+            pace.block_taken(now);
+            pace.leaves(now);
             left.push(now);
             if n % 40 == 0 {
                 now += ms(10);
@@ -205,7 +217,8 @@ mod tests {
     #[test]
     fn blocks_keep_a_distance() {
         let mut pace = Pace::new(20);
-        pace.block_leaves(ms(1000));
+        pace.block_taken(ms(1000));
+        pace.leaves(ms(1000));
         assert_eq!(
             (pace.next_at(ms(1000)), pace.next_block_at(ms(1000))),
             (ms(1000), ms(1000) + WINDOW * 3 / 4 / 20)

@@ -11,7 +11,6 @@ use super::{Asked, LONGEST_SLEEP, Live, Waiting};
 use crate::board::{LinkPhase, Trouble, TroubleKind};
 use crate::clock::Mono;
 use crate::clouds::golioth::fault;
-use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::refresh::IGNORED;
 use crate::clouds::golioth::services::{self, Watched, Watches};
@@ -339,9 +338,7 @@ impl Live<'_> {
                     self.flood_said = Some(now);
                     tracing::warn!(method = call.method, "too many remote calls at once; some are refused");
                 }
-                // Nobody waits for what becomes of it; while somebody could, it is taken.
-                let (reply, _outcome) = oneshot::channel();
-                self.take(Request::Report { report: services::too_many(call), reply });
+                self.owe_refusal(call);
             }
             // Level-triggered: the next answer says the same again.
             Err(_) => {

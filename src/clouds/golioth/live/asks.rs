@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use fieldgate_coap as coap;
+use tokio::sync::oneshot;
 
 use super::{Asked, Live, Waiting};
 use crate::clouds::golioth::link::{Incoming, Request, Room};
 use crate::clouds::golioth::pace::Share;
 use crate::clouds::golioth::services::{self, Watched};
 use crate::spend::Cause;
-use crate::uplink::link::Outcome;
+use crate::uplink::link::{Call, Outcome};
 
 /// Urgent messages that may be under way beyond the window.
 const URGENT_PLACES: usize = 4;
 /// An unauthenticated alert is a hint that earns one probe: this long, at most once in this long.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Calls without a place that are refused in words, at most at once.
+const MOST_REFUSALS: usize = 32;
 
 impl Live<'_> {
     /// What may be taken now. What the congestion window has no place for waits outside, where something urgent can still pass it.
@@ -78,7 +81,6 @@ impl Live<'_> {
         };
         match self.endpoint.request(now, request) {
             Ok(id) => {
-                self.keeper.pace.leaves(now);
                 self.owed_since.get_or_insert(now);
                 self.waiting.insert(id, waiting);
             }
@@ -95,6 +97,36 @@ impl Live<'_> {
         }
     }
 
+    /// Counts what has left, and lets leave what the pace has places for: whatever it is for, later blocks included.
+    pub(super) fn keep_pace(&mut self, now: Duration) {
+        let counters = self.endpoint.counters();
+        let (requests, repeated) = (counters.requests, counters.retransmissions);
+        for _ in self.left..requests {
+            self.keeper.pace.leaves(now);
+        }
+        // A repetition may be the first copy that arrives: the cloud counts it then.
+        for _ in self.repeated..repeated {
+            self.keeper.pace.repeats(now);
+        }
+        (self.left, self.repeated) = (requests, repeated);
+        self.endpoint.allow(now, self.keeper.pace.free(now));
+    }
+
+    /// Remembers to answer a call for which there is no place. Beyond a few, whoever calls finds out by waiting.
+    pub(super) fn owe_refusal(&mut self, call: Call) {
+        if self.unplaced.len() < MOST_REFUSALS {
+            self.unplaced.push_back(call);
+        }
+    }
+
+    /// Answers the first of those calls.
+    pub(super) fn refuse_call(&mut self) {
+        let Some(call) = self.unplaced.pop_front() else { return };
+        // Nobody waits for what becomes of it; while somebody could, it is taken.
+        let (reply, _outcome) = oneshot::channel();
+        self.take(Request::Report { report: services::too_many(call), reply });
+    }
+
     /// Registers as an observer, again or for the first time: it keeps the path open and the cloud's list of observers right,
     /// and its answer is what is to be known.
     pub(super) fn register(&mut self, now: Duration, watched: Watched) {
@@ -107,7 +139,6 @@ impl Live<'_> {
         self.watches.refresh(watched).asked(now);
         match registered {
             Ok(()) => {
-                self.keeper.pace.leaves(now);
                 self.owed_since.get_or_insert(now);
             }
             Err(error) => {
@@ -120,13 +151,14 @@ impl Live<'_> {
     /// Asks for a sign of life, if none was asked for lately. Whether it does.
     pub(super) fn probe(&mut self, now: Duration) -> bool {
         let lately = self.last_probe.is_some_and(|at| now < at + PROBE_EVERY);
-        if !self.may_ask() || self.probe.is_some() || lately {
+        // At full pace enough is asked that a session which is gone does not answer.
+        let full = self.keeper.pace.next_at(now) > now;
+        if !self.may_ask() || self.probe.is_some() || lately || full {
             return false;
         }
         self.last_probe = Some(now);
         let get = Watched::Desired.request().deadline(PROBE_DEADLINE);
         let Ok(id) = self.endpoint.request(now, get) else { return false };
-        self.keeper.pace.leaves(now);
         self.owed_since.get_or_insert(now);
         self.waiting.insert(id, Waiting::Probe);
         self.probe = Some((id, now));

@@ -40,7 +40,7 @@ impl Live<'_> {
         if fetching.ask(now, &mut self.endpoint).is_none() {
             return fetching.hold(now + ENDPOINT_FULL);
         }
-        self.keeper.pace.block_leaves(now);
+        self.keeper.pace.block_taken(now);
         self.owed_since.get_or_insert(now);
         self.sending = Cause::Firmware;
     }
