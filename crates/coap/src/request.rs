@@ -29,6 +29,10 @@ pub struct Request {
     pub confirmable: bool,
     /// Whether it goes before everything that waits, and may be one more in flight than the window allows.
     pub urgent: bool,
+    /// Of an observation: whether each notification is an event of its own, not the newest state. Then one that was overtaken on
+    /// the way, or that overtook the answer to the registration, is handed over too (RFC 7641 section 3.4 orders states); copies
+    /// are still dropped by their message id.
+    pub events: bool,
     /// Overall limit from submission to outcome, waiting in the queue included.
     pub deadline: Option<Duration>,
     /// Ask for the answer in blocks of this size from the first request on (early negotiation).
@@ -50,6 +54,7 @@ impl Request {
             payload: Vec::new(),
             confirmable: true,
             urgent: false,
+            events: false,
             deadline: None,
             block2: None,
             max_body: None,
@@ -92,6 +97,13 @@ impl Request {
     #[must_use]
     pub fn urgent(mut self, urgent: bool) -> Request {
         self.urgent = urgent;
+        self
+    }
+
+    /// Has an observation of it hand over every notification.
+    #[must_use]
+    pub fn events(mut self, events: bool) -> Request {
+        self.events = events;
         self
     }
 

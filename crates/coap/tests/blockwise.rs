@@ -53,6 +53,27 @@ fn only_response(heard: Vec<Event>) -> Response {
 }
 
 #[test]
+fn a_peer_that_counts_gets_as_many_messages_as_are_allowed_later_blocks_among_them() {
+    let (mut client, mut server) = pair(Config::default(), Config::default());
+    client.allow(secs(0), 2);
+    client.request(secs(0), Request::get("a").assemble(Szx::B64, 1000)).unwrap();
+    client.request(secs(0), Request::get("b")).unwrap();
+    let answer = |request: &fieldgate_coap::IncomingRequest| match request.path.as_slice() {
+        [path] if path == "a" => Response::content(60, body(300)),
+        _ => Response::new(Code::NOT_FOUND),
+    };
+    let (mut heard, mut rounds) = (Vec::new(), 0);
+    while heard.len() < 2 {
+        heard.extend(talk(&mut client, &mut server, answer).1);
+        assert_eq!(client.counters().requests, (rounds + 1) * 2, "two more, whatever they are for");
+        client.allow(secs(1), 2);
+        rounds += 1;
+    }
+    assert_eq!(rounds, 3, "five blocks and another request");
+    assert_eq!(client.counters().retransmissions, 0);
+}
+
+#[test]
 fn an_upload_in_blocks_reaches_the_application_once_and_whole() {
     let (mut client, mut server) = pair(Config::default(), Config::default());
     client.request(secs(0), Request::post(".s/x").payload(format::CBOR, body(3666))).unwrap();

@@ -59,6 +59,36 @@ fn notifications_are_delivered_in_order_and_confirmable_ones_acknowledged() {
 }
 
 #[test]
+fn events_are_handed_over_in_whatever_order_they_come_each_once() {
+    let mut client = endpoint(Config::default());
+    let id = client.observe(secs(0), Request::get(".rpc").events(true)).unwrap();
+    let out = sent_one(&mut client);
+    let token = out.token;
+    // Overtakes the answer to the registration.
+    client.handle_datagram(secs(0), &note(CON, 100, &token, 7));
+    assert_eq!((payload(event(&mut client)), sent_one(&mut client).id), (vec![7], 100));
+    client.handle_datagram(secs(0), &datagram(ACK, 0x45, out.id, &token, &[(6, &[5])], b"OK"));
+    events(&mut client);
+    for (message, sequence) in [(99, 6), (102, 9), (101, 8)] {
+        client.handle_datagram(secs(1), &note(CON, message, &token, sequence));
+        assert_eq!(payload(event(&mut client)), [sequence]);
+        assert_eq!(sent_one(&mut client).id, message);
+    }
+    client.handle_datagram(secs(2), &note(CON, 101, &token, 8));
+    assert!(events(&mut client).is_empty(), "a copy is none");
+    assert_eq!((sent_one(&mut client).id, client.counters().stale_notifications), (101, 0));
+    // The server serves it still while another registration has not left.
+    client.handle_datagram(secs(3), &datagram(CON, 0xa0, 103, &token, &[], b""));
+    assert!(matches!(event(&mut client), Event::ObservationEnded { .. }));
+    client.allow(secs(4), 0);
+    client.reregister(secs(4), id).unwrap();
+    sent(&mut client);
+    client.handle_datagram(secs(4), &note(CON, 104, &token, 10));
+    assert_eq!(payload(event(&mut client)), [10]);
+    assert_eq!(sent_one(&mut client).id, 104);
+}
+
+#[test]
 fn after_a_new_session_the_observation_is_registered_again_with_its_token() {
     let (mut client, id, token) = observing();
     assert_eq!(client.reset_session(), [id]);

@@ -27,13 +27,21 @@ struct Run {
     open: Option<Vec<u8>>,
     token: Vec<u8>,
     ended: bool,
+    /// Whether each notification counts by itself.
+    events: bool,
+}
+
+/// Notifications of a state, and then the same of events.
+pub(crate) fn observe(data: &[u8]) -> bool {
+    let (states, events) = (run(data, false), run(data, true));
+    states || events
 }
 
 /// Registers, then lets notifications, answers, repetitions and time arrive as the bytes say.
-pub(crate) fn observe(data: &[u8]) -> bool {
+fn run(data: &[u8], events: bool) -> bool {
     let mut feed = Feed::new(data);
     let mut endpoint = Endpoint::new(small(), SEED);
-    let Ok(observation) = endpoint.observe(Duration::ZERO, Request::get("a")) else { return false };
+    let Ok(observation) = endpoint.observe(Duration::ZERO, Request::get("a").events(events)) else { return false };
     let mut run = Run {
         endpoint,
         observation,
@@ -42,6 +50,7 @@ pub(crate) fn observe(data: &[u8]) -> bool {
         open: None,
         token: Vec::new(),
         ended: false,
+        events,
     };
     run.transmit();
     let (mut id, mut delivered) = (0u16, 0);
@@ -72,7 +81,7 @@ pub(crate) fn observe(data: &[u8]) -> bool {
                 let rest = [option(6, &value), vec![0xff, feed.byte()]].concat();
                 let is_copy = act >= 0xe0;
                 let settled = run.open.is_none() && !run.ended && !is_copy;
-                let expected = settled.then(|| is_newer(run.newest, number, run.now));
+                let expected = settled.then(|| events || is_newer(run.newest, number, run.now));
                 let notification = datagram(act >> 3 & 1, 0x45, id.to_be_bytes(), &run.token, &rest);
                 delivered += run.arrives(&notification, expected);
             }
@@ -108,7 +117,7 @@ impl Run {
                 Event::Notification { response, .. } => {
                     given += 1;
                     let Some(value) = response.observe else { continue };
-                    let newer = answers_registration || is_newer(self.newest, value, self.now);
+                    let newer = self.events || answers_registration || is_newer(self.newest, value, self.now);
                     assert!(newer, "{value} is older than {:?}, expected {expected:?}", self.newest);
                     self.newest = Some((value, self.now));
                 }

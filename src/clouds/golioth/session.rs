@@ -354,6 +354,7 @@ impl Keeper {
         let mut observed = Observed::default();
         for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
             if let Some(watched) = Observed::watched(&kept.request) {
+                let kept = coap::KeptObservation { request: watched.request(), ..kept };
                 observed.set(watched, endpoint.keep_observing(now, kept));
             }
         }

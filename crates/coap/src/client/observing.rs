@@ -187,7 +187,10 @@ impl Client {
             wire.send_empty(Kind::Acknowledgement, message.message_id);
         }
         if !self.observations.get(&id).is_some_and(|held| held.registered) {
-            // Crossed the first registration, which brings the state itself, or a cancellation.
+            // Crossed the first registration, which brings the state itself and no event, or a cancellation.
+            if self.is_registering(id) && response.code.is_success() {
+                return self.deliver_event(wire, now, id, response);
+            }
             wire.counters.stale_notifications += 1;
             return;
         }
@@ -201,11 +204,25 @@ impl Client {
         }
     }
 
+    /// Whether the registration, not a cancellation, is on its way.
+    fn is_registering(&self, id: ObservationId) -> bool {
+        let asking = self.observations.get(&id).and_then(|held| held.asking);
+        asking.and_then(|asking| self.open.get(&asking)).is_some_and(|open| open.purpose == Purpose::Register(id))
+    }
+
+    /// Hands it over if it is an event.
+    fn deliver_event(&mut self, wire: &mut Wire, now: Duration, id: ObservationId, response: Response) {
+        if self.observations.get(&id).is_some_and(|held| held.request.events) {
+            self.deliver(wire, now, id, response);
+        } else {
+            wire.counters.stale_notifications += 1;
+        }
+    }
+
     fn deliver_in_order(&mut self, wire: &mut Wire, now: Duration, id: ObservationId, response: Response) {
         let Some(observation) = self.observations.get_mut(&id) else { return };
         if response.observe.is_some_and(|value| !observation.order.admit(now, value)) {
-            wire.counters.stale_notifications += 1;
-            return;
+            return self.deliver_event(wire, now, id, response);
         }
         self.deliver(wire, now, id, response);
     }

@@ -9,7 +9,8 @@ use super::value;
 use crate::uplink::link::{Call, CloudEvent, Report};
 
 pub(super) fn get() -> coap::Request {
-    coap::Request::get(paths::RPC).accept(ContentFormat::Cbor.number())
+    // Each is another call, not a newer state of one: none is passed over for having been overtaken.
+    coap::Request::get(paths::RPC).accept(ContentFormat::Cbor.number()).events(true)
 }
 
 /// A call, or nothing for the greeting. One without an id cannot even be refused.
