@@ -164,8 +164,10 @@ impl PipelineLists for GoliothProvider {
             let one = newest(&errors, "errors", |entry| event_path(entry, path), "error")?;
             failed = failed.into_iter().chain(one).max_by_key(|entry| entry.unix_ns);
         }
-        let about = |entry: &Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path));
-        Ok(Found { unmatched: newest(&unmatched, "list", about, "contentType")?, failed })
+        Ok(Found {
+            unmatched: newest(&unmatched, "list", |entry| ours(entry, path), "contentType")?,
+            failed,
+        })
     }
 }
 
@@ -195,6 +197,17 @@ fn event_path(entry: &Value, path: &str) -> bool {
     let named = text(entry, "type");
     let named = named.as_deref().and_then(|kind| kind.split_once("/.s"));
     named.is_none_or(|(_, named)| bare(named) == bare(path))
+}
+
+/// Whether an unmatched message is on a path and of a type that a gateway sends, or that the pipelines which ship make of that, or
+/// does not say: what another device sends there as something else says nothing of ours.
+fn ours(entry: &Value, path: &str) -> bool {
+    let sent = |named: String| {
+        let named = named.split(';').next().unwrap_or_default().trim();
+        ["application/cbor", "application/json"].iter().any(|sent| named.eq_ignore_ascii_case(sent))
+    };
+    text(entry, "path").is_none_or(|named| bare(&named) == bare(path))
+        && text(entry, "contentType").is_none_or(sent)
 }
 
 fn bare(path: &str) -> &str {
@@ -432,15 +445,22 @@ mod tests {
             {"path": "/other", "contentType": "x", "timestamp": "2026-01-02T03:04:09.000000000Z"},
             {"path": "/sensor", "contentType": "application/cbor", "timestamp": "2026-01-02T03:04:05.376256912Z"},
             {"path": "sensor/", "contentType": "application/json", "timestamp": "2026-01-02T03:04:05+01:00"},
-            {"path": "/sensor", "contentType": "y", "timestamp": "not yet"},
+            {"path": "/sensor", "contentType": "application/json", "timestamp": "not yet"},
+            {"path": "/sensor", "contentType": "text/plain", "timestamp": "2026-01-02T03:04:08.000000000Z"},
         ]});
-        let about = |path: &'static str| {
-            move |entry: &Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path))
-        };
+        let about = |path: &'static str| move |entry: &Value| ours(entry, path);
         let found = newest(&list, "list", about("/sensor"), "contentType").unwrap().unwrap();
         assert_eq!((found.detail.as_str(), found.unix_ns % 1_000_000_000), ("application/cbor", 376_256_912));
         assert_eq!(newest(&list, "list", about("/sensors"), "contentType"), Ok(None));
         assert!(newest(&serde_json::json!({}), "list", about("/sensor"), "contentType").is_err());
+    }
+
+    #[test]
+    fn what_others_send_to_the_path_as_something_else_does_not_hold_our_readings() {
+        let sent = |content_type: &str| ours(&serde_json::json!({"path": "/a", "contentType": content_type}), "/a");
+        assert!(sent("application/cbor") && sent("Application/JSON; charset=utf-8"));
+        assert!(!sent("text/plain") && !sent("application/octet-stream") && !sent(""));
+        assert!(ours(&serde_json::json!({"path": "a"}), "/a"), "one that does not say may be ours");
     }
 
     #[test]
