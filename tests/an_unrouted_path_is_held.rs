@@ -86,7 +86,7 @@ fn start(project: &Arc<Project>, on_unrouted: OnUnrouted) -> Bench {
     Bench::start_behind(
         move |values, _| taking.take(values),
         move |link, rim, board| {
-            let streamed = Streamed { path: "sensor", encoding: Encoding::Rows };
+            let streamed = Streamed { path: "sensor", encoding: Encoding::Rows, location: None };
             Verified::new(link, streamed, lists, Rules { every: DAY, on_unrouted }, None, rim, board)
         },
     )

@@ -148,7 +148,7 @@ impl Board {
         {
             add(at, TroubleKind::ReadingsRejected, words, None);
         }
-        troubles.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
+        troubles.sort_by_key(|(_, trouble)| (trouble.kind.weight() as u8, trouble.kind));
         troubles
     }
 }

@@ -61,6 +61,8 @@ pub enum TroubleKind {
     ReadingsRejected,
     /// It acknowledges readings and keeps them nowhere.
     Unrouted,
+    /// It acknowledges something beside the readings and keeps it nowhere.
+    Dropped,
 }
 
 /// What a trouble means for the readings.
@@ -123,6 +125,7 @@ impl TroubleKind {
             Self::ArtifactChanged => ("artifact_changed", "{} changed while it was fetched", Look),
             Self::ReadingsRejected => ("readings_rejected", "it rejects readings", Act),
             Self::Unrouted => ("unrouted", "it keeps no readings", Act),
+            Self::Dropped => ("dropped", "it keeps nothing of {}", Act),
         }
     }
 }
@@ -252,8 +255,9 @@ mod tests {
             K::ArtifactChanged,
             K::ReadingsRejected,
             K::Unrouted,
+            K::Dropped,
         ];
-        assert_eq!(all.len(), K::Unrouted as usize + 1, "all of them");
+        assert_eq!(all.len(), K::Dropped as usize + 1, "all of them");
         let names: std::collections::BTreeSet<_> = all.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), all.len());
         let document = include_str!("../../docs/states.md");

@@ -345,8 +345,11 @@ impl Daemon {
                     Ok(lists) => {
                         let rules =
                             delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
-                        let streamed =
-                            delivery::Streamed { path: &settings.stream_path, encoding: settings.encoding };
+                        let streamed = delivery::Streamed {
+                            path: &settings.stream_path,
+                            encoding: settings.encoding,
+                            location: settings.location_path.as_deref(),
+                        };
                         let gateway = Some(self.stores.gateway.clone());
                         let (rim, board) = (rim.clone(), Arc::clone(&self.board));
                         return delivery::Verified::new(link, streamed, lists, rules, gateway, rim, board);

@@ -20,8 +20,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What waits is tried again at least hourly, and then goes.
 const AGAIN: Duration = Duration::from_secs(2 * 3600);
 const READINGS: i64 = 300;
-/// The lists may be asked for so often in six hours in which nothing changes.
-const MOST_LOOKS: u64 = 16;
+/// The lists may be asked for so often in six hours in which nothing changes: for the readings and for the firmware log.
+const MOST_LOOKS: u64 = 32;
 
 /// What the claim is told.
 #[derive(Debug, clap::Args)]
@@ -109,6 +109,7 @@ async fn held(proof: &mut Proof) -> Result<Value, Trouble> {
     }
     let drained = world.drained(AGAIN).await;
     proof.demand(drained.is_ok(), || format!("what was kept goes once there is a pipeline ({drained:?})"));
+    firmware_log(proof, &world).await?;
     let (page, told) = shown(&world)?;
     proof.demand(told["troubles"] == json!([]) && !page.contains("it keeps no readings"), || {
         format!("a path that is routed is not red ({told})")
@@ -129,6 +130,37 @@ async fn held(proof: &mut Proof) -> Result<Value, Trouble> {
         "pipelines_made": made, "readings": account.accepted, "looks_at_lists": looks, "arrived_twice": duplicates,
         "lost_when_a_pipeline_went_away": lost,
     }))
+}
+
+/// The firmware log has a path of its own: it is offered until a pipeline takes it, and the page shows that none does.
+async fn firmware_log(proof: &mut Proof, world: &World) -> Result<(), Trouble> {
+    let (page, told) = shown(world)?;
+    let trouble = &told["troubles"][0];
+    let yaml = trouble["paste"].as_str().unwrap_or_default();
+    let red = page.contains(">Broken</h1>") && page.contains("golioth: it keeps nothing of the firmware log");
+    proof.demand(red && trouble["state"] == json!("dropped"), || {
+        format!("a firmware log that no pipeline takes is red on the page ({told})")
+    });
+    let (delivered, head) = (firmware_logs_delivered(world), world.log_head());
+    proof.demand(delivered == 0 && head > 0, || {
+        format!("there is a firmware log of which nothing arrived ({delivered} of it, head {head})")
+    });
+    world
+        .cloud(|cloud, now| cloud.add_pipeline(now, "firmware-log", yaml))
+        .map_err(|error| Trouble::Surroundings(error.to_string()))?;
+    world.pass(AGAIN).await;
+    let delivered = firmware_logs_delivered(world);
+    proof.demand(delivered > 0, || {
+        "a firmware log that no pipeline took is offered again, and arrives once one does".to_owned()
+    });
+    Ok(())
+}
+
+fn firmware_logs_delivered(world: &World) -> usize {
+    world.cloud(|cloud, _| {
+        let messages = cloud.messages(DEVICE).into_iter().flatten();
+        messages.filter(|message| message.path == "/firmware_log").count()
+    })
 }
 
 /// A list that cannot be read keeps nothing.

@@ -9,9 +9,13 @@
 //! Clocks are not compared: an entry counts when it is newer than what the list named before. Where the first look finds one, it
 //! may be an old one; then one message is sent again a minute later, and the entry either became newer or is known to be old.
 //!
+//! The firmware log and the serving cell go to paths of their own (`side`), which the same list may name: then they are shown as
+//! dropped, and the firmware log is not taken for acknowledged.
+//!
 //! A list that cannot be read holds nothing: then delivery is unverified, as without a key.
 
 mod gate;
+mod side;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +25,8 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use self::gate::{Gate, Verdict};
-use crate::board::{Board, DeliveryState};
+use self::side::Side;
+use crate::board::{Board, DeliveryState, TroubleKind};
 use crate::config::{Encoding, OnUnrouted};
 use crate::daemon::rim::Rim;
 use crate::registry::provider::ProviderError;
@@ -76,6 +81,8 @@ pub struct Streamed<'a> {
     pub path: &'a str,
     /// As what.
     pub encoding: Encoding,
+    /// Where the serving cell goes, if it is told.
+    pub location: Option<&'a str>,
 }
 
 /// What the words are where no key allows to look.
@@ -88,6 +95,7 @@ pub struct Verified {
     lists: Arc<dyn PipelineLists>,
     path: String,
     encoding: Encoding,
+    sides: Vec<Side>,
     /// Where a loss goes on record; without one, only the board is told.
     gateway: Option<Gateway>,
     rim: Rim,
@@ -112,7 +120,9 @@ impl Verified {
         let gate = Mutex::new(Gate::new(rules));
         let (path, encoding) = (format!("/{}", streamed.path), streamed.encoding);
         let looking = tokio::sync::Mutex::default();
-        let link = Self { inner, lists, path, encoding, gateway, rim, board, gate, looking };
+        let location = streamed.location.map(|path| Side::location(path, rules));
+        let sides = [Side::firmware_log(rules)].into_iter().chain(location).gathered();
+        let link = Self { inner, lists, path, encoding, sides, gateway, rim, board, gate, looking };
         link.tell("delivery is not verified yet".to_owned(), None, 0);
         Arc::new(link)
     }
@@ -135,6 +145,37 @@ impl Verified {
         }
         self.gate().releases(acknowledged, readings);
         Outcome::Acknowledged
+    }
+
+    /// Looks whether a side's acknowledgement is one, where that is due.
+    async fn look_after(&self, side: &Side) {
+        let _one_at_a_time = side.looking.lock().await;
+        if !side.gate().is_due(self.rim.now()) {
+            return;
+        }
+        self.rim.sleep(SETTLE).await;
+        let began = self.rim.now();
+        let found = self.lists.look(&side.path).await;
+        let found = found.map(|found| found.unmatched).map_err(|error| error.to_string());
+        let verdict = side.gate().looked(began, found);
+        match verdict {
+            Verdict::Routed => {
+                self.board.troubles.clear(self.name(), |kind, about| {
+                    kind == TroubleKind::Dropped && about == side.about
+                });
+            }
+            Verdict::Unverified(why) => {
+                tracing::debug!(path = side.path, why, "whether a pipeline takes it is not known");
+            }
+            Verdict::StillHeld => {}
+            Verdict::Unrouted { .. } => {
+                let trouble = side.trouble();
+                let words = trouble.words.clone();
+                if self.board.troubles.note(self.name(), self.rim.clock.mono(), trouble) {
+                    tracing::warn!(destination = self.name(), "{words}");
+                }
+            }
+        }
     }
 
     /// Why nothing is sent, where that is so.
@@ -250,7 +291,20 @@ impl Link for Verified {
     }
 
     async fn report(&self, report: Report) -> Outcome {
-        self.inner.report(report).await
+        let Some(side) = self.sides.iter().find(|side| side.takes(&report)) else {
+            return self.inner.report(report).await;
+        };
+        let now = self.rim.now();
+        if let Some(refusal) = side.refusal(|gate| gate.holds() && !gate.is_due(now)) {
+            return refusal;
+        }
+        match self.inner.report(report).await {
+            Outcome::Acknowledged => {
+                self.look_after(side).await;
+                side.refusal(Gate::holds).unwrap_or(Outcome::Acknowledged)
+            }
+            other => other,
+        }
     }
 
     fn up(&self) -> watch::Receiver<bool> {
