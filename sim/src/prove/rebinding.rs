@@ -59,6 +59,9 @@ async fn run(moves: u32) -> Result<Proof, Trouble> {
     });
     let (repeated, moved) =
         (world.repeated_records(), world.cloud(|cloud, _| cloud.counters().address_moves));
+    proof.demand(moved >= u64::from(moves), || {
+        format!("each of the {moves} changes is one that the cloud saw ({moved} were)")
+    });
     proof.demand(repeated == 0, || format!("no record number is used twice ({repeated} were)"));
     let outcome = world.finish().await?;
     let readings = u64::from(moves) + 1;

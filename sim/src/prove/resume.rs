@@ -19,6 +19,8 @@ use crate::world::{GOLIOTH, World, WorldOptions, in_virtual_time};
 
 const RESTARTS: u64 = 20;
 const SHORT_RESTARTS: u64 = 5;
+/// The desired state, the manifest, calls and settings.
+const OBSERVED: usize = 4;
 /// Readings at once after each start, and each in a message of its own.
 const BURST: i64 = 3;
 const ARRIVES: Duration = Duration::from_secs(120);
@@ -46,7 +48,7 @@ async fn run(restarts: u64) -> Result<Proof, Trouble> {
     world.pass(BETWEEN).await;
     let made = world.handshakes();
     let observed = world.cloud(|cloud, _| cloud.observations("gw-1"));
-    proof.demand(observed > 0, || "the gateway observes something".into());
+    proof.demand(observed == OBSERVED, || format!("{OBSERVED} resources are observed ({observed} are)"));
 
     for _ in 0..restarts {
         world = world.restart(&options).await?;

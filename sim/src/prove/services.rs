@@ -2,7 +2,7 @@
 //!
 //! In virtual time, one gateway with a modem against the simulated cloud. Methods are called well and badly, twice under one id, before
 //! and after a restart and a reboot; settings are set, set wrongly and taken back; state, log lines and the serving cell arrive;
-//! and services that refuse, or answer nonsense, cost neither the session nor a reading.
+//! deployments are read and their packages reported, known and unknown ones; and services that refuse, or answer nonsense, cost neither the session nor a reading.
 
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ async fn run() -> Result<Proof, Trouble> {
     run = run.settings().await?;
     run.state().await?;
     run.logs().await?;
+    run.ota().await?;
+    run.stream().await?;
     run.nonsense().await?;
     let Run { mut proof, world, calls, longest, .. } = run;
     let (requests, handshakes) = (world.requests(), world.handshakes());
@@ -67,6 +69,9 @@ async fn run() -> Result<Proof, Trouble> {
     });
     Ok(proof)
 }
+
+/// Running version, wanted version, reason code.
+type Reported = (Option<String>, Option<String>, u64);
 
 struct Run {
     proof: Proof,
@@ -355,6 +360,77 @@ impl Run {
         Ok(())
     }
 
+    fn is_up(&self) -> bool {
+        self.world.link().is_some_and(|link| link.phase == LinkPhase::Up)
+    }
+
+    /// Deploys a version; what was reported of the package since, as (running, wanted, reason).
+    async fn deploys(&mut self, package: &str, version: &str) -> Result<Vec<Reported>, Trouble> {
+        let before = self.world.cloud(|cloud, _| cloud.ota_events().len());
+        let image = version.as_bytes().repeat(100);
+        self.world
+            .cloud(|cloud, now| cloud.deploy(now, &[DEVICE], package, version, image))
+            .map_err(|error| Trouble::Surroundings(error.to_string()))?;
+        self.world.pass(3 * SOON).await;
+        Ok(self.world.cloud(|cloud, _| {
+            let events = cloud.ota_events().iter().skip(before).filter(|event| event.package == package);
+            events.map(|event| (event.version.clone(), event.target.clone(), event.reason)).collect()
+        }))
+    }
+
+    async fn ota(&mut self) -> Result<(), Trouble> {
+        let told = self.deploys("main", "9.9.7").await?;
+        let right = told.iter().any(|(runs, wants, _)| runs.is_some() && wants.as_deref() == Some("9.9.7"));
+        self.proof
+            .demand(right, || format!("what is wanted of a package, and what runs, is reported ({told:?})"));
+        let told = self.deploys("fan", "1.0.0").await?;
+        let right = !told.is_empty() && told.iter().all(|(runs, _, reason)| runs.is_none() && *reason != 0);
+        self.proof.demand(right, || format!("a package that nothing here runs is said to be unknown ({told:?})"));
+        // The cloud does not take what is said of one package.
+        let refuse = FaultKind::Answer { code: Code::NOT_FOUND, max_age: None };
+        let fault = self.world.cloud(|cloud, _| cloud.set_fault(Fault::new(refuse).path(".u/c/fan")));
+        let (told, before) = (self.deploys("fan", "1.0.1").await?, self.world.requests());
+        self.proof.demand(told.is_empty(), || format!("a refused report is none ({told:?})"));
+        let told = self.deploys("main", "9.9.8").await?;
+        let right = told.iter().any(|(_, wants, _)| wants.as_deref() == Some("9.9.8"));
+        self.proof.demand(right, || format!("a refused report keeps no other package's ({told:?})"));
+        self.world.pass(30 * MINUTE).await;
+        let asked = self.world.requests() - before;
+        self.proof.demand(asked <= 30, || {
+            format!("a refused report is not offered over and over ({asked} requests in half an hour)")
+        });
+        self.world.cloud(|cloud, _| cloud.clear_fault(fault));
+        self.world.pass(21 * MINUTE).await;
+        let up = self.is_up();
+        self.proof.demand(up, || "a report that was refused once does not leave the link sick".to_owned());
+        Ok(())
+    }
+
+    async fn stream(&mut self) -> Result<(), Trouble> {
+        for (code, max_age, is_sick) in [
+            (Code::TOO_MANY_REQUESTS, Some(30), false),
+            (Code::SERVICE_UNAVAILABLE, Some(30), false),
+            (Code::NOT_FOUND, None, true),
+        ] {
+            let refuse = FaultKind::Answer { code, max_age };
+            let fault = self.world.cloud(|cloud, _| cloud.set_fault(Fault::new(refuse).path(".s/sensor")));
+            let (before, requests) = (self.world.account("golioth").acknowledged, self.world.requests());
+            self.world.take("q1", Reading::Steps(9)).await?;
+            self.world.pass(2 * MINUTE).await;
+            let acknowledged = self.world.account("golioth").acknowledged - before;
+            let (asked, up) = (self.world.requests() - requests, self.is_up());
+            self.proof.demand(acknowledged == 0 && asked <= 12, || {
+                format!("a refused reading is kept and not sent over and over ({code}: {asked} requests)")
+            });
+            self.proof.demand(up != is_sick, || format!("{code} to readings is said as it is (up: {up})"));
+            self.world.cloud(|cloud, _| cloud.clear_fault(fault));
+            self.world.drained(61 * MINUTE).await?;
+            let up = self.is_up();
+            self.proof.demand(up, || format!("and over once they are taken again ({code})"));
+        }
+        Ok(())
+    }
+
     /// Services that answer nonsense, or refuse.
     async fn nonsense(&mut self) -> Result<(), Trouble> {
         let before = self.world.handshakes();
@@ -369,13 +445,13 @@ impl Run {
         })
         .collect();
         self.world.cloud(|cloud, _| cloud.restart());
+        // A cloud that has forgotten the session is found out by its silence.
+        self.world.take("q1", Reading::Steps(8)).await?;
+        self.world.drained(5 * MINUTE).await?;
         let at_once = self.leaves_at_once().await?;
-        self.world.pass(MINUTE).await;
-        self.world.drained(MINUTE).await?;
-        let link = self.world.link().map(|link| (link.phase, link.words));
-        self.proof.demand(link.as_ref().is_some_and(|(phase, _)| *phase == LinkPhase::Up), || {
-            format!("nonsense costs neither session nor reading (at once: {at_once}, {link:?})")
-        });
+        self.proof.demand(at_once, || "readings leave at once while services answer nonsense".to_owned());
+        let up = self.is_up();
+        self.proof.demand(up, || "nonsense does not make the link sick".to_owned());
         for fault in faults {
             self.world.cloud(|cloud, _| cloud.clear_fault(fault));
         }
