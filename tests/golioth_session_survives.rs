@@ -574,3 +574,30 @@ fn a_stop_during_the_handshake_is_prompt() {
         assert_eq!(outcome.handshakes, 0);
     });
 }
+
+#[test]
+fn no_second_has_more_requests_than_the_cloud_allows_whatever_they_are_for() {
+    in_virtual_time(async {
+        let delay = Duration::from_millis(20);
+        let world = quiet_world(WorldOptions { count_blocks: true, delay, ..WorldOptions::default() }).await;
+        let before = world.requests();
+        for round in 0..10 {
+            // Each of these is a notification of which seven blocks are asked for, and has the rest registered for again.
+            let long = serde_json::json!({ "generation": format!("{round}{}", "x".repeat(7000)) });
+            world.cloud(|cloud, now| cloud.set_state(now, "gw-1", "desired", long).unwrap());
+            for _ in 0..30 {
+                world.cloud(|cloud, now| cloud.call(now, "gw-1", "make_coffee", &[]).unwrap());
+            }
+            for n in 0..20 {
+                world.take("al", Value::Bool(n % 2 == 0)).await.unwrap();
+            }
+            world.pass(3 * S).await;
+        }
+        world.drained(2 * MINUTE).await.unwrap();
+        let (asked, limited) =
+            (world.requests() - before, world.cloud(|cloud, _| cloud.counters().too_many_requests));
+        assert!(asked > 300, "{asked} requests are too few to tell");
+        assert_eq!(limited, 0, "of {asked} requests");
+        assert_eq!(world.link().unwrap().phase, LinkPhase::Up);
+    });
+}

@@ -29,6 +29,7 @@ use self::side::Side;
 use crate::board::{Board, DeliveryState, TroubleKind};
 use crate::config::{Encoding, OnUnrouted};
 use crate::daemon::rim::Rim;
+use crate::gather::Gather;
 use crate::registry::provider::ProviderError;
 use crate::store::gateway::Gateway;
 use crate::store::queue::{Owed, QueuedRow};
