@@ -277,6 +277,7 @@ impl Daemon {
             let bound = Bound {
                 state_dir,
                 queue_file_id: self.stores.queue.status().borrow().file_id,
+                modem: config.modem.is_some(),
                 time_floor_unix_ms: time_floor(state_dir),
             };
             let (link, lane, shelf) = golioth::session::link(settings, &config.path, window, means, bound);

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
+use super::modem::Claim;
 use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
@@ -58,6 +59,8 @@ pub(super) struct Start {
     pub(super) observed: Observed,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
+    /// Of such a one: the modem that it was kept with.
+    pub(super) claim: Option<Claim>,
 }
 
 /// Whose answer a CoAP request's is.
@@ -92,6 +95,8 @@ pub(super) struct Live<'a> {
     resumed: Option<Duration>,
     /// Its one record that may be sent before something is heard has been.
     tried: bool,
+    /// The modem that it was kept with, until the modem here has said which it is.
+    claim: Option<Claim>,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
@@ -124,7 +129,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let liveness = keeper.settings.liveness();
-        let Start { socket, peer, session, endpoint, observed, resumed } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed, claim } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -136,6 +141,7 @@ impl<'a> Live<'a> {
             connected: None,
             resumed,
             tried: false,
+            claim,
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,
@@ -188,6 +194,13 @@ impl<'a> Live<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Ended::Stopped),
+                same = settled(self.claim.as_mut()) => {
+                    self.claim = None;
+                    if !same {
+                        // Without a goodbye: its number may be used by whoever has the session too.
+                        return Err(Ended::NotTakenUp("it was kept with another modem"));
+                    }
+                }
                 received = receive(self.socket.as_deref(), &mut buffer) => match received {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
@@ -249,7 +262,7 @@ impl<'a> Live<'a> {
         self.drain_cores(now)?;
         if self.dead_at().is_some_and(|at| now >= at) {
             if self.resumed.is_some() {
-                return Err(Ended::NotTakenUp);
+                return Err(Ended::NotTakenUp("the cloud does not answer on it"));
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
@@ -338,6 +351,13 @@ impl<'a> Live<'a> {
 async fn receive(socket: Option<&dyn Datagrams>, buffer: &mut [u8]) -> io::Result<usize> {
     match socket {
         Some(socket) => socket.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settled(claim: Option<&mut Claim>) -> bool {
+    match claim {
+        Some(claim) => claim.settled().await,
         None => std::future::pending().await,
     }
 }

@@ -13,9 +13,10 @@ use fieldgate_dtls::{self as dtls, CloseReason, SavedSession, Session};
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
-use super::kept::{Bound, Kept, Shelf};
+use super::kept::{Bound, Kept, Refused, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
+use super::modem;
 use super::pace::Pace;
 use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
@@ -39,6 +40,8 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
 /// So long may it take to resolve the name and open a socket.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(60);
+/// So long may the modem take to say which it is, where a session is bound to nothing else.
+const MODEM_DEADLINE: Duration = Duration::from_secs(20);
 /// Pauses between attempts to connect: full jitter below a bound that doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -149,8 +152,8 @@ pub(super) enum Ended {
     Lost(String),
     /// In words; the cloud refuses us, and somebody must act.
     Refused(String),
-    /// A session of the run before is not answered; one is made anew.
-    NotTakenUp,
+    /// A session of the run before is not to be used; one is made anew.
+    NotTakenUp(&'static str),
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
     Unaffordable(Why),
 }
@@ -196,8 +199,8 @@ impl Keeper {
                     tracing::warn!(why = why.words(), "the session with Golioth is not kept");
                     continue;
                 }
-                Ended::NotTakenUp => {
-                    tracing::warn!("the cloud does not answer on the session of the run before");
+                Ended::NotTakenUp(why) => {
+                    tracing::warn!(why, "the session of the run before is given up");
                     continue;
                 }
                 Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
@@ -288,11 +291,20 @@ impl Keeper {
         // Waiting does not mend a certificate that cannot be read; somebody must act.
         let mut client = credential::client(&self.settings.config).map_err(Ended::Refused)?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
-        if let Some(start) = self.take_up(&client) {
-            return Ok(start);
-        }
         let target = &self.settings.target;
-        let words = format!("connecting to {}:{}", target.host, target.port);
+        let mut words = format!("connecting to {}:{}", target.host, target.port);
+        match self.take_up(&client).await? {
+            Some(Ok(start)) => return Ok(start),
+            Some(Err(why)) => {
+                if why.is_ordinary() {
+                    tracing::info!(%why, "the session of the run before is not gone on with");
+                } else {
+                    tracing::warn!(%why, "the session of the run before is not gone on with");
+                }
+                words.push_str(&format!("; the session of the run before is not gone on with: {why}"));
+            }
+            None => {}
+        }
         self.say(LinkPhase::Connecting, words);
         self.progress.waiting("connecting", SOCKET_DEADLINE);
         let socket = Some(self.socket(None).await?);
@@ -306,13 +318,47 @@ impl Keeper {
             random: self.rim.random.u64(),
         };
         let endpoint = self.endpoint(seed);
-        Ok(Start { socket, peer: None, session, endpoint, observed: Observed::default(), resumed: None })
+        let observed = Observed::default();
+        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None })
     }
 
-    /// The session of the run before, ready to send on the first socket there is.
-    fn take_up(&self, client: &dtls::ClientConfig) -> Option<Start> {
-        let (kept, silent) = self.shelf.taken()?;
-        let Kept { session, message_id, token, observations, peer, .. } = kept;
+    /// The session of the run before, ready to send on the first socket there is; or why it is not to be used.
+    async fn take_up(
+        &mut self,
+        client: &dtls::ClientConfig,
+    ) -> Result<Option<Result<Start, Refused>>, Ended> {
+        let (kept, silent) = match self.shelf.taken() {
+            None => return Ok(None),
+            Some(Err(why)) => return Ok(Some(Err(why))),
+            Some(Ok(taken)) => taken,
+        };
+        if self.shelf.needs_modem() {
+            let same = match kept.modem {
+                Some(number) => self.same_modem(number).await?,
+                None => Err(Refused::NoModem),
+            };
+            if let Err(why) = same {
+                return Ok(Some(Err(why)));
+            }
+        }
+        Ok(Some(self.restore(client, kept, silent)))
+    }
+
+    /// Waits until the modem says which it is. Nothing else tells this hardware from another.
+    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Ended> {
+        self.say(LinkPhase::Connecting, "waiting for the modem to say which it is");
+        self.progress.waiting("waiting for the modem's identity", MODEM_DEADLINE);
+        let mut modem = modem::Claim::new(&self.board, number);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Ended::Stopped),
+            same = modem.settled() => Ok(if same { Ok(()) } else { Err(Refused::OtherModem) }),
+            () = self.rim.sleep(MODEM_DEADLINE) => Ok(Err(Refused::NoModem)),
+        }
+    }
+
+    fn restore(&self, client: &dtls::ClientConfig, kept: Kept, silent: Duration) -> Result<Start, Refused> {
+        let Kept { session, message_id, token, observations, peer, modem: number, .. } = kept;
         // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
         // the cloud kept for it fits nothing that is asked now.
         let far = self.rim.random.u64();
@@ -325,8 +371,8 @@ impl Keeper {
         let now = self.rim.now();
         let saved = SavedSession::from_bytes(session.to_vec());
         let session = Session::restore(client, saved, now, self.rng())
-            .inspect_err(|error| tracing::info!(%error, "the session of the run before is not gone on with"))
-            .ok()?;
+            .map_err(|error| Refused::Unusable(error.to_string()))?;
+        tracing::info!(age_s = silent.as_secs(), "the session of the run before is gone on with");
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
         let mut observed = Observed::default();
         for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
@@ -334,7 +380,13 @@ impl Keeper {
                 observed.set(watched, endpoint.keep_observing(now, kept));
             }
         }
-        Some(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent) })
+        let claim = number.map(|number| modem::Claim::new(&self.board, number));
+        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim })
+    }
+
+    /// What the modem said of itself.
+    pub(super) fn modem(&self) -> Option<[u8; 32]> {
+        modem::said(&self.board)
     }
 
     fn rng(&self) -> dtls::Rng {
