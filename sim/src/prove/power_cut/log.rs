@@ -1,9 +1,15 @@
-//! The log of a recording block device, and what a disk holds when the power goes at some point of it. Pure.
+//! The log of a recording block device, and what a disk holds when the power goes at some point of it. Pure, but
+//! for [`Told`], which looks at a log that grows.
 //!
 //! The format is that of dm-log-writes, as QEMU's `blklogwrites` writes it: a first sector with the count of entries, then for
 //! each a sector of head (where, how many sectors, flags) and the sectors written. What was written before a flush is on the disk. Of
 //! what came after the last flush a disk keeps what it likes: nothing, all, any part, and of a write any of its sectors.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use crate::gateway::Trouble;
 use crate::random::Dice;
 
 /// Bytes a sector, of the log and of the disk.
@@ -12,6 +18,25 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
+
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Told(File);
+
+impl Told {
+    pub(super) fn open(log: &Path) -> Result<Self, Trouble> {
+        File::open(log).map(Self).map_err(Trouble::system("open the device's log"))
+    }
+
+    /// How many entries it has now; all, where that cannot be read: then whatever is asked of later ones fails.
+    pub(super) fn entries(&self) -> usize {
+        let mut count = [0; 8];
+        // After the magic number and the version.
+        self.0
+            .read_exact_at(&mut count, 16)
+            .map_or(usize::MAX, |()| usize::try_from(u64::from_le_bytes(count)).unwrap_or(usize::MAX))
+    }
+}
 
 /// One thing the disk was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
