@@ -9,6 +9,7 @@
 
 mod at;
 mod blockwise;
+mod certificates;
 mod coap;
 mod dtls;
 mod feed;
@@ -20,12 +21,13 @@ pub mod seeds;
 pub type Body = fn(&[u8]) -> bool;
 
 /// Every target: its name, which is that of its corpus under `fuzz/corpus`, and its body.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("at_decoders", at::decoders),
     ("at_session", at::session),
     ("coap_blockwise", blockwise::blockwise),
     ("coap_endpoint", coap::endpoint),
     ("coap_observe", observe::observe),
+    ("dtls_certificates", certificates::certificates),
     ("dtls_connected", dtls::connected),
     ("dtls_handshake", dtls::handshake),
     ("golioth_columns", golioth::columns),
