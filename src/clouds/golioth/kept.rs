@@ -117,7 +117,7 @@ impl Observed {
 }
 
 /// An instant that another run, and another boot if both knew the time, can place.
-#[derive(Serialize, Deserialize, Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Moment {
     boot: [u8; 16],
     mono_ms: u64,
@@ -138,7 +138,7 @@ impl Moment {
     }
 
     /// How long it is past. `None` where nobody can tell, or where it is yet to come.
-    fn age(self, clock: &dyn Clock) -> Option<Duration> {
+    pub(super) fn age(self, clock: &dyn Clock) -> Option<Duration> {
         let wall = clock.wall();
         let age_ms = if clock.boot_id() == BootId(self.boot) {
             clock.mono().ms().checked_sub(self.mono_ms)

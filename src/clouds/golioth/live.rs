@@ -146,7 +146,7 @@ impl<'a> Live<'a> {
             waiting: BTreeMap::new(),
             fetching: None,
             observed,
-            watches: Watches::new(now, liveness, observed, None),
+            watches: Watches::new(now, liveness, observed, None, |_| None),
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             owed_since: None,
             last_probe: None,
@@ -214,6 +214,7 @@ impl<'a> Live<'a> {
                     None => return Err(Ended::Stopped),
                 },
                 () = taker_moved(self.fetching.as_ref()) => {}
+                () = self.keeper.looks.write(&self.keeper.rim) => {}
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
         }

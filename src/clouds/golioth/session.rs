@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
 use fieldgate_dtls::{self as dtls, CloseReason, SavedSession, Session};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
 use super::kept::{Bound, Kept, Refused, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
+use super::looks::LastLooks;
 use super::modem;
 use super::pace::Pace;
 use super::services::Observed;
@@ -30,7 +32,7 @@ use crate::spend::{Direction, Purpose, Purse, Why, wire};
 use crate::uplink::policy;
 
 /// The name of the destination, of the lane and of the link on the board.
-pub(super) const DESTINATION: &str = "golioth";
+pub const DESTINATION: &str = "golioth";
 /// Requests in flight, blocks of a download among them: as many as a slow link of long delay can hold. Of messages there are as
 /// many as is configured.
 const MOST_IN_FLIGHT: u32 = 16;
@@ -59,6 +61,7 @@ pub fn link(
     max_in_flight: usize,
     means: Means<'_>,
     bound: Bound<'_>,
+    looks: LastLooks,
 ) -> (Arc<GoliothLink>, Lane, Arc<Shelf>) {
     let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, config.encoding, max_in_flight);
     let NetworkPath::System { interface } = path;
@@ -80,18 +83,14 @@ pub fn link(
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let on_shelf = Arc::clone(&shelf);
+    let looks = Arc::new(Mutex::new(looks));
     let lane = Lane::new(DESTINATION, move |progress| {
-        let keeper = Keeper {
-            settings: Arc::clone(&settings),
-            ends: Arc::clone(&ends),
-            rim: rim.clone(),
-            board: Arc::clone(&board),
-            purse: Arc::clone(&purse),
-            stop: stop.clone(),
-            progress,
-            shelf: Arc::clone(&shelf),
-            pace: Pace::new(settings.requests_per_second),
-            state: LinkState {
+        let (settings, ends, shelf) = (Arc::clone(&settings), Arc::clone(&ends), Arc::clone(&shelf));
+        let (rim, board, purse, stop) = (rim.clone(), Arc::clone(&board), Arc::clone(&purse), stop.clone());
+        let looks = Arc::clone(&looks);
+        async move {
+            let pace = Pace::new(settings.requests_per_second);
+            let state = LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
                 handshakes: 0,
@@ -101,9 +100,13 @@ pub fn link(
                 in_flight: 0,
                 last_heard: None,
                 owed_since: None,
-            },
-        };
-        keeper.run()
+            };
+            // They outlive a life of the lane; only one life holds them at a time.
+            let looks = looks.lock_owned().await;
+            Keeper { settings, ends, rim, board, purse, stop, progress, shelf, looks, pace, state }
+                .run()
+                .await
+        }
     });
     (link, lane, on_shelf)
 }
@@ -140,6 +143,7 @@ pub(super) struct Keeper {
     pub(super) stop: CancellationToken,
     pub(super) progress: Progress,
     pub(super) shelf: Arc<Shelf>,
+    pub(super) looks: OwnedMutexGuard<LastLooks>,
     pub(super) pace: Pace,
     pub(super) state: LinkState,
 }
@@ -282,6 +286,7 @@ impl Keeper {
         *up_since = live.up_since();
         if matches!(ended, Ended::Stopped) {
             live.leave();
+            self.looks.finish().await;
         }
         ended
     }

@@ -38,7 +38,9 @@ impl Live<'_> {
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
                 let liveness = self.keeper.settings.liveness();
-                self.watches = Watches::new(now, liveness, self.observed, self.resumed);
+                let (looks, clock) = (&self.keeper.looks, &*self.keeper.rim.clock);
+                let known = |rest| looks.known(rest, clock, liveness.seldom);
+                self.watches = Watches::new(now, liveness, self.observed, self.resumed, known);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     self.heard(now);
@@ -211,9 +213,13 @@ impl Live<'_> {
                 return;
             }
         };
-        self.watches.holds(&event);
+        let held = self.watches.holds(&event);
         match self.keeper.ends.events.try_send(event) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some((rest, named, version)) = held {
+                    self.keeper.looks.seen(rest, named, version, &*self.keeper.rim.clock);
+                }
+            }
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
                 tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
                 // Nobody waits for what becomes of it; while somebody could, it is taken.
