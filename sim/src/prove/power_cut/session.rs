@@ -22,10 +22,10 @@ use crate::prove::{Common, Proof, few};
 use crate::random::Dice;
 use crate::world::{World, WorldOptions, in_virtual_time};
 
-const RESTARTS: u64 = 8;
+const RESTARTS: u64 = 4;
 const SHORT_RESTARTS: u64 = 2;
 /// Disks that each cut is tried on: what was in doubt is kept or not by chance.
-const DISKS: u32 = 3;
+const DISKS: u32 = 2;
 const SHORT_DISKS: u32 = 1;
 const ARRIVES: Duration = Duration::from_secs(120);
 /// The file's name in the daemon's folder.
