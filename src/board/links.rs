@@ -64,6 +64,8 @@ pub struct DeliveryState {
     pub words: String,
     /// The cloud drops what it acknowledges.
     pub unrouted: bool,
+    /// Then, what to put there so that it does not, as text to copy.
+    pub remedy: Option<String>,
     /// Readings that were acknowledged and lost since the daemon started, at most.
     pub lost: u64,
 }

@@ -12,6 +12,7 @@ mod plan;
 mod radio;
 mod sensors;
 mod time;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use radio::{
 };
 pub use sensors::{Latest, SlaveRefusal, SlaveState};
 pub use time::{ClockCorrection, ClockState, NetworkTime};
+pub use troubles::{Trouble, TroubleKind, Troubles, Weight};
 
 /// Everything the gateway knows now, and what may be asked. One instance, shared.
 #[derive(Debug, Default)]
@@ -59,6 +61,8 @@ pub struct Board {
     pub destinations: Cells<DestinationState>,
     /// Deliveries by destination name.
     pub deliveries: Cells<DeliveryState>,
+    /// What is wrong with destinations, by name.
+    pub troubles: Troubles,
     /// Slaves by name.
     pub slaves: Cells<SlaveState>,
     /// Streams by full name.
@@ -121,6 +125,31 @@ impl Board {
             }
         }
         links
+    }
+
+    /// What is wrong with a destination, what weighs most first: what its link noted, and what drain and delivery say.
+    #[must_use]
+    pub fn troubles_as_seen(&self, destination: &str) -> Vec<(Mono, Trouble)> {
+        let mut troubles = self.troubles.of(destination);
+        let mut add = |at: Mono, kind: TroubleKind, words: &str, paste: Option<String>| {
+            let (why, next) = words.split_once(". Next: ").unwrap_or((words, "look at what it expects"));
+            // A refusal that its link noted stops the drain too, in the same words.
+            if troubles.iter().all(|(_, known)| known.words != why) {
+                troubles.push((at, Trouble { paste, ..Trouble::new(kind, "", why, next.to_owned()) }));
+            }
+        };
+        if let Some(Stamped { value, at }) = self.deliveries.get(destination)
+            && value.unrouted
+        {
+            add(at, TroubleKind::Unrouted, &value.words, value.remedy);
+        }
+        if let Some(Stamped { value, at }) = self.destinations.get(destination)
+            && let Some(words) = &value.refuses
+        {
+            add(at, TroubleKind::ReadingsRejected, words, None);
+        }
+        troubles.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
+        troubles
     }
 }
 

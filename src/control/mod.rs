@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use carry_out::carry_out;
+pub use carry_out::{Until, carry_out};
 
 /// The longest request and the longest answer, bytes.
 pub const LINE_BYTES: u64 = 64 * 1024;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
-    Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
+    ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState, ModemIdentity,
+    ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -71,6 +71,10 @@ pub struct Destination {
     pub name: String,
     /// Its link, once its lane has said anything.
     pub link: Option<LinkState>,
+    /// What is wrong with it, what weighs most first, and since when.
+    pub troubles: Vec<(Mono, Trouble)>,
+    /// What becomes of what it acknowledged.
+    pub delivery: Option<DeliveryState>,
     /// All classes, with what was given up told apart.
     pub books: Outgoing,
     /// Why readings were given up: reason and count.
@@ -100,6 +104,8 @@ impl Snapshot {
             .map(|(id, name)| Destination {
                 name: name.clone(),
                 link: links.get(name).map(|link| link.value.clone()),
+                troubles: board.troubles_as_seen(name),
+                delivery: board.deliveries.get(name).map(|delivery| delivery.value),
                 books: Outgoing::of(&queue, *id),
                 given_up: given_up(&queue, *id),
                 moved: recent.destinations.get(id).copied().unwrap_or_default(),

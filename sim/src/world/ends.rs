@@ -151,7 +151,7 @@ fn start_again(
         hardware: options.board.map(Into::into),
         ..rim
     };
-    let (daemon, config) = daemon(options, dir.path(), &rim)?;
+    let (daemon, config) = daemon(options, dir.path(), &rim, &wires)?;
     let logs = lend(&daemon, &config, &rim, &wires);
     Ok(World { daemon, config, rim, clock, boots, dir, wires, logs })
 }

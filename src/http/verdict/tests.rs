@@ -80,6 +80,8 @@ fn fine() -> Snapshot {
         destinations: vec![Destination {
             name: "golioth".into(),
             link: Some(up()),
+            troubles: Vec::new(),
+            delivery: None,
             books: Outgoing {
                 totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
                 ..Outgoing::default()
@@ -151,6 +153,11 @@ fn down(s: &mut Snapshot, phase: LinkPhase, heard_seconds_ago: u64) {
     link.phase = phase;
     link.words = "no answer from coap.golioth.io; tried again in 20 s".into();
     link.last_heard = Some(seconds_ago(heard_seconds_ago));
+}
+
+fn trouble(s: &mut Snapshot, kind: TroubleKind, about: &'static str, times: u64) {
+    let trouble = Trouble { times, ..Trouble::new(kind, about, "this was met", "do this and that") };
+    s.destinations[0].troubles.push((seconds_ago(30), trouble));
 }
 
 fn latest(quality: Quality) -> Stamped<Latest> {
