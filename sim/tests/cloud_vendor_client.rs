@@ -7,8 +7,8 @@
 
 mod cloud_common;
 
-use cloud_common::live::{Live, line_of, until};
 use cloud_common::hex;
+use cloud_common::live::{Live, line_of, until};
 use serde_json::{Value, json};
 
 /// The client keeps the answer's object and reads fields of it by name.
