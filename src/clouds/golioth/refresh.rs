@@ -197,6 +197,7 @@ impl Refresh {
     /// the path, and each time costs its repetitions.
     pub(super) fn lost(&mut self, now: Duration) -> u32 {
         if self.asked.is_some_and(|asked| self.heard <= asked) {
+            self.ignored = 0;
             self.unanswered(now);
             return 0;
         }
