@@ -136,7 +136,7 @@ impl Live<'_> {
                 self.watches.observing(watched, observation);
             }),
         };
-        self.watches.refresh(watched).asked(now);
+        self.watches.asked(now, watched);
         match registered {
             Ok(()) => {
                 self.owed_since.get_or_insert(now);
