@@ -203,7 +203,10 @@ mod tests {
     fn what_could_not_be_taken_is_told_and_leaves_the_one_before_in_force() {
         let (first, _) = InForce::default()
             .judge(&settings(1, &[("UPLINK_WINDOW", json!(4)), ("UPLINK_LINGER", json!("9s"))]));
-        let faults = vec![("UPLINK_WINDOW".to_owned(), SettingFault::TooLong), ("X".to_owned(), SettingFault::General)];
+        let faults = vec![
+            ("UPLINK_WINDOW".to_owned(), SettingFault::TooLong),
+            ("X".to_owned(), SettingFault::General),
+        ];
         let said = Settings { faults: faults.clone(), ..settings(2, &[("UPLINK_LINGER", json!("5s"))]) };
         let (second, told) = first.judge(&said);
         let expected = Tuning { window: Some(4), linger: Some(Duration::from_secs(5)), ..Tuning::default() };

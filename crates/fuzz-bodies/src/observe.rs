@@ -41,7 +41,9 @@ pub(crate) fn observe(data: &[u8]) -> bool {
 fn run(data: &[u8], events: bool) -> bool {
     let mut feed = Feed::new(data);
     let mut endpoint = Endpoint::new(small(), SEED);
-    let Ok(observation) = endpoint.observe(Duration::ZERO, Request::get("a").events(events)) else { return false };
+    let Ok(observation) = endpoint.observe(Duration::ZERO, Request::get("a").events(events)) else {
+        return false;
+    };
     let mut run = Run {
         endpoint,
         observation,

@@ -385,7 +385,8 @@ impl Run {
             .demand(right, || format!("what is wanted of a package, and what runs, is reported ({told:?})"));
         let told = self.deploys("fan", "1.0.0").await?;
         let right = !told.is_empty() && told.iter().all(|(runs, _, reason)| runs.is_none() && *reason != 0);
-        self.proof.demand(right, || format!("a package that nothing here runs is said to be unknown ({told:?})"));
+        self.proof
+            .demand(right, || format!("a package that nothing here runs is said to be unknown ({told:?})"));
         // The cloud does not take what is said of one package.
         let refuse = FaultKind::Answer { code: Code::NOT_FOUND, max_age: None };
         let fault = self.world.cloud(|cloud, _| cloud.set_fault(Fault::new(refuse).path(".u/c/fan")));

@@ -161,9 +161,9 @@ impl Verified {
         let verdict = side.gate().looked(began, found);
         match verdict {
             Verdict::Routed => {
-                self.board.troubles.clear(self.name(), |kind, about| {
-                    kind == TroubleKind::Dropped && about == side.about
-                });
+                self.board
+                    .troubles
+                    .clear(self.name(), |kind, about| kind == TroubleKind::Dropped && about == side.about);
             }
             Verdict::Unverified(why) => {
                 tracing::debug!(path = side.path, why, "whether a pipeline takes it is not known");

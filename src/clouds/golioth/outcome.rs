@@ -135,6 +135,9 @@ mod tests {
     #[test]
     fn what_the_cloud_says_reaches_the_operator_without_control_characters() {
         let response = Response::new(Code::BAD_REQUEST).payload(0, "bad \x1b[31mcbor\n");
-        assert_eq!(of_response(&response, LOOK), Outcome::Bad { why: "Golioth answers 4.00: bad [31mcbor".into() });
+        assert_eq!(
+            of_response(&response, LOOK),
+            Outcome::Bad { why: "Golioth answers 4.00: bad [31mcbor".into() }
+        );
     }
 }

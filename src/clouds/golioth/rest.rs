@@ -156,10 +156,7 @@ impl PipelineLists for GoliothProvider {
             let one = newest(&errors, "errors", |entry| event_path(entry, path), "error")?;
             failed = failed.into_iter().chain(one).max_by_key(|entry| entry.unix_ns);
         }
-        Ok(Found {
-            unmatched: newest(&unmatched, "list", |entry| ours(entry, path), "contentType")?,
-            failed,
-        })
+        Ok(Found { unmatched: newest(&unmatched, "list", |entry| ours(entry, path), "contentType")?, failed })
     }
 }
 
@@ -433,7 +430,8 @@ mod tests {
 
     #[test]
     fn what_others_send_to_the_path_as_something_else_does_not_hold_our_readings() {
-        let sent = |content_type: &str| ours(&serde_json::json!({"path": "/a", "contentType": content_type}), "/a");
+        let sent =
+            |content_type: &str| ours(&serde_json::json!({"path": "/a", "contentType": content_type}), "/a");
         assert!(sent("application/cbor") && sent("Application/JSON; charset=utf-8"));
         assert!(!sent("text/plain") && !sent("application/octet-stream") && !sent(""));
         assert!(ours(&serde_json::json!({"path": "a"}), "/a"), "one that does not say may be ours");

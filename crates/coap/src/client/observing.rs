@@ -207,7 +207,9 @@ impl Client {
     /// Whether the registration, not a cancellation, is on its way.
     fn is_registering(&self, id: ObservationId) -> bool {
         let asking = self.observations.get(&id).and_then(|held| held.asking);
-        asking.and_then(|asking| self.open.get(&asking)).is_some_and(|open| open.purpose == Purpose::Register(id))
+        asking
+            .and_then(|asking| self.open.get(&asking))
+            .is_some_and(|open| open.purpose == Purpose::Register(id))
     }
 
     /// Hands it over if it is an event.

@@ -33,13 +33,7 @@ impl Side {
         Self::new(path, "the serving cell", "application/cbor", false, rules)
     }
 
-    fn new(
-        path: &str,
-        about: &'static str,
-        content_type: &'static str,
-        keeps: bool,
-        rules: Rules,
-    ) -> Self {
+    fn new(path: &str, about: &'static str, content_type: &'static str, keeps: bool, rules: Rules) -> Self {
         let (path, gate) = (format!("/{path}"), Mutex::new(Gate::new(rules)));
         Self { path, about, content_type, keeps, gate, looking: tokio::sync::Mutex::default() }
     }
@@ -60,7 +54,8 @@ impl Side {
     /// What is wrong while no pipeline takes it.
     pub(super) fn trouble(&self) -> Trouble {
         let Self { path, about, content_type, .. } = self;
-        let words = format!("Golioth acknowledges {about} on {path}, but no pipeline takes it, so it is lost there");
+        let words =
+            format!("Golioth acknowledges {about} on {path}, but no pipeline takes it, so it is lost there");
         let next = format!("create and enable a pipeline for path {path} and content type {content_type}");
         let paste = (*content_type == JSON).then(|| pipeline(path, Encoding::Rows, JSON));
         Trouble { paste, ..Trouble::new(TroubleKind::Dropped, about, words, next) }

@@ -160,18 +160,16 @@ impl Live<'_> {
             }
             // Of a download that was given up.
             Event::Failed { why: Failure::Cancelled, .. } => {}
-            Event::Response { id, response, .. } => {
-                match self.waiting.remove(&id) {
-                    Some(Waiting::Send(reply)) => {
-                        let _ = reply.send(self.judged(now, Asked::Send, "", &response));
-                    }
-                    Some(Waiting::Report(kind, path, reply)) => {
-                        let _ = reply.send(self.judged(now, Asked::Report(kind), &path, &response));
-                    }
-                    Some(Waiting::Probe) => self.probe = None,
-                    None => {}
+            Event::Response { id, response, .. } => match self.waiting.remove(&id) {
+                Some(Waiting::Send(reply)) => {
+                    let _ = reply.send(self.judged(now, Asked::Send, "", &response));
                 }
-            }
+                Some(Waiting::Report(kind, path, reply)) => {
+                    let _ = reply.send(self.judged(now, Asked::Report(kind), &path, &response));
+                }
+                Some(Waiting::Probe) => self.probe = None,
+                None => {}
+            },
             Event::Failed { id, why, .. } => {
                 self.watches.unanswered(now);
                 match self.waiting.remove(&id) {

@@ -40,7 +40,8 @@ impl Refused {
             Outcome::LinkSick { .. } if asked.concerns_one_thing() => false,
             Outcome::LinkSick { .. } => {
                 if self.0.len() >= MOST && !self.0.contains_key(&key) {
-                    let first = self.0.iter().min_by_key(|(_, refusal)| refusal.until.unwrap_or(Duration::MAX));
+                    let first =
+                        self.0.iter().min_by_key(|(_, refusal)| refusal.until.unwrap_or(Duration::MAX));
                     if let Some(first) = first.map(|(key, _)| key.clone()) {
                         self.0.remove(&first);
                     }
