@@ -72,7 +72,8 @@ impl Live<'_> {
             }
             dtls::Event::UnauthenticatedAlert(alert) => {
                 // Whoever can forge one can forge thousands: said as often as something is done about it.
-                if self.probe(now) {
+                let probing = self.probe(now);
+                if probing {
                     tracing::info!(%alert, "an alert that anyone could have sent; probing");
                 }
             }
