@@ -22,7 +22,9 @@ use crate::clock::Mono;
 pub use asks::{Asks, Console, ConsoleAsk, Hands, Tuning};
 pub use cell::{Cell, Cells, Stamped};
 pub use inside::{ComponentState, LaneState, RemoteSettings, WriterPhase, WriterState};
-pub use links::{ANSWER_OVERDUE, DeliveryState, DestinationState, LinkPhase, LinkState};
+pub use links::{
+    ANSWER_OVERDUE, CertificateCondition, CertificateState, DeliveryState, DestinationState, LinkPhase, LinkState,
+};
 pub use plan::{Counter, DataPlan, Others, PlanPeriod};
 pub use radio::{
     DataCounters, Hidden, ModemIdentity, ModemPhase, ModemState, Registration, Signal, SignalGrade,
@@ -59,6 +61,8 @@ pub struct Board {
     pub destinations: Cells<DestinationState>,
     /// Deliveries by destination name.
     pub deliveries: Cells<DeliveryState>,
+    /// Our own certificates by destination name, where we have one.
+    pub certificates: Cells<CertificateState>,
     /// Slaves by name.
     pub slaves: Cells<SlaveState>,
     /// Streams by full name.
@@ -111,6 +115,13 @@ impl Board {
                         delivery.lost
                     ));
                 }
+            }
+        }
+        for (name, Stamped { value: certificate, .. }) in self.certificates.all() {
+            if certificate.condition != CertificateCondition::Valid
+                && let Some(link) = links.get_mut(&name)
+            {
+                link.value.words = format!("{}; {}", link.value.words, certificate.words);
             }
         }
         for (name, destination) in self.destinations.all() {
@@ -168,6 +179,31 @@ mod tests {
         assert_eq!(phase(), Some((LinkPhase::Sick, "too many refusals. Next: look".into())));
         board.destinations.set("golioth", Mono(3), DestinationState::default());
         assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
+    }
+
+    #[test]
+    fn a_link_says_what_is_new_of_its_certificate_and_stays_what_it_is() {
+        let board = Board::default();
+        let link = LinkState {
+            phase: LinkPhase::Up,
+            words: "connected".into(),
+            handshakes: 1,
+            bytes_up: 0,
+            bytes_down: 0,
+            packets: 0,
+            in_flight: 0,
+            last_heard: None,
+            owed_since: None,
+        };
+        board.links.set("golioth", Mono(1), link);
+        let seen = |condition| {
+            let words = "the certificate ends in 9 days".into();
+            board.certificates.set("golioth", Mono(2), CertificateState { condition, words, until_unix_s: 9 });
+            board.links_as_seen(Mono(3)).remove("golioth").map(|l| (l.value.phase, l.value.words))
+        };
+        assert_eq!(seen(CertificateCondition::Valid), Some((LinkPhase::Up, "connected".into())));
+        let words = "connected; the certificate ends in 9 days".to_owned();
+        assert_eq!(seen(CertificateCondition::ExpiresSoon), Some((LinkPhase::Up, words)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
+    CertificateState, ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
     Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
@@ -71,6 +71,8 @@ pub struct Destination {
     pub name: String,
     /// Its link, once its lane has said anything.
     pub link: Option<LinkState>,
+    /// The gateway's certificate there, where it has one.
+    pub certificate: Option<CertificateState>,
     /// All classes, with what was given up told apart.
     pub books: Outgoing,
     /// Why readings were given up: reason and count.
@@ -100,6 +102,7 @@ impl Snapshot {
             .map(|(id, name)| Destination {
                 name: name.clone(),
                 link: links.get(name).map(|link| link.value.clone()),
+                certificate: board.certificates.get(name).map(|certificate| certificate.value),
                 books: Outgoing::of(&queue, *id),
                 given_up: given_up(&queue, *id),
                 moved: recent.destinations.get(id).copied().unwrap_or_default(),

@@ -57,15 +57,15 @@ pub(super) struct Kept {
 }
 
 /// Bytes that are zeroed after use.
-mod zeroed {
+pub(super) mod zeroed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use zeroize::Zeroizing;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::clouds::golioth) fn serialize<S: Serializer>(bytes: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
         bytes.as_slice().serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+    pub(in crate::clouds::golioth) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
         Vec::deserialize(from).map(Zeroizing::new)
     }
 }

@@ -6,7 +6,7 @@
 //! control document says of the rest, `services` knows paths and bodies; these are pure. [`rest`] is the management plane: the
 //! gateway's own record, where a key allows it.
 //!
-//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs. `delivery` stands between the
+//! `credential` makes of the configuration what DTLS takes; `renewal` is the gateway's own certificate and its successor; [`kept`] is a session between two runs. `delivery` stands between the
 //! drain and the link where a management key tells whether what was acknowledged was also kept.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod pace;
 pub mod pack;
 mod refresh;
+mod renewal;
 pub mod rest;
 mod services;
 pub mod session;

@@ -17,6 +17,7 @@ use super::kept::{Bound, Kept, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
 use super::pace::Pace;
+use super::renewal::Renewal;
 use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
@@ -74,6 +75,7 @@ pub fn link(
         time_floor_unix_ms: bound.time_floor_unix_ms.unwrap_or(0).max(RELEASE_FLOOR_UNIX_MS),
         config: config.clone(),
     });
+    let state_dir = bound.state_dir.to_owned();
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let on_shelf = Arc::clone(&shelf);
@@ -88,6 +90,7 @@ pub fn link(
             progress,
             shelf: Arc::clone(&shelf),
             pace: Pace::new(settings.requests_per_second),
+            renewal: Renewal::new(&settings.config.credential, &state_dir, &*rim.random),
             state: LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
@@ -108,7 +111,7 @@ pub fn link(
 #[derive(Debug)]
 pub(super) struct Settings {
     config: Golioth,
-    handshake_bytes: u64,
+    pub(super) handshake_bytes: u64,
     time_floor_unix_ms: i64,
     target: UdpTarget,
     requests_per_second: u32,
@@ -138,6 +141,7 @@ pub(super) struct Keeper {
     pub(super) progress: Progress,
     pub(super) shelf: Arc<Shelf>,
     pub(super) pace: Pace,
+    pub(super) renewal: Option<Renewal>,
     pub(super) state: LinkState,
 }
 
@@ -153,6 +157,8 @@ pub(super) enum Ended {
     NotTakenUp,
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
     Unaffordable(Why),
+    /// The next one is to be made with a renewed certificate.
+    Renewing,
 }
 
 /// Says that the link is down however the lane's life ends.
@@ -200,6 +206,11 @@ impl Keeper {
                     tracing::warn!("the cloud does not answer on the session of the run before");
                     continue;
                 }
+                Ended::Renewing => {
+                    tracing::info!("a new session is made, to show the cloud the renewed certificate");
+                    attempt = 0;
+                    continue;
+                }
                 Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
                 Ended::Refused(words) => (words, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
             };
@@ -228,8 +239,13 @@ impl Keeper {
         self.publish();
     }
 
-    pub(super) fn publish(&self) {
-        self.board.links.set(DESTINATION, self.rim.clock.mono(), self.state.clone());
+    pub(super) fn publish(&mut self) {
+        let now = self.rim.clock.mono();
+        let wall = self.wall_time();
+        if let Some(state) = self.renewal.as_mut().and_then(|renewal| renewal.tell(now.since_boot(), wall)) {
+            self.board.certificates.set(DESTINATION, now, state);
+        }
+        self.board.links.set(DESTINATION, now, self.state.clone());
     }
 
     /// Opens a socket: to the address where the cloud was, or resolves the endpoint's name.
@@ -277,18 +293,26 @@ impl Keeper {
         let mut live = Live::new(self, start);
         let ended = live.run(incoming).await;
         *up_since = live.up_since();
-        if matches!(ended, Ended::Stopped) {
-            live.leave();
+        match ended {
+            Ended::Stopped => live.leave(),
+            Ended::Renewing => live.end(),
+            _ => drop(live),
         }
-        ended
+        self.settle_certificate(ended, up_since.is_some())
     }
 
     /// Goes on with the session of the run before, if there is one, or makes one.
     async fn begin(&mut self) -> Result<Start, Ended> {
         // Waiting does not mend a certificate that cannot be read; somebody must act.
-        let mut client = credential::client(&self.settings.config).map_err(Ended::Refused)?;
+        let now = self.rim.now();
+        let identity = self.renewal.as_mut().map(|renewal| renewal.identity(now)).transpose();
+        let identity = identity.map_err(Ended::Refused)?;
+        let mut client = credential::client(&self.settings.config, identity).map_err(Ended::Refused)?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
         if let Some(start) = self.take_up(&client) {
+            if let Some(renewal) = &mut self.renewal {
+                renewal.taken_up();
+            }
             return Ok(start);
         }
         let target = &self.settings.target;
@@ -337,9 +361,43 @@ impl Keeper {
         Some(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent) })
     }
 
-    fn rng(&self) -> dtls::Rng {
+    pub(super) fn rng(&self) -> dtls::Rng {
         let random = Arc::clone(&self.rim.random);
         Box::new(move |bytes: &mut [u8]| random.fill(bytes))
+    }
+
+    /// What the end of a session says of the certificate it was begun with.
+    fn settle_certificate(&mut self, ended: Ended, connected: bool) -> Ended {
+        let (now, wall) = (self.rim.now(), self.wall_time());
+        let Some(renewal) = &mut self.renewal else { return ended };
+        renewal.session_ended(now, wall, &*self.rim.random);
+        let refused = match &ended {
+            Ended::Refused(words) => Some(words.as_str()),
+            Ended::Lost(_) => None,
+            _ => return ended,
+        };
+        if connected || !renewal.not_accepted(refused) {
+            return ended;
+        }
+        // Waiting may mend it after all: the next attempt shows another certificate.
+        match ended {
+            Ended::Refused(words) => Ended::Lost(format!("{words}; the other certificate is shown next")),
+            ended => ended,
+        }
+    }
+
+    /// Has the disk keep what the cloud certified, before it is used.
+    pub(super) async fn keep_certificate(&mut self) {
+        let rng = self.rng();
+        let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.has_to_write()) else { return };
+        let Some(write) = renewal.to_write(self.rim.now(), rng) else { return };
+        // Not on the daemon's one thread: it waits for the disk.
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.unwrap_or_else(|died| Err(std::io::Error::other(died)));
+        let now = self.rim.now();
+        if let Some(renewal) = &mut self.renewal {
+            renewal.written(now, written);
+        }
     }
 
     fn endpoint(&self, seed: coap::Seed) -> Endpoint {

@@ -85,6 +85,8 @@ struct Corrected {
 struct DestinationStatus {
     name: String,
     link: Option<Link>,
+    /// The gateway's own, where it is known by one.
+    certificate: Option<Certificate>,
     account: Account,
     /// Of `dropped`, what the destination should have got: neither superseded nor thinned nor given up by people.
     lost: u64,
@@ -106,6 +108,14 @@ struct Link {
     last_heard_age_seconds: Option<f64>,
     /// For so long an answer is owed; the phase is `silent` once that is too long.
     owed_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    condition: &'static str,
+    words: String,
+    ends_unix_seconds: u64,
 }
 
 /// `accepted = acknowledged + dropped + setAside + queued`.
@@ -419,6 +429,11 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
             in_flight: link.in_flight,
             last_heard_age_seconds: link.last_heard.map(|at| age(s, at)),
             owed_seconds: link.owed_since.map(|at| age(s, at)),
+        }),
+        certificate: destination.certificate.as_ref().map(|certificate| Certificate {
+            condition: certificate.condition.name(),
+            words: certificate.words.clone(),
+            ends_unix_seconds: certificate.until_unix_s,
         }),
         account: account(destination.books.totals),
         lost: destination.books.lost(),

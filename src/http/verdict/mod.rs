@@ -81,6 +81,7 @@ pub fn verdict(snapshot: &Snapshot) -> Verdict {
     radio::judge(snapshot, &mut found);
     for destination in &snapshot.destinations {
         link(snapshot, destination, &mut found);
+        certificate(destination, &mut found);
     }
     if snapshot.destinations.is_empty() {
         found.add(
@@ -171,6 +172,18 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
             let meaning = format!("{} {heard} {kept}", sentence(&link.words));
             found.add(level, what, meaning, path_advice(snapshot));
         }
+    }
+}
+
+fn certificate(destination: &Destination, found: &mut Findings) {
+    let Some(certificate) = &destination.certificate else { return };
+    if certificate.condition.needs_somebody() {
+        found.add(
+            Level::Attention,
+            format!("The certificate for {} needs somebody", destination.name),
+            sentence(&certificate.words),
+            "Act on what it says before the certificate ends: then the cloud lets this gateway in no more.",
+        );
     }
 }
 

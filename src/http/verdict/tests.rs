@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::board::{
-    LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveRefusal, SlaveState,
+    CertificateCondition, CertificateState, LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveRefusal, SlaveState,
     Stamped, WriterPhase, WriterState,
 };
 use crate::clock::{Mono, Wall};
@@ -80,6 +80,7 @@ fn fine() -> Snapshot {
         destinations: vec![Destination {
             name: "golioth".into(),
             link: Some(up()),
+            certificate: None,
             books: Outgoing {
                 totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
                 ..Outgoing::default()

@@ -41,6 +41,9 @@ impl Live<'_> {
                 self.watches = Watches::new(now, liveness, self.observed, self.resumed);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
+                    if let Some(renewal) = &mut self.keeper.renewal {
+                        renewal.accepted(now);
+                    }
                     self.heard(now);
                 }
                 self.usable();
@@ -121,6 +124,7 @@ impl Live<'_> {
             Event::Response { id, response, .. } => {
                 let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
+                    Some(Waiting::Certificate) => self.certificate_answered(now, &response, &outcome),
                     Some(Waiting::Send(reply)) => {
                         self.answered(Asked::Send, &outcome);
                         let _ = reply.send(outcome);
@@ -142,6 +146,7 @@ impl Live<'_> {
                     Some(Waiting::Send(reply) | Waiting::Report(_, reply)) => {
                         let _ = reply.send(outcome::of_failure(why));
                     }
+                    Some(Waiting::Certificate) => self.certificate_unanswered(now),
                     Some(Waiting::Probe) | None => {
                         let begun = self.probe.take().filter(|(probe, _)| *probe == id);
                         // Whatever was heard since says that the peer is there and knows us, a reset included.

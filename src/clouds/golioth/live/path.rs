@@ -50,6 +50,12 @@ impl Live<'_> {
         }
     }
 
+    /// Ends the session for good.
+    pub(in crate::clouds::golioth) fn end(mut self) {
+        let now = self.keeper.rim.now();
+        self.say_goodbye(now);
+    }
+
     fn say_goodbye(&mut self, now: Duration) {
         self.session.close(now);
         self.transmit();
@@ -147,6 +153,7 @@ impl Live<'_> {
         let cause = match owed {
             _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,
             true => self.asked_for,
+            false if self.asks_for_certificate() => Cause::Management,
             false => Cause::Session,
         };
         self.charge(cause, Direction::Down, datagram.len());

@@ -12,8 +12,10 @@
 //! | `settings` | `.c`, `.c/status` | settings; what became of them |
 //! | `stream` | `.s/<path>` | messages with readings, firmware log, serving cell |
 //! | `logs` | `.s/logs` | lines of the daemon's own log |
+//! | `certificate` | `v1/csr` | a request to certify a new key; the certificate |
 
 mod calls;
+pub(super) mod certificate;
 mod firmware;
 mod logs;
 mod settings;

@@ -388,6 +388,19 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             "Connected",
             "",
         ),
+        (
+            "a certificate that ends",
+            |s| {
+                s.destinations[0].certificate = Some(CertificateState {
+                    condition: CertificateCondition::RenewalRefused,
+                    words: "the certificate ends in 11 days and its renewal is refused".into(),
+                    until_unix_s: 1_796_169_600,
+                });
+            },
+            Attention,
+            "The certificate for golioth needs somebody",
+            "before the certificate ends",
+        ),
         ("no clock", |s| s.wall.trusted = false, Attention, "The clock is not set", "time server"),
     ];
     for (case, spoil, level, headline, next) in table {
