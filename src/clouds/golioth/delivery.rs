@@ -33,7 +33,7 @@ use crate::uplink::link::{
 };
 
 /// The list is read so long after the acknowledgement: what it says may lag.
-const SETTLE: Duration = Duration::from_secs(10);
+pub(super) const SETTLE: Duration = Duration::from_secs(10);
 
 /// An entry of one of the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +250,6 @@ impl Link for Verified {
 }
 
 /// Of what somebody else said: one short line.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(160).collect()
 }

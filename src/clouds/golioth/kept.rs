@@ -36,6 +36,8 @@ pub struct Bound<'a> {
     pub state_dir: &'a Path,
     /// Of `queue.db`: what was accepted under another file is not this session's to send.
     pub queue_file_id: u64,
+    /// Whether the session of the run before is gone on with, and this one's left for the next. An errand does neither.
+    pub passes_on: bool,
     /// Not bound to, but as old: the newest time that was once certain, Unix milliseconds.
     pub time_floor_unix_ms: Option<i64>,
 }
@@ -136,7 +138,8 @@ impl Moment {
 /// Where a session waits for the next run. Shared by the lane, which takes and leaves, and the daemon's end, which writes.
 #[derive(Debug)]
 pub struct Shelf {
-    file: OnceFile,
+    /// None where no session is passed on.
+    file: Option<OnceFile>,
     secret: Secret,
     bound: Vec<u8>,
     taken: Mutex<Option<(Kept, Duration)>>,
@@ -155,7 +158,7 @@ impl Shelf {
         let hardware = rim.hardware.as_deref().unwrap_or("");
         let bound_to = format!("{endpoint}\n{hardware}\n{:016x}\n", bound.queue_file_id).into_bytes();
         let shelf = Self {
-            file: OnceFile::new(bound.state_dir, FILE),
+            file: bound.passes_on.then(|| OnceFile::new(bound.state_dir, FILE)),
             secret,
             bound: bound_to,
             taken: Mutex::default(),
@@ -173,7 +176,8 @@ impl Shelf {
     }
 
     fn take(&self, clock: &dyn Clock) -> Result<Option<(Kept, Duration)>, String> {
-        let taken = self.file.take().map_err(|error| format!("its record cannot be taken: {error}"))?;
+        let Some(file) = &self.file else { return Ok(None) };
+        let taken = file.take().map_err(|error| format!("its record cannot be taken: {error}"))?;
         let Some((id, sealed)) = taken else { return Ok(None) };
         let plain = dtls::unseal(self.secret.expose(), PURPOSE, &self.bound_to(id), &sealed)
             .ok_or("its record was made as another file, on other hardware, beside another queue or for another cloud")?;
@@ -190,6 +194,11 @@ impl Shelf {
         lock(&self.taken).take()
     }
 
+    /// Whether a session may be left for the next run.
+    pub(super) fn passes_on(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Leaves a session for the next run. Nothing may be sent on it any more.
     pub(super) fn leave(&self, kept: Kept) {
         *lock(&self.left) = Some(kept);
@@ -197,8 +206,8 @@ impl Shelf {
 
     /// Writes what was left. For the daemon's end, when the lanes are done.
     pub fn put_away(&self, random: &Arc<dyn Entropy>) {
-        let Some(kept) = lock(&self.left).take() else { return };
-        if let Err(error) = self.file.put(|id| self.seal(&kept, id, random)) {
+        let (Some(file), Some(kept)) = (&self.file, lock(&self.left).take()) else { return };
+        if let Err(error) = file.put(|id| self.seal(&kept, id, random)) {
             tracing::warn!(%error, "the session is not kept for the next run, which will make a new one");
         }
     }

@@ -4,17 +4,30 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::json;
 use tokio::net::UnixStream;
 
 use super::*;
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::control::MAX_NUMBERS;
+use crate::control::{Done, MAX_NUMBERS, ProbeVerdict, Probed};
 use crate::daemon::rim;
 use crate::daemon::supervisor::Supervisor;
 use crate::store::gateway::tests::{clock, open};
 use crate::store::queue::{ClassQuotas, DestinationSpec, Epoch, OpenOptions};
+
+#[derive(Debug)]
+struct Canned;
+
+#[async_trait]
+impl Prober for Canned {
+    async fn probe(&self) -> Vec<Probed> {
+        let words = "a pipeline takes it".to_owned();
+        let (verdict, unrouted) = (ProbeVerdict::Open, None);
+        vec![Probed { destination: "golioth".into(), verdict, words, unrouted, bytes: 412 }]
+    }
+}
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -56,7 +69,7 @@ impl Bench {
         let (stop, board) = (CancellationToken::new(), Board::shared());
         let rim = rim::machine::rim(clock);
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let parts = Parts { state, queue, gateway };
+        let parts = Parts { state, queue, gateway, prober: Arc::new(Canned) };
         supervisor.spawn(lane(dir.path().join("control"), parts, rim, stop.clone()));
         Self { dir, state, stop, board, supervisor }
     }

@@ -27,7 +27,8 @@ impl Live<'_> {
         // Without a Connection ID the cloud knows a session by its address, which the next run will not have. One that was
         // taken up, and used, and not heard of since, may be one the cloud does not know.
         let known_anywhere = self.session.connection().is_some_and(|it| it.peer_cid.is_some());
-        if !known_anywhere || (self.resumed.is_some() && self.tried) {
+        let passed_on = known_anywhere && self.keeper.shelf.passes_on();
+        if !passed_on || (self.resumed.is_some() && self.tried) {
             return self.say_goodbye(now);
         }
         let heard_ago = now.saturating_sub(self.last_heard);
