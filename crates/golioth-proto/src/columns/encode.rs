@@ -49,8 +49,9 @@ impl ColumnsPacker {
         }
     }
 
-    /// Packs the first of `readings`, all of one epoch, as many as fit, and whole instants where one fits at all. Returns how many
-    /// are in [`Self::message`]: 0 when not even the first fits.
+    /// Packs the first of `readings`, all of one epoch, as many as fit. An instant is cut in two only where it is the only one, or
+    /// where the message without its beginning would be the longer one. Returns how many readings are in [`Self::message`]: 0 when
+    /// not even the first fits.
     ///
     /// The work is that of a few messages, however many readings there are: where not all fit, the number that does is sought
     /// between one that did and one that did not, first where the bytes so far say it should be.
@@ -90,10 +91,12 @@ impl ColumnsPacker {
             }
         }
         let whole = whole_instants(readings, fits);
-        if whole != written {
-            self.write(epoch_prefix, readings, &layout, whole);
+        if whole == written || self.write(epoch_prefix, readings, &layout, whole) <= self.limit_bytes {
+            return Ok(whole);
         }
-        Ok(whole)
+        // Fewer readings can take more bytes: what is left of a series may follow a rule worse than all of it did.
+        self.write(epoch_prefix, readings, &layout, fits);
+        Ok(fits)
     }
 
     /// What was packed last.

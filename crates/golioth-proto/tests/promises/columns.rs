@@ -195,3 +195,30 @@ fn the_worked_example_as_rows_takes_as_much_as_the_documentation_says() {
     );
     assert!(include_str!("../../../../docs/encodings.md").contains(&said), "{said}");
 }
+
+/// Two readings follow no rule, three do: the message of whole instants is longer than the one with a part of the next.
+#[test]
+fn a_message_of_whole_instants_that_would_be_too_long_gives_way_to_one_that_fits() {
+    let level = |i: u64| steps(if i == 0 { i64::MAX } else { 0 }, 0);
+    let instant = |i: u64| {
+        let at = wall(i as i64 * 1000);
+        [reading(i, at, "lv", level(i)), reading(i, at, "pu", steps(if i == 2 { i64::MIN } else { 0 }, 0))]
+    };
+    let readings: Vec<Reading<'_>> = (0..3).flat_map(instant).collect();
+    let whole = packed(&readings[..4]).len();
+    let cut = packed(&readings[..5]).len();
+    let all = packed(&readings).len();
+    assert!(cut < whole && whole < all, "{cut}, {whole} and {all}: the premise of this test");
+    for limit in cut..whole {
+        let mut packer = ColumnsPacker::new(limit);
+        let count = packer.pack(EPOCH, &readings).expect("readings");
+        assert!(packer.message().len() <= limit, "{} of at most {limit} bytes", packer.message().len());
+        let values: usize = decode_columns(packer.message())
+            .expect("a message")
+            .instants
+            .iter()
+            .map(|i| i.values.len())
+            .sum();
+        assert_eq!(values, count);
+    }
+}
