@@ -105,9 +105,14 @@ fn it_is_renewed_before_it_ends_proven_by_a_handshake_and_used_from_then_on_also
         reaches(&world).await;
         world.pass(10 * MINUTE).await;
         let state = certificate(&world);
-        assert_eq!((state.condition, state.until_unix_s), (CertificateCondition::Renewed, NEXT_ENDS), "{state:?}");
+        assert_eq!(
+            (state.condition, state.until_unix_s),
+            (CertificateCondition::Renewed, NEXT_ENDS),
+            "{state:?}"
+        );
         assert_eq!((asked.load(Ordering::Relaxed), world.handshakes()), (1, 2));
-        let link = world.board().links_as_seen(fieldgate::clock::Mono(u64::MAX)).remove(world::GOLIOTH).unwrap();
+        let link =
+            world.board().links_as_seen(fieldgate::clock::Mono(u64::MAX)).remove(world::GOLIOTH).unwrap();
         assert!(link.value.words.contains("renewed and ends in 192 days"), "{}", link.value.words);
         reaches(&world).await;
         // The first one has ended by then, and the cloud would not take it.
@@ -153,7 +158,9 @@ fn what_comes_and_cannot_be_used_is_named_and_changes_nothing() {
     let answers: [(&str, Answer); 8] = [
         ("is no certificate", |_, _| Some(b"\x30\x03\x02\x01\x01".to_vec())),
         ("is no certificate", |_, _| Some(Vec::new())),
-        ("is no certificate", |pki, request| Some([pki.issue(request, "root", None, NEXT), vec![0; 4096]].concat())),
+        ("is no certificate", |pki, request| {
+            Some([pki.issue(request, "root", None, NEXT), vec![0; 4096]].concat())
+        }),
         ("for another key", |pki, _| {
             pki.certificate("else", "/O=p/CN=gw-1", "basicConstraints=CA:FALSE\n", NEXT);
             Some(pki.read("else.pem"))
@@ -201,6 +208,23 @@ fn a_certificate_as_pem_is_taken_too() {
 }
 
 #[test]
+fn one_that_comes_alone_takes_over_what_leads_from_the_one_before_to_a_root() {
+    let (pki, options) = ending();
+    pki.certificate("between", "/CN=between", "basicConstraints=critical,CA:TRUE\n", YEARS);
+    pki.sign("gw", "between", "basicConstraints=CA:FALSE\n", ENDING);
+    pki.append("gw", "between");
+    in_virtual_time(async {
+        let world = World::start(&options).await.unwrap();
+        issuing(&world, &pki, "between");
+        // The cloud trusts the root only: without what stands between, it would let neither in.
+        reaches(&world).await;
+        until(&world, renewed).await;
+        reaches(&world).await;
+        assert_eq!(world.handshakes(), 2);
+    });
+}
+
+#[test]
 fn one_that_the_cloud_refuses_is_given_up_for_the_one_before_and_another_is_asked_for() {
     let (pki, options) = ending();
     in_virtual_time(async {
@@ -211,7 +235,11 @@ fn one_that_the_cloud_refuses_is_given_up_for_the_one_before_and_another_is_aske
         let state = certificate(&world);
         assert_eq!(state.condition, CertificateCondition::RenewalRefused, "{state:?}");
         assert!(state.words.contains("the cloud refuses it"), "{}", state.words);
-        assert_eq!((asked.load(Ordering::Relaxed), world.handshakes()), (1, 2), "the second with the one before");
+        assert_eq!(
+            (asked.load(Ordering::Relaxed), world.handshakes()),
+            (1, 2),
+            "the second with the one before"
+        );
         assert_eq!(world.link().unwrap().phase, LinkPhase::Up);
         reaches(&world).await;
         let world = world.crash(&options).await.unwrap();
@@ -262,7 +290,10 @@ fn nothing_is_asked_while_the_clock_is_not_trusted() {
         assert_eq!(asked.load(Ordering::Relaxed), 0);
         world.trust_the_clock();
         world.pass(2 * HOUR).await;
-        assert_eq!((certificate(&world).condition, asked.load(Ordering::Relaxed)), (CertificateCondition::Renewed, 1));
+        assert_eq!(
+            (certificate(&world).condition, asked.load(Ordering::Relaxed)),
+            (CertificateCondition::Renewed, 1)
+        );
     });
 }
 

@@ -59,7 +59,7 @@ impl Bench {
         file(&self.path("psk"), key);
         file(&self.path("api-key"), "api-key");
         let mut text = format!(
-            "[gateway]\nserial = \"gw-1\"\nstate_dir = {:?}\n[store]\nballast = \"1MiB\"\n[http]\nlisten = \"off\"\n[golioth]\n\
+            "[gateway]\nserial = \"gw-1\"\nstate_dir = {:?}\n[store]\nballast = \"1MiB\"\n[http]\nlisten = \"off\"\n[budget]\nmonth = \"5MiB\"\n[golioth]\n\
              endpoint = \"{}\"\npsk_id = \"gw-1@p\"\npsk_file = {:?}\nstream_path = \"field/one\"\n",
             self.path("state"),
             self.udp,
@@ -112,10 +112,25 @@ impl Bench {
         self.cloud.read(|cloud| cloud.counters().handshakes)
     }
 
+    fn spent(&self) -> u64 {
+        spent(&self.path("state/gateway.db"))
+    }
+
     /// Bodies of the messages on the readings' path that are readings, and that are none.
     fn arrived(&self) -> (u64, u64) {
         self.cloud.read(|cloud| (cloud.intake().counts().rows, cloud.intake().counts().foreign))
     }
+}
+
+/// What `gateway.db` has on record as spent in this month.
+fn spent(gateway_db: &Path) -> u64 {
+    let file = rusqlite::Connection::open_with_flags(gateway_db, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .unwrap();
+    let record: String =
+        file.query_row("SELECT value FROM meta WHERE key = 'spending'", [], |row| row.get(0)).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let by_purpose = record["home"]["month"]["spent"]["by"].as_array().unwrap();
+    by_purpose.iter().map(|bytes| bytes.as_u64().unwrap()).sum()
 }
 
 struct Running(Child);
@@ -144,7 +159,10 @@ fn assert_contains(said: &str, all: &[&str]) {
 async fn before_the_first_start_one_that_a_pipeline_takes_is_said_to_arrive_and_is_no_reading() {
     let bench = Bench::start().await;
     let (status, said) = bench.probe().await;
-    assert_contains(&said, &["ok  ", "was accepted on /field/one, and a pipeline took it", "bytes of the data plan"]);
+    assert_contains(
+        &said,
+        &["ok  ", "was accepted on /field/one, and a pipeline took it", "bytes of the data plan"],
+    );
     assert_contains(&said, &["its cost is not on record in the data plan: the daemon has not run here yet"]);
     assert_eq!((status, bench.arrived(), bench.handshakes()), (0, (0, 1), 1));
     assert_eq!(std::fs::read_dir(bench.path("state")).unwrap().count(), 0, "nothing was made");
@@ -156,8 +174,14 @@ async fn one_that_no_pipeline_takes_is_said_to_be_lost_with_the_pipeline_to_make
     bench.cloud.with(|cloud, _| cloud.set_routes(Vec::new()));
     let (status, said) = bench.probe().await;
     let lost = "FAIL  golioth: probe ";
-    assert_contains(&said, &[lost, "no pipeline took it: readings would be lost there", "bytes of the data plan"]);
-    assert_contains(&said, &["path /field/one and content type application/cbor", "      type: cbor-to-json"]);
+    assert_contains(
+        &said,
+        &[lost, "no pipeline took it: readings would be lost there", "bytes of the data plan"],
+    );
+    assert_contains(
+        &said,
+        &["path /field/one and content type application/cbor", "      type: cbor-to-json"],
+    );
     assert_contains(&said, &["        path: /field/one\n"]);
     assert_eq!(status, 1);
 }
@@ -167,7 +191,10 @@ async fn without_a_management_key_it_is_said_that_nobody_can_look_further() {
     let bench = Bench::start().await;
     bench.configure(KEY, false);
     let (status, said) = bench.probe().await;
-    assert_contains(&said, &["warn  golioth: probe ", "is not known (delivery beyond acceptance is unverified"]);
+    assert_contains(
+        &said,
+        &["warn  golioth: probe ", "is not known (delivery beyond acceptance is unverified"],
+    );
     assert_eq!((status, bench.arrived()), (0, (0, 1)));
 }
 
@@ -201,9 +228,12 @@ async fn a_session_that_waits_on_disk_is_left_alone_and_the_cost_is_on_record() 
     bench.run().await.stop().await;
     let session = bench.path("state/golioth.session");
     assert!(session.exists());
+    let before = bench.spent();
     let (status, said) = bench.probe().await;
     assert_contains(&said, &["and a pipeline took it"]);
     assert!(!said.contains("not on record"), "{said}");
+    let cost = said.split_once("It cost ").unwrap().1.split_once(' ').unwrap().0;
+    assert_eq!(bench.spent() - before, cost.parse::<u64>().unwrap(), "{said}");
     assert!(session.exists());
     assert_eq!((status, bench.handshakes()), (0, 2), "one of the daemon, one of the probe");
     let requests = bench.cloud.read(|cloud| cloud.requests_of("gw-1"));

@@ -23,7 +23,8 @@ pub use asks::{Asks, Console, ConsoleAsk, Hands, Tuning};
 pub use cell::{Cell, Cells, Stamped};
 pub use inside::{ComponentState, LaneState, RemoteSettings, WriterPhase, WriterState};
 pub use links::{
-    ANSWER_OVERDUE, CertificateCondition, CertificateState, DeliveryState, DestinationState, LinkPhase, LinkState,
+    ANSWER_OVERDUE, CertificateCondition, CertificateState, DeliveryState, DestinationState, LinkPhase,
+    LinkState,
 };
 pub use plan::{Counter, DataPlan, Others, PlanPeriod};
 pub use radio::{
@@ -198,7 +199,11 @@ mod tests {
         board.links.set("golioth", Mono(1), link);
         let seen = |condition| {
             let words = "the certificate ends in 9 days".into();
-            board.certificates.set("golioth", Mono(2), CertificateState { condition, words, until_unix_s: 9 });
+            board.certificates.set(
+                "golioth",
+                Mono(2),
+                CertificateState { condition, words, until_unix_s: 9 },
+            );
             board.links_as_seen(Mono(3)).remove("golioth").map(|l| (l.value.phase, l.value.words))
         };
         assert_eq!(seen(CertificateCondition::Valid), Some((LinkPhase::Up, "connected".into())));

@@ -23,12 +23,14 @@ use crate::clouds::golioth::rest::GoliothProvider;
 use crate::clouds::golioth::session;
 use crate::config::{Config, Golioth, GoliothCredential};
 use crate::control::{ProbeVerdict, Probed, Prober};
-use crate::spend::{Purpose, Purse};
+use crate::spend::{Purpose, Purse, Why};
 use crate::store::gateway::{self, Gateway, time_floor};
 use crate::uplink::link::Link;
 
 /// What a probe's message costs with its answer, about; asked of the data plan first. The lists ask for themselves.
 const EXPECTED: u64 = 300;
+/// The disk gets so long to note what was spent before.
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 /// The errand's link gets so long to say goodbye.
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -62,8 +64,13 @@ impl GoliothProber {
     }
 
     async fn fate(&self, mark: &str) -> Fate {
-        if let Some((_, why)) = self.purse.refused(Purpose::Management, EXPECTED) {
-            return Fate::Refused(format!("the data plan has no room for it: {}", why.words()));
+        let until = self.rim.now() + RECORDED_WITHIN;
+        while let Some((_, why)) = self.purse.refused(Purpose::Management, EXPECTED) {
+            // A record of what was spent is on its way to the disk.
+            if why != Why::Recording || self.rim.now() >= until {
+                return Fate::Refused(format!("the data plan has no room for it: {}", why.words()));
+            }
+            self.rim.sleep(Duration::from_millis(100)).await;
         }
         let lists = self.lists.as_ref().map(|lists| lists as &dyn PipelineLists).map_err(String::as_str);
         probe(&*self.link, &self.path, mark, lists, &self.board, &self.rim).await
@@ -105,11 +112,17 @@ fn told(path: &str, mark: &str, fate: Fate) -> (ProbeVerdict, String, Option<Str
         }
         Fate::Unverified(why) => {
             let next = "look for it at the cloud, in the console's device data or behind the pipeline";
-            (ProbeVerdict::Unknown, format!("{accepted}; whether a pipeline took it is not known ({why}). Next: {next}"), None)
+            (
+                ProbeVerdict::Unknown,
+                format!("{accepted}; whether a pipeline took it is not known ({why}). Next: {next}"),
+                None,
+            )
         }
         Fate::Unrouted(content_type) => {
-            let next = format!("create and enable a pipeline for path /{path} and content type {content_type}");
-            let words = format!("{accepted}, but no pipeline took it: readings would be lost there. Next: {next}");
+            let next =
+                format!("create and enable a pipeline for path /{path} and content type {content_type}");
+            let words =
+                format!("{accepted}, but no pipeline took it: readings would be lost there. Next: {next}");
             (ProbeVerdict::Broken, words, Some(content_type))
         }
         Fate::Failed(how) => {
@@ -126,35 +139,37 @@ fn told(path: &str, mark: &str, fate: Fate) -> (ProbeVerdict, String, Option<Str
 
 /// Sends probes while no daemon runs. The caller holds the lock of the state folder, if there is one, and is its owner; `config` has
 /// its secrets. Also answers why the cost is not on record, if it is not.
-///
-/// # Errors
-/// In words: nothing can be sent at all.
-pub async fn alone(config: &Config, rim: &Rim) -> Result<(Vec<Probed>, Option<String>), String> {
-    let Some(golioth) = &config.golioth else { return Ok((Vec::new(), None)) };
+pub async fn alone(config: &Config, rim: &Rim) -> (Vec<Probed>, Option<String>) {
+    let Some(golioth) = &config.golioth else { return (Vec::new(), None) };
     let state_dir = &config.gateway.state_dir;
-    let (gateway, unrecorded) = match ledger_in(state_dir, rim) {
-        Ok(gateway) => (Some(gateway), None),
-        Err(why) => (None, Some(why)),
-    };
     let (board, stop) = (Board::shared(), CancellationToken::new());
-    let purse = Purse::new(
-        config.budget.clone(),
-        gateway.as_ref().and_then(accountant::kept),
-        config.uplink.live_bound,
-        Arc::clone(&rim.clock),
-        Arc::clone(&board),
-    );
-    let means = Means { rim, board: &board, purse: &purse, stop: &stop };
-    let bound = Bound {
-        state_dir,
-        passes_on: false,
-        queue_file_id: 0,
-        time_floor_unix_ms: time_floor(state_dir),
+    let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
+    let ledger = ledger_in(state_dir, rim);
+    let purse = match &ledger {
+        // Of a plan of which nobody knows what is spent nothing can be said.
+        Err(_) => Purse::unlimited(Arc::clone(&rim.clock)),
+        Ok(gateway) => {
+            let (clock, board) = (Arc::clone(&rim.clock), Arc::clone(&board));
+            let kept = accountant::kept(gateway);
+            let purse =
+                Purse::new(config.budget.clone(), kept, config.uplink.live_bound, clock, board.clone());
+            let counters = accountant::Counters { interface: None, board };
+            supervisor.spawn(accountant::lane(
+                Arc::clone(&purse),
+                gateway.clone(),
+                counters,
+                rim.clone(),
+                stop.clone(),
+            ));
+            purse
+        }
     };
+    let means = Means { rim, board: &board, purse: &purse, stop: &stop };
+    let bound =
+        Bound { state_dir, passes_on: false, queue_file_id: 0, time_floor_unix_ms: time_floor(state_dir) };
     let (link, lane, _shelf) = session::link(&errand(golioth), &config.path, 1, means, bound);
     // What the cloud says meanwhile it says again to the daemon.
     let _unheard = link.events();
-    let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
     supervisor.spawn(lane);
     let serial = &config.gateway.serial;
     let prober = GoliothProber::new(link, golioth, serial, board, Arc::clone(&purse), rim.clone());
@@ -165,14 +180,15 @@ pub async fn alone(config: &Config, rim: &Rim) -> Result<(Vec<Probed>, Option<St
     if let [only] = probed.as_mut_slice() {
         only.bytes = Purpose::ALL.into_iter().map(|purpose| purse.charged_for(purpose)).sum();
     }
-    let recorded = match &gateway {
-        Some(gateway) => record(gateway, &purse).await,
-        None => Ok(()),
+    let recorded = match &ledger {
+        Err(why) => Err(why.clone()),
+        Ok(gateway) => {
+            let recorded = record(gateway, &purse).await;
+            gateway.stop();
+            recorded
+        }
     };
-    if let Some(gateway) = gateway {
-        gateway.stop();
-    }
-    Ok((probed, unrecorded.or(recorded.err())))
+    (probed, recorded.err())
 }
 
 /// As configured, for one message.
@@ -208,8 +224,16 @@ mod tests {
         let table = [
             (Fate::Taken, ProbeVerdict::Open, "readings will arrive"),
             (Fate::Unverified("no key".into()), ProbeVerdict::Unknown, "(no key). Next: look for it"),
-            (Fate::Unrouted("application/cbor".into()), ProbeVerdict::Broken, "path /sensor and content type application/cbor"),
-            (Fate::Failed("bad step".into()), ProbeVerdict::Broken, "bad step. Next: look at the project's pipeline errors"),
+            (
+                Fate::Unrouted("application/cbor".into()),
+                ProbeVerdict::Broken,
+                "path /sensor and content type application/cbor",
+            ),
+            (
+                Fate::Failed("bad step".into()),
+                ProbeVerdict::Broken,
+                "bad step. Next: look at the project's pipeline errors",
+            ),
             (Fate::Refused("bad key".into()), ProbeVerdict::Broken, "no probe was taken: bad key"),
             (Fate::Unreachable("no route".into()), ProbeVerdict::Broken, "no probe was answered: no route"),
         ];

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    CertificateState, ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity, ModemState,
-    Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
+    CertificateState, ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity,
+    ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;

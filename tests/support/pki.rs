@@ -35,11 +35,32 @@ impl Pki {
         pki
     }
 
-    pub(crate) fn certificate(&self, name: &str, subject: &str, extensions: &str, (from, until): (&str, &str)) {
+    pub(crate) fn certificate(
+        &self,
+        name: &str,
+        subject: &str,
+        extensions: &str,
+        (from, until): (&str, &str),
+    ) {
         let file = |what: &str| format!("{name}.{what}");
         self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &file("key")]);
-        self.openssl(&["req", "-new", "-sha256", "-key", &file("key"), "-out", &file("csr"), "-subj", subject]);
-        self.sign(name, if name == "root" || name == "other" { name } else { "root" }, extensions, (from, until));
+        self.openssl(&[
+            "req",
+            "-new",
+            "-sha256",
+            "-key",
+            &file("key"),
+            "-out",
+            &file("csr"),
+            "-subj",
+            subject,
+        ]);
+        self.sign(
+            name,
+            if name == "root" || name == "other" { name } else { "root" },
+            extensions,
+            (from, until),
+        );
     }
 
     /// Has `by` sign the request `NAME.csr`; by itself, if it is its own.
@@ -60,8 +81,23 @@ impl Pki {
         self.write(&file("ext"), extensions);
         let (csr, pem, ext) = (file("csr"), file("pem"), file("ext"));
         let mut arguments = vec![
-            "ca", "-batch", "-notext", "-config", "ca.cnf", "-in", &csr, "-out", &pem, "-extfile", &ext,
-            "-startdate", from, "-enddate", until, "-keyfile", &key,
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            "ca.cnf",
+            "-in",
+            &csr,
+            "-out",
+            &pem,
+            "-extfile",
+            &ext,
+            "-startdate",
+            from,
+            "-enddate",
+            until,
+            "-keyfile",
+            &key,
         ];
         match name == by {
             true => arguments.push("-selfsign"),
@@ -74,7 +110,13 @@ impl Pki {
     }
 
     /// What `by` makes of a certification request in DER: a certificate in DER, for another subject if one is named.
-    pub(crate) fn issue(&self, request: &[u8], by: &str, subject: Option<&str>, years: (&str, &str)) -> Vec<u8> {
+    pub(crate) fn issue(
+        &self,
+        request: &[u8],
+        by: &str,
+        subject: Option<&str>,
+        years: (&str, &str),
+    ) -> Vec<u8> {
         self.write("asked.der", request);
         self.openssl(&["req", "-inform", "DER", "-in", "asked.der", "-out", "asked.csr"]);
         self.signed("asked", by, "basicConstraints=CA:FALSE\n", years, subject);
@@ -101,6 +143,12 @@ impl Pki {
         std::fs::read(self.path(name)).unwrap()
     }
 
+    /// Puts the certificate `above` after `name`'s, to make a chain.
+    pub(crate) fn append(&self, name: &str, above: &str) {
+        let file = |name: &str| format!("{name}.pem");
+        self.write(&file(name), [self.read(&file(name)), self.read(&file(above))].concat());
+    }
+
     pub(crate) fn options(&self) -> WorldOptions {
         let mut golioth = String::new();
         for (key, file) in [("certificate_file", "gw.pem"), ("ca_file", "root.pem")] {
@@ -119,4 +167,3 @@ impl Pki {
         }
     }
 }
-

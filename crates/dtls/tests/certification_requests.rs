@@ -24,8 +24,24 @@ fn signed(pki: &Pki, request: &[u8], by: &str) -> Vec<u8> {
     pki.write("asked", "csr", request);
     let (ca, key) = (format!("{by}.pem"), format!("{by}.key"));
     let arguments = [
-        "x509", "-req", "-inform", "DER", "-in", "asked.csr", "-CA", &ca, "-CAkey", &key, "-CAcreateserial",
-        "-days", "90", "-sha256", "-outform", "DER", "-out", "given.der",
+        "x509",
+        "-req",
+        "-inform",
+        "DER",
+        "-in",
+        "asked.csr",
+        "-CA",
+        &ca,
+        "-CAkey",
+        &key,
+        "-CAcreateserial",
+        "-days",
+        "90",
+        "-sha256",
+        "-outform",
+        "DER",
+        "-out",
+        "given.der",
     ];
     openssl(pki, &arguments);
     pki.read("given", "der")
@@ -76,7 +92,8 @@ fn an_identity_leads_to_whoever_signed_it_or_its_signer_and_to_nobody_else() {
     let alone = Identity::from_parts(&[&given], &asked.key).unwrap();
     let chain = Identity::from_parts(&[&given, &pki.read("between", "pem")], &asked.key).unwrap();
     let now = WallTime { unix_s: alone.validity().0 + 60, trusted: true };
-    let (root, between, other) = (pki.roots(&["ec-root"]), pki.roots(&["between"]), pki.roots(&["other-root"]));
+    let (root, between, other) =
+        (pki.roots(&["ec-root"]), pki.roots(&["between"]), pki.roots(&["other-root"]));
     assert_eq!(chain.leads_to(&root, now), Ok(()));
     assert_eq!(alone.leads_to(&between, now), Ok(()));
     assert_eq!(alone.leads_to(&root, now), Err(CertificateProblem::UnknownRoot));

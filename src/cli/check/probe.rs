@@ -17,7 +17,8 @@ use crate::store::gateway::time_floor;
 
 pub(super) fn findings(config: &Config, path: &Path) -> Vec<Finding> {
     let Some(golioth) = &config.golioth else {
-        let words = "probe: no [golioth] is configured; brokers say by themselves whether they take a reading";
+        let words =
+            "probe: no [golioth] is configured; brokers say by themselves whether they take a reading";
         return vec![Finding(Level::Ok, words.into())];
     };
     match sent(config, path) {
@@ -69,7 +70,7 @@ fn sent(config: &Config, path: &Path) -> Result<(Vec<Probed>, Option<String>), S
     let rim = rim::machine::rim(clock);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the system gives no event queue: {error}"))?;
-    runtime.block_on(probe::alone(&loaded.config, &rim))
+    Ok(runtime.block_on(probe::alone(&loaded.config, &rim)))
 }
 
 fn finding(golioth: &Golioth, probed: &Probed) -> Finding {

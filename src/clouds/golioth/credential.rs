@@ -17,7 +17,10 @@ const CERTIFICATE_HANDSHAKE_BYTES: u64 = 5000;
 ///
 /// # Errors
 /// In words, with what to do.
-pub(super) fn client(config: &Golioth, identity: Option<dtls::Identity>) -> Result<dtls::ClientConfig, String> {
+pub(super) fn client(
+    config: &Golioth,
+    identity: Option<dtls::Identity>,
+) -> Result<dtls::ClientConfig, String> {
     let mut client = match &config.credential {
         GoliothCredential::Psk { id, key } => {
             let psk = dtls::Psk::new(id.as_bytes(), key.expose()).map_err(|error| error.to_string())?;

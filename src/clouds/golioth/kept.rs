@@ -63,11 +63,16 @@ pub(super) mod zeroed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use zeroize::Zeroizing;
 
-    pub(in crate::clouds::golioth) fn serialize<S: Serializer>(bytes: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::clouds::golioth) fn serialize<S: Serializer>(
+        bytes: &Zeroizing<Vec<u8>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         bytes.as_slice().serialize(to)
     }
 
-    pub(in crate::clouds::golioth) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+    pub(in crate::clouds::golioth) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Zeroizing<Vec<u8>>, D::Error> {
         Vec::deserialize(from).map(Zeroizing::new)
     }
 }

@@ -66,7 +66,9 @@ pub async fn probe(
         Outcome::LinkSick { why, next_step } => return Fate::Refused(format!("{why}. Next: {next_step}")),
         Outcome::Bad { why } => return Fate::Refused(why),
         Outcome::TooLarge { .. } => return Fate::Refused("it is too large for the cloud".into()),
-        Outcome::Later { .. } => return Fate::Refused("the cloud takes nothing now. Next: try again later".into()),
+        Outcome::Later { .. } => {
+            return Fate::Refused("the cloud takes nothing now. Next: try again later".into());
+        }
         Outcome::Unknown => return Fate::Unreachable("the cloud did not answer the probe".into()),
     }
     let (before, lists) = match (before, lists) {
@@ -124,7 +126,8 @@ mod tests {
     use super::*;
 
     fn found(unmatched: Option<i128>, failed: Option<i128>) -> Found {
-        let entry = |at: Option<i128>, detail: &str| at.map(|unix_ns| Entry { unix_ns, detail: detail.into() });
+        let entry =
+            |at: Option<i128>, detail: &str| at.map(|unix_ns| Entry { unix_ns, detail: detail.into() });
         Found { unmatched: entry(unmatched, "application/cbor"), failed: entry(failed, "bad step") }
     }
 
@@ -134,7 +137,10 @@ mod tests {
         assert_eq!(judged(&old, found(Some(5), Some(6))), Fate::Taken);
         assert_eq!(judged(&Found::default(), Found::default()), Fate::Taken);
         assert_eq!(judged(&old, found(Some(7), Some(6))), Fate::Unrouted("application/cbor".into()));
-        assert_eq!(judged(&Found::default(), found(Some(1), None)), Fate::Unrouted("application/cbor".into()));
+        assert_eq!(
+            judged(&Found::default(), found(Some(1), None)),
+            Fate::Unrouted("application/cbor".into())
+        );
         assert_eq!(judged(&old, found(Some(5), Some(9))), Fate::Failed("bad step".into()));
         assert_eq!(judged(&old, found(Some(8), Some(9))), Fate::Unrouted("application/cbor".into()));
     }

@@ -390,7 +390,7 @@ impl Keeper {
     pub(super) async fn keep_certificate(&mut self) {
         let rng = self.rng();
         let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.has_to_write()) else { return };
-        let Some(write) = renewal.to_write(self.rim.now(), rng) else { return };
+        let Some(write) = renewal.next_write(self.rim.now(), rng) else { return };
         // Not on the daemon's one thread: it waits for the disk.
         let written = tokio::task::spawn_blocking(write).await;
         let written = written.unwrap_or_else(|died| Err(std::io::Error::other(died)));

@@ -67,8 +67,9 @@ fn by_certificate(reader: &mut Reader<'_>, host: &str, context: &Context<'_>) ->
         .map_or(host, |found| found.value)
         .to_owned();
     let renew = reader.flag("renew", true);
-    let signers_file =
-        reader.path_value("renew_ca_file", "\"/etc/fieldgate/golioth-device-ca.pem\"").map(|found| found.value);
+    let signers_file = reader
+        .path_value("renew_ca_file", "\"/etc/fieldgate/golioth-device-ca.pem\"")
+        .map(|found| found.value);
     if !renew && signers_file.is_some() {
         let remedy = "Remove it, or renew = false.";
         reader.problem("renew_ca_file", "nothing is renewed with renew = false.", remedy);

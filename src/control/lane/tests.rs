@@ -112,7 +112,7 @@ async fn hear(stream: UnixStream) -> Answer {
 fn refusal(answer: Answer) -> String {
     match answer {
         Answer::Refused(why) => why,
-        Answer::Done(done) => panic!("{done:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -123,6 +123,7 @@ async fn a_request_is_answered_and_whatever_is_none_is_refused_by_name() {
     assert_eq!(done, Answer::Done(Done { unknown: vec![5], ..Done::default() }));
     let none = bench.ask(json!({ "retry": { "all_of": "plant" } })).await;
     assert_eq!(none, Answer::Done(Done::default()));
+    assert_eq!(bench.ask(json!("probe")).await, Answer::Probed(Canned.probe().await));
     for (request, words) in [
         (
             json!({ "retry": { "all_of": "nowhere" } }),

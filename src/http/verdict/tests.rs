@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::board::{
-    CertificateCondition, CertificateState, LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveRefusal, SlaveState,
-    Stamped, WriterPhase, WriterState,
+    CertificateCondition, CertificateState, LaneState, Latest, ModemPhase, ModemState, Registration, Signal,
+    SignalGrade, SlaveRefusal, SlaveState, Stamped, WriterPhase, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::http::recent::{Moved, Outgoing, Recent};

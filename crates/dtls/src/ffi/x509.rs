@@ -58,8 +58,7 @@ impl CertificateList {
         for text in &texts {
             // SAFETY: initialised above and ours; the text is readable for its length and copied. DER may be followed by the
             // zero that PEM needs.
-            let code =
-                unsafe { sys::mbedtls_x509_crt_parse(list.first.as_ptr(), text.as_ptr(), text.len()) };
+            let code = unsafe { sys::mbedtls_x509_crt_parse(list.first.as_ptr(), text.as_ptr(), text.len()) };
             match usize::try_from(code) {
                 Ok(more) => left_out += more,
                 Err(_) => failed = failed.or(Some(code)),

@@ -23,7 +23,9 @@ pub(super) fn sign(plane: &mut Plane, device: DeviceKey, request: &IncomingReque
     let Some(owner) = plane.devices.get_mut(&device) else { return Code::NOT_FOUND.into() };
     owner.signing_request = Some(request.payload.clone());
     let Some(issuer) = &mut plane.issuer else {
-        return Response::new(Code::FORBIDDEN).payload(format::TEXT, "the project has no PKI provider").into();
+        return Response::new(Code::FORBIDDEN)
+            .payload(format::TEXT, "the project has no PKI provider")
+            .into();
     };
     match (issuer.0)(&owner.name, &request.payload) {
         Some(certificate) => Response::new(Code::CREATED).payload(format::OCTET_STREAM, certificate).into(),

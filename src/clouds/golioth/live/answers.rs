@@ -12,7 +12,7 @@ use crate::board::LinkPhase;
 use crate::clock::Mono;
 use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
-use crate::clouds::golioth::services::{self, Watched, Watches};
+use crate::clouds::golioth::services::{self, Kind, Watched, Watches};
 use crate::clouds::golioth::session::{Ended, ended};
 use crate::uplink::link::{CloudEvent, Outcome};
 
@@ -127,6 +127,10 @@ impl Live<'_> {
                     Some(Waiting::Certificate) => self.certificate_answered(now, &response, &outcome),
                     Some(Waiting::Send(reply)) => {
                         self.answered(Asked::Send, &outcome);
+                        let _ = reply.send(outcome);
+                    }
+                    // What an operator tries says nothing to people who look later, nor to the next who tries.
+                    Some(Waiting::Report(Kind::Probe, reply)) => {
                         let _ = reply.send(outcome);
                     }
                     Some(Waiting::Report(kind, reply)) => {

@@ -74,12 +74,19 @@ impl Live<'_> {
         self.waiting.values().any(|waiting| matches!(waiting, Waiting::Certificate))
     }
 
-    pub(super) fn certificate_answered(&mut self, now: Duration, response: &coap::Response, outcome: &Outcome) {
+    pub(super) fn certificate_answered(
+        &mut self,
+        now: Duration,
+        response: &coap::Response,
+        outcome: &Outcome,
+    ) {
         let (wall, random) = (self.keeper.wall_time(), &*self.keeper.rim.random);
         let Some(renewal) = &mut self.keeper.renewal else { return };
         match outcome {
             Outcome::Acknowledged => renewal.answered(now, wall, random, &response.payload),
-            Outcome::LinkSick { why, .. } | Outcome::Bad { why } => renewal.refused(now, wall, random, why.clone()),
+            Outcome::LinkSick { why, .. } | Outcome::Bad { why } => {
+                renewal.refused(now, wall, random, why.clone())
+            }
             _ => renewal.refused(now, wall, random, format!("the cloud answers {}", response.code)),
         }
     }

@@ -107,7 +107,8 @@ impl HeldFile {
         rng: &mut dtls::Rng,
     ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<>> {
         let plain = Zeroizing::new(serde_json::to_vec(held)?);
-        let sealed = dtls::seal(self.key.expose(), PURPOSE, &root.0, &plain, rng).map_err(io::Error::other)?;
+        let sealed =
+            dtls::seal(self.key.expose(), PURPOSE, &root.0, &plain, rng).map_err(io::Error::other)?;
         let path = self.path.clone();
         Ok(move || whole::replace(&path, |_| Ok(sealed)))
     }

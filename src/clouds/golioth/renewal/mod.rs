@@ -85,7 +85,11 @@ const BY_HAND: &str = "put a new certificate in golioth.certificate_file and its
 
 impl Renewal {
     /// For a gateway that is known by a certificate; `None` for one with a key. `random` spreads the asking.
-    pub(super) fn new(credential: &GoliothCredential, state_dir: &Path, random: &dyn Entropy) -> Option<Self> {
+    pub(super) fn new(
+        credential: &GoliothCredential,
+        state_dir: &Path,
+        random: &dyn Entropy,
+    ) -> Option<Self> {
         let GoliothCredential::Certificate { certificate_file, key, renewal, .. } = credential else {
             return None;
         };
@@ -207,7 +211,13 @@ impl Renewal {
     }
 
     /// Makes a key, and the request to certify it.
-    pub(super) fn ask(&mut self, now: Duration, wall: WallTime, mut rng: dtls::Rng, random: &dyn Entropy) -> Option<Vec<u8>> {
+    pub(super) fn ask(
+        &mut self,
+        now: Duration,
+        wall: WallTime,
+        mut rng: dtls::Rng,
+        random: &dyn Entropy,
+    ) -> Option<Vec<u8>> {
         self.told_at = None;
         match CertificationRequest::new(self.current.as_ref()?, &mut rng) {
             Ok(CertificationRequest { request, key }) => {
@@ -257,7 +267,7 @@ impl Renewal {
     }
 
     /// What writes to the disk what is to be there, if it is time to; [`Renewal::written`] says what became of it.
-    pub(super) fn to_write(
+    pub(super) fn next_write(
         &mut self,
         now: Duration,
         mut rng: dtls::Rng,
@@ -305,7 +315,12 @@ impl Renewal {
         Some(CertificateState { condition, words, until_unix_s: validity.1 })
     }
 
-    fn condition(&self, now: Duration, wall: WallTime, (from, until): (u64, u64)) -> (CertificateCondition, String) {
+    fn condition(
+        &self,
+        now: Duration,
+        wall: WallTime,
+        (from, until): (u64, u64),
+    ) -> (CertificateCondition, String) {
         if !wall.trusted {
             let words = "when the certificate ends cannot be told, for want of a clock, nor is it renewed. Next: let a time server \
                          or the cellular network be reached";
@@ -320,10 +335,13 @@ impl Renewal {
         let ends = format!("the certificate ends in {}", days(left));
         if let Some((_, at)) = self.unwritten.as_ref().filter(|(_, at)| *at > now) {
             let again = in_words(*at - now);
-            let words = format!("{ends}; the renewed one cannot be written to the disk, tried again in {again}. Next: make room on it");
+            let words = format!(
+                "{ends}; the renewed one cannot be written to the disk, tried again in {again}. Next: make room on it"
+            );
             return (CertificateCondition::ExpiresSoon, words);
         }
-        if self.held.fresh.is_some() || self.unwritten.as_ref().is_some_and(|(held, _)| held.fresh.is_some()) {
+        if self.held.fresh.is_some() || self.unwritten.as_ref().is_some_and(|(held, _)| held.fresh.is_some())
+        {
             let words = format!("{ends}; a renewed one is there and is shown to the cloud next");
             return (CertificateCondition::Renewing, words);
         }
@@ -340,7 +358,10 @@ impl Renewal {
             return (condition, words);
         }
         if self.renewed_at.is_some_and(|at| now < at + NEWS) {
-            return (CertificateCondition::Renewed, format!("the certificate was renewed and ends in {}", days(left)));
+            return (
+                CertificateCondition::Renewed,
+                format!("the certificate was renewed and ends in {}", days(left)),
+            );
         }
         if !self.allowed && left < ANNOUNCED_S.min(until.saturating_sub(from) / 3) {
             let words = format!("{ends} and is not renewed (golioth.renew). Next: {BY_HAND}");

@@ -1,7 +1,9 @@
 //! Certificates: the gateway's wish for the next one (`v1/csr`), and whether what comes is one to use. Pure.
 
 use fieldgate_coap as coap;
-use fieldgate_dtls::{self as dtls, CertificateError, CertificateProblem, Identity, Roots, Subject, WallTime};
+use fieldgate_dtls::{
+    self as dtls, CertificateError, CertificateProblem, Identity, Roots, Subject, WallTime,
+};
 use fieldgate_golioth_proto::content_format::ContentFormat;
 use fieldgate_golioth_proto::paths;
 
@@ -16,7 +18,9 @@ pub(in crate::clouds::golioth) const EXPECTED_BYTES: u64 = 2048 + 4 * wire::UDP_
 
 /// The request that asks for a certificate: a certification request in DER (RFC 2986).
 pub(in crate::clouds::golioth) fn ask(request: Vec<u8>) -> coap::Request {
-    coap::Request::post(paths::CERTIFICATE).payload(ContentFormat::OctetStream.number(), request).deadline(REPORT_DEADLINE)
+    coap::Request::post(paths::CERTIFICATE)
+        .payload(ContentFormat::OctetStream.number(), request)
+        .deadline(REPORT_DEADLINE)
 }
 
 /// Why what came is not used.
