@@ -24,6 +24,7 @@ pub mod clouds;
 pub mod config;
 pub mod control;
 pub mod daemon;
+mod gather;
 pub mod http;
 pub mod logs;
 pub mod modem;

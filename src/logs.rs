@@ -128,6 +128,13 @@ impl Logs {
         self.settle(&state);
     }
 
+    /// What is kept for the cloud from now on, where it is not lifted for a while.
+    pub fn set_cloud(&self, cloud: Option<LogLevel>) {
+        let mut state = self.state();
+        state.base.1 = cloud;
+        self.settle(&state);
+    }
+
     /// Writes and keeps lines from `level` on until `until`.
     pub fn lift(&self, level: LogLevel, until: Duration) {
         let mut state = self.state();

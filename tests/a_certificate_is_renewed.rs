@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fieldgate::board::{CertificateCondition, CertificateState, LinkPhase};
+use fieldgate::board::{CertificateCondition, CertificateState, LinkPhase, TroubleKind};
 use fieldgate::reading::Value;
 use fieldgate_coap::Code;
 use fieldgate_sim::cloud::{Fault, FaultKind};
@@ -140,6 +140,8 @@ fn a_cloud_that_does_not_certify_is_asked_seldom_named_and_used_as_before() {
             assert!(state.words.contains(words), "{words}: {}", state.words);
         }
         assert_eq!((world.link().unwrap().phase, world.handshakes()), (LinkPhase::Up, 1));
+        let troubles = world.board().troubles_as_seen(world::GOLIOTH);
+        assert_eq!(troubles.iter().map(|(_, it)| it.kind).collect::<Vec<_>>(), [TroubleKind::RenewalRefused]);
         let asked = answering(&world, &pki, |_, _| None);
         world.pass(4 * DAY).await;
         let times = asked.load(Ordering::Relaxed);

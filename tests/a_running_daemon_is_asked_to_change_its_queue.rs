@@ -227,6 +227,16 @@ fn what_waits_is_given_up_by_a_running_daemon_and_by_a_stopped_one_alike() {
         assert_eq!(gateway.waiting("lab"), of(0, 10), "the other still gets them");
         let audit = gateway.audit();
         let [asked, done] = &audit[..] else { panic!("{audit:?}") };
+        let (code, said, trouble) = gateway.say(&["audit"]);
+        assert_eq!((code, trouble.as_str()), (0, ""), "{said}");
+        let lines: Vec<_> = said.lines().collect();
+        let [titles, first, second, ..] = lines[..] else { panic!("{said}") };
+        assert!(titles.starts_with("#  when") && titles.contains("outcome"), "{said}");
+        assert!(first.contains("queue.drop_waiting plant  asked"), "{said}");
+        assert!(second.contains("queue.drop_waiting plant  done"), "{said}");
+        let (code, said, _) = gateway.say(&["audit", "--last", "1", "--json"]);
+        let row: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((code, &row["id"], &row["detail"]["moved"]), (0, &2.into(), &8.into()), "{said}");
         assert_eq!(
             (&asked.0, asked.1.as_str(), asked.2.as_str()),
             (&own_uid(), "queue.drop_waiting", "asked")

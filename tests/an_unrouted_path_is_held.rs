@@ -15,8 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bench::{Bench, HOUR, S, in_virtual_time};
 use fieldgate::board::DeliveryState;
-use fieldgate::clouds::golioth::delivery::{Entry, Found, PipelineLists, Rules, Verified};
-use fieldgate::config::OnUnrouted;
+use fieldgate::clouds::golioth::delivery::{Entry, Found, PipelineLists, Rules, Streamed, Verified};
+use fieldgate::config::{Encoding, OnUnrouted};
 use fieldgate::registry::provider::ProviderError;
 use fieldgate::uplink::link::Outcome;
 
@@ -86,7 +86,8 @@ fn start(project: &Arc<Project>, on_unrouted: OnUnrouted) -> Bench {
     Bench::start_behind(
         move |values, _| taking.take(values),
         move |link, rim, board| {
-            Verified::new(link, "sensor", lists, Rules { every: DAY, on_unrouted }, None, rim, board)
+            let streamed = Streamed { path: "sensor", encoding: Encoding::Rows };
+            Verified::new(link, streamed, lists, Rules { every: DAY, on_unrouted }, None, rim, board)
         },
     )
 }

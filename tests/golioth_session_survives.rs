@@ -144,7 +144,8 @@ fn an_authenticated_alert_is_a_refusal_that_is_said_and_tried_again_ever_more_se
         world.pass(S).await;
         let link = world.link().unwrap();
         assert_eq!(link.phase, LinkPhase::Sick, "{link:?}");
-        assert!(link.words.contains("enabled") && link.words.contains("trying again"), "{link:?}");
+        let [(_, refused)] = world.board().troubles_as_seen("golioth").try_into().unwrap();
+        assert!(refused.next_step.contains("enabled") && link.words.contains("trying again"), "{refused:?}");
         world.pass(30 * S).await;
         assert_eq!(
             world.link().unwrap().phase,

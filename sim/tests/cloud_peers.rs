@@ -27,9 +27,9 @@ async fn libcoap_writes_reads_and_deletes_state() {
     assert_eq!(live.coap(".d/a", &["-m", "get", "-A", "50"]).await.unwrap(), b"null");
     assert_eq!(live.coap(".d/a", &["-m", "put", "-t", "50", "-e", "{\"b\":1}"]).await.unwrap(), b"");
     assert_eq!(live.coap(".d/a/c", &["-m", "post", "-t", "50", "-e", "[2]"]).await.unwrap(), b"");
-    assert_eq!(live.coap(".d/", &["-m", "get", "-A", "50"]).await.unwrap(), br#"{"a":{"b":1,"c":[2]}}"#);
+    assert_eq!(live.coap(".d/", &["-m", "get", "-A", "50"]).await.unwrap(), br#"{"a":{"b":1,"c":{"0":2}}}"#);
     assert_eq!(live.coap(".d/a/b", &["-m", "delete"]).await.unwrap(), b"");
-    assert_eq!(live.handle.read(|cloud| cloud.state("gw").cloned()), Some(json!({"a": {"c": [2]}})));
+    assert_eq!(live.handle.read(|cloud| cloud.state("gw").cloned()), Some(json!({"a": {"c": {"0": 2}}})));
     live.stop().await;
 }
 

@@ -113,7 +113,7 @@ fn what_no_pipeline_takes_is_acknowledged_listed_and_lost() {
 }
 
 #[test]
-fn logs_are_taken_on_both_paths_whatever_they_say() {
+fn logs_are_taken_on_both_paths_and_answered_well_whatever_they_say() {
     let mut world = World::connected(config());
     let sdk = hex("bf 656c6576656c 64696e666f 666d6f64756c65 6b676f6c696f74685f727063 636d7367 781b \
          525043206f62736572766174696f6e2065737461626c6973686564 ff");
@@ -128,6 +128,27 @@ fn logs_are_taken_on_both_paths_whatever_they_say() {
     assert_eq!(logs[0].message, "RPC observation established");
     assert_eq!((logs[1].level.as_str(), &logs[1].metadata), ("WARN", &json!({"uptime": 172271000})));
     assert_eq!(world.cloud.counters().stream_messages, 0, "logs are no stream messages");
+    let failed: Vec<_> = world.cloud.pipeline_errors().iter().map(|e| (e.path.as_str(), e.place)).collect();
+    assert_eq!(failed, [("/logs", 0)], "what cannot be read fails in the pipeline, not at the device");
+}
+
+#[test]
+fn logs_that_no_pipeline_takes_are_lost_and_listed_like_any_message() {
+    let mut config = config();
+    config.routes = Vec::new();
+    let mut world = World::connected(config);
+    // {"msg": "x"}: in JSON the pipeline of a new project does not take it.
+    let json = Request::post(".s/logs").payload(JSON, br#"{"msg":"x"}"#.to_vec());
+    assert_eq!(world.ask(json).code, Code::CHANGED);
+    let cbor = || Request::post(".s/logs").payload(CBOR, hex("a1 636d7367 6178"));
+    world.ask(cbor());
+    assert_eq!(world.cloud.logs().len(), 1);
+    assert!(world.cloud.enable_pipeline("Default CBOR Logs", false));
+    assert_eq!(world.ask(cbor()).code, Code::CHANGED);
+    assert_eq!(world.cloud.logs().len(), 1);
+    let lost: Vec<_> =
+        world.cloud.unmatched().iter().map(|u| (u.path.as_str(), u.content_type.as_str())).collect();
+    assert_eq!(lost, [("/logs", "application/json"), ("/logs", "application/cbor")]);
 }
 
 #[test]
@@ -217,7 +238,30 @@ fn calls_are_all_told_in_order_and_one_that_nobody_hears_times_out() {
         assert!(payload.windows(id.len()).any(|part| part == id.as_bytes()));
     }
     world.run_for(ms(10_000));
+    assert_eq!(
+        world.cloud.call_outcome(&lost),
+        Some(&CallOutcome::Pending),
+        "a client that waits 10 s gives up first"
+    );
+    world.run_for(ms(5_000));
     assert_eq!(world.cloud.call_outcome(&lost), Some(&CallOutcome::TimedOut));
+}
+
+#[test]
+fn calls_and_settings_are_told_in_json_to_who_asks_for_it() {
+    let mut world = World::connected(config());
+    let calls = world.observe(Request::get(".rpc").accept(JSON));
+    assert_eq!(world.notified(calls), [b"\"OK\""]);
+    let settings = world.observe(Request::get(".c").accept(JSON));
+    assert_eq!(world.notified(settings), [br#"{"settings":null,"version":0}"#]);
+    let id = world.cloud.call(world.now, "gw", "add", &[json!(1), json!("x")]).unwrap();
+    world.cloud.set_setting(world.now, "RATE", json!(2.5), None).unwrap();
+    world.run_for(ms(100));
+    let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let told = read(&world.notified(calls)[0]);
+    assert_eq!(told, json!({"id": id, "method": "add", "params": [1, "x"]}));
+    assert_eq!(read(&world.notified(settings)[0])["settings"], json!({"RATE": 2.5}));
+    assert_eq!(world.ask(Request::get(".rpc").accept(42)).code, Code::NOT_ACCEPTABLE);
 }
 
 #[test]

@@ -216,6 +216,16 @@ fn the_proof_of_sessions_sees_counters_that_go_back_and_a_record_that_stays() {
 }
 
 #[test]
+fn what_the_cloud_would_acknowledge_and_drop_is_kept_until_there_is_a_pipeline() {
+    holds("unrouted");
+}
+
+#[test]
+fn the_proof_of_unrouted_paths_sees_an_acknowledgement_that_is_believed() {
+    sees("unrouted", "believe-unrouted");
+}
+
+#[test]
 fn a_firmware_image_comes_as_fast_as_link_and_cloud_allow() {
     holds("ota-goodput");
 }
@@ -246,6 +256,7 @@ fn every_claim_is_listed_with_a_defect() {
         "resume",
         "services",
         "two-destinations",
+        "unrouted",
         "wire-cost",
     ];
     let listed_claims: std::collections::BTreeSet<&str> =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::config::LogLevel;
+use crate::config::{Liveness, LogLevel};
 use crate::logs::Logs;
 
 /// See the module head.
@@ -40,6 +40,12 @@ impl Default for Asks {
 pub struct Tuning {
     /// `log.level`.
     pub log_level: Option<LogLevel>,
+    /// `log.cloud`; none inside means off.
+    pub log_cloud: Option<Option<LogLevel>>,
+    /// `store.commit_window`.
+    pub commit_window: Option<Duration>,
+    /// `golioth.liveness`.
+    pub liveness: Option<Liveness>,
     /// `modem.poll`.
     pub modem_poll: Option<Duration>,
     /// `time.hold_untrusted`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TroubleKind;
 use crate::clock::Mono;
 
 /// A link to a destination, as people need to know it.
@@ -64,6 +65,8 @@ pub struct DeliveryState {
     pub words: String,
     /// The cloud drops what it acknowledges.
     pub unrouted: bool,
+    /// Then, what to put there so that it does not, as text to copy.
+    pub remedy: Option<String>,
     /// Readings that were acknowledged and lost since the daemon started, at most.
     pub lost: u64,
 }
@@ -113,9 +116,13 @@ impl CertificateCondition {
         }
     }
 
-    /// Somebody has to act, or it will be the end of the link.
+    /// What is wrong, where somebody has to act before it ends.
     #[must_use]
-    pub fn needs_somebody(self) -> bool {
-        matches!(self, Self::ExpiresSoon | Self::RenewalRefused | Self::Expired)
+    pub fn trouble(self) -> Option<TroubleKind> {
+        match self {
+            Self::ExpiresSoon | Self::Expired => Some(TroubleKind::OwnCertificateEnds),
+            Self::RenewalRefused => Some(TroubleKind::RenewalRefused),
+            Self::Valid | Self::Renewed | Self::Renewing | Self::ClockNotTrusted => None,
+        }
     }
 }

@@ -12,6 +12,7 @@ mod plan;
 mod radio;
 mod sensors;
 mod time;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use radio::{
 };
 pub use sensors::{Latest, SlaveRefusal, SlaveState};
 pub use time::{ClockCorrection, ClockState, NetworkTime};
+pub use troubles::{Trouble, TroubleKind, Troubles, Weight};
 
 /// Everything the gateway knows now, and what may be asked. One instance, shared.
 #[derive(Debug, Default)]
@@ -64,6 +66,8 @@ pub struct Board {
     pub deliveries: Cells<DeliveryState>,
     /// Our own certificates by destination name, where we have one.
     pub certificates: Cells<CertificateState>,
+    /// What is wrong with destinations, by name.
+    pub troubles: Troubles,
     /// Slaves by name.
     pub slaves: Cells<SlaveState>,
     /// Streams by full name.
@@ -119,7 +123,10 @@ impl Board {
             }
         }
         for (name, Stamped { value: certificate, .. }) in self.certificates.all() {
-            if certificate.condition != CertificateCondition::Valid
+            // What is wrong with it is a trouble of its own.
+            let news = certificate.condition != CertificateCondition::Valid;
+            if news
+                && certificate.condition.trouble().is_none()
                 && let Some(link) = links.get_mut(&name)
             {
                 link.value.words = format!("{}; {}", link.value.words, certificate.words);
@@ -133,6 +140,36 @@ impl Board {
             }
         }
         links
+    }
+
+    /// What is wrong with a destination, what weighs most first: what its link noted, and what drain and delivery say.
+    #[must_use]
+    pub fn troubles_as_seen(&self, destination: &str) -> Vec<(Mono, Trouble)> {
+        let mut troubles = self.troubles.of(destination);
+        let mut add = |at: Mono, kind: TroubleKind, words: &str, paste: Option<String>| {
+            let (why, next) = words.split_once(". Next: ").unwrap_or((words, "look at what it expects"));
+            // A refusal that its link noted stops the drain too, in the same words.
+            if troubles.iter().all(|(_, known)| known.words != why) {
+                troubles.push((at, Trouble { paste, ..Trouble::new(kind, "", why, next.to_owned()) }));
+            }
+        };
+        if let Some(Stamped { value, at }) = self.deliveries.get(destination)
+            && value.unrouted
+        {
+            add(at, TroubleKind::Unrouted, &value.words, value.remedy);
+        }
+        if let Some(Stamped { value, at }) = self.destinations.get(destination)
+            && let Some(words) = &value.refuses
+        {
+            add(at, TroubleKind::ReadingsRejected, words, None);
+        }
+        if let Some(Stamped { value, at }) = self.certificates.get(destination)
+            && let Some(kind) = value.condition.trouble()
+        {
+            add(at, kind, &value.words, None);
+        }
+        troubles.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
+        troubles
     }
 }
 
@@ -208,7 +245,11 @@ mod tests {
         };
         assert_eq!(seen(CertificateCondition::Valid), Some((LinkPhase::Up, "connected".into())));
         let words = "connected; the certificate ends in 9 days".to_owned();
-        assert_eq!(seen(CertificateCondition::ExpiresSoon), Some((LinkPhase::Up, words)));
+        assert_eq!(seen(CertificateCondition::Renewing), Some((LinkPhase::Up, words)));
+        assert!(board.troubles_as_seen("golioth").is_empty());
+        assert_eq!(seen(CertificateCondition::ExpiresSoon), Some((LinkPhase::Up, "connected".into())));
+        let kinds: Vec<_> = board.troubles_as_seen("golioth").iter().map(|(_, it)| it.kind).collect();
+        assert_eq!(kinds, [TroubleKind::OwnCertificateEnds]);
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::table;
 use crate::store::gateway::reader::{self, HistoryView};
 use crate::store::gateway::{HistoryEntry, OpenOptions, verify};
 use crate::store::sqlite::OpenError;
 
 /// As many rows as this are shown, the newest.
 const SHOWN: u32 = 1000;
-/// Stands behind a time that is counted from a boot; explained below the table.
-const NEVER_DATED: &str = " *";
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +39,7 @@ pub struct Verdict {
 /// [`FirmwareError`].
 pub fn history(state_dir: &Path, component: Option<&str>) -> Result<String, FirmwareError> {
     let view = reader::history(&file(state_dir)?, component, SHOWN)?;
-    Ok(table(&view, component))
+    Ok(told(&view, component))
 }
 
 /// The same as a JSON array, one object an entry; with `recorded_unix_ms` where the time of its boot is known, and how far off
@@ -52,7 +51,7 @@ pub fn history_json(state_dir: &Path, component: Option<&str>) -> Result<String,
     let view = reader::history(&file(state_dir)?, component, SHOWN)?;
     let dated = |entry: &HistoryEntry| {
         let mut row = serde_json::json!(entry);
-        if let (Some(row), Some((unix_ms, within_ms))) = (row.as_object_mut(), view.recorded(entry)) {
+        if let (Some(row), Some((unix_ms, within_ms))) = (row.as_object_mut(), view.boots.dated(entry.at)) {
             row.insert("recorded_unix_ms".into(), unix_ms.into());
             row.insert("recorded_within_ms".into(), within_ms.into());
         }
@@ -95,12 +94,12 @@ pub fn verify(state_dir: &Path) -> Result<Verdict, FirmwareError> {
     Ok(Verdict { text, whole: verified.is_whole() })
 }
 
-fn file(state_dir: &Path) -> Result<PathBuf, FirmwareError> {
+pub(super) fn file(state_dir: &Path) -> Result<PathBuf, FirmwareError> {
     let path = OpenOptions::in_folder(state_dir).path;
     if path.exists() { Ok(path) } else { Err(FirmwareError::Missing(path)) }
 }
 
-fn table(view: &HistoryView, component: Option<&str>) -> String {
+fn told(view: &HistoryView, component: Option<&str>) -> String {
     let mut text = String::new();
     let of = component.map(|c| format!(" of component {c}")).unwrap_or_default();
     if view.entries.is_empty() {
@@ -122,29 +121,20 @@ fn table(view: &HistoryView, component: Option<&str>) -> String {
                 None => entry.version.clone(),
             };
             let sequence = entry.sequence.to_string();
-            [sequence, when(entry, view), entry.device.clone(), entry.component.clone(), version, how]
+            [
+                sequence,
+                table::when(entry.at, &view.boots),
+                entry.device.clone(),
+                entry.component.clone(),
+                version,
+                how,
+            ]
         })
         .collect();
-    let titles = ["#", "recorded", "device", "component", "version", "how"].map(str::to_owned);
-    let mut widths = [0usize; 6];
-    for row in std::iter::once(&titles).chain(&rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for row in std::iter::once(&titles).chain(&rows) {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
+    let titles = ["#", "recorded", "device", "component", "version", "how"];
+    table::write(&mut text, titles, &rows);
     if view.total > view.entries.len() as u64 {
         let _ = writeln!(text, "({} older entries are not shown)", view.total - view.entries.len() as u64);
-    }
-    if rows.iter().any(|[_, when, ..]| when.ends_with(NEVER_DATED)) {
-        let _ = writeln!(
-            text,
-            "* nothing has vouched for the clock of that boot: the time is counted from the machine's start"
-        );
     }
     let _ = writeln!(text, "gateway {}, head {} {}", view.gateway, view.head.sequence, view.head.hash);
     text
@@ -156,19 +146,4 @@ fn marks(entry: &HistoryEntry) -> Vec<String> {
         return Vec::new();
     };
     metadata.into_iter().filter(|(_, value)| *value == true).map(|(key, _)| key).collect()
-}
-
-/// Wall time with its uncertainty where the time of that boot is known, then or since; else the boot and the time within it.
-fn when(entry: &HistoryEntry, view: &HistoryView) -> String {
-    let recorded = view.recorded(entry);
-    let stamp = recorded.and_then(|(ms, _)| jiff::Timestamp::from_millisecond(ms).ok());
-    let Some(stamp) = stamp else {
-        return format!("boot {} + {} s{NEVER_DATED}", entry.at.boot, entry.at.mono_ms / 1000);
-    };
-    let time = stamp.strftime("%Y-%m-%d %H:%M:%SZ");
-    // Seconds are shown: less than half of one is not worth a word.
-    match recorded.and_then(|(_, within)| within) {
-        Some(within) if within >= 500 => format!("{time} ± {} s", within.div_ceil(1000)),
-        Some(_) | None => time.to_string(),
-    }
 }

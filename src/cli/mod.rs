@@ -3,6 +3,7 @@
 //! Exit status: 0 fine, 1 something is wrong and was said, 2 wrong usage, 78 the configuration was refused (`EX_CONFIG`,
 //! so that systemd and people can tell it from a crash).
 
+mod audit;
 mod check;
 mod decode;
 pub mod firmware;
@@ -10,6 +11,7 @@ mod lock;
 mod queue;
 mod run;
 mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +66,15 @@ enum Command {
         #[command(subcommand)]
         command: queue::Command,
     },
+    /// Print what people and clouds had done here: who, what, and what came of it.
+    Audit {
+        /// At most so many rows, the newest.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        last: u32,
+        /// Print them as newline JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a message that was sent to Golioth, in either encoding, as newline JSON.
     Decode(decode::Arguments),
 }
@@ -97,6 +108,10 @@ pub fn main() -> ExitCode {
         Command::Firmware { command } => {
             with_config(&arguments.config, |loaded| firmware_command(&loaded.config, &command))
         }
+        Command::Audit { last, json } => with_config(&arguments.config, |loaded| {
+            let show = if json { audit::audit_json } else { audit::audit };
+            said(show(&loaded.config.gateway.state_dir, last).map(|text| (text, true)))
+        }),
         Command::Queue { command } if command.names_its_file() => queue::queue(None, &command),
         Command::Queue { command } => {
             with_config(&arguments.config, |loaded| queue::queue(Some(&loaded.config), &command))
@@ -134,13 +149,17 @@ fn queue_file(config: &Config) -> PathBuf {
 
 fn firmware_command(config: &Config, command: &FirmwareCommand) -> ExitCode {
     let state_dir = &config.gateway.state_dir;
-    let said = match command {
+    said(match command {
         FirmwareCommand::History { component, json } => {
             let show = if *json { firmware::history_json } else { firmware::history };
             show(state_dir, component.as_deref()).map(|text| (text, true))
         }
         FirmwareCommand::Verify => firmware::verify(state_dir).map(|verdict| (verdict.text, verdict.whole)),
-    };
+    })
+}
+
+/// Prints what there is to say, and whether it is good.
+fn said(said: Result<(String, bool), firmware::FirmwareError>) -> ExitCode {
     match said {
         Ok((text, fine)) => {
             print!("{text}");

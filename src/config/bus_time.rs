@@ -3,12 +3,10 @@
 //! Figures: Modbus over Serial Line V1.02, section 2.5.1 (character frames, 3.5 characters of silence before and
 //! after, fixed at 1.75 ms above 19200 baud). Slaves are taken to answer at once, so the truth is never less.
 
+use fieldgate_sensor_inputs::modbus::{self, Limits, Span};
+
 use super::model::{Bus, Parity, Point, Table};
 
-/// Most registers one request may read (Modbus Application Protocol V1.1b3, 6.3 and 6.4).
-const MOST_REGISTERS: u32 = 125;
-/// Most bits one request may read (6.1 and 6.2).
-const MOST_BITS: u32 = 2_000;
 /// Unit, function, address, quantity, CRC.
 const REQUEST_CHARACTERS: u64 = 8;
 /// Unit, function, count, CRC.
@@ -43,27 +41,17 @@ fn poll_micros(bus: &Bus, points: &[Point]) -> u64 {
         .sum()
 }
 
-/// The fewest requests that read only addresses that are points: (table, addresses) each.
-fn reads(points: &[Point]) -> Vec<(Table, u32)> {
-    let mut spans: Vec<(Table, u32, u32)> = points
-        .iter()
-        .map(|point| {
-            let first = u32::from(point.register);
-            (point.table, first, first + u32::from(point.value_type.addresses()))
-        })
-        .collect();
-    spans.sort_unstable();
-    let mut reads: Vec<(Table, u32, u32)> = Vec::new();
-    for (table, first, end) in spans {
-        let most = if table.is_bits() { MOST_BITS } else { MOST_REGISTERS };
-        match reads.last_mut() {
-            Some((same, start, until)) if *same == table && first <= *until && end - *start <= most => {
-                *until = end.max(*until);
-            }
-            _ => reads.push((table, first, end)),
-        }
-    }
-    reads.into_iter().map(|(table, first, end)| (table, end - first)).collect()
+/// The fewest requests that read only addresses that are points: (table, addresses) each. Of points that do not fit into
+/// their tables there are none; they are refused elsewhere.
+fn reads(points: &[Point]) -> Vec<(Table, u16)> {
+    let span = |point: &Point| Span {
+        table: point.table,
+        first: point.register,
+        count: point.value_type.addresses(),
+    };
+    let spans: Vec<Span> = points.iter().map(span).collect();
+    let reads = modbus::reads(&spans, &Limits::default()).unwrap_or_default();
+    reads.into_iter().map(|read| (read.table, read.count)).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! - `model`: the types; a [`Config`] in hand has passed every check.
 //! - `loader`: files in; the only part here that reads anything.
+//! - `device`: the register map of one kind of device, a file of its own; pure.
 //! - `parse`: texts in, a [`Config`] or every [`Problem`] out; pure. It uses `tree` (TOML with lines, merging),
 //!   `reader` (typed keys, unknown keys) and `sections` (what each table may say).
 //!
@@ -9,6 +10,7 @@
 //! to do; no message and no `Debug` shows a secret, not even one pasted into the wrong key.
 
 mod bus_time;
+mod device;
 mod loader;
 mod model;
 mod parse;
@@ -24,6 +26,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use device::{DeviceMap, DevicePoint, device_map};
 pub use loader::{load, load_without_secrets};
 pub use model::*;
 pub use parse::{Loaded, SecretRefused, SecretSource, Surroundings, parse};

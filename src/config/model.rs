@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use fieldgate_sensor_inputs::modbus::{Table, ValueType, WordOrder};
+
 pub use crate::reading::Class;
 pub use crate::spend::{Allowance, Plan, Purpose, Reserves};
 
@@ -251,78 +253,6 @@ pub struct Point {
     pub min: Option<f64>,
     /// Highest plausible value, in `unit`; above `min`. Default none.
     pub max: Option<f64>,
-}
-
-/// The four tables of the Modbus data model (Modbus Application Protocol V1.1b3, 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Table {
-    /// `input`: input registers, function 4.
-    Input,
-    /// `holding`: holding registers, function 3.
-    Holding,
-    /// `coil`: coils, function 1.
-    Coil,
-    /// `discrete`: discrete inputs, function 2.
-    Discrete,
-}
-
-impl Table {
-    /// Whether an address holds one bit rather than a 16-bit register.
-    pub fn is_bits(self) -> bool {
-        matches!(self, Self::Coil | Self::Discrete)
-    }
-}
-
-/// How a raw value is encoded in registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueType {
-    /// `uint16`
-    Uint16,
-    /// `int16`
-    Int16,
-    /// `uint32`
-    Uint32,
-    /// `int32`
-    Int32,
-    /// `uint64`
-    Uint64,
-    /// `int64`
-    Int64,
-    /// `float32`: IEEE 754 binary32.
-    Float32,
-    /// `float64`: IEEE 754 binary64.
-    Float64,
-    /// `bool`: one coil or discrete input.
-    Bool,
-}
-
-impl ValueType {
-    /// How many addresses a value takes in its table: registers, or one bit for `bool`.
-    pub fn addresses(self) -> u16 {
-        match self {
-            Self::Uint16 | Self::Int16 | Self::Bool => 1,
-            Self::Uint32 | Self::Int32 | Self::Float32 => 2,
-            Self::Uint64 | Self::Int64 | Self::Float64 => 4,
-        }
-    }
-
-    /// Whether the raw value is an IEEE 754 float.
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::Float32 | Self::Float64)
-    }
-}
-
-/// Order of the bytes of a value on the wire, `a` being the most significant; four letters stand for any width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WordOrder {
-    /// `abcd`: big endian throughout, as Modbus transmits registers.
-    Abcd,
-    /// `cdab`: least significant register first, bytes within a register big endian.
-    Cdab,
-    /// `badc`: most significant register first, bytes within a register swapped.
-    Badc,
-    /// `dcba`: little endian throughout.
-    Dcba,
 }
 
 /// `[golioth]`: the Golioth destination, over CoAP and DTLS 1.2.

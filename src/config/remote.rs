@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::model::LogLevel;
-use super::sections::LEVELS;
+use super::model::{Liveness, LogLevel};
+use super::sections::{CLOUD_LEVELS, LEVELS, PROFILES};
 use super::words;
 
 /// One key.
@@ -25,6 +25,10 @@ pub enum RemoteKind {
     Number(u8, u8),
     /// A level of the log.
     Level,
+    /// A level of the log, or `off`.
+    CloudLevel,
+    /// A profile of signs of life, whole: what the file writes beside its own does not count with another.
+    Liveness,
 }
 
 /// A value that a key may have.
@@ -36,6 +40,10 @@ pub enum RemoteValue {
     Number(u8),
     /// A level of the log.
     Level(LogLevel),
+    /// A level of the log, or none.
+    CloudLevel(Option<LogLevel>),
+    /// A profile of signs of life.
+    Liveness(Liveness),
 }
 
 /// Why a value is none of a key's.
@@ -53,9 +61,12 @@ pub enum RemoteRefusal {
 const MOST_BYTES: usize = 64;
 
 /// The keys that remote settings may change; every other key is local.
-pub const REMOTE_KEYS: [RemoteKey; 5] = [
+pub const REMOTE_KEYS: [RemoteKey; 8] = [
+    RemoteKey { path: "golioth.liveness", kind: RemoteKind::Liveness },
+    RemoteKey { path: "log.cloud", kind: RemoteKind::CloudLevel },
     RemoteKey { path: "log.level", kind: RemoteKind::Level },
     RemoteKey { path: "modem.poll", kind: RemoteKind::Duration("1s", "24h") },
+    RemoteKey { path: "store.commit_window", kind: RemoteKind::Duration("0s", "60s") },
     RemoteKey { path: "time.hold_untrusted", kind: RemoteKind::Duration("0s", "24h") },
     RemoteKey { path: "uplink.linger", kind: RemoteKind::Duration("0s", "10m") },
     RemoteKey { path: "uplink.window", kind: RemoteKind::Number(1, 32) },
@@ -97,11 +108,15 @@ impl RemoteKey {
                 let within = (least..=most).contains(&value) || unchecked;
                 if within { Ok(RemoteValue::Number(value)) } else { Err(RemoteRefusal::Range) }
             }
-            RemoteKind::Level => {
-                let word = said.as_str().ok_or(RemoteRefusal::Format)?;
-                let known = LEVELS.iter().find(|(name, _)| *name == word);
-                known.map(|(_, level)| RemoteValue::Level(*level)).ok_or(RemoteRefusal::Format)
-            }
+            RemoteKind::Level => one_of(said, &LEVELS).map(RemoteValue::Level),
+            RemoteKind::CloudLevel => one_of(said, &CLOUD_LEVELS).map(RemoteValue::CloudLevel),
+            RemoteKind::Liveness => one_of(said, &PROFILES).map(RemoteValue::Liveness),
         }
     }
+}
+
+fn one_of<T: Copy>(said: &serde_json::Value, words: &[(&str, T)]) -> Result<T, RemoteRefusal> {
+    let word = said.as_str().ok_or(RemoteRefusal::Format)?;
+    let known = words.iter().find(|(name, _)| *name == word);
+    known.map(|(_, value)| *value).ok_or(RemoteRefusal::Format)
 }

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Findings, Place};
+use crate::gather::Gather;
 
 /// A table, where it begins, and what is in it.
 #[derive(Debug, Clone)]
@@ -132,7 +133,7 @@ impl Lines {
                 let entry = Entry { at: self.at(key.span()), value: self.value(value) };
                 (key.get_ref().to_string(), entry)
             })
-            .collect();
+            .gathered();
         Table { at, entries }
     }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Done, MAX_NUMBERS, Request, Waiting, Which};
 use crate::reading::{Class, StreamId};
 use crate::store::gateway::{Audited, Gateway};
@@ -17,7 +19,16 @@ const STEP_NUMBERS: usize = 256;
 /// As many numbers of a request stand in the audit.
 const AUDITED_NUMBERS: usize = 16;
 
-/// Carries a request out for the user `uid`, within `limit` if there is one.
+/// What ends a change before it is whole.
+#[derive(Clone, Debug, Default)]
+pub struct Until {
+    /// It may take this long.
+    pub limit: Option<Duration>,
+    /// The end of whoever carries it out.
+    pub stop: CancellationToken,
+}
+
+/// Carries a request out for the user `uid`.
 ///
 /// # Errors
 /// In words for the operator. What had been done before is on record.
@@ -26,13 +37,13 @@ pub async fn carry_out(
     gateway: Option<&Gateway>,
     uid: u32,
     request: &Request,
-    limit: Option<Duration>,
+    until: &Until,
 ) -> Result<Done, String> {
     let change = Change::of(queue, request).await?;
     let mut audit = Audit { gateway, uid, change: change.named(), unwritten: None };
     audit.write("asked", serde_json::json!({ "request": told(request) })).await;
     let mut done = Done::default();
-    let (outcome, carried) = within(limit, change.carry(queue, &mut done)).await;
+    let (outcome, carried) = within(until, change.carry(queue, &mut done)).await;
     let why = carried.as_ref().err();
     audit
         .write(
@@ -46,22 +57,22 @@ pub async fn carry_out(
 
 /// What came of a change, in the audit's word for it.
 async fn within(
-    limit: Option<Duration>,
+    until: &Until,
     carried: impl Future<Output = Result<(), String>>,
 ) -> (&'static str, Result<(), String>) {
-    let carried = match limit {
-        Some(limit) => tokio::time::timeout(limit, carried).await,
-        None => Ok(carried.await),
+    let limit = async {
+        match until.limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
     };
-    match carried {
-        Ok(Ok(())) => ("done", Ok(())),
-        Ok(Err(why)) => ("failed", Err(why)),
-        Err(_) => (
-            "timed out",
-            Err("it took longer than 10 minutes and was ended. What was done is done and on record; run it again for the rest"
-                .to_owned()),
-        ),
-    }
+    let (outcome, why) = tokio::select! {
+        biased;
+        carried = carried => return (if carried.is_ok() { "done" } else { "failed" }, carried),
+        () = until.stop.cancelled() => ("cut off", "the daemon stopped"),
+        () = limit => ("timed out", "it took longer than 10 minutes and was ended"),
+    };
+    (outcome, Err(format!("{why}. What was done is done and on record; run it again for the rest")))
 }
 
 /// A request as the audit keeps it: of many numbers how many there are, and the first.
@@ -282,11 +293,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_that_takes_too_long_has_an_outcome_for_the_audit() {
-        let limit = Some(Duration::from_secs(600));
-        let (outcome, carried) = within(limit, std::future::pending()).await;
+        let until = Until { limit: Some(Duration::from_secs(600)), ..Until::default() };
+        let (outcome, carried) = within(&until, std::future::pending()).await;
         assert_eq!(outcome, "timed out");
         assert!(carried.unwrap_err().contains("run it again for the rest"));
-        assert_eq!(within(limit, async { Ok(()) }).await, ("done", Ok(())));
-        assert_eq!(within(None, async { Err("no".to_owned()) }).await, ("failed", Err("no".to_owned())));
+        assert_eq!(within(&until, async { Ok(()) }).await, ("done", Ok(())));
+        let unhurried = Until::default();
+        assert_eq!(
+            within(&unhurried, async { Err("no".to_owned()) }).await,
+            ("failed", Err("no".to_owned()))
+        );
+        unhurried.stop.cancel();
+        assert_eq!(within(&unhurried, std::future::pending()).await.0, "cut off");
+        assert_eq!(within(&unhurried, async { Ok(()) }).await, ("done", Ok(())), "what is whole is whole");
     }
 }

@@ -1,6 +1,7 @@
 //! The lane that listens: at most [`SLOTS`] connections, one request each, of bounded length and within a time limit.
 //!
-//! A change that has begun goes on when whoever asked has gone: what is done is on record either way. It ends with the lane.
+//! A change that has begun goes on when whoever asked has gone: what is done is on record either way. Where the lane ends
+//! first, the change ends between two of its steps, and that too is on record.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, LINE_BYTES, Prober, Request, StateId, carry_out, may_ask};
+use super::{Answer, Asked, LINE_BYTES, Prober, Request, StateId, Until, carry_out, may_ask};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::store::gateway::Gateway;
@@ -26,6 +27,8 @@ const SLOTS: usize = 4;
 const LINE_TIME: Duration = Duration::from_secs(5);
 /// A change may take this long; what is not done then, is not done.
 const CHANGE_TIME: Duration = Duration::from_secs(600);
+/// Changes that are cut off by the lane's end have this long to say so.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The lane turns at least this often.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -52,11 +55,8 @@ pub fn lane(socket: PathBuf, parts: Parts, rim: Rim, stop: CancellationToken) ->
         async move {
             let door = Door::open(&socket, &rim).await.map_err(LaneError::new)?;
             tracing::debug!(socket = %socket.display(), "operators are heard");
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => Ok(()),
-                ended = listen(&door.listener, parts, &rim, &progress) => ended,
-            }
+            listen(&door.listener, parts, &rim, &progress, &stop).await;
+            Ok(())
         }
     })
 }
@@ -66,7 +66,8 @@ async fn listen(
     parts: Parts,
     rim: &Rim,
     progress: &Progress,
-) -> Result<(), LaneError> {
+    stop: &CancellationToken,
+) {
     let own = nix::unistd::geteuid().as_raw();
     let mut served = JoinSet::new();
     loop {
@@ -74,13 +75,14 @@ async fn listen(
         progress.waiting("waiting for an operator", TURN * 2);
         let taken = tokio::select! {
             biased;
+            () = stop.cancelled() => break,
             Some(_) = served.join_next() => continue,
             taken = listener.accept(), if served.len() < SLOTS => taken,
             () = rim.sleep(TURN) => continue,
         };
         match taken {
             Ok((stream, _)) => {
-                served.spawn(serve(stream, own, parts.clone()));
+                served.spawn(serve(stream, own, parts.clone(), stop.clone()));
             }
             // Out of descriptors: a pause lets that pass.
             Err(error) => {
@@ -89,26 +91,40 @@ async fn listen(
             }
         }
     }
+    tokio::select! {
+        biased;
+        () = async { while served.join_next().await.is_some() {} } => {}
+        () = rim.sleep(LAST_WORDS) => {}
+    }
 }
 
-async fn serve(mut stream: UnixStream, own: u32, parts: Parts) {
-    let answer = answer(&mut stream, own, &parts).await.unwrap_or_else(Answer::Refused);
+async fn serve(mut stream: UnixStream, own: u32, parts: Parts, stop: CancellationToken) {
+    let answer = answer(&mut stream, own, &parts, &stop).await.unwrap_or_else(Answer::Refused);
     let Ok(mut line) = serde_json::to_vec(&answer) else { return };
     line.push(b'\n');
     // Whoever asked may have gone, or does not listen.
     let _ = tokio::time::timeout(LINE_TIME, stream.write_all(&line)).await;
 }
 
-async fn answer(stream: &mut UnixStream, own: u32, parts: &Parts) -> Result<Answer, String> {
+async fn answer(
+    stream: &mut UnixStream,
+    own: u32,
+    parts: &Parts,
+    stop: &CancellationToken,
+) -> Result<Answer, String> {
     // SO_PEERCRED: the user at the time of the connect, by the kernel's word.
     let uid = stream.peer_cred().map_err(|e| format!("the system does not say who asks: {e}"))?.uid();
     if let Err(refused) = may_ask(uid, own) {
         tracing::warn!(uid, "an operator is refused: neither root nor the daemon's own user");
         return Err(refused.to_string());
     }
-    let Asked { of, request } = tokio::time::timeout(LINE_TIME, read(stream))
-        .await
-        .map_err(|_| "the request did not come within 5 s; nothing was changed".to_owned())??;
+    let Asked { of, request } = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err("the daemon is stopping; nothing was changed".to_owned()),
+        asked = tokio::time::timeout(LINE_TIME, read(stream)) => {
+            asked.map_err(|_| "the request did not come within 5 s; nothing was changed".to_owned())??
+        }
+    };
     if of != parts.state {
         return Err("the daemon that listens here has another state folder; nothing was changed. Give each daemon a runtime \
                     directory of its own"
@@ -119,7 +135,8 @@ async fn answer(stream: &mut UnixStream, own: u32, parts: &Parts) -> Result<Answ
         let probed = tokio::time::timeout(CHANGE_TIME, parts.prober.probe()).await;
         return probed.map(Answer::Probed).map_err(|_| "the probe was not answered within 10 minutes".into());
     }
-    let done = carry_out(&parts.queue, Some(&parts.gateway), uid, &request, Some(CHANGE_TIME)).await?;
+    let until = Until { limit: Some(CHANGE_TIME), stop: stop.clone() };
+    let done = carry_out(&parts.queue, Some(&parts.gateway), uid, &request, &until).await?;
     Ok(Answer::Done(done))
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use carry_out::carry_out;
+pub use carry_out::{Until, carry_out};
 
 /// The longest request and the longest answer, bytes.
 pub const LINE_BYTES: u64 = 64 * 1024;

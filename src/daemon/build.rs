@@ -20,12 +20,15 @@ use super::timekeeper;
 use super::views::{DeviceView, LogView, ReadingView};
 use super::watch::Watch;
 use crate::board::{Board, DeliveryState, Hands};
+use crate::clock::Mono;
 use crate::clouds::Means;
+use crate::clouds::golioth::delivery::PipelineLists;
 use crate::clouds::golioth::kept::{Bound, Shelf};
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
 use crate::control;
+use crate::gather::Gather;
 use crate::http::sources::{GatewayFacts, Sources};
 use crate::http::{self, Door};
 use crate::logs::Logs;
@@ -55,6 +58,8 @@ pub struct Daemon {
     purse: Arc<Purse>,
     supervisor: Arc<Supervisor>,
     stop: CancellationToken,
+    /// When it was started.
+    started: Mono,
     /// Where the session with Golioth is left for the next run, and what seals it.
     shelf: OnceLock<(Arc<Shelf>, Arc<dyn Entropy>)>,
 }
@@ -68,6 +73,20 @@ impl Daemon {
     /// # Errors
     /// In words, when a part cannot be built at all.
     pub fn start(config: &SharedConfig, rim: &Rim, stores: Stores) -> Result<Self, String> {
+        Self::start_with(config, rim, stores, None)
+    }
+
+    /// As [`Daemon::start`]; where a management key is configured, `lists` stands for the management API, for which no socket can
+    /// be made in virtual time.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(
+        config: &SharedConfig,
+        rim: &Rim,
+        stores: Stores,
+        lists: Option<Arc<dyn PipelineLists>>,
+    ) -> Result<Self, String> {
         let board = Board::shared();
         let stop = CancellationToken::new();
         let supervisor = Arc::new(Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone()));
@@ -85,6 +104,7 @@ impl Daemon {
             purse,
             supervisor,
             stop,
+            started: rim.clock.mono(),
             shelf: OnceLock::new(),
             device_plane: OnceLock::new(),
         };
@@ -102,7 +122,7 @@ impl Daemon {
         daemon.registry(config, rim);
         daemon.modem(config, rim);
         daemon.buses(config, rim);
-        daemon.links(config, rim);
+        daemon.links(config, rim, lists);
         Ok(daemon)
     }
 
@@ -161,7 +181,11 @@ impl Daemon {
             queue,
             board: Arc::clone(&self.board),
             rim: rim.clone(),
-            log_level: config.log.level,
+            configured: remote::Configured {
+                log_level: config.log.level,
+                log_cloud: config.log.cloud,
+                commit_window: config.store.commit_window,
+            },
             stop: self.stop.clone(),
         }));
         self.lane(remote::reported::lane(remote::reported::Parts {
@@ -177,13 +201,17 @@ impl Daemon {
     }
 
     /// Lends the process's and the machine's hands, and the daemon's own log, to those who ask from afar. Once, after the start.
-    pub fn lend(&self, hands: Arc<dyn Hands>, logs: Arc<Logs>, config: &SharedConfig, rim: &Rim) {
+    pub fn lend(&self, hands: Arc<dyn Hands>, logs: Arc<Logs>, rim: &Rim) {
         let _first = self.board.asks.hands.set(hands);
         // Settings kept by a run before are in force already.
-        if let Some(level) = self.board.asks.tuning.borrow().log_level {
+        let tuning = self.board.asks.tuning.borrow().clone();
+        if let Some(level) = tuning.log_level {
             logs.set_level(level);
         }
-        if let (Some(link), Some(_)) = (self.device_plane.get(), config.log.cloud) {
+        if let Some(cloud) = tuning.log_cloud {
+            logs.set_cloud(cloud);
+        }
+        if let Some(link) = self.device_plane.get() {
             let (logs, purse) = (Arc::clone(&logs), Arc::clone(&self.purse));
             self.lane(log_lines::lane(Arc::clone(link), logs, purse, rim.clone(), self.stop.clone()));
         }
@@ -232,8 +260,17 @@ impl Daemon {
         door: Door,
     ) -> Option<watch::Receiver<Option<SocketAddr>>> {
         let http = config.http.as_ref()?;
+        let sources = self.sources(config, rim);
+        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
+        self.lane(lane);
+        Some(address)
+    }
+
+    /// What the page and the API are made from.
+    #[must_use]
+    pub fn sources(&self, config: &SharedConfig, rim: &Rim) -> Sources {
         let (supervisor, gateway_db) = (Arc::clone(&self.supervisor), self.stores.gateway.status());
-        let sources = Sources {
+        Sources {
             board: Arc::clone(&self.board),
             queue: self.stores.queue.status(),
             destinations: self.stores.queue.destinations().into(),
@@ -241,7 +278,7 @@ impl Daemon {
                 name: config.gateway.name.clone(),
                 serial: config.gateway.serial.clone(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                started: rim.clock.mono(),
+                started: self.started,
             },
             clock: Arc::clone(&rim.clock),
             firmware_log: Arc::new(LogView(self.stores.gateway.clone())),
@@ -254,10 +291,7 @@ impl Daemon {
             }),
             silent_lanes: Arc::new(move || supervisor.silent()),
             gateway_db: Arc::new(move || gateway_db.borrow().health.clone()),
-        };
-        let (lane, address) = http::lane(http, door, Arc::clone(&rim.net), sources, self.stop.clone());
-        self.lane(lane);
-        Some(address)
+        }
     }
 
     /// The link that deploys, where one is configured.
@@ -270,7 +304,7 @@ impl Daemon {
         self.supervisor.spawn(lane);
     }
 
-    fn links(&self, config: &SharedConfig, rim: &Rim) {
+    fn links(&self, config: &SharedConfig, rim: &Rim, lists: Option<Arc<dyn PipelineLists>>) {
         let window = usize::from(config.uplink.window);
         let means = Means { rim, board: &self.board, purse: &self.purse, stop: &self.stop };
         if let Some(settings) = &config.golioth {
@@ -288,7 +322,7 @@ impl Daemon {
             let link: Arc<dyn Link> = link;
             let _first = self.device_plane.set(Arc::clone(&link));
             self.updates(&link, config, rim);
-            self.drain_into(self.verified(link, settings, config, rim), config, rim);
+            self.drain_into(self.verified(link, settings, lists, config, rim), config, rim);
         }
     }
 
@@ -297,6 +331,7 @@ impl Daemon {
         &self,
         link: Arc<dyn Link>,
         settings: &Golioth,
+        lists: Option<Arc<dyn PipelineLists>>,
         config: &SharedConfig,
         rim: &Rim,
     ) -> Arc<dyn Link> {
@@ -304,14 +339,19 @@ impl Daemon {
             None => delivery::UNVERIFIED.to_owned(),
             Some(rest) => {
                 let serial = &config.gateway.serial;
-                match golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse)) {
+                let made = || {
+                    let made = golioth::rest::GoliothProvider::new(rest, serial, Arc::clone(&self.purse));
+                    made.map(|made| Arc::new(made) as Arc<dyn PipelineLists>)
+                };
+                match lists.map_or_else(made, Ok) {
                     Ok(lists) => {
                         let rules =
                             delivery::Rules { every: rest.check_delivery, on_unrouted: rest.on_unrouted };
-                        let (path, lists) = (&settings.stream_path, Arc::new(lists));
+                        let streamed =
+                            delivery::Streamed { path: &settings.stream_path, encoding: settings.encoding };
                         let gateway = Some(self.stores.gateway.clone());
                         let (rim, board) = (rim.clone(), Arc::clone(&self.board));
-                        return delivery::Verified::new(link, path, lists, rules, gateway, rim, board);
+                        return delivery::Verified::new(link, streamed, lists, rules, gateway, rim, board);
                     }
                     Err(error) => format!("delivery beyond acceptance is unverified: {error}"),
                 }
@@ -362,9 +402,9 @@ impl Daemon {
             .iter()
             .filter(|(point, _)| point.latest_only && point.routes.iter().any(|route| route == link.name()))
             .map(|(_, stream)| *stream)
-            .collect();
+            .gathered();
         let thin_bands =
-            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).collect();
+            streams.iter().filter_map(|(point, stream)| Some((*stream, point.thin_band?))).gathered();
         let options = DrainOptions {
             window: usize::from(config.uplink.window),
             linger: config.uplink.linger,

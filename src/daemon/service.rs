@@ -49,7 +49,7 @@ pub async fn run(config: Config, logs: Arc<Logs>) -> Result<(), String> {
     let config = Arc::new(config);
     let stores = Stores::on_threads(&config, &rim).map_err(|e| e.to_string())?;
     let daemon = Daemon::start(&config, &rim, stores)?;
-    daemon.lend(Arc::new(hands), logs, &config, &rim);
+    daemon.lend(Arc::new(hands), logs, &rim);
     let inherited = super::inherited::listener();
     let door = inherited.map_or(Door::Bind, Door::Inherited);
     daemon.serve(&config, &rim, door);

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::board::{Board, LinkPhase, Stamped};
 use crate::clock::{Clock, Mono};
+use crate::gather::Gather;
 use crate::http::sources::{
     ComponentRecord, DeviceRecord, Devices, FirmwareLog, IntegrationRecord, LogError, LogPage, ReadingPage,
     Readings, TelemetryValue, Trouble, Unavailable,
@@ -210,7 +211,7 @@ impl DeviceView {
             .map(|(name, value)| {
                 (name.clone(), TelemetryValue { value: value.clone(), unit: None, at_unix_ms: None })
             })
-            .collect();
+            .gathered();
         for (name, Stamped { value: latest, at }) in self.board.latest.all() {
             if latest.device == device.serial && latest.quality == Quality::Good {
                 let unit = Some(latest.unit.clone()).filter(|u| !u.is_empty());

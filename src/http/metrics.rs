@@ -162,6 +162,27 @@ fn links(s: &Snapshot, text: &mut Exposition) {
             }
         }
     }
+    text.family(
+        "fieldgate_readings_lost_beyond_acceptance_total",
+        "counter",
+        "Readings a destination acknowledged and kept nowhere, at most.",
+    );
+    for destination in &s.destinations {
+        if let Some(delivery) = &destination.delivery {
+            text.sample(&[("destination", &destination.name)], number(delivery.lost));
+        }
+    }
+    text.family("fieldgate_trouble", "gauge", "1 for what is wrong with a destination now, by name.");
+    for destination in &s.destinations {
+        for (_, trouble) in &destination.troubles {
+            let labels = [
+                ("destination", destination.name.as_str()),
+                ("state", trouble.kind.name()),
+                ("about", trouble.about),
+            ];
+            text.sample(&labels, 1.0);
+        }
+    }
 }
 
 fn data_plan(s: &Snapshot, text: &mut Exposition) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Mono;
+use crate::gather::Gather;
 use crate::store::queue::{DestinationId, QueueStatus, Totals};
 
 /// One sample a minute.
@@ -138,7 +139,7 @@ impl Recorder {
                 missed: new.missed.saturating_sub(old.missed),
                 ..Totals::default()
             },
-            destinations: sample.destinations.iter().map(moved).collect(),
+            destinations: sample.destinations.iter().map(moved).gathered(),
         }
     }
 }

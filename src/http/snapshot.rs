@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    CertificateState, ClockState, ComponentState, DataPlan, LaneState, Latest, LinkState, ModemIdentity,
-    ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, WriterState,
+    CertificateState, ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState,
+    ModemIdentity, ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble,
+    WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -73,6 +74,10 @@ pub struct Destination {
     pub link: Option<LinkState>,
     /// The gateway's certificate there, where it has one.
     pub certificate: Option<CertificateState>,
+    /// What is wrong with it, what weighs most first, and since when.
+    pub troubles: Vec<(Mono, Trouble)>,
+    /// What becomes of what it acknowledged.
+    pub delivery: Option<DeliveryState>,
     /// All classes, with what was given up told apart.
     pub books: Outgoing,
     /// Why readings were given up: reason and count.
@@ -103,6 +108,8 @@ impl Snapshot {
                 name: name.clone(),
                 link: links.get(name).map(|link| link.value.clone()),
                 certificate: board.certificates.get(name).map(|certificate| certificate.value),
+                troubles: board.troubles_as_seen(name),
+                delivery: board.deliveries.get(name).map(|delivery| delivery.value),
                 books: Outgoing::of(&queue, *id),
                 given_up: given_up(&queue, *id),
                 moved: recent.destinations.get(id).copied().unwrap_or_default(),

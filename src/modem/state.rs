@@ -285,11 +285,11 @@ impl Known {
                 ..Lesson::note(Level::WARN, format!("the modem's supply fell to {millivolts} mV"))
             },
             // The rest of such a line may hold a position or a number: its name is enough.
-            Urc::Application(line) | Urc::Other(line) => {
-                let name = line.split(':').next().unwrap_or_default();
-                Lesson::note(Level::DEBUG, format!("the modem reported {}", words::logged(name)))
-            }
-            Urc::Rrc(_) | Urc::Edrx(_) | Urc::Fault(_) => Lesson::default(),
+            Urc::Application(report) => of_name(report.name()),
+            Urc::Other(line) => of_name(line.split(':').next().unwrap_or_default()),
+            Urc::Cells(_) => of_name("measured cells"),
+            Urc::Cause(_) => of_name("a cause of the network's"),
+            Urc::Signalling(_) | Urc::Edrx(_) | Urc::Fault(_) => Lesson::default(),
         }
     }
 
@@ -351,9 +351,9 @@ impl Known {
         self.radio.off_cell = it.cell_not_valid;
         self.take_status(it.status);
         if !it.is_registered()
-            && let Some(reject) = it.reject
+            && let Some(reject) = it.reject.known()
         {
-            self.radio.reject = Some(reject);
+            self.radio.reject = Some(*reject);
         }
         self.radio.cell = it.cell.known().copied();
         if let Some(access) = it.access_technology.known() {
@@ -458,7 +458,7 @@ impl Known {
             PdnEvent::Activated { cid, .. } => {
                 Lesson::note(Level::INFO, format!("data connection {cid} is up"))
             }
-            PdnEvent::Deactivated { cid } => {
+            PdnEvent::Deactivated { cid, .. } => {
                 Lesson::note(Level::INFO, format!("data connection {cid} is down"))
             }
             PdnEvent::NetworkDetach => Lesson::note(Level::WARN, "the network detached the modem"),
@@ -590,6 +590,11 @@ fn named<T>(
         }
     }
     outcome
+}
+
+/// Something was reported that changes nothing here: its name is told and no more.
+fn of_name(name: &str) -> Lesson {
+    Lesson::note(Level::DEBUG, format!("the modem reported {}", words::logged(name)))
 }
 
 fn functional_mode(line: &str) -> Result<u16, DecodeError> {

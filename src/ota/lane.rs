@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,9 @@ pub struct Parts {
 }
 
 /// How long the lane may be still before it says so again.
-const TICK: std::time::Duration = std::time::Duration::from_secs(300);
+const TICK: Duration = Duration::from_secs(300);
+/// A deployment that the disk did not take is tried again after this.
+const JOURNALED_AGAIN: Duration = Duration::from_secs(120);
 /// Packages nobody has are reported up to this many: a manifest may name the whole fleet's.
 const MAX_UNKNOWN: usize = 16;
 
@@ -43,6 +46,7 @@ pub fn lane(parts: Parts) -> Lane {
     let shared = Arc::new(Mutex::new(Updates {
         parts,
         manifest: None,
+        unjournaled: None,
         unknown: BTreeMap::new(),
         sent: BTreeMap::new(),
     }));
@@ -57,6 +61,8 @@ struct Updates {
     parts: Parts,
     /// The newest deployment of this run.
     manifest: Option<Manifest>,
+    /// One that the disk did not take, and when it is tried again: nothing follows from it before, and no link says it again soon.
+    unjournaled: Option<(Manifest, Duration)>,
     /// What is reported of packages nobody has.
     unknown: BTreeMap<String, Report>,
     /// What the link was given last, by package.
@@ -74,6 +80,8 @@ impl Updates {
             }
             progress.advanced();
             progress.waiting("waiting for a deployment", TICK);
+            let now = self.parts.rim.now();
+            let tick = self.unjournaled.as_ref().map_or(TICK, |(_, at)| at.saturating_sub(now));
             tokio::select! {
                 biased;
                 () = self.parts.stop.cancelled() => return Ok(()),
@@ -92,7 +100,11 @@ impl Updates {
                     }
                 },
                 changed = status.changed() => changed.map_err(|_| LaneError::new("the store has stopped"))?,
-                () = self.parts.rim.sleep(TICK) => {}
+                () = self.parts.rim.sleep(tick) => {}
+            }
+            let now = self.parts.rim.now();
+            if let Some((manifest, _)) = self.unjournaled.take_if(|(_, at)| now >= *at) {
+                self.take(manifest).await?;
             }
         }
     }
@@ -113,8 +125,14 @@ impl Updates {
                 tracing::warn!(%error, "a deployment is too large and is not followed");
                 return Ok(());
             }
+            Err(error @ (GatewayError::DiskFull | GatewayError::ReadOnly | GatewayError::Faulty(_))) => {
+                tracing::warn!(%error, "a deployment could not be put on record and is not followed yet");
+                self.unjournaled = Some((manifest, self.parts.rim.now() + JOURNALED_AGAIN));
+                return Ok(());
+            }
             Err(error) => return Err(LaneError::new(error)),
         }
+        self.unjournaled = None;
         self.manifest = Some(manifest);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::clock::Mono;
 use crate::clock::sources::{Claim, Source};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
+use crate::gather::Gather;
 use crate::store::gateway::{Gateway, RemoteDevice, Upserted};
 
 /// After a failure it is asked again sooner than the interval, but no sooner than this, doubling.
@@ -129,7 +130,7 @@ fn time_of(second_unix_ms: i64, asked: Mono, answered: Mono) -> Claim {
 fn remote(service: &str, own_serial: &str, record: ProviderDevice) -> RemoteDevice {
     let mut metadata = record.metadata;
     if !record.firmware.is_empty() {
-        let firmware = record.firmware.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let firmware = record.firmware.into_iter().map(|(k, v)| (k, v.into())).gathered();
         metadata.insert("firmware".into(), serde_json::Value::Object(firmware));
     }
     RemoteDevice {

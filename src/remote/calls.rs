@@ -80,7 +80,8 @@ impl Remote {
         let Answer { code, detail, after } = answer;
         let report = Report::CallAnswer { id: call.id, code, detail: (!detail.is_empty()).then_some(detail) };
         let outcome = tokio::time::timeout(ANSWER, self.parts.link.report(report)).await;
-        tracing::info!(method = call.method, code, ?outcome, "a remote call was answered");
+        // What is carried out was told of; a flood of what is refused must not fill the log.
+        tracing::debug!(method = call.method, code, ?outcome, "a remote call was answered");
         self.after(after);
     }
 

@@ -34,16 +34,29 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Time.
     pub rim: Rim,
-    /// What is logged where no setting says otherwise.
-    pub log_level: LogLevel,
+    /// What is so where no setting says otherwise.
+    pub configured: Configured,
     /// Ends it.
     pub stop: CancellationToken,
+}
+
+/// What the configuration says of what this lane itself hands on.
+#[derive(Clone, Copy, Debug)]
+pub struct Configured {
+    /// What is written to the log.
+    pub log_level: LogLevel,
+    /// What of it a cloud gets.
+    pub log_cloud: Option<LogLevel>,
+    /// How long readings wait for company on their way to the disk.
+    pub commit_window: Duration,
 }
 
 /// How long the lane may be still before it says so again.
 const TICK: Duration = Duration::from_secs(3600);
 /// How long a report may be under way.
 const UNDER_WAY: Duration = Duration::from_secs(60);
+/// Settings that the disk did not take are tried again after this.
+const KEPT_AGAIN: Duration = Duration::from_secs(120);
 /// What was not taken is offered again after this.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -53,7 +66,7 @@ pub fn lane(parts: Parts) -> Lane {
     let name = format!("remote from {}", parts.link.name());
     let kept = parts.gateway.kept(&kept_as(&*parts.link));
     let in_force = kept.as_deref().map(InForce::kept).unwrap_or_default();
-    let remote = Remote { parts, in_force, told: None, owed: None };
+    let remote = Remote { parts, in_force, told: None, owed: None, unkept: None, window: None };
     remote.apply(&[]);
     let shared = Arc::new(Mutex::new(remote));
     Lane::new(name, move |progress| {
@@ -77,6 +90,10 @@ pub(super) struct Remote {
     told: Option<Told>,
     /// What it is to be told yet, and when.
     owed: Option<(Told, Duration)>,
+    /// Settings that the disk did not take, and when they are tried again: the cloud does not say them again by itself.
+    unkept: Option<(Settings, Duration)>,
+    /// The commit window that the store was told last.
+    window: Option<Duration>,
 }
 
 impl Remote {
@@ -91,10 +108,20 @@ impl Remote {
                     self.owed = Some((told, at));
                 }
             }
+            if let Some((settings, _)) = self.unkept.take_if(|(_, at)| now >= *at) {
+                progress.waiting("keeping the cloud's settings", UNDER_WAY);
+                self.settings(&settings).await;
+            }
+            let window = self.in_force.tuning().commit_window.unwrap_or(self.parts.configured.commit_window);
+            if self.window.replace(window) != Some(window) {
+                self.parts.queue.set_commit_window(window).await;
+            }
             progress.advanced();
             progress.waiting("waiting for the cloud to ask", TICK);
             let lifted = self.parts.board.asks.logs.get().and_then(|logs| logs.look(self.parts.rim.now()));
-            let wake = [lifted, self.owed.as_ref().map(|(_, at)| *at)].into_iter().flatten().min();
+            let (owed, unkept) =
+                (self.owed.as_ref().map(|(_, at)| *at), self.unkept.as_ref().map(|(_, at)| *at));
+            let wake = [lifted, owed, unkept].into_iter().flatten().min();
             let stop = self.parts.stop.clone();
             let event = tokio::select! {
                 biased;
@@ -133,12 +160,14 @@ impl Remote {
     /// In force only once it is on the disk: otherwise a restart would take it back without a word.
     async fn settings(&mut self, settings: &Settings) {
         let (next, mut faults) = self.in_force.judge(settings);
+        self.unkept = None;
         if next != self.in_force {
             let text = serde_json::to_string(&next).unwrap_or_default();
             match self.parts.gateway.keep(&kept_as(&*self.parts.link), text).await {
                 Ok(()) => self.in_force = next,
                 Err(error) => {
                     tracing::warn!(%error, "the cloud's settings could not be kept and are not in force");
+                    self.unkept = Some((settings.clone(), self.parts.rim.now() + KEPT_AGAIN));
                     let all = settings.values.iter().flatten();
                     faults = all.map(|(key, _)| (key.clone(), SettingFault::General)).collect();
                 }
@@ -157,7 +186,8 @@ impl Remote {
         let (board, in_force) = (&self.parts.board, &self.in_force);
         let tuning = in_force.tuning();
         if let Some(logs) = board.asks.logs.get() {
-            logs.set_level(tuning.log_level.unwrap_or(self.parts.log_level));
+            logs.set_level(tuning.log_level.unwrap_or(self.parts.configured.log_level));
+            logs.set_cloud(tuning.log_cloud.unwrap_or(self.parts.configured.log_cloud));
         }
         board.asks.tuning.send_if_modified(|before| {
             let differs = *before != tuning;

@@ -68,6 +68,15 @@ impl InForce {
                 Some(RemoteValue::Level(level)) => Some(level),
                 _ => None,
             },
+            log_cloud: match self.value("log.cloud") {
+                Some(RemoteValue::CloudLevel(level)) => Some(level),
+                _ => None,
+            },
+            liveness: match self.value("golioth.liveness") {
+                Some(RemoteValue::Liveness(liveness)) => Some(liveness),
+                _ => None,
+            },
+            commit_window: duration("store.commit_window"),
             modem_poll: duration("modem.poll"),
             hold_untrusted: duration("time.hold_untrusted"),
             linger: duration("uplink.linger"),
@@ -139,11 +148,15 @@ mod tests {
                 ("GOLIOTH_ENDPOINT", json!("evil.example")),
                 ("BUDGET_MONTH", json!("9GiB")),
                 ("uplink.linger", json!("30s")),
-                ("LOG_CLOUD", long.clone()),
+                ("LOG_FORMAT", long.clone()),
+                ("LOG_CLOUD", json!("off")),
+                ("STORE_COMMIT_WINDOW", json!("61s")),
+                ("GOLIOTH_LIVENESS", json!("eager")),
             ],
         ));
         let expected = Tuning {
             log_level: Some(LogLevel::Debug),
+            log_cloud: Some(None),
             linger: Some(Duration::from_secs(30)),
             window: Some(4),
             ..Tuning::default()
@@ -159,7 +172,9 @@ mod tests {
                 ("GOLIOTH_ENDPOINT", NotRecognized),
                 ("BUDGET_MONTH", NotRecognized),
                 ("uplink.linger", KeyNotValid),
-                ("LOG_CLOUD", NotRecognized),
+                ("LOG_FORMAT", NotRecognized),
+                ("STORE_COMMIT_WINDOW", OutsideRange),
+                ("GOLIOTH_LIVENESS", FormatNotValid),
             ]
         );
         let (_, faults) = now.judge(&settings(8, &[("LOG_LEVEL", long), ("UPLINK_WINDOW", json!(4.0))]));

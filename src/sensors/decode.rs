@@ -4,15 +4,16 @@
 //! configured decimals allow ([`super::exact`]); a value that cannot be counted or is no number is absent, and its
 //! quality says whose fault that is. Nothing the device sends is an error.
 
+use fieldgate_sensor_inputs::modbus::{Layout, Raw};
+
 use super::exact::{self, Scaling};
-use crate::config::{Point, ValueType, WordOrder};
+use crate::config::Point;
 use crate::reading::{Quality, Resolution, Value};
 
 /// How one point's registers become its value.
 #[derive(Clone, Debug)]
 pub(super) struct Decoder {
-    value_type: ValueType,
-    order: WordOrder,
+    layout: Layout,
     sentinels: Vec<i128>,
     scale: f64,
     offset: f64,
@@ -27,8 +28,7 @@ impl Decoder {
     pub(super) fn new(point: &Point) -> Self {
         let resolution = point.resolution.and_then(exact::resolution);
         Self {
-            value_type: point.value_type,
-            order: point.order,
+            layout: Layout::Number { value_type: point.value_type, order: point.order },
             sentinels: point.sentinels.clone(),
             scale: point.scale,
             offset: point.offset,
@@ -46,12 +46,12 @@ impl Decoder {
 
     /// The value in these registers; `None` when they are not as many as the type takes.
     pub(super) fn registers(&self, words: &[u16]) -> Option<(Value, Quality)> {
-        let raw = Raw::read(self.value_type, self.order, words)?;
+        let raw = self.layout.read(words)?;
         let absent = |why| Some((Value::Absent, why));
-        if self.sentinels.contains(&raw.pattern()) || raw.is_no_number() {
+        if self.says_nothing(&raw) {
             return absent(Quality::DeviceInvalid);
         }
-        let Some(value) = self.value(raw) else { return absent(Quality::OutOfRange) };
+        let Some(value) = self.value(&raw) else { return absent(Quality::OutOfRange) };
         let number = match (&value, self.resolution) {
             (Value::Steps(steps), Some(step)) => step.value(*steps),
             (Value::Float(number), _) => *number,
@@ -62,84 +62,39 @@ impl Decoder {
         Some((value, if too_low || too_high { Quality::OutOfRange } else { Quality::Good }))
     }
 
+    /// A sentinel, or no number.
+    fn says_nothing(&self, raw: &Raw) -> bool {
+        match raw {
+            Raw::Integer(raw) => self.sentinels.contains(raw),
+            Raw::Float { pattern, number } => {
+                self.sentinels.contains(&i128::from(*pattern)) || !number.is_finite()
+            }
+            Raw::Flag(_) | Raw::Text(_) => false,
+        }
+    }
+
     /// `None` when it cannot be counted in this stream's steps, or grew beyond every number.
-    fn value(&self, raw: Raw) -> Option<Value> {
-        let number = raw.number() * self.scale + self.offset;
+    #[allow(clippy::cast_precision_loss, reason = "only for streams without a step, which are approximate")]
+    fn value(&self, raw: &Raw) -> Option<Value> {
+        let number = match raw {
+            Raw::Integer(raw) => *raw as f64,
+            Raw::Float { number, .. } => *number,
+            Raw::Flag(_) | Raw::Text(_) => return None,
+        };
+        let number = number * self.scale + self.offset;
         match (self.resolution, raw, self.scaling) {
             (None, ..) => number.is_finite().then_some(Value::Float(number)),
-            (Some(_), Raw::Integer(raw), Some(scaling)) => scaling.steps(raw).map(Value::Steps),
+            (Some(_), Raw::Integer(raw), Some(scaling)) => scaling.steps(*raw).map(Value::Steps),
             (Some(step), ..) => step.steps(number).map(Value::Steps),
         }
     }
-}
-
-/// A value as the device keeps it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Raw {
-    Integer(i128),
-    Float { pattern: u64, number: f64 },
-}
-
-impl Raw {
-    fn read(value_type: ValueType, order: WordOrder, words: &[u16]) -> Option<Self> {
-        if words.len() != usize::from(value_type.addresses()) {
-            return None;
-        }
-        let bits = most_significant_first(order, words);
-        Some(match value_type {
-            ValueType::Uint16 | ValueType::Uint32 | ValueType::Uint64 => Self::Integer(i128::from(bits)),
-            // Each is as wide as the bits that were read, so truncation takes none away.
-            ValueType::Int16 => Self::Integer(i128::from((bits as u16).cast_signed())),
-            ValueType::Int32 => Self::Integer(i128::from((bits as u32).cast_signed())),
-            ValueType::Int64 => Self::Integer(i128::from(bits.cast_signed())),
-            ValueType::Float32 => {
-                Self::Float { pattern: bits, number: f64::from(f32::from_bits(bits as u32)) }
-            }
-            ValueType::Float64 => Self::Float { pattern: bits, number: f64::from_bits(bits) },
-            ValueType::Bool => return None,
-        })
-    }
-
-    /// What a sentinel is compared with.
-    fn pattern(self) -> i128 {
-        match self {
-            Self::Integer(raw) => raw,
-            Self::Float { pattern, .. } => i128::from(pattern),
-        }
-    }
-
-    fn is_no_number(self) -> bool {
-        matches!(self, Self::Float { number, .. } if !number.is_finite())
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "only for streams without a step, which are approximate")]
-    fn number(self) -> f64 {
-        match self {
-            Self::Integer(raw) => raw as f64,
-            Self::Float { number, .. } => number,
-        }
-    }
-}
-
-/// The bits of a value of up to four registers, whatever order they were sent in.
-fn most_significant_first(order: WordOrder, words: &[u16]) -> u64 {
-    let (words_reversed, bytes_swapped) = match order {
-        WordOrder::Abcd => (false, false),
-        WordOrder::Cdab => (true, false),
-        WordOrder::Badc => (false, true),
-        WordOrder::Dcba => (true, true),
-    };
-    let push = |bits: u64, word: &u16| {
-        (bits << 16) | u64::from(if bytes_swapped { word.swap_bytes() } else { *word })
-    };
-    if words_reversed { words.iter().rev().fold(0, push) } else { words.iter().fold(0, push) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::plan::tests::point;
     use super::*;
-    use crate::config::Table;
+    use crate::config::{Table, ValueType, WordOrder};
     use proptest::prelude::*;
 
     fn decoder(value_type: ValueType, change: impl FnOnce(&mut Point)) -> Decoder {
@@ -153,20 +108,6 @@ mod tests {
         let tenths = decoder(ValueType::Int16, |p| (p.scale, p.resolution) = (0.1, Some(0.1)));
         assert_eq!(tenths.registers(&[215]), Some((Value::Steps(215), Quality::Good)));
         assert_eq!(tenths.registers(&[0xffc9]), Some((Value::Steps(-55), Quality::Good)));
-    }
-
-    #[test]
-    fn the_four_orders_of_a_float_on_real_frames() {
-        // 23.5 is 0x41BC0000.
-        for (order, words) in [
-            (WordOrder::Abcd, [0x41bc, 0x0000]),
-            (WordOrder::Cdab, [0x0000, 0x41bc]),
-            (WordOrder::Badc, [0xbc41, 0x0000]),
-            (WordOrder::Dcba, [0x0000, 0xbc41]),
-        ] {
-            let decoder = decoder(ValueType::Float32, |p| p.order = order);
-            assert_eq!(decoder.registers(&words), Some((Value::Float(23.5), Quality::Good)), "{order:?}");
-        }
     }
 
     #[test]
@@ -235,70 +176,33 @@ mod tests {
         assert_eq!(counter.registers(&[1, 2, 3]), None);
     }
 
-    const INTEGERS: [(ValueType, usize, bool); 6] = [
-        (ValueType::Uint16, 2, false),
-        (ValueType::Int16, 2, true),
-        (ValueType::Uint32, 4, false),
-        (ValueType::Int32, 4, true),
-        (ValueType::Uint64, 8, false),
-        (ValueType::Int64, 8, true),
-    ];
-    const ORDERS: [WordOrder; 4] = [WordOrder::Abcd, WordOrder::Cdab, WordOrder::Badc, WordOrder::Dcba];
-
-    /// The model permutes bytes by their names: what stands at each place of the wire, `a` being byte 0.
-    fn wire_order(order: WordOrder, width: usize) -> Vec<usize> {
-        let last = width - 1;
-        (0..width)
-            .map(|place| match order {
-                WordOrder::Abcd => place,
-                WordOrder::Cdab => (last / 2 - place / 2) * 2 + place % 2,
-                WordOrder::Badc => place ^ 1,
-                WordOrder::Dcba => last - place,
-            })
-            .collect()
-    }
-
     #[test]
-    fn the_model_of_orders_is_what_their_names_say() {
-        let name =
-            |order| wire_order(order, 4).iter().map(|n| char::from(b'a' + *n as u8)).collect::<String>();
-        assert_eq!(ORDERS.map(name), ["abcd", "cdab", "badc", "dcba"]);
-        assert_eq!(wire_order(WordOrder::Cdab, 8), [6, 7, 4, 5, 2, 3, 0, 1]);
+    fn a_value_is_read_in_the_order_that_is_configured() {
+        let swapped = decoder(ValueType::Float32, |p| p.order = WordOrder::Cdab);
+        assert_eq!(swapped.registers(&[0x0000, 0x41bc]), Some((Value::Float(23.5), Quality::Good)));
     }
 
     proptest! {
         #[test]
-        fn an_integer_survives_any_order(number in any::<i64>(), kind in 0usize..6, order in 0usize..4) {
-            let (value_type, width, signed) = INTEGERS[kind];
-            let bytes = number.to_be_bytes()[8 - width..].to_vec();
-            let sent: Vec<u8> = wire_order(ORDERS[order], width).iter().map(|n| bytes[*n]).collect();
-            let words: Vec<u16> = sent.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-            let shift = 64 - 8 * width as u32;
-            let expected = if signed {
-                i128::from(number << shift >> shift)
-            } else {
-                i128::from((number.cast_unsigned()) << shift >> shift)
-            };
-            let decoder = decoder(value_type, |p| (p.order, p.resolution) = (ORDERS[order], Some(1.0)));
-            let found = decoder.registers(&words);
-            match i64::try_from(expected) {
-                Ok(steps) => prop_assert_eq!(found, Some((Value::Steps(steps), Quality::Good))),
-                Err(_) => prop_assert_eq!(found, Some((Value::Absent, Quality::OutOfRange))),
-            }
+        fn a_whole_number_is_counted_exactly(words in any::<[u16; 4]>(), signed in any::<bool>()) {
+            let value_type = if signed { ValueType::Int64 } else { ValueType::Uint64 };
+            let bits = words.iter().fold(0u64, |bits, word| bits << 16 | u64::from(*word));
+            let expected = if signed { Ok(bits.cast_signed()) } else { i64::try_from(bits) };
+            let expected = expected.map_or((Value::Absent, Quality::OutOfRange), |n| (Value::Steps(n), Quality::Good));
+            let decoder = decoder(value_type, |p| p.resolution = Some(1.0));
+            prop_assert_eq!(decoder.registers(&words), Some(expected));
         }
 
         #[test]
-        fn a_float_survives_any_order(number in any::<f64>(), order in 0usize..4) {
-            let bytes = number.to_be_bytes();
-            let sent: Vec<u8> = wire_order(ORDERS[order], 8).iter().map(|n| bytes[*n]).collect();
-            let words: Vec<u16> = sent.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-            let found = decoder(ValueType::Float64, |p| p.order = ORDERS[order]).registers(&words);
+        fn a_float_is_what_it_is_or_no_value(number in any::<f64>()) {
+            let bits = number.to_bits();
+            let words = [48, 32, 16, 0].map(|shift| (bits >> shift) as u16);
             let expected = if number.is_finite() {
                 (Value::Float(number), Quality::Good)
             } else {
                 (Value::Absent, Quality::DeviceInvalid)
             };
-            prop_assert_eq!(found, Some(expected));
+            prop_assert_eq!(decoder(ValueType::Float64, |_| {}).registers(&words), Some(expected));
         }
     }
 }

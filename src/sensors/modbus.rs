@@ -20,7 +20,6 @@ use crate::daemon::supervisor::{LaneError, Progress};
 use crate::reading::{Capture, GapReason, GroupId, StreamId};
 use crate::store::queue::Queue;
 
-mod frame;
 mod line;
 mod polled;
 mod port;

@@ -11,7 +11,9 @@ mod metrics;
 mod small_and_safe;
 mod status_api;
 
-use fieldgate::board::{Counter, DataPlan, LinkPhase, Others, PlanPeriod, SlaveRefusal};
+use fieldgate::board::{
+    Counter, DataPlan, LinkPhase, Others, PlanPeriod, SlaveRefusal, Trouble, TroubleKind,
+};
 use fieldgate::clock::Mono;
 use http_gateway::{Gateway, link, seconds_ago, slave_state};
 
@@ -69,6 +71,35 @@ async fn a_broken_gateway_says_what_is_broken_first() {
         ],
     );
     assert!(page.find("The disk is full").unwrap() < page.find("The clock is not set").unwrap());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_cloud_has_one_name_on_the_page_in_the_api_and_in_the_metrics() {
+    let gateway = Gateway::fine();
+    let next = "look at the setting that was changed last";
+    let trouble = Trouble::new(TroubleKind::Unreadable, "the settings", "they broke off", next);
+    gateway.board.troubles.note("golioth", seconds_ago(30), trouble.clone());
+    gateway.board.troubles.note("golioth", seconds_ago(3), trouble);
+    let served = gateway.serve();
+    let page = served.get("/").await.body;
+    assert_contains(
+        &page,
+        &[
+            "<h1 id=\"verdict\">Attention</h1>",
+            "golioth: the settings cannot be read",
+            "<b>Next:</b> Look at the setting that was changed last.",
+            "unreadable",
+            "they broke off (2 times). Next: look at the setting that was changed last",
+        ],
+    );
+    let api = served.get("/api/gateway/status").await.json();
+    let told = &api["destinations"][0]["troubles"][0];
+    assert_eq!((&told["state"], &told["about"]), (&"unreadable".into(), &"the settings".into()), "{told}");
+    assert_eq!((&told["nextStep"], &told["times"]), (&next.into(), &2.into()), "{told}");
+    assert_eq!(told["sinceSeconds"], 30.0);
+    let metrics = served.get("/metrics").await.body;
+    let sample = "fieldgate_trouble{destination=\"golioth\",state=\"unreadable\",about=\"the settings\"} 1";
+    assert_contains(&metrics, &[sample]);
 }
 
 #[tokio::test]

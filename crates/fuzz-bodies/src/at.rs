@@ -1,4 +1,4 @@
-//! What a modem's line may carry: a session of commands, and every decoder of a line.
+//! What a modem's line may carry: a session of commands, every decoder of a line, and what a person types for it.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -53,10 +53,13 @@ pub(crate) fn session(data: &[u8]) -> bool {
             }
             3 => {
                 if let Ok(command) = Command::new(&feed.text()) {
+                    // With a payload, where it takes one.
+                    let with = command.clone().with_payload(feed.chunk().to_vec());
+                    let command = with.unwrap_or(command);
                     submitted += usize::from(session.submit(now, command).is_ok());
                 }
             }
-            4 => session.handle_bytes(now, b"OK\r\n"),
+            4 => session.handle_bytes(now, if act & 0x10 == 0 { b"OK\r\n" } else { b"#XDATAMODE: 0\r\n" }),
             _ => {
                 let bytes = feed.chunk();
                 session.handle_bytes(now, bytes);
@@ -104,6 +107,27 @@ pub(crate) fn decoders(data: &[u8]) -> bool {
     })
 }
 
+/// What a person may type: taken, it is one printable line that means the same when it is typed again.
+pub(crate) fn console(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let mut any = false;
+    for line in text.split('\n') {
+        let Ok(command) = at::ConsoleCommand::parse(line) else { continue };
+        any = true;
+        let sent = command.text();
+        assert!(sent.starts_with("AT") && sent.len() <= line.len());
+        assert!(sent.bytes().all(|byte| (0x20..=0x7e).contains(&byte) && byte != b';'));
+        assert_eq!(at::ConsoleCommand::parse(sent).as_ref(), Ok(&command));
+        // What is let through without a right is of a form that sets nothing, or of a name known to read.
+        if command.class().is_default() {
+            let set = sent.contains('=') && !sent.ends_with("=?");
+            let reads = ["AT#XBOOTINFO=", "AT#XFOTA=7", "AT+CGPADDR=", "AT+CPINR="];
+            assert!(!set || reads.iter().any(|name| sent.starts_with(name)), "{sent}");
+        }
+    }
+    any
+}
+
 /// Whether any decoder takes the line; what it gives must be fit to be shown.
 fn decode(line: &str) -> bool {
     let mut any = false;
@@ -142,12 +166,43 @@ fn decode(line: &str) -> bool {
         at::parse_temperature,
         at::SimState::parse,
         at::SystemMode::parse,
+        at::FunctionalMode::parse,
+        at::PinState::parse,
+        at::PinRetries::parse,
+        at::PdnContext::parse,
+        at::PdnAddress::parse,
+        at::PdnState::parse,
+        at::NetworkCause::parse,
+        at::Credential::parse,
+        at::current_band,
+        at::supported_bands,
+        at::iccid_of_file,
+        at::short_version,
+        at::firmware_uuid,
+        at::device_uuid,
+        at::UpdateReport::parse,
+        at::UpdateArea::parse,
+        at::ImageReport::parse,
+        at::ModemReset::parse,
+        at::ClockReading::parse_with_daylight_saving,
         at::ModemEvent::parse,
         at::PdnEvent::parse,
-        at::Rrc::parse_urc,
-        at::Rrc::parse_read,
+        at::Signalling::parse_urc,
+        at::Signalling::parse_read,
         at::FaultEvent::parse,
     );
+    if let Ok(measured) = at::NeighbourCells::parse(line) {
+        any = true;
+        let fields = at::Fields::of(line, "%NCELLMEAS").map_or(0, |fields| fields.len());
+        let neighbours: usize = measured.cells.iter().map(|cell| cell.neighbours.len()).sum();
+        // A cell has nine fields at least, a neighbour five: a line cannot make more of them than it has.
+        assert!(measured.cells.len() * 9 + neighbours * 5 < fields.max(1));
+    }
+    if let Ok(credential) = at::Credential::parse(line) {
+        assert!(credential.digest.is_none_or(|digest| digest.len() == 64));
+    }
+    let report = at::ApplicationReport::parse(line);
+    assert!(line.starts_with(report.name()) || line.starts_with("#XGPS") || line.starts_with("#XGNSS"));
     if let Ok(clock) = at::ClockReading::parse(line) {
         let (from, until) = clock.may_mean();
         assert!(from <= until);

@@ -13,6 +13,7 @@ mod coap;
 mod dtls;
 mod feed;
 mod golioth;
+mod inputs;
 mod observe;
 pub mod seeds;
 
@@ -20,18 +21,24 @@ pub mod seeds;
 pub type Body = fn(&[u8]) -> bool;
 
 /// Every target: its name, which is that of its corpus under `fuzz/corpus`, and its body.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 17] = [
+    ("at_console", at::console),
     ("at_decoders", at::decoders),
     ("at_session", at::session),
     ("coap_blockwise", blockwise::blockwise),
     ("coap_endpoint", coap::endpoint),
     ("coap_observe", observe::observe),
+    ("cobs", inputs::cobs),
     ("dtls_connected", dtls::connected),
     ("dtls_handshake", dtls::handshake),
     ("golioth_columns", golioth::columns),
     ("golioth_inbound", golioth::inbound),
     ("golioth_outbound", golioth::outbound),
     ("golioth_rows", golioth::rows),
+    ("json_mapping", inputs::mapping),
+    ("modbus_answers", inputs::modbus_answers),
+    ("nmea", inputs::nmea),
+    ("senml", inputs::senml),
 ];
 
 /// Runs the body of the target of that name.

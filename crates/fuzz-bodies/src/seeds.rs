@@ -1,6 +1,8 @@
 //! The committed seeds: what each target starts from. Payloads are the golden vectors of the crates' own tests; the rest are short
 //! scripts in the target's own words, each for one way through it.
 
+mod inputs;
+
 /// One file of a corpus.
 pub struct Seed {
     /// The target's name.
@@ -16,6 +18,7 @@ pub struct Seed {
 pub fn all() -> Vec<Seed> {
     let groups = [
         lines(),
+        typed(),
         at_sessions(),
         endpoints(),
         bodies(),
@@ -24,6 +27,7 @@ pub fn all() -> Vec<Seed> {
         inbound(),
         outbound(),
         batches(),
+        inputs::all(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -51,7 +55,7 @@ fn hex(vector: &str) -> Vec<u8> {
 }
 
 /// Lines as the nRF91 series writes them.
-const LINES: [(&str, &str); 24] = [
+const LINES: [(&str, &str); 48] = [
     ("cereg", "+CEREG: 5,1,\"002F\",\"0012BEEF\",7,,,\"11100000\",\"11100000\""),
     ("cereg_urc", "+CEREG: 1,\"002F\",\"0012BEEF\",7,,,\"00100001\",\"00101100\""),
     ("cereg_reject", "+CEREG: 3,\"FFFF\",\"FFFFFFFF\",7,0,15"),
@@ -82,7 +86,56 @@ const LINES: [(&str, &str); 24] = [
     ("imei", "+CGSN: \"352656100367872\""),
     ("iccid", "%XICCID: 8931080520000000000F"),
     ("xmodem", "#XMODEM: FAULT,0x1,0x8002b3fe"),
+    (
+        "ncellmeas_global",
+        "%NCELLMEAS: 0,\"021D140C\",\"24201\",\"0821\",77,8000,5300,449,50,15,10891,1,1,1650,292,60,27,-24,\"011B0780\",\"24201\",\"0821\",65535,0,5300,450,-3,46,10900,0,0",
+    ),
+    ("ncellmeas_failed", "%NCELLMEAS:1"),
+    ("cgdcont", "+CGDCONT: 0,\"IPV4V6\",\"iot.example\",\"10.160.148.98 2001:db8::17\",0,0"),
+    ("cgpaddr", "+CGPADDR: 0,\"10.0.0.7\",\"32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.23\""),
+    ("cgact", "+CGACT: 0,1"),
+    ("cnec", "+CNEC_ESM: 50,0"),
+    ("cpin", "+CPIN: \"SIM PIN\""),
+    ("cpinr", "+CPINR: \"SIM PIN\",3"),
+    ("cfun", "+CFUN: 21"),
+    ("xcband", "%XCBAND: (1,2-5,66)"),
+    ("cmng", "%CMNG: 16,0,\"2C43952EE9E000FF2ACC4E2ED0897C0A72AD5FA72C3D934E81741CBD54F05BD1\",\"x\""),
+    ("crsm", "+CRSM: 144,0,\"981032547698103254F7\""),
+    ("shortswver", "%SHORTSWVER: nrf91x1_2.0.0"),
+    (
+        "uuids",
+        "%XMODEMUUID: 25c95751-efa4-40d4-8b4a-1dcaab81fac9\r\n#XUUID: 25c95751-efa4-40d4-8b4a-1dcaab81fac9",
+    ),
+    ("own_clock", "%CCLK: \"22/10/06,14:22:55+08\",1"),
+    ("invalid_bands", "%MDMEV: INVALID BAND CONFIGURATION 1 2 0"),
+    (
+        "position",
+        "#XGNSSPOS: 35.457576,139.625090,121.473785,22.199919,0.442868,0.000000,\"2021-06-02 06:25:48\"",
+    ),
+    ("position_of_old", "#XGPS: -35.4,-139.6,1,2,3,4,\"2021-06-02 06:25:48\""),
+    ("navigation", "#XGNSS: 1,4"),
+    ("xfota", "#XFOTA: 1,0,40\r\n#XFOTA: 5,1,71303173\r\n#XFOTA: 2621440,0"),
+    ("xdfu", "#XDFU: 0,1,-1"),
+    ("xdatamode", "#XDATAMODE: -1"),
+    ("xppp", "#XPPP: 1,0,0"),
+    ("xmodemreset", "#XMODEMRESET: 2,-5"),
 ];
+
+/// What people type.
+const TYPED: [(&str, &str); 8] = [
+    ("reads", "at+cereg?\nAT%XMONITOR\n AT+CGPADDR=0 "),
+    ("settings", "AT+CPSMS=1,,,\"00000110\" , \"00000001\""),
+    ("path", "AT+CFUN=0\nAT+COPS=?\nAT#XRESET"),
+    ("secrets", "AT%CMNG=0,16,3,\"c0ffee\""),
+    ("data", "AT#XSEND=1,\"a,b\"\nAT+CGDATA=\"PPP\",0"),
+    ("two_in_one", "AT+CEREG?;+CFUN=0"),
+    ("test_in_disguise", "AT+COPS= ?"),
+    ("quotes", "AT+X=\"a\"\"b\"\nAT+X=\"a"),
+];
+
+fn typed() -> Vec<Seed> {
+    TYPED.iter().map(|(name, text)| seed("at_console", name, text.as_bytes().to_vec())).collect()
+}
 
 fn lines() -> Vec<Seed> {
     let ended = |text: &str| [text.as_bytes(), b"\r\n"].concat();
@@ -108,6 +161,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 fn at_sessions() -> Vec<Seed> {
     let said = |text: &str| [vec![5], chunk(text.as_bytes())].concat();
     let (ask, wait, ok) = (|which: u8| vec![1 | which << 3], vec![0, 0x80, 0x10], vec![4]);
+    let wait_a_moment = vec![0, 0x02, 0x00];
     let script = |name: &str, steps: &[Vec<u8>]| seed("at_session", name, [vec![1], steps.concat()].concat());
     vec![
         script("one_answer", &[ask(1), said("OK\r\n"), said("+CFUN: 1\r\nOK\r\n"), ok.clone()]),
@@ -126,8 +180,35 @@ fn at_sessions() -> Vec<Seed> {
             "probe",
             &[said("#XSLMVER: \"1.2.0\",\"2.9.0\"\r\nOK\r\n"), said("OK\r\n"), wait.clone(), said("OK\r\n")],
         ),
-        script("silence", &[ask(0), ask(1), wait.clone(), wait.clone(), wait]),
-        script("own_command", &[[vec![3], chunk(b"AT%XVBAT")].concat(), ok, said("%XVBAT: 5113\r\nOK\r\n")]),
+        script("silence", &[ask(0), ask(1), wait.clone(), wait.clone(), wait.clone()]),
+        script(
+            "payload",
+            &[
+                [vec![3], chunk(b"AT#XSEND=1"), chunk(b"21.5")].concat(),
+                ok.clone(),
+                wait_a_moment.clone(),
+                ok.clone(),
+                ok.clone(),
+                vec![0x14],
+            ],
+        ),
+        script(
+            "payload_lost",
+            &[
+                [vec![3], chunk(b"AT#XDFUWRITE=0,0,4"), chunk(b"+++a")].concat(),
+                ok.clone(),
+                wait_a_moment,
+                ok.clone(),
+                ok.clone(),
+                wait.clone(),
+                wait.clone(),
+                ok.clone(),
+            ],
+        ),
+        script(
+            "own_command",
+            &[[vec![3], chunk(b"AT%XVBAT"), chunk(b"")].concat(), ok, said("%XVBAT: 5113\r\nOK\r\n")],
+        ),
     ]
 }
 

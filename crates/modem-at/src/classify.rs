@@ -82,7 +82,8 @@ pub(crate) fn name_of(line: &str) -> Option<&str> {
     (sign && name.len() > 1 && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')).then_some(name)
 }
 
-/// Noise at power-up may stand directly before the banner, so only the end of the line must fit. No answer ends this way.
+/// Noise at power-up, and the answer that the restart cut off, may stand directly before the banner: nothing ends the line before it.
+/// So only the end must fit. No answer ends this way.
 fn banner(line: &str) -> Option<Banner> {
     let banner = [
         ("Bootloader mode ready", Banner::BootloaderReady),
@@ -91,12 +92,14 @@ fn banner(line: &str) -> Option<Banner> {
     ]
     .into_iter()
     .find_map(|(text, banner)| line.ends_with(text).then_some(banner))?;
-    (!line.contains(": ") && !starts_with_at(line)).then_some(banner)
+    (!starts_with_at(line)).then_some(banner)
 }
 
 fn is_echo(line: &str, outstanding: Option<Outstanding<'_>>) -> bool {
     match outstanding {
         Some(it) if it.command.lists_commands() => it.first_line && line == it.command.text(),
+        // Behind noise it would pass for the bare answer of some commands.
+        Some(it) if it.command.form() != Form::Basic && line.ends_with(it.command.text()) => true,
         // No answer begins with AT, so an echo of an earlier command is recognised too.
         _ => starts_with_at(line),
     }
@@ -136,6 +139,8 @@ fn own_line(line: &str, outstanding: Outstanding<'_>) -> Option<Kind> {
         // Subscribing answers with nothing but a final result.
         (name, Form::Set) if !name.starts_with('#') && is_urc_name(name) => None,
         ("%NCELLMEAS", Form::Action) => None,
+        // It asks how full the area of an update is, and says so in a line that is no report.
+        ("#XFOTA", Form::Set) if command.arguments() == "7" => Some(Kind::Info),
         (name, Form::Set) if name.starts_with('#') => Some(Kind::InfoAndUrc),
         _ => Some(Kind::Info),
     }
@@ -195,6 +200,8 @@ mod tests {
     fn banners_are_found_behind_power_up_noise() {
         assert_eq!(classify("Ready", None), Kind::Banner(Banner::Ready));
         assert_eq!(classify("\u{fffd}~xReady", None), Kind::Banner(Banner::Ready));
+        assert_eq!(with("AT+CGDCONT?", "+CGDCONT: 0,\"IP\u{fffd}Ready"), Kind::Banner(Banner::Ready));
+        assert_eq!(with("AT%XMONITOR", "%XMONITOR: 1,\"Ready\""), Kind::Info);
         assert_eq!(classify("INIT ERROR", None), Kind::Banner(Banner::InitError));
         assert_eq!(classify("Bootloader mode ready", None), Kind::Banner(Banner::BootloaderReady));
         assert_eq!(with("AT+CPIN?", "+CPIN: READY"), Kind::Info);
@@ -239,6 +246,8 @@ mod tests {
     fn an_application_line_is_data_and_report() {
         assert_eq!(with("AT#XGNSS=1,0,0,0", "#XGNSS: 1,1"), Kind::InfoAndUrc);
         assert_eq!(with("AT#XSMVER", "#XSMVER: \"v1.99.0\",\"3.3.99\""), Kind::Info);
+        assert_eq!(with("AT#XFOTA=7", "#XFOTA: 2621440,0"), Kind::Info);
+        assert_eq!(with("AT#XFOTA=1,\"u\"", "#XFOTA: 0,0"), Kind::InfoAndUrc);
         assert_eq!(with("AT+CGMR", "#XGNSS: 1,0"), Kind::Urc);
         assert_eq!(classify("#XMODEM: FAULT,0x1,0x2", None), Kind::Urc);
     }
@@ -254,6 +263,7 @@ mod tests {
     fn echoes_of_this_and_earlier_commands_are_recognised() {
         assert_eq!(with("AT+CGSN", "AT+CGSN"), Kind::Echo);
         assert_eq!(with("AT+CGSN", "at+cimi"), Kind::Echo);
+        assert_eq!(with("AT+CGMR", "9hAT+CGMR"), Kind::Echo);
         assert_eq!(with("AT+CGSN", "AT"), Kind::Echo);
         assert_eq!(with("AT+CGMM", "ATLAS 1"), Kind::Info);
     }

@@ -7,6 +7,8 @@
 use core::time::Duration;
 use std::fmt;
 
+use crate::payload::{self, Afterwards, InvalidPayload};
+
 /// Longest command, in bytes; the Serial Modem application takes 8192 with the terminator.
 const COMMAND_MAX: usize = 8000;
 
@@ -79,6 +81,7 @@ pub struct Command {
     form: Form,
     deadline: Duration,
     terminator: Option<Terminator>,
+    payload: Option<Vec<u8>>,
 }
 
 impl Command {
@@ -98,7 +101,7 @@ impl Command {
         let (name, form) = name_and_form(rest)?;
         check_arguments(rest)?;
         let deadline = usual_deadline(&name, form);
-        Ok(Self { text: text.to_owned(), name, form, deadline, terminator: None })
+        Ok(Self { text: text.to_owned(), name, form, deadline, terminator: None, payload: None })
     }
 
     /// `AT`: is anybody there?
@@ -110,6 +113,7 @@ impl Command {
             form: Form::Basic,
             deadline: DEFAULT_DEADLINE,
             terminator: None,
+            payload: None,
         }
     }
 
@@ -151,6 +155,47 @@ impl Command {
         self
     }
 
+    /// With the data that follows it in data mode. The session sends it once the command was answered with `OK`, ends data
+    /// mode, and reports the end of both as the command's end.
+    ///
+    /// Where the command announces a length, it is ended by CR alone: the application counts from the next byte on. Give
+    /// another terminator after this where the application waits for one.
+    ///
+    /// # Errors
+    /// [`InvalidPayload`]: the command takes no data, or not these.
+    pub fn with_payload(mut self, payload: Vec<u8>) -> Result<Self, InvalidPayload> {
+        payload::check(&self, &payload)?;
+        if self.afterwards() != Afterwards::Payload(None) {
+            self.terminator = Some(Terminator::Cr);
+        }
+        self.payload = Some(payload);
+        Ok(self)
+    }
+
+    /// What stands after `=`; empty for every other form.
+    #[must_use]
+    pub fn arguments(&self) -> &str {
+        match self.form {
+            Form::Set => self.text.split_once('=').map_or("", |(_, arguments)| arguments),
+            _ => "",
+        }
+    }
+
+    /// The bytes that follow the command once it was answered well, with what ends them.
+    pub(crate) fn payload(&self) -> Option<Vec<u8>> {
+        let payload = self.payload.as_ref()?;
+        let end = if self.afterwards() == Afterwards::Payload(None) { payload::ESCAPE } else { b"" };
+        Some([payload, end].concat())
+    }
+
+    pub(crate) fn has_payload(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    pub(crate) fn afterwards(&self) -> Afterwards {
+        payload::afterwards(self)
+    }
+
     /// Its arguments or its answer hold a credential or a subscriber or device identity: never to be printed whole.
     #[must_use]
     pub fn is_sensitive(&self) -> bool {
@@ -179,7 +224,17 @@ impl Command {
 pub(crate) fn is_sensitive_name(name: &str) -> bool {
     matches!(
         name,
-        "+CGSN" | "+CIMI" | "%XICCID" | "+CRSM" | "+CNUM" | "%CMNG" | "+CPIN" | "+CLCK" | "+CPWD" | "+CGAUTH"
+        "+CGSN"
+            | "+CIMI"
+            | "%XICCID"
+            | "+CRSM"
+            | "+CNUM"
+            | "%CMNG"
+            | "+CPIN"
+            | "+CLCK"
+            | "+CPWD"
+            | "+CGAUTH"
+            | "#XUUID"
     )
 }
 
@@ -200,6 +255,8 @@ fn usual_deadline(name: &str, form: Form) -> Duration {
     let seconds = match (name, form) {
         ("+COPS", Form::Test) => 180,
         ("#XDFUINIT", Form::Set) => 120,
+        // The application writes flash before it answers.
+        ("#XDFUWRITE" | "#XDFUAPPLY", Form::Set) => 10,
         ("+CFUN" | "+COPS" | "+CGATT", Form::Set) => 60,
         ("#XMODEMRESET" | "#XSLEEP", _) => 60,
         ("%CONEVAL", Form::Action | Form::Set) => 30,
@@ -275,6 +332,10 @@ mod tests {
             ("A/", InvalidCommand::NotAt),
             ("ATI", InvalidCommand::Name),
             ("AT&F", InvalidCommand::Name),
+            ("ATZ", InvalidCommand::Name),
+            ("ATD*99#", InvalidCommand::Name),
+            ("ATH", InvalidCommand::Name),
+            ("AT+A;+B", InvalidCommand::Form),
             ("AT+", InvalidCommand::Name),
             ("AT+CFUN!", InvalidCommand::Form),
             ("AT+CEREG=1;+CFUN=0", InvalidCommand::Character),
@@ -295,6 +356,25 @@ mod tests {
         assert_eq!(seconds("AT+CFUN?"), 5);
         assert_eq!(seconds("AT+COPS=?"), 180);
         assert_eq!(seconds("AT%CONEVAL"), 30);
+        assert_eq!(seconds("AT#XDFUINIT=1,200000"), 120);
+    }
+
+    #[test]
+    fn a_counted_payload_begins_right_after_the_command() {
+        let command = Command::new("AT#XDFUWRITE=0,0,5").unwrap().with_payload(b"a+++b".to_vec()).unwrap();
+        assert_eq!(command.wire(Terminator::CrLf), b"AT#XDFUWRITE=0,0,5\r");
+        assert_eq!(command.payload().as_deref(), Some(b"a+++b".as_slice()));
+        let command = Command::new("AT#XSEND=1").unwrap().with_payload(b"hello".to_vec()).unwrap();
+        assert_eq!(command.wire(Terminator::CrLf), b"AT#XSEND=1\r\n");
+        assert_eq!(command.payload().as_deref(), Some(b"hello+++".as_slice()));
+        assert!(!format!("{command:?}").contains("hello"));
+    }
+
+    #[test]
+    fn arguments_are_what_follows_the_sign() {
+        let arguments = |text: &str| Command::new(text).unwrap().arguments().to_owned();
+        assert_eq!(arguments("AT+CGDCONT=0,\"a=b\""), "0,\"a=b\"");
+        assert_eq!((arguments("AT+CPSMS="), arguments("AT+CPSMS=?")), (String::new(), String::new()));
     }
 
     #[test]

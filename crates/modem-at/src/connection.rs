@@ -1,11 +1,13 @@
 //! Data counters (`%XCONNSTAT`) and the modem's own evaluation of the link (`%CONEVAL`).
 
-use crate::fields::{DecodeError, Fields, Value};
+use std::fmt;
+
+use crate::fields::{DecodeError, Fields, Tail, Value};
 use crate::registration::CellId;
-use crate::signal::{Rsrp, Rsrq, Snr};
+use crate::signal::{Grade, Rsrp, Rsrq, Snr};
 
 /// `%XCONNSTAT: <sms_tx>,<sms_rx>,<data_tx>,<data_rx>,<packet_max>,<packet_average>` since the counting was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionStatistics {
     /// Messages sent.
     pub sms_sent: u32,
@@ -19,6 +21,8 @@ pub struct ConnectionStatistics {
     pub packet_max_bytes: u32,
     /// Average packet, bytes.
     pub packet_average_bytes: u32,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl ConnectionStatistics {
@@ -35,6 +39,7 @@ impl ConnectionStatistics {
             received_kb: fields.number(3, "Data Rx")?,
             packet_max_bytes: fields.number(4, "Packet max")?,
             packet_average_bytes: fields.number(5, "Packet average")?,
+            tail: fields.tail(6),
         })
     }
 }
@@ -52,13 +57,82 @@ pub enum ConnectionEvaluation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvaluationRefused(pub u8);
 
+impl EvaluationRefused {
+    /// The reason in words (the vendor's link library), where it is known.
+    #[must_use]
+    pub fn meaning(self) -> Option<&'static str> {
+        Some(match self.0 {
+            1 => "no cell in reach",
+            2 => "no working SIM",
+            3 => "every cell in reach is barred",
+            4 => "the radio is busy, for instance with satellite navigation",
+            5 => "something more important came in between",
+            6 => "not registered with a network",
+            7 => "for an unknown reason",
+            _ => return None,
+        })
+    }
+}
+
+/// What a transfer costs in energy, compared with the usual. The vendor calls it the best single indicator while the radio is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Energy {
+    /// 5: connections are hard to set up, most data is repeated.
+    Excessive,
+    /// 6: attempts and data may be repeated.
+    Increased,
+    /// 7: little is repeated.
+    Normal,
+    /// 8: good, above all for little data.
+    Reduced,
+    /// 9: good for much data too.
+    Efficient,
+}
+
+impl Energy {
+    fn decode(text: &str) -> Option<Self> {
+        Some(match text {
+            "5" => Self::Excessive,
+            "6" => Self::Increased,
+            "7" => Self::Normal,
+            "8" => Self::Reduced,
+            "9" => Self::Efficient,
+            _ => return None,
+        })
+    }
+
+    /// The same as a grade of the signal.
+    #[must_use]
+    pub fn grade(self) -> Grade {
+        match self {
+            Self::Excessive => Grade::VeryPoor,
+            Self::Increased => Grade::Poor,
+            Self::Normal => Grade::Fair,
+            Self::Reduced => Grade::Good,
+            Self::Efficient => Grade::Excellent,
+        }
+    }
+}
+
+impl fmt::Display for Energy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Excessive => "excessive",
+            Self::Increased => "increased",
+            Self::Normal => "normal",
+            Self::Reduced => "reduced",
+            Self::Efficient => "efficient",
+        })
+    }
+}
+
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
     /// The radio was connected.
     pub connected: Value<bool>,
-    /// Energy a transfer would cost: 5 excessive, 6 increased, 7 normal, 8 reduced, 9 efficient.
-    pub energy: Value<u8>,
+    /// Energy a transfer would cost.
+    pub energy: Value<Energy>,
     /// Power.
     pub rsrp: Value<Rsrp>,
     /// Quality.
@@ -73,10 +147,10 @@ pub struct Evaluation {
     pub physical_cell: Value<u16>,
     /// EARFCN.
     pub earfcn: Value<u32>,
-    /// Band.
+    /// Band; 0 (unknown) is absent.
     pub band: Value<u16>,
-    /// 0 the cell is in the tracking area list, 1 a tracking area update would follow; 255 (unknown) is absent.
-    pub tau_triggered: Value<u8>,
+    /// A transfer would bring a tracking area update with it; 255 (unknown) is absent.
+    pub tau_triggered: Value<bool>,
     /// Coverage enhancement level 0 to 3; 255 (unknown) is absent.
     pub ce_level: Value<u8>,
     /// Transmit power, dBm.
@@ -87,6 +161,8 @@ pub struct Evaluation {
     pub rx_repetitions: Value<u16>,
     /// Downlink path loss, dB.
     pub path_loss_db: Value<u16>,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl ConnectionEvaluation {
@@ -103,12 +179,8 @@ impl ConnectionEvaluation {
         // With result 0 the measurements must follow; without them there is nothing to tell.
         fields.text(3, "rsrp")?;
         Ok(Self::Evaluated(Box::new(Evaluation {
-            connected: Value::read(fields.get(1), |text| match text {
-                "0" => Some(false),
-                "1" => Some(true),
-                _ => None,
-            }),
-            energy: fields.value(2),
+            connected: Value::read(fields.get(1), flag),
+            energy: Value::read(fields.get(2), Energy::decode),
             rsrp: Rsrp::field(fields.get(3)),
             rsrq: Rsrq::field(fields.get(4)),
             snr: Snr::field(fields.get(5)),
@@ -116,22 +188,32 @@ impl ConnectionEvaluation {
             plmn: fields.string(7),
             physical_cell: fields.value(8),
             earfcn: fields.value(9),
-            band: fields.value(10),
-            tau_triggered: not_255(fields.value(11)),
-            ce_level: not_255(fields.value(12)),
+            band: without(0, fields.value(10)),
+            tau_triggered: match fields.get(11) {
+                Some(field) if field.text == "255" => Value::Absent,
+                field => Value::read(field, flag),
+            },
+            ce_level: without(255, fields.value(12)),
             tx_power_dbm: fields.value(13),
             tx_repetitions: fields.value(14),
             rx_repetitions: fields.value(15),
             path_loss_db: fields.value(16),
+            tail: fields.tail(17),
         })))
     }
 }
 
-fn not_255(value: Value<u8>) -> Value<u8> {
-    match value {
-        Value::Known(255) => Value::Absent,
-        value => value,
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
     }
+}
+
+/// The modem's own mark for "not known" is absent.
+fn without<T: PartialEq>(unknown: T, value: Value<T>) -> Value<T> {
+    if value == Value::Known(unknown) { Value::Absent } else { value }
 }
 
 #[cfg(test)]
@@ -150,6 +232,7 @@ mod tests {
                 received_kb: 60,
                 packet_max_bytes: 708,
                 packet_average_bytes: 650,
+                tail: Tail::default(),
             }
         );
         assert!(ConnectionStatistics::parse("%XCONNSTAT: 2,3,45,60,708").is_err());
@@ -165,7 +248,7 @@ mod tests {
             *evaluation,
             Evaluation {
                 connected: Known(true),
-                energy: Known(5),
+                energy: Known(Energy::Excessive),
                 rsrp: Known(Rsrp { dbm: -132 }),
                 rsrq: Known(Rsrq { half_db: -37 }),
                 snr: Known(Snr { db: -10 }),
@@ -174,12 +257,13 @@ mod tests {
                 physical_cell: Known(7),
                 earfcn: Known(1575),
                 band: Known(3),
-                tau_triggered: Known(1),
+                tau_triggered: Known(true),
                 ce_level: Known(1),
                 tx_power_dbm: Known(23),
                 tx_repetitions: Known(16),
                 rx_repetitions: Known(32),
                 path_loss_db: Known(130),
+                tail: Tail::default(),
             }
         );
     }
@@ -190,12 +274,15 @@ mod tests {
             ConnectionEvaluation::parse("%CONEVAL: 5").unwrap(),
             ConnectionEvaluation::Refused(EvaluationRefused(5))
         );
+        assert_eq!(EvaluationRefused(5).meaning(), Some("something more important came in between"));
+        assert_eq!(EvaluationRefused(9).meaning(), None);
         let line = "%CONEVAL: 0,0,7,255,255,127,\"011B0780\",\"26295\",7,1575,3,255,255,0,0,0,0";
         let ConnectionEvaluation::Evaluated(evaluation) = ConnectionEvaluation::parse(line).unwrap() else {
             panic!("refused");
         };
         assert_eq!((evaluation.rsrp, evaluation.rsrq, evaluation.snr), (Absent, Absent, Absent));
         assert_eq!((evaluation.tau_triggered, evaluation.ce_level), (Absent, Absent));
+        assert_eq!(evaluation.energy.known().map(|energy| energy.grade()), Some(Grade::Fair));
         assert!(ConnectionEvaluation::parse("%CONEVAL: 0").is_err());
     }
 }

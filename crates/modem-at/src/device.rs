@@ -1,6 +1,6 @@
 //! The state of the device itself: supply voltage, temperature, SIM, system mode.
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Fields, Tail, Value};
 
 /// Supply voltage in millivolts, from `%XVBAT: <mV>`. While the radio is active this is the last measured value.
 ///
@@ -16,6 +16,58 @@ pub fn parse_voltage(line: &str) -> Result<u32, DecodeError> {
 /// Another line, or no number.
 pub fn parse_temperature(line: &str) -> Result<i16, DecodeError> {
     Fields::of(line, "%XTEMP")?.number(0, "temperature")
+}
+
+/// `+CFUN: <fun>`: what of the radio is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionalMode {
+    /// 0: everything off; settings are stored on the way there, so it wears the flash.
+    Minimum,
+    /// 1.
+    Full,
+    /// 2: it listens and does not send.
+    ReceiveOnly,
+    /// 4: radio off, without the wear of 0.
+    Flight,
+    /// 20: LTE off, satellite navigation as it was.
+    LteOff,
+    /// 21: LTE on, satellite navigation as it was.
+    LteOn,
+    /// 30: satellite navigation off, LTE as it was.
+    GnssOff,
+    /// 31: satellite navigation on, LTE as it was.
+    GnssOn,
+    /// 40: SIM off.
+    SimOff,
+    /// 41: SIM on.
+    SimOn,
+    /// 44: radio off, SIM kept on.
+    FlightSimOn,
+    /// Any other number.
+    Other(u16),
+}
+
+impl FunctionalMode {
+    /// Decodes the line.
+    ///
+    /// # Errors
+    /// Another line, or no number.
+    pub fn parse(line: &str) -> Result<Self, DecodeError> {
+        Ok(match Fields::of(line, "+CFUN")?.number(0, "fun")? {
+            0 => Self::Minimum,
+            1 => Self::Full,
+            2 => Self::ReceiveOnly,
+            4 => Self::Flight,
+            20 => Self::LteOff,
+            21 => Self::LteOn,
+            30 => Self::GnssOff,
+            31 => Self::GnssOn,
+            40 => Self::SimOff,
+            41 => Self::SimOn,
+            44 => Self::FlightSimOn,
+            other => Self::Other(other),
+        })
+    }
 }
 
 /// The state of the SIM, from `%XSIM: <state>[,<cause>]`: a report or the answer of `AT%XSIM?`.
@@ -65,8 +117,8 @@ impl SimState {
     }
 }
 
-/// `%XSYSTEMMODE: <LTE-M>,<NB-IoT>,<GNSS>,<preference>`. Newer firmware may add fields; they are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `%XSYSTEMMODE: <LTE-M>,<NB-IoT>,<GNSS>,<preference>`. Newer firmware may add fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemMode {
     /// LTE-M is allowed.
     pub lte_m: bool,
@@ -76,6 +128,8 @@ pub struct SystemMode {
     pub gnss: bool,
     /// 0 none, 1 LTE-M, 2 NB-IoT; 3 and 4 leave it to the network selection in ways the vendor describes differently.
     pub preference: u8,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl SystemMode {
@@ -91,6 +145,7 @@ impl SystemMode {
             nb_iot: flag(1, "NB_IoT_support")?,
             gnss: flag(2, "GNSS_support")?,
             preference: fields.number(3, "LTE_preference")?,
+            tail: fields.tail(4),
         })
     }
 }
@@ -109,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn every_functional_mode_has_its_name() {
+        let modes = [0, 1, 2, 4, 20, 21, 30, 31, 40, 41, 44]
+            .map(|number| FunctionalMode::parse(&format!("+CFUN: {number}")).unwrap());
+        for (at, mode) in modes.iter().enumerate() {
+            assert!(!matches!(mode, FunctionalMode::Other(_)));
+            assert!(!modes[..at].contains(mode), "{mode:?}");
+        }
+        assert_eq!(FunctionalMode::parse("+CFUN: 9").unwrap(), FunctionalMode::Other(9));
+        assert!(FunctionalMode::parse("+CFUN: (0,1,4,20,21,30,31,40,41,44)").is_err());
+    }
+
+    #[test]
     fn a_missing_sim_says_so() {
         assert_eq!(SimState::parse("%XSIM: 1").unwrap(), SimState::Initialised);
         let missing = SimState::parse("%XSIM: 0,9").unwrap();
@@ -122,9 +189,10 @@ mod tests {
     #[test]
     fn system_mode_takes_four_fields_or_more() {
         let mode = SystemMode::parse("%XSYSTEMMODE: 1,0,1,0").unwrap();
-        assert_eq!(mode, SystemMode { lte_m: true, nb_iot: false, gnss: true, preference: 0 });
+        let tail = Tail::default();
+        assert_eq!(mode, SystemMode { lte_m: true, nb_iot: false, gnss: true, preference: 0, tail });
         let mode = SystemMode::parse("%XSYSTEMMODE: 0,1,1,0,1").unwrap();
-        assert_eq!(mode, SystemMode { lte_m: false, nb_iot: true, gnss: true, preference: 0 });
+        assert_eq!((mode.nb_iot, mode.tail.as_str()), (true, "1"));
         assert!(SystemMode::parse("%XSYSTEMMODE: 1,0,1").is_err());
     }
 }

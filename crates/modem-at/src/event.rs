@@ -1,6 +1,7 @@
 //! What the modem and its application report unasked, apart from registration, signal and time.
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Field, Fields, Tail, Value};
+use crate::registration::RejectCause;
 
 /// `%MDMEV: <event>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,50 @@ pub enum ModemEvent {
     RfCalibrationNotDone,
     /// `PRACH CE-LEVEL <n>`: coverage enhancement level of the last access.
     CoverageEnhancement(u8),
-    /// `INVALID BAND CONFIGURATION <LTE-M> <NB-IoT> [<NTN>]`, as it came.
-    InvalidBandConfiguration(String),
+    /// `INVALID BAND CONFIGURATION <LTE-M> <NB-IoT> [<NTN>]`: band lock and network leave no band in common.
+    InvalidBandConfiguration(InvalidBands),
     /// `DETECTED COUNTRY <mcc>`.
     DetectedCountry(u16),
     /// Anything else, as it came.
     Other(String),
+}
+
+/// Which access technology is left without a band.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidBands {
+    /// LTE-M.
+    pub lte_m: Value<BandStatus>,
+    /// NB-IoT.
+    pub nb_iot: Value<BandStatus>,
+    /// NB-IoT over satellites; only firmware that has it says so.
+    pub satellite: Value<BandStatus>,
+}
+
+/// What is left of the bands of an access technology (the vendor's link library).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BandStatus {
+    /// 0: there are bands.
+    Usable,
+    /// 1: there are none.
+    NoneLeft,
+    /// 2: the technology is not switched on.
+    NotInUse,
+}
+
+impl InvalidBands {
+    fn parse(text: &str) -> Self {
+        let mut items = text.split_ascii_whitespace();
+        let mut next = || {
+            let field = items.next().map(|text| Field { text, quoted: false });
+            Value::read(field, |text| match text {
+                "0" => Some(BandStatus::Usable),
+                "1" => Some(BandStatus::NoneLeft),
+                "2" => Some(BandStatus::NotInUse),
+                _ => None,
+            })
+        };
+        Self { lte_m: next(), nb_iot: next(), satellite: next() }
+    }
 }
 
 impl ModemEvent {
@@ -50,7 +89,7 @@ impl ModemEvent {
 
     fn with_number(text: &str) -> Self {
         if let Some(bands) = text.strip_prefix("INVALID BAND CONFIGURATION") {
-            return Self::InvalidBandConfiguration(bands.trim().to_owned());
+            return Self::InvalidBandConfiguration(InvalidBands::parse(bands));
         }
         let level = text.strip_prefix("PRACH CE-LEVEL ").and_then(|level| level.parse().ok());
         let country = text.strip_prefix("DETECTED COUNTRY ").and_then(|mcc| mcc.parse().ok());
@@ -71,11 +110,15 @@ pub enum PdnEvent {
         cid: u8,
         /// Reason, where given.
         reason: Value<u8>,
+        /// Fields beyond these.
+        tail: Tail,
     },
     /// `ME PDN DEACT <cid>` or `NW PDN DEACT <cid>`: a data connection is down.
     Deactivated {
         /// Context.
         cid: u8,
+        /// Fields beyond it.
+        tail: Tail,
     },
     /// `NW DETACH`: the network detached the modem.
     NetworkDetach,
@@ -111,9 +154,9 @@ impl PdnEvent {
             "ME BATTERY LOW" => Self::BatteryLow,
             _ => {
                 if let Some(cid) = cid("ME PDN ACT ") {
-                    Self::Activated { cid, reason: fields.value(1) }
+                    Self::Activated { cid, reason: fields.value(1), tail: fields.tail(2) }
                 } else if let Some(cid) = cid("ME PDN DEACT ").or_else(|| cid("NW PDN DEACT ")) {
-                    Self::Deactivated { cid }
+                    Self::Deactivated { cid, tail: fields.tail(1) }
                 } else if let Some(cid) = cid("IPV6 FAIL ") {
                     Self::Ipv6Fail { cid }
                 } else {
@@ -124,7 +167,74 @@ impl PdnEvent {
     }
 }
 
+/// Why the network refused something, unasked: `+CNEC_EMM: <cause>[,...]` or `+CNEC_ESM: <cause>[,<cid>]` after `AT+CNEC=24`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkCause {
+    /// It is about a data connection (ESM) and not about mobility (EMM).
+    pub about_connection: bool,
+    /// The cause of 3GPP TS 24.301.
+    pub cause: u8,
+    /// The context it is about; mobility has none.
+    pub cid: Value<u8>,
+    /// Fields beyond these.
+    pub tail: Tail,
+}
+
+impl NetworkCause {
+    /// Decodes the line.
+    ///
+    /// # Errors
+    /// Another line, or no cause.
+    pub fn parse(line: &str) -> Result<Self, DecodeError> {
+        let (fields, about_connection) = match Fields::of(line, "+CNEC_ESM") {
+            Ok(fields) => (fields, true),
+            Err(_) => (Fields::of(line, "+CNEC_EMM")?, false),
+        };
+        let known = 1 + usize::from(about_connection);
+        let cid = if about_connection { fields.value(1) } else { Value::Absent };
+        Ok(Self { about_connection, cause: fields.number(0, "cause")?, cid, tail: fields.tail(known) })
+    }
+
+    /// The cause in words (3GPP TS 24.301 annexes A and B), where it is known.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        if !self.about_connection {
+            return RejectCause { kind: 0, cause: self.cause }.meaning();
+        }
+        Some(match self.cause {
+            8 => "barred by the SIM's operator",
+            26 => "the network has no room for it now",
+            27 => "access point name missing or unknown",
+            28 => "unknown kind of connection",
+            29 => "user name or password refused",
+            30 | 31 => "refused by the network's gateway",
+            32 | 33 => "not part of the subscription",
+            34 => "out of order for a while",
+            36 => "closed as asked",
+            38 => "network failure",
+            39 => "the network wants it set up again",
+            50 => "IPv4 only: harmless where IPv4 works",
+            51 => "IPv6 only: harmless where IPv6 works",
+            52 => "one address at a time only",
+            54 => "there is no such connection",
+            55 => "one connection an access point name only",
+            65 => "too many connections",
+            66 => "access point name not served by this network",
+            _ => return None,
+        })
+    }
+}
+
 /// The signalling connection, from `+CSCON`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signalling {
+    /// Whether the radio is up.
+    pub rrc: Rrc,
+    /// Fields beyond it: state and access, where the firmware tells them.
+    pub tail: Tail,
+}
+
+/// Whether the radio is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rrc {
     /// 0.
@@ -133,7 +243,7 @@ pub enum Rrc {
     Connected,
 }
 
-impl Rrc {
+impl Signalling {
     /// Decodes a report, `+CSCON: <mode>[,...]`.
     ///
     /// # Errors
@@ -151,11 +261,13 @@ impl Rrc {
     }
 
     fn at(line: &str, index: usize) -> Result<Self, DecodeError> {
-        match Fields::of(line, "+CSCON")?.number::<u8>(index, "mode")? {
-            0 => Ok(Self::Idle),
-            1 => Ok(Self::Connected),
-            _ => Err(DecodeError::Malformed { line: "+CSCON", field: "mode" }),
-        }
+        let fields = Fields::of(line, "+CSCON")?;
+        let rrc = match fields.number::<u8>(index, "mode")? {
+            0 => Rrc::Idle,
+            1 => Rrc::Connected,
+            _ => return Err(DecodeError::Malformed { line: "+CSCON", field: "mode" }),
+        };
+        Ok(Self { rrc, tail: fields.tail(index + 1) })
     }
 }
 
@@ -230,7 +342,22 @@ mod tests {
             ("NO IMEI", ModemEvent::NoImei),
             ("RF CALIBRATION NOT DONE", ModemEvent::RfCalibrationNotDone),
             ("PRACH CE-LEVEL 2", ModemEvent::CoverageEnhancement(2)),
-            ("INVALID BAND CONFIGURATION 1 2 3", ModemEvent::InvalidBandConfiguration("1 2 3".to_owned())),
+            (
+                "INVALID BAND CONFIGURATION 1 2",
+                ModemEvent::InvalidBandConfiguration(InvalidBands {
+                    lte_m: Value::Known(BandStatus::NoneLeft),
+                    nb_iot: Value::Known(BandStatus::NotInUse),
+                    satellite: Value::Absent,
+                }),
+            ),
+            (
+                "INVALID BAND CONFIGURATION 0 1 3",
+                ModemEvent::InvalidBandConfiguration(InvalidBands {
+                    lte_m: Value::Known(BandStatus::Usable),
+                    nb_iot: Value::Known(BandStatus::NoneLeft),
+                    satellite: Value::Text("3".to_owned()),
+                }),
+            ),
             ("DETECTED COUNTRY 262", ModemEvent::DetectedCountry(262)),
             ("DETECTED COUNTRY x", ModemEvent::Other("DETECTED COUNTRY x".to_owned())),
             ("SOMETHING NEW", ModemEvent::Other("SOMETHING NEW".to_owned())),
@@ -242,9 +369,12 @@ mod tests {
     #[test]
     fn packet_domain_events() {
         for (text, event) in [
-            ("ME PDN ACT 0,0", PdnEvent::Activated { cid: 0, reason: Value::Known(0) }),
-            ("ME PDN ACT 1", PdnEvent::Activated { cid: 1, reason: Value::Absent }),
-            ("ME PDN DEACT 0", PdnEvent::Deactivated { cid: 0 }),
+            (
+                "ME PDN ACT 0,0",
+                PdnEvent::Activated { cid: 0, reason: Value::Known(0), tail: Tail::default() },
+            ),
+            ("ME PDN ACT 1", PdnEvent::Activated { cid: 1, reason: Value::Absent, tail: Tail::default() }),
+            ("ME PDN DEACT 0", PdnEvent::Deactivated { cid: 0, tail: Tail::default() }),
             ("NW DETACH", PdnEvent::NetworkDetach),
             ("ME DETACH", PdnEvent::Detach),
             ("ME OVERHEATED", PdnEvent::Overheated),
@@ -257,11 +387,26 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_what_it_is_about() {
+        let cause = NetworkCause::parse("+CNEC_ESM: 50,0").unwrap();
+        assert_eq!((cause.about_connection, cause.cause, &cause.cid), (true, 50, &Value::Known(0)));
+        assert_eq!(cause.meaning(), Some("IPv4 only: harmless where IPv4 works"));
+        let cause = NetworkCause::parse("+CNEC_EMM: 11,\"x\"").unwrap();
+        assert_eq!((cause.meaning(), cause.tail.as_str()), (Some("network not allowed"), "\"x\""));
+        assert_eq!(NetworkCause::parse("+CNEC_ESM: 200").unwrap().meaning(), None);
+        assert!(NetworkCause::parse("+CNEC_ESM: ").is_err());
+    }
+
+    #[test]
     fn signalling_connection_reports_and_answers() {
-        assert_eq!(Rrc::parse_urc("+CSCON: 1").unwrap(), Rrc::Connected);
-        assert_eq!(Rrc::parse_urc("+CSCON: 0").unwrap(), Rrc::Idle);
-        assert_eq!(Rrc::parse_read("+CSCON: 1, 0, 7").unwrap(), Rrc::Idle);
-        assert!(Rrc::parse_urc("+CSCON: 3").is_err());
+        let (up, down) =
+            (Signalling::parse_urc("+CSCON: 1").unwrap(), Signalling::parse_urc("+CSCON: 0").unwrap());
+        assert_eq!((up.rrc, down.rrc), (Rrc::Connected, Rrc::Idle));
+        let read = Signalling::parse_read("+CSCON: 1, 0, 7").unwrap();
+        assert_eq!((read.rrc, read.tail.as_str()), (Rrc::Idle, "7"));
+        assert!(Signalling::parse_urc("+CSCON: 3").is_err());
+        let named = PdnEvent::parse("+CGEV: ME PDN ACT 1,3,0").unwrap();
+        assert!(matches!(named, PdnEvent::Activated { cid: 1, tail, .. } if tail.as_str() == "0"));
     }
 
     #[test]

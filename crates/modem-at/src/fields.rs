@@ -85,6 +85,27 @@ pub struct Field<'a> {
     pub quoted: bool,
 }
 
+/// Fields a decoder does not know, as they came: firmware newer than this code adds some. Empty where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail(Box<str>);
+
+impl Tail {
+    /// The fields, with their quotes and the commas between them.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Numbers a group may have, ranges written out.
+const GROUP_MAX: usize = 256;
+
 /// The fields of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
@@ -131,6 +152,37 @@ impl<'a> Fields<'a> {
         self.items.get(index..).unwrap_or_default()
     }
 
+    /// The fields from `index` on, as they came: what this code does not know is kept, never guessed.
+    pub(crate) fn tail(&self, index: usize) -> Tail {
+        let mut text = String::new();
+        for (at, field) in self.from(index).iter().enumerate() {
+            let quote = if field.quoted { "\"" } else { "" };
+            text.push_str(if at == 0 { "" } else { "," });
+            text.push_str(quote);
+            text.push_str(field.text);
+            text.push_str(quote);
+        }
+        Tail(text.into_boxed_str())
+    }
+
+    /// The numbers of a test answer's group, `(0,1,4)` or `(0-3)`, at `index`; ranges are written out. `None` where the
+    /// field is no such group, or one of more than 256 numbers.
+    #[must_use]
+    pub fn numbers(&self, index: usize) -> Option<Vec<u32>> {
+        let inner = self.get(index)?.text.strip_prefix('(')?.strip_suffix(')')?;
+        let mut numbers = Vec::new();
+        for item in inner.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (first, last) = item.split_once('-').unwrap_or((item, item));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            let more = usize::try_from(last.checked_sub(first)?).ok()?;
+            if numbers.len() + more >= GROUP_MAX {
+                return None;
+            }
+            numbers.extend(first..=last);
+        }
+        Some(numbers)
+    }
+
     /// The number at `index`, which must be there.
     pub(crate) fn number<T: std::str::FromStr>(
         &self,
@@ -147,6 +199,11 @@ impl<'a> Fields<'a> {
             Some(found) if !found.text.is_empty() => Ok(found.text),
             _ => Err(DecodeError::Missing { line: self.name, field }),
         }
+    }
+
+    /// The text at `index`; empty where there is none.
+    pub(crate) fn raw(&self, index: usize) -> &'a str {
+        self.get(index).map_or("", |field| field.text)
     }
 
     /// The optional number at `index`.
@@ -237,6 +294,24 @@ mod tests {
     #[test]
     fn a_longer_name_is_another_name() {
         assert_eq!(Fields::of("+CEREGX: 1", "+CEREG"), Err(DecodeError::Name { expected: "+CEREG" }));
+    }
+
+    #[test]
+    fn what_is_not_known_keeps_its_quotes_and_places() {
+        let fields = Fields::of("+X: 1,\"a,b\", 7,,\"\"", "+X").unwrap();
+        assert_eq!(fields.tail(1).as_str(), "\"a,b\",7,,\"\"");
+        assert!(fields.tail(5).is_empty());
+    }
+
+    #[test]
+    fn groups_of_numbers_are_written_out_and_bounded() {
+        let of = |line: &'static str| Fields::of(line, "+X").unwrap().numbers(0);
+        assert_eq!(of("+X: (0,1,4,20)"), Some(vec![0, 1, 4, 20]));
+        assert_eq!(of("+X: (0-3)"), Some(vec![0, 1, 2, 3]));
+        assert_eq!(of("+X: ()"), Some(vec![]));
+        for odd in ["+X: 1", "+X: (3-1)", "+X: (a)", "+X: (0-4294967295)", "+X: (0-100,0-200)"] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
     }
 
     proptest! {

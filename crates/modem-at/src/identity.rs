@@ -110,12 +110,67 @@ pub fn revision(line: &str) -> Result<String, DecodeError> {
     bare(line, "+CGMR", "revision")
 }
 
+/// ICCID of `+CRSM: 144,0,"<20 digits>"`, the answer of `AT+CRSM=176,12258,0,0,10`: the card's own file, whose digits are
+/// swapped in pairs. Modem firmware before 1.1 has no `%XICCID`.
+///
+/// # Errors
+/// Another line, a refusal of the card, or not 18 to 20 digits.
+pub fn iccid_of_file(line: &str) -> Result<Masked, DecodeError> {
+    const WRONG: DecodeError = DecodeError::Malformed { line: "+CRSM", field: "response" };
+    let fields = Fields::of(line, "+CRSM")?;
+    // 0x90 0x00: normal ending.
+    if (fields.text(0, "sw1")?, fields.text(1, "sw2")?) != ("144", "0") {
+        return Err(DecodeError::Malformed { line: "+CRSM", field: "sw1" });
+    }
+    let text = fields.text(2, "response")?;
+    if !text.is_ascii() {
+        return Err(WRONG);
+    }
+    let mut number = String::with_capacity(text.len());
+    for pair in text.as_bytes().chunks(2) {
+        number.extend(pair.iter().rev().map(|byte| char::from(*byte)));
+    }
+    digits(number.trim_end_matches(['F', 'f']), 18..=20).ok_or(WRONG)
+}
+
+/// Modem firmware without its prefix, from `%SHORTSWVER: <text>`, for instance `nrf91x1_2.0.0`.
+///
+/// # Errors
+/// Another line, or nothing in it.
+pub fn short_version(line: &str) -> Result<String, DecodeError> {
+    Ok(Fields::of(line, "%SHORTSWVER")?.text(0, "short_sw_version")?.to_owned())
+}
+
+/// The identity of the modem firmware's build (not of the device), from `%XMODEMUUID: <uuid>`.
+///
+/// # Errors
+/// Another line, or not a UUID.
+pub fn firmware_uuid(line: &str) -> Result<String, DecodeError> {
+    let text = Fields::of(line, "%XMODEMUUID")?.text(0, "UUID")?;
+    uuid(text).then(|| text.to_owned()).ok_or(DecodeError::Malformed { line: "%XMODEMUUID", field: "UUID" })
+}
+
+/// The identity of the device, from `#XUUID: <uuid>` of the Serial Modem application.
+///
+/// # Errors
+/// Another line, or not a UUID.
+pub fn device_uuid(line: &str) -> Result<Masked, DecodeError> {
+    let text = Fields::of(line, "#XUUID")?.text(0, "UUID")?;
+    uuid(text).then(|| Masked::new(text)).ok_or(DecodeError::Malformed { line: "#XUUID", field: "UUID" })
+}
+
 /// Hardware version, from `%HWVERSION: <text>`.
 ///
 /// # Errors
 /// Another line, or nothing in it.
 pub fn hardware_version(line: &str) -> Result<String, DecodeError> {
     Ok(Fields::of(line, "%HWVERSION")?.text(0, "hw_version")?.to_owned())
+}
+
+/// Groups of 8, 4, 4, 4 and 12 hexadecimal digits.
+fn uuid(text: &str) -> bool {
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 fn bare(line: &str, name: &'static str, field: &'static str) -> Result<String, DecodeError> {
@@ -171,6 +226,24 @@ mod tests {
         assert_eq!(iccid("%XICCID: 8901234567012345678F").unwrap().reveal(), "8901234567012345678");
         assert_eq!(iccid("%XICCID: 89450421180216254864").unwrap().reveal(), "89450421180216254864");
         assert!(iccid("%XICCID: FFFFFFFFFFFFFFFFFFFF").is_err());
+    }
+
+    #[test]
+    fn a_card_without_the_command_is_read_from_its_file() {
+        let number = iccid_of_file("+CRSM: 144,0,\"981032547698103254F7\"").unwrap();
+        assert_eq!(number.reveal(), "8901234567890123457");
+        assert!(iccid_of_file("+CRSM: 106,130").is_err());
+        assert!(iccid_of_file("+CRSM: 144,0,\"98103254769810325\u{e9}7\"").is_err());
+    }
+
+    #[test]
+    fn builds_and_devices_have_uuids() {
+        let line = "%XMODEMUUID: 25c95751-efa4-40d4-8b4a-1dcaab81fac9";
+        assert_eq!(firmware_uuid(line).unwrap(), "25c95751-efa4-40d4-8b4a-1dcaab81fac9");
+        let device = device_uuid("#XUUID: 50503041-3633-4261-803d-1e2b8f70111a").unwrap();
+        assert!(device.to_string().ends_with("*111a"));
+        assert!(firmware_uuid("%XMODEMUUID: 25c95751").is_err());
+        assert_eq!(short_version("%SHORTSWVER: nrf91x1_2.0.0").unwrap(), "nrf91x1_2.0.0");
     }
 
     #[test]

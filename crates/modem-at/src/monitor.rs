@@ -1,6 +1,6 @@
 //! `%XMONITOR`: everything about the serving cell in one line.
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Fields, Tail, Value};
 use crate::network::AccessTechnology;
 use crate::power::{EdrxCycle, PsmGrant};
 use crate::registration::{CellId, RegistrationStatus, tracking_area};
@@ -49,6 +49,8 @@ pub struct Camped {
     pub periodic_tau_ext: Value<PsmTimer>,
     /// T3412; firmware before 1.2 does not give it.
     pub periodic_tau: Value<PsmTimer>,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl Monitor {
@@ -75,6 +77,7 @@ impl Monitor {
             active_time: PsmTimer::field(fields.get(13), TimerKind::ActiveTime),
             periodic_tau_ext: PsmTimer::field(fields.get(14), TimerKind::PeriodicTauExt),
             periodic_tau: PsmTimer::field(fields.get(15), TimerKind::PeriodicTau),
+            tail: fields.tail(16),
         });
         Ok(Self { status, camped })
     }
@@ -130,6 +133,7 @@ mod tests {
                 active_time: Known(PsmTimer::Deactivated),
                 periodic_tau_ext: Known(PsmTimer::Deactivated),
                 periodic_tau: Known(PsmTimer::After(Duration::from_secs(54 * 60))),
+                tail: Tail::default(),
             }
         );
         assert_eq!(camped.psm(), None);

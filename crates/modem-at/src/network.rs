@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Fields, Tail, Value};
 
 /// Access technology, the `<AcT>` of 3GPP TS 27.007.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Operator {
     pub name: Option<OperatorName>,
     /// The access technology, while registered.
     pub access_technology: Value<AccessTechnology>,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl Operator {
@@ -64,7 +66,12 @@ impl Operator {
             Some("2") => OperatorName::Plmn(text),
             _ => OperatorName::Name(text),
         });
-        Ok(Self { mode, name, access_technology: Value::read(fields.get(3), AccessTechnology::decode) })
+        Ok(Self {
+            mode,
+            name,
+            access_technology: Value::read(fields.get(3), AccessTechnology::decode),
+            tail: fields.tail(4),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::fields::{DecodeError, Fields, Value};
+use crate::fields::{DecodeError, Fields, Tail, Value};
 use crate::network::AccessTechnology;
 use crate::timer::PsmTimer;
 
@@ -60,6 +60,8 @@ pub struct Edrx {
     pub granted: Value<EdrxCycle>,
     /// Paging time window, as its four bits: see [`Edrx::paging_window`].
     window: Value<EdrxCycle>,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl Edrx {
@@ -81,6 +83,7 @@ impl Edrx {
             requested: Value::read(fields.get(1), EdrxCycle::decode),
             granted: Value::read(fields.get(2), EdrxCycle::decode),
             window: Value::read(fields.get(3), EdrxCycle::decode),
+            tail: fields.tail(4),
         })
     }
 

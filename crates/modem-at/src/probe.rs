@@ -2,7 +2,8 @@
 //!
 //! The probe says `AT`, ended by CR LF (which CR builds and CR LF builds both understand), now and then by LF alone
 //! (which only LF builds understand), until something says `OK`; then it asks for the application's version in both
-//! generations' words. An `ERROR` to both means that only the modem itself listens. Silence is an outcome, after a
+//! generations' words. A modem that was left in data mode or multiplexing hears no `AT`: some tries end the one or the other
+//! first. An `ERROR` to both means that only the modem itself listens. Silence is an outcome, after a
 //! bounded number of tries. Reports that arrive meanwhile are dropped: a probe precedes the session.
 
 use core::time::Duration;
@@ -12,10 +13,14 @@ use crate::classify::{Banner, Kind, classify, name_of};
 use crate::command::Terminator;
 use crate::fields::Fields;
 use crate::line::LineSplitter;
+use crate::payload::{CMUX_CLOSE, CMUX_CLOSE_PAUSE, ESCAPE, ESCAPE_PAUSE};
 use crate::result::Success;
 
 /// How often `AT` is sent, over about half a minute: a restart takes two seconds, a confused input some attempts.
 const TRIES_MAX: u8 = 12;
+/// Tries, counted from zero, before which data mode or multiplexing is ended, if it is that. Both are with CR LF.
+const ESCAPED: [u8; 2] = [3, 9];
+const DEMULTIPLEXED: u8 = 6;
 const VERSION_WAIT: Duration = Duration::from_secs(3);
 /// Answers to earlier attempts still under way arrive within this of each other.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -110,6 +115,8 @@ pub struct Probe {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// Waiting until the modem takes commands again; `AT` comes next.
+    Pause,
     Attention,
     /// Waiting for quiet after a final result; was the last one `OK`?
     Settle {
@@ -157,6 +164,7 @@ impl Probe {
             return;
         }
         match self.step {
+            Step::Pause => self.say_attention(now, true),
             Step::Settle { ok: true } => self.ask_version(now, Step::SerialModem),
             // The version came, its OK was lost: the version is proof enough.
             Step::SerialModem | Step::SerialLteModem if self.version.is_some() => self.conclude(),
@@ -193,7 +201,10 @@ impl Probe {
             // What was sent before is lost; what was learnt before may be of another image.
             Kind::Banner(_) => {
                 self.version = None;
-                self.attention(now);
+                // Whoever has just started is in no other mode.
+                if self.has_tries_left() {
+                    self.say_attention(now, false);
+                }
             }
             Kind::Echo => self.echo = true,
             Kind::Final(result) => {
@@ -206,6 +217,7 @@ impl Probe {
 
     fn handle_final(&mut self, now: Duration, ok: bool) {
         match (self.step, ok) {
+            (Step::Pause, _) => {}
             (Step::Attention, false) => self.attention(now),
             // Answers to earlier attempts may be under way. Whoever answers works in order, so the last final result before
             // a quiet moment belongs to the last AT and to its terminator.
@@ -241,22 +253,43 @@ impl Probe {
     }
 
     fn attention(&mut self, now: Duration) {
-        if self.tries >= TRIES_MAX {
-            let tries = self.tries;
-            self.end(if self.answered {
-                ProbeOutcome::Refuses { tries }
-            } else {
-                ProbeOutcome::Silent { tries }
-            });
+        if !self.has_tries_left() {
             return;
         }
+        let (bytes, pause) = match self.tries {
+            tries if ESCAPED.contains(&tries) => (ESCAPE, ESCAPE_PAUSE),
+            DEMULTIPLEXED => (CMUX_CLOSE, CMUX_CLOSE_PAUSE),
+            _ => return self.say_attention(now, false),
+        };
+        self.step = Step::Pause;
+        self.until = now.saturating_add(pause);
+        self.transmit.clear();
+        self.transmit.push_back(bytes.to_vec());
+    }
+
+    /// Concludes where there are none.
+    fn has_tries_left(&mut self) -> bool {
+        if self.tries < TRIES_MAX {
+            return true;
+        }
+        let tries = self.tries;
+        self.end(if self.answered {
+            ProbeOutcome::Refuses { tries }
+        } else {
+            ProbeOutcome::Silent { tries }
+        });
+        false
+    }
+
+    /// With a line end before it, `AT` is not taken for the end of what stands in the modem's input.
+    fn say_attention(&mut self, now: Duration, flushed: bool) {
         // Twice CR LF before LF: an ERROR to the first may be due to rubbish in the modem's input.
         self.terminator = if self.tries % 3 == 2 { Terminator::Lf } else { Terminator::CrLf };
         let wait = Duration::from_secs(u64::from(1 + self.tries / 3));
         self.tries += 1;
         self.step = Step::Attention;
         self.until = now.saturating_add(wait);
-        self.send("AT");
+        self.send(if flushed { "\r\nAT" } else { "AT" });
     }
 
     fn ask_version(&mut self, now: Duration, step: Step) {

@@ -1,6 +1,6 @@
 //! Network registration (`+CEREG`).
 
-use crate::fields::{DecodeError, Fields, Value, hex};
+use crate::fields::{DecodeError, Fields, Tail, Value, hex};
 use crate::network::AccessTechnology;
 use crate::timer::{PsmTimer, TimerKind};
 
@@ -111,17 +111,26 @@ impl RejectCause {
             return None;
         }
         Some(match self.cause {
+            2 => "subscriber not known to the network",
             3 => "illegal device",
+            5 => "IMEI not accepted",
             6 => "illegal equipment",
             7 => "EPS services not allowed",
             8 => "no services allowed",
+            9 => "the network lost track of the device",
+            10 => "detached by the network",
             11 => "network not allowed",
             12 => "tracking area not allowed",
             13 => "roaming not allowed in this tracking area",
             14 => "EPS services not allowed in this network",
             15 => "no suitable cells in this tracking area",
+            17 => "network failure",
             19 => "session management failure",
             22 => "congestion",
+            25 => "not allowed in this closed group of subscribers",
+            35 => "service not authorised in this network",
+            40 => "no data connection was set up",
+            42 => "severe network failure",
             _ => return None,
         })
     }
@@ -140,14 +149,16 @@ pub struct Registration {
     pub cell: Value<CellId>,
     /// Access technology.
     pub access_technology: Value<AccessTechnology>,
-    /// Why the network refused, when it did.
-    pub reject: Option<RejectCause>,
+    /// Why the network refused, when it did; half a cause is kept as text.
+    pub reject: Value<RejectCause>,
     /// Active-Time granted.
     pub active_time: Value<PsmTimer>,
     /// Periodic-TAU-ext granted.
     pub periodic_tau: Value<PsmTimer>,
     /// The cell was given as not valid.
     pub cell_not_valid: bool,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl Registration {
@@ -188,9 +199,10 @@ impl Registration {
             fields.get(at + 2).is_some_and(|field| field.text.eq_ignore_ascii_case("FFFFFFFF"));
         let cell =
             if cell_not_valid { Value::Absent } else { Value::read(fields.get(at + 2), CellId::decode) };
-        let reject = match (fields.value(at + 4), fields.value(at + 5)) {
-            (Value::Known(kind), Value::Known(cause)) => Some(RejectCause { kind, cause }),
-            _ => None,
+        let reject = match (fields.value::<u8>(at + 4), fields.value::<u8>(at + 5)) {
+            (Value::Known(kind), Value::Known(cause)) => Value::Known(RejectCause { kind, cause }),
+            (Value::Absent, Value::Absent) => Value::Absent,
+            _ => Value::Text([at + 4, at + 5].map(|index| fields.raw(index)).join(",")),
         };
         Ok(Self {
             subscription,
@@ -202,6 +214,7 @@ impl Registration {
             active_time: PsmTimer::field(fields.get(at + 6), TimerKind::ActiveTime),
             periodic_tau: PsmTimer::field(fields.get(at + 7), TimerKind::PeriodicTauExt),
             cell_not_valid,
+            tail: fields.tail(at + 8),
         })
     }
 }
@@ -232,13 +245,14 @@ mod tests {
         assert_eq!(searching.access_technology, Known(AccessTechnology::LteM));
 
         let refused = plain("+CEREG: 2,\"ABBA\",\"DEADBEEF\",7,0,13");
-        assert_eq!(refused.reject, Some(RejectCause { kind: 0, cause: 13 }));
-        assert_eq!(refused.reject.unwrap().advice(), RejectAdvice::OtherNetwork);
-        assert_eq!(refused.reject.unwrap().meaning(), Some("roaming not allowed in this tracking area"));
+        let cause = RejectCause { kind: 0, cause: 13 };
+        assert_eq!(refused.reject, Known(cause));
+        assert_eq!(cause.advice(), RejectAdvice::OtherNetwork);
+        assert_eq!(cause.meaning(), Some("roaming not allowed in this tracking area"));
 
         let roaming = plain("+CEREG: 5,\"0901\",\"02024720\",7,,,\"11100000\",\"11100000\"");
         assert!(roaming.is_registered());
-        assert_eq!(roaming.reject, None);
+        assert_eq!(roaming.reject, Absent);
         assert_eq!(roaming.active_time, Known(PsmTimer::Deactivated));
         assert_eq!(roaming.periodic_tau, Known(PsmTimer::Deactivated));
     }
@@ -275,6 +289,9 @@ mod tests {
         assert_eq!(odd.active_time, Text("abc".to_owned()));
         assert!(!odd.is_registered());
         assert!(Registration::parse_urc("+CEREG: ").is_err());
+        let odd = Registration::parse_urc("+CEREG: 3,,,,0,300,,,5,\"new\"").unwrap();
+        assert_eq!(odd.reject, Text("0,300".to_owned()));
+        assert_eq!(odd.tail.as_str(), "5,\"new\"");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::meaning;
+
 /// A command ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
@@ -20,10 +22,10 @@ pub enum CommandError {
     )]
     Error,
     /// `+CME ERROR: <n>`.
-    #[error("the modem refused the command: {0}")]
+    #[error("the modem refused the command: {}", described(.0.cme_meaning(), "+CME ERROR", .0.text()))]
     Cme(ReportedError),
     /// `+CMS ERROR: <n>`, the short message service's.
-    #[error("the modem's message service refused the command: error {}", .0.text())]
+    #[error("the modem's message service refused the command: {}", described(.0.cms_meaning(), "+CMS ERROR", .0.text()))]
     Cms(ReportedError),
     /// No final result within the command's deadline.
     #[error("the modem did not answer within {} s; its state is unknown and it is asked again before the next command", .after.as_secs())]
@@ -37,6 +39,9 @@ pub enum CommandError {
     /// The modem did not answer a single `AT`: the command was never sent.
     #[error("the modem answers nothing; the command was not sent. Check power, cable, DTR and speed")]
     Silent,
+    /// The application took the command and not its payload, `#XDATAMODE: -1`.
+    #[error("the application did not take the data that belongs to the command; send it again")]
+    PayloadRefused,
     /// The line was handed over to data before the command was sent.
     #[error("the line carries data now; the command was not sent. Use another AT channel")]
     DataMode,
@@ -65,42 +70,24 @@ impl ReportedError {
         self.text.parse().ok()
     }
 
-    /// What a `+CME ERROR` number means (3GPP TS 27.007 section 9.2; from 513 on Nordic's own), where it is known.
+    /// What the number means, where it is known.
     #[must_use]
     pub fn cme_meaning(&self) -> Option<&'static str> {
-        Some(match self.code()? {
-            0 => "phone failure",
-            3 => "operation not allowed",
-            4 => "operation not supported",
-            10 => "no SIM inserted",
-            11 => "the SIM wants its PIN",
-            12 => "the SIM wants its PUK",
-            13 => "SIM failure, or a SIM without an enabled profile",
-            14 => "SIM busy",
-            15 => "wrong SIM",
-            16 => "wrong password",
-            20 => "memory full",
-            22 => "not found",
-            30 => "no network service",
-            50 => "incorrect parameters",
-            100 => "unknown error",
-            513 => "credential not found",
-            514 => "no access",
-            515 => "credential memory full",
-            518 => "not allowed while the modem is active",
-            519 => "already exists",
-            528 => "power-off warning in force",
-            _ => return None,
-        })
+        meaning::cme(self.code()?)
+    }
+
+    /// What the number means as one of the message service, where it is known.
+    #[must_use]
+    pub fn cms_meaning(&self) -> Option<&'static str> {
+        meaning::cms(self.code()?)
     }
 }
 
-impl std::fmt::Display for ReportedError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.cme_meaning() {
-            Some(meaning) => write!(f, "{meaning} (+CME ERROR {})", self.text),
-            None => write!(f, "+CME ERROR {}", self.text),
-        }
+/// `(meaning, kind, as it came)` in one text.
+fn described(meaning: Option<&str>, kind: &str, text: &str) -> String {
+    match meaning {
+        Some(meaning) => format!("{meaning} ({kind} {text})"),
+        None => format!("{kind} {text}"),
     }
 }
 
@@ -119,8 +106,12 @@ mod tests {
 
     #[test]
     fn a_known_error_number_says_what_it_means() {
-        let error = ReportedError::new("518");
-        assert_eq!(error.code(), Some(518));
-        assert_eq!(error.to_string(), "not allowed while the modem is active (+CME ERROR 518)");
+        let error = CommandError::Cme(ReportedError::new("518"));
+        let words = "the modem refused the command: not allowed while the modem is active (+CME ERROR 518)";
+        assert_eq!(error.to_string(), words);
+        let error = CommandError::Cms(ReportedError::new("322"));
+        assert!(error.to_string().ends_with("message memory full (+CMS ERROR 322)"), "{error}");
+        // The same number means another thing to the other service.
+        assert_eq!(ReportedError::new("322").cme_meaning(), None);
     }
 }

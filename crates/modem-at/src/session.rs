@@ -2,9 +2,10 @@
 //!
 //! The session owns the queue of commands, the outstanding one, and what the line said since. It is in step with the
 //! modem (`Synchronised`), waits for an answer (`Busy`), does not know whether an old answer is still under way
-//! (`Unsynchronised`), finds out (`Resync`), or has handed the line over to data (`Data`).
+//! (`Unsynchronised`), finds out (`Resync`), or has handed the line over to data (`Data`). A command with a payload stays
+//! `Busy` until the application says that data mode is over.
 //!
-//! Invariants: a command leaves only from `Synchronised`; every submitted command ends in exactly one
+//! Invariants: a command leaves only from `Synchronised`, never into data mode; every submitted command ends in exactly one
 //! [`Event::CommandDone`]; queue, answers and events are bounded.
 
 mod event;
@@ -18,9 +19,11 @@ use std::fmt;
 
 pub use event::{CommandDone, CommandId, Event, Noise, SubmitError};
 
+use crate::application::ApplicationReport;
 use crate::classify::{Banner, Kind, Outstanding, classify, name_of};
 use crate::command::{Command, Terminator};
 use crate::line::LineSplitter;
+use crate::payload::{Afterwards, ESCAPE};
 use crate::result::{CommandError, Success};
 use crate::urc::Urc;
 use event::Events;
@@ -63,6 +66,8 @@ struct Busy {
     bytes: usize,
     truncated: bool,
     first_line: bool,
+    /// The command was answered; its payload is under way.
+    in_payload: bool,
 }
 
 impl Session {
@@ -87,10 +92,13 @@ impl Session {
     /// Queues `command`. It ends in one [`Event::CommandDone`] with the id returned.
     ///
     /// # Errors
-    /// The queue is full, or the line was handed over to data.
+    /// The queue is full, the line was handed over to data, or the command is followed by data that were not given with it.
     pub fn submit(&mut self, now: Duration, command: Command) -> Result<CommandId, SubmitError> {
         if matches!(self.state, State::Data) {
             return Err(SubmitError::DataMode);
+        }
+        if matches!(command.afterwards(), Afterwards::Payload(_)) && !command.has_payload() {
+            return Err(SubmitError::NeedsPayload);
         }
         if self.queue.len() + self.events.results() >= QUEUE_MAX {
             return Err(SubmitError::QueueFull);
@@ -123,8 +131,10 @@ impl Session {
             State::Busy(busy) if now >= busy.deadline => {
                 let after = busy.command.deadline();
                 self.stale = Some(busy.command.name().to_owned());
+                // Whether it was taken or not: the line may be in data mode.
+                let from_data = busy.command.has_payload();
                 self.finish(Err(CommandError::TimedOut { after }));
-                self.start_resync(now);
+                self.start_resync(now, from_data);
             }
             State::Resync(resync) => {
                 let step = resync.handle_timeout(now);
@@ -188,17 +198,11 @@ impl Session {
     fn handle_busy(&mut self, now: Duration, kind: Kind, line: String) {
         match kind {
             Kind::Banner(banner) => self.restarted(now, banner),
-            Kind::Final(result) => {
-                let connected = result == Ok(Success::Connect);
-                self.finish(result);
-                if connected {
-                    self.state = State::Data;
-                    self.fail_queue(&CommandError::DataMode);
-                } else {
-                    self.state = State::Synchronised;
-                    self.send_next(now);
-                }
-            }
+            // A final result says nothing about a payload: only the end of data mode does.
+            Kind::Final(_) if self.is_in_payload() => count(&mut self.noise.unexpected_lines),
+            Kind::Urc if self.is_in_payload() && self.end_payload(now, &line) => {}
+            Kind::Final(Ok(_)) if self.send_payload(now) => {}
+            Kind::Final(result) => self.answered(now, result),
             Kind::Info => self.keep(line),
             Kind::InfoAndUrc => {
                 self.events.report(Event::Urc(Urc::parse(&line)), &mut self.noise);
@@ -208,6 +212,41 @@ impl Session {
             Kind::Echo => count(&mut self.noise.echoes),
             Kind::Noise => count(&mut self.noise.unexpected_lines),
         }
+    }
+
+    /// The final result of a command. Some turn the line over to something that is not AT.
+    fn answered(&mut self, now: Duration, result: Result<Success, CommandError>) {
+        let State::Busy(busy) = &self.state else { return };
+        let handed_over = result.is_ok() && busy.command.afterwards() == Afterwards::Other;
+        self.finish(result);
+        if handed_over {
+            self.state = State::Data;
+            self.fail_queue(&CommandError::DataMode);
+        } else {
+            self.state = State::Synchronised;
+            self.send_next(now);
+        }
+    }
+
+    fn is_in_payload(&self) -> bool {
+        matches!(&self.state, State::Busy(busy) if busy.in_payload)
+    }
+
+    /// Sends the payload of the outstanding command, which has just been answered, if it has one.
+    fn send_payload(&mut self, now: Duration) -> bool {
+        let State::Busy(busy) = &mut self.state else { return false };
+        let Some(payload) = busy.command.payload() else { return false };
+        busy.in_payload = true;
+        busy.deadline = now.saturating_add(busy.command.deadline());
+        self.transmit.push_back(payload);
+        true
+    }
+
+    /// Whether `line` is the end of data mode, which says whether the payload was taken.
+    fn end_payload(&mut self, now: Duration, line: &str) -> bool {
+        let ApplicationReport::DataModeLeft { taken } = ApplicationReport::parse(line) else { return false };
+        self.answered(now, if taken { Ok(Success::Ok) } else { Err(CommandError::PayloadRefused) });
+        true
     }
 
     fn handle_unasked(&mut self, now: Duration, kind: Kind, line: String) {
@@ -288,7 +327,7 @@ impl Session {
             return;
         }
         match self.state {
-            State::Unsynchronised => self.start_resync(now),
+            State::Unsynchronised => self.start_resync(now, false),
             State::Synchronised => {
                 let Some((id, command)) = self.queue.pop_front() else { return };
                 self.transmit.push_back(command.wire(self.terminator));
@@ -301,14 +340,15 @@ impl Session {
                     bytes: 0,
                     truncated: false,
                     first_line: true,
+                    in_payload: false,
                 }));
             }
             State::Busy(_) | State::Resync(_) | State::Data => {}
         }
     }
 
-    fn start_resync(&mut self, now: Duration) {
-        let (resync, step) = Resync::start(now);
+    fn start_resync(&mut self, now: Duration, from_data: bool) {
+        let (resync, step) = Resync::start(now, from_data);
         self.state = State::Resync(resync);
         self.follow(now, step);
     }
@@ -316,10 +356,14 @@ impl Session {
     fn follow(&mut self, now: Duration, step: resync::Step) {
         match step {
             resync::Step::Wait => {}
-            resync::Step::Send(attempt) => {
+            resync::Step::Escape => {
+                self.transmit.clear();
+                self.transmit.push_back(ESCAPE.to_vec());
+            }
+            resync::Step::Send { flushed } => {
                 // A command whose time is over must not leave late.
                 self.transmit.clear();
-                self.transmit.push_back(resync::attention(self.terminator, attempt));
+                self.transmit.push_back(resync::attention(self.terminator, flushed));
             }
             resync::Step::Synchronised => {
                 self.state = State::Synchronised;

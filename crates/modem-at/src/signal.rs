@@ -4,9 +4,10 @@
 
 use std::fmt;
 
-use crate::fields::{DecodeError, Field, Fields, Value};
+use crate::fields::{DecodeError, Field, Fields, Tail, Value};
 
-/// Reference signal received power in dBm: the upper edge of the modem's 1 dB bin, -140 to -43.
+/// Reference signal received power in dBm: the upper edge of the modem's 1 dB bin, -140 to -43; in measurements of cells down to
+/// -156.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rsrp {
     /// dBm.
@@ -16,7 +17,7 @@ pub struct Rsrp {
 /// Reference signal received quality in half decibels: the upper edge of the modem's 0.5 dB bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rsrq {
-    /// Half decibels, -39 to -5.
+    /// Half decibels, -39 to -5; in measurements of cells -68 to 6.
     pub half_db: i16,
 }
 
@@ -31,6 +32,11 @@ impl Rsrp {
     pub(crate) fn field(field: Option<Field<'_>>) -> Value<Self> {
         indexed(field, 97, &[255], |index| Self { dbm: index - 140 })
     }
+
+    /// As measurements of cells have it: below 0, where no index is used, the range goes on down to -17.
+    pub(crate) fn extended(field: Option<Field<'_>>) -> Value<Self> {
+        beyond(Self::field(field), |index| (-17..0).contains(&index).then(|| Self { dbm: index - 139 }))
+    }
 }
 
 impl Rsrq {
@@ -42,6 +48,15 @@ impl Rsrq {
 
     pub(crate) fn field(field: Option<Field<'_>>) -> Value<Self> {
         indexed(field, 34, &[255], |index| Self { half_db: index - 39 })
+    }
+
+    /// As measurements of cells have it: the range goes on down to -30 and up to 46.
+    pub(crate) fn extended(field: Option<Field<'_>>) -> Value<Self> {
+        beyond(Self::field(field), |index| match index {
+            -30..0 => Some(Self { half_db: index - 38 }),
+            35..=46 => Some(Self { half_db: index - 40 }),
+            _ => None,
+        })
     }
 }
 
@@ -103,6 +118,8 @@ pub struct CesqReport {
     pub rsrp_threshold_index: Value<u8>,
     /// Which of the five RSRQ ranges the modem counts it to; for information.
     pub rsrq_threshold_index: Value<u8>,
+    /// Fields beyond these.
+    pub tail: Tail,
 }
 
 impl CesqReport {
@@ -121,6 +138,7 @@ impl CesqReport {
             signal: Signal { rsrp: Rsrp::field(fields.get(0)), rsrq: Rsrq::field(fields.get(2)) },
             rsrp_threshold_index: threshold(1),
             rsrq_threshold_index: threshold(3),
+            tail: fields.tail(4),
         })
     }
 }
@@ -151,6 +169,12 @@ impl Grade {
             (Some(power), Some(noise)) => Some(power.min(noise)),
             (one, other) => one.or(other),
         }
+    }
+
+    /// What the quality (RSRQ) alone deserves; to be shown beside the grade, which does not count it.
+    #[must_use]
+    pub fn of_quality(rsrq: Rsrq) -> Self {
+        Self::from_bounds(rsrq.half_db, [-18, -24, -30, -38])
     }
 
     fn from_bounds(value: i16, [excellent, good, fair, poor]: [i16; 4]) -> Self {
@@ -189,10 +213,34 @@ fn indexed<T>(
     Value::read(field, |_| index.filter(|index| (0..=last).contains(index)).map(convert))
 }
 
+/// An index outside the plain range, where the extended one knows it.
+fn beyond<T>(value: Value<T>, convert: impl FnOnce(i16) -> Option<T>) -> Value<T> {
+    match value {
+        Value::Text(text) => match text.parse().ok().and_then(convert) {
+            Some(known) => Value::Known(known),
+            None => Value::Text(text),
+        },
+        value => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fields::Value::{Absent, Known, Text};
+
+    #[test]
+    fn measurements_of_cells_reach_further_than_the_plain_ranges() {
+        let field = |text| Some(Field { text, quoted: false });
+        let power = |text| Rsrp::extended(field(text));
+        assert_eq!((power("1"), power("97")), (Known(Rsrp { dbm: -139 }), Known(Rsrp { dbm: -43 })));
+        assert_eq!((power("-1"), power("-17")), (Known(Rsrp { dbm: -140 }), Known(Rsrp { dbm: -156 })));
+        assert_eq!((power("255"), power("-18")), (Absent, Text("-18".to_owned())));
+        let quality = |text| Rsrq::extended(field(text)).known().map(|it| it.db());
+        assert_eq!((quality("-1"), quality("-29")), (Some(-19.5), Some(-33.5)));
+        assert_eq!((quality("35"), quality("46")), (Some(-2.5), Some(3.0)));
+        assert_eq!((quality("47"), quality("-31")), (None, None));
+    }
 
     #[test]
     fn cesq_read_is_quality_then_power() {
@@ -246,6 +294,15 @@ mod tests {
         assert_eq!(grade(-125, 20), Some(Grade::Poor));
         assert_eq!(grade(-126, 20), Some(Grade::VeryPoor));
         assert_eq!(grade(-60, -6), Some(Grade::VeryPoor));
+    }
+
+    #[test]
+    fn the_quality_has_a_grade_of_its_own() {
+        let grade = |half_db| Grade::of_quality(Rsrq { half_db });
+        assert_eq!((grade(-18), grade(-19)), (Grade::Excellent, Grade::Good));
+        assert_eq!((grade(-24), grade(-25)), (Grade::Good, Grade::Fair));
+        assert_eq!((grade(-30), grade(-31)), (Grade::Fair, Grade::Poor));
+        assert_eq!((grade(-38), grade(-39)), (Grade::Poor, Grade::VeryPoor));
     }
 
     #[test]

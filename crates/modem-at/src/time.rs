@@ -32,7 +32,7 @@ impl UtcTime {
         Duration::from_secs(days * 86_400 + seconds)
     }
 
-    fn is_valid(self) -> bool {
+    pub(crate) fn is_valid(self) -> bool {
         (1..=12).contains(&self.month)
             && (1..=days_in_month(self.year, self.month)).contains(&self.day)
             && self.hour < 24
@@ -93,10 +93,24 @@ impl ClockReading {
     /// # Errors
     /// Another line, or a time that is none.
     pub fn parse(line: &str) -> Result<Self, DecodeError> {
-        const NAME: &str = "+CCLK";
-        let fields = Fields::of(line, NAME)?;
-        let field = fields.get(0).ok_or(DecodeError::Missing { line: NAME, field: "time" })?;
-        clock_reading(field.text).ok_or(DecodeError::Malformed { line: NAME, field: "time" })
+        Self::named(line, "+CCLK").map(|(reading, _)| reading)
+    }
+
+    /// Decodes `%CCLK: "<time>"[,<dst>]`, the vendor's own form: the same, and the hours of daylight saving, which the zone
+    /// already contains.
+    ///
+    /// # Errors
+    /// Another line, or a time that is none.
+    pub fn parse_with_daylight_saving(line: &str) -> Result<(Self, Value<u8>), DecodeError> {
+        Self::named(line, "%CCLK")
+    }
+
+    fn named(line: &str, name: &'static str) -> Result<(Self, Value<u8>), DecodeError> {
+        let fields = Fields::of(line, name)?;
+        let field = fields.get(0).ok_or(DecodeError::Missing { line: name, field: "time" })?;
+        let reading =
+            clock_reading(field.text).ok_or(DecodeError::Malformed { line: name, field: "time" })?;
+        Ok((reading, fields.value(1)))
     }
 
     /// The earliest and the latest instant it may mean, since 1970-01-01 00:00:00 UTC.
@@ -276,6 +290,8 @@ mod tests {
             assert!(ClockReading::parse(&format!("+CCLK: \"{text}\"")).is_err(), "{text}");
         }
         assert!(ClockReading::parse("%CCLK: \"22/10/06,12:22:55+08\",1").is_err());
+        let own = ClockReading::parse_with_daylight_saving("%CCLK: \"22/10/06,12:22:55+08\",1").unwrap();
+        assert_eq!(own, (clock("22/10/06,12:22:55+08"), Known(1)));
         assert!(ClockReading::parse("+CCLK:").is_err());
     }
 

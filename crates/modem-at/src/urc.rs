@@ -1,9 +1,11 @@
 //! Unsolicited result codes, typed.
 
+use crate::application::ApplicationReport;
 use crate::classify::name_of;
 use crate::device::SimState;
-use crate::event::{FaultEvent, ModemEvent, PdnEvent, Rrc};
+use crate::event::{FaultEvent, ModemEvent, NetworkCause, PdnEvent, Signalling};
 use crate::fields::Fields;
+use crate::neighbour::NeighbourCells;
 use crate::power::Edrx;
 use crate::registration::Registration;
 use crate::signal::CesqReport;
@@ -17,7 +19,7 @@ pub enum Urc {
     /// `%CESQ`.
     Signal(CesqReport),
     /// `+CSCON`.
-    Rrc(Rrc),
+    Signalling(Signalling),
     /// `%XSIM`.
     Sim(SimState),
     /// `%MDMEV`.
@@ -35,8 +37,12 @@ pub enum Urc {
     Edrx(Edrx),
     /// `#XMODEM`.
     Fault(FaultEvent),
-    /// Any other `#X...` of the application, as it came.
-    Application(String),
+    /// `%NCELLMEAS`.
+    Cells(Box<NeighbourCells>),
+    /// `+CNEC_EMM` and `+CNEC_ESM`.
+    Cause(NetworkCause),
+    /// Any other `#X...` of the application.
+    Application(ApplicationReport),
     /// Any other report, and one of the above that could not be decoded, as it came.
     Other(String),
 }
@@ -47,7 +53,7 @@ impl Urc {
     pub fn parse(line: &str) -> Self {
         Self::typed(line).unwrap_or_else(|| {
             if line.starts_with('#') {
-                Self::Application(line.to_owned())
+                Self::Application(ApplicationReport::parse(line))
             } else {
                 Self::Other(line.to_owned())
             }
@@ -58,7 +64,7 @@ impl Urc {
         match name_of(line)? {
             "+CEREG" => Registration::parse_urc(line).ok().map(Self::Registration),
             "%CESQ" => CesqReport::parse(line).ok().map(Self::Signal),
-            "+CSCON" => Rrc::parse_urc(line).ok().map(Self::Rrc),
+            "+CSCON" => Signalling::parse_urc(line).ok().map(Self::Signalling),
             "%XSIM" => SimState::parse(line).ok().map(Self::Sim),
             "%MDMEV" => ModemEvent::parse(line).ok().map(Self::Modem),
             "+CGEV" => PdnEvent::parse(line).ok().map(Self::Pdn),
@@ -68,6 +74,8 @@ impl Urc {
                 let millivolts = Fields::of(line, "%XVBATLOWLVL").ok()?.number(0, "vbat").ok()?;
                 Some(Self::LowVoltage { millivolts })
             }
+            "%NCELLMEAS" => NeighbourCells::parse(line).ok().map(|cells| Self::Cells(Box::new(cells))),
+            "+CNEC_EMM" | "+CNEC_ESM" => NetworkCause::parse(line).ok().map(Self::Cause),
             "#XMODEM" => FaultEvent::parse(line).ok().map(Self::Fault),
             _ => None,
         }
@@ -82,8 +90,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_kept() {
         assert_eq!(Urc::parse("+CIND: \"service\",1"), Urc::Other("+CIND: \"service\",1".to_owned()));
-        assert_eq!(Urc::parse("+CNEC_ESM: 50,0"), Urc::Other("+CNEC_ESM: 50,0".to_owned()));
-        assert_eq!(Urc::parse("#XGNSS: 1,4"), Urc::Application("#XGNSS: 1,4".to_owned()));
+        assert_eq!(Urc::parse("+CNEC_ESM: x"), Urc::Other("+CNEC_ESM: x".to_owned()));
+        let odd = "#XNEW: 1,4".to_owned();
+        assert_eq!(Urc::parse(&odd), Urc::Application(ApplicationReport::Other(odd)));
         assert_eq!(Urc::parse("%CESQ: "), Urc::Other("%CESQ: ".to_owned()));
         assert_eq!(Urc::parse("%XVBATLOWLVL: 3700"), Urc::LowVoltage { millivolts: 3700 });
     }
@@ -93,6 +102,7 @@ mod tests {
         fn no_report_panics(
             name in prop::sample::select(vec![
                 "+CEREG", "%CESQ", "+CSCON", "%XSIM", "%MDMEV", "+CGEV", "%XTIME", "%XVBATLOWLVL", "#XMODEM", "#XFOTA",
+                "%NCELLMEAS", "+CNEC_ESM", "+CEDRXP", "#XGNSS", "#XGNSSPOS", "#XDFU", "#XPPP", "#XDATAMODE",
             ]),
             body in "[-0-9A-F\", x\u{e9}]{0,60}",
         ) {

@@ -1,6 +1,7 @@
 //! What a project keeps beside its devices: tags, blueprints, certificates of authorities, and management keys.
 
 use super::config::{ApiKey, CloudError};
+use serde_json::Value;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -11,6 +12,10 @@ const MOST_LABELS: usize = 1_000;
 pub(super) struct Label {
     pub(super) id: String,
     pub(super) name: String,
+    /// Of a blueprint, if it was said.
+    pub(super) board: Option<String>,
+    /// Of a blueprint, if it was said.
+    pub(super) platform: Option<String>,
     pub(super) created_ns: i128,
     pub(super) updated_ns: i128,
 }
@@ -31,22 +36,38 @@ impl Labels {
         self.all.iter().find(|label| label.id == id).ok_or(CloudError::NotFound { what: self.what })
     }
 
-    pub(super) fn add(&mut self, id: String, name: &str, unix_ns: i128) -> Result<&Label, CloudError> {
+    /// By its id, or by its name.
+    pub(super) fn named_or_id(&self, text: &str) -> Result<&Label, CloudError> {
+        let named = self.all.iter().find(|label| label.name == text);
+        named.map_or_else(|| self.get(text), Ok)
+    }
+
+    pub(super) fn add(&mut self, id: String, name: &str, unix_ns: i128) -> Result<&mut Label, CloudError> {
         self.check(name, &id)?;
         if self.all.len() >= MOST_LABELS {
             return Err(CloudError::Full { what: "tags or blueprints", limit: MOST_LABELS });
         }
         let (name, created_ns, updated_ns) = (name.to_owned(), unix_ns, unix_ns);
-        self.all.push(Label { id, name, created_ns, updated_ns });
-        self.all.last().ok_or(CloudError::NotFound { what: self.what })
+        self.all.push(Label { id, name, board: None, platform: None, created_ns, updated_ns });
+        self.all.last_mut().ok_or(CloudError::NotFound { what: self.what })
     }
 
-    pub(super) fn rename(&mut self, id: &str, name: &str, unix_ns: i128) -> Result<&Label, CloudError> {
+    /// With another name, where one is given.
+    pub(super) fn rename(
+        &mut self,
+        id: &str,
+        name: Option<&str>,
+        unix_ns: i128,
+    ) -> Result<&mut Label, CloudError> {
         self.get(id)?;
-        self.check(name, id)?;
+        if let Some(name) = name {
+            self.check(name, id)?;
+        }
         let label = self.all.iter_mut().find(|label| label.id == id);
         let label = label.ok_or(CloudError::NotFound { what: self.what })?;
-        name.clone_into(&mut label.name);
+        if let Some(name) = name {
+            name.clone_into(&mut label.name);
+        }
         label.updated_ns = unix_ns;
         Ok(label)
     }
@@ -79,7 +100,8 @@ pub(super) struct Certificate {
     pub(super) id: String,
     /// `root` or `intermediate`.
     pub(super) kind: String,
-    pub(super) pem: Vec<u8>,
+    /// What it says, as the API shows it.
+    pub(super) content: Value,
     pub(super) created_ns: i128,
 }
 
@@ -88,8 +110,9 @@ pub(super) struct Certificate {
 pub(super) struct ProjectKey {
     pub(super) id: String,
     pub(super) name: String,
+    /// `API_KEY`, or `API_KEY_V2`, which is shown when it is made and never again.
+    pub(super) kind: String,
     pub(super) key: ApiKey,
-    /// Shown by the API, as the real one does when it is made.
     pub(super) text: Zeroizing<String>,
     pub(super) created_ns: i128,
 }

@@ -36,6 +36,8 @@ pub struct CloudConfig {
     pub session_lifetime: Option<Duration>,
     /// Which stream messages are taken. An unmatched message is acknowledged and lost.
     pub routes: Vec<Route>,
+    /// Whether there is the pipeline of a new project, which brings CBOR messages on `.s/logs` to the logs.
+    pub log_pipeline: bool,
     /// Stream messages kept per device, for queries; the ledger keeps every identity regardless.
     pub keep_messages: usize,
 }
@@ -66,6 +68,7 @@ impl CloudConfig {
             unknown_session_alert: Some(49),
             session_lifetime: Some(Duration::from_secs(3 * 3600)),
             routes: vec![Route::everything()],
+            log_pipeline: true,
             keep_messages: 2_000,
         }
     }
@@ -190,12 +193,9 @@ pub enum CloudError {
         /// What there is already.
         what: &'static str,
     },
-    /// Something the real cloud has and the simulated one does not.
-    #[error("the simulated cloud has no {what}")]
-    NotBuilt {
-        /// What.
-        what: String,
-    },
+    /// A release tag of another release.
+    #[error("a release already exists with same release tag")]
+    ReleaseTagTaken,
     /// A request that cannot be carried out as it is.
     #[error("{what}")]
     Invalid {

@@ -7,7 +7,7 @@
 
 use super::config::{CloudConfig, CloudError};
 use super::device::DeviceKey;
-use super::fault::{FaultKind, Faults};
+use super::fault::{Babble, FaultKind, Faults};
 use super::plane::{Notice, Plane};
 use super::services::{self, Reaction, Watch};
 use super::{cbor, random};
@@ -39,6 +39,7 @@ pub struct Cloud {
     pub(super) delayed: BTreeMap<(Duration, u64), Delayed>,
     next_delayed: u64,
     pub(super) silence: Option<Silence>,
+    pub(super) babble: Option<Babble>,
     pub(super) outbox: VecDeque<(SocketAddr, Vec<u8>)>,
     pub(super) counters: CloudCounters,
 }
@@ -137,6 +138,7 @@ impl Cloud {
             delayed: BTreeMap::new(),
             next_delayed: 0,
             silence: None,
+            babble: None,
             outbox: VecDeque::new(),
             counters: CloudCounters::default(),
         })
@@ -401,9 +403,9 @@ impl Cloud {
                 if !services::concerns(watch, notice) {
                     continue;
                 }
-                let (response, delivery) = match notice {
-                    Notice::Call { payload, .. } => {
-                        (Response::content(format::CBOR, payload.clone()), Delivery::Every)
+                let (response, delivery) = match (notice, watch) {
+                    (Notice::Call { call, .. }, Watch::Calls { format }) => {
+                        (services::encoded(call, *format), Delivery::Every)
                     }
                     _ => (services::current(&self.plane, changed, watch), Delivery::Latest),
                 };
@@ -416,6 +418,10 @@ impl Cloud {
     fn flush_peer(&mut self, now: Duration, session: SessionId) {
         while let Some(message) = self.peers.get_mut(&session).and_then(|peer| peer.endpoint.poll_transmit())
         {
+            let message = match self.babble {
+                Some(babble) => babble.instead_of(&message),
+                None => message,
+            };
             if self.dtls.send(now, session, &message).is_err() {
                 self.counters.outbox_dropped += 1;
             }

@@ -22,6 +22,8 @@ pub(super) struct Device {
     pub(super) tag_ids: Vec<String>,
     pub(super) blueprint: Option<String>,
     pub(super) cohort: Option<String>,
+    /// The name in the certificate that it connects with; once there, it stays.
+    pub(super) certificate: Option<String>,
     pub(super) enabled: bool,
     pub(super) created_ns: i128,
     pub(super) updated_ns: i128,
@@ -34,6 +36,8 @@ pub(super) struct Device {
     pub(super) messages: VecDeque<StreamMessage>,
     /// What pipelines brought to LightDB Stream, oldest first.
     pub(super) rows: VecDeque<StreamRow>,
+    /// Where a pipeline last said it was.
+    pub(super) location: Option<Location>,
     /// The last report of each package.
     pub(super) updates: BTreeMap<String, OtaEvent>,
     pub(super) settings_status: Option<SettingsStatus>,
@@ -85,6 +89,18 @@ pub(super) struct StreamRow {
     /// The time its pipeline gave it, Unix nanoseconds.
     pub(super) unix_ns: i128,
     pub(super) data: Value,
+}
+
+/// A place on the earth, and when it was said.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Location {
+    /// Degrees.
+    pub(super) latitude: f64,
+    /// Degrees.
+    pub(super) longitude: f64,
+    /// Metres; `None` where it was not said.
+    pub(super) accuracy: Option<u64>,
+    pub(super) unix_ns: i128,
 }
 
 /// A device's report on one package (`.u/c/<package>`).

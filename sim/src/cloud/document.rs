@@ -1,4 +1,6 @@
 //! One device's LightDB State: a JSON document, read, merged and deleted by path.
+//!
+//! It has no arrays. One that is written becomes an object whose keys are the places, `["a", "b"]` becomes `{"0": "a", "1": "b"}`.
 
 use serde_json::{Map, Value};
 
@@ -39,11 +41,22 @@ pub(super) fn concerns(watched: &[String], changed: &[String]) -> bool {
 }
 
 fn merge_value(place: &mut Value, new: Value) {
+    let new = match new {
+        Value::Array(items) => {
+            Value::Object(items.into_iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect())
+        }
+        other => other,
+    };
     match (place, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (key, value) in new {
                 merge_value(old.entry(key).or_insert(Value::Null), value);
             }
+        }
+        // What is inside may hold arrays as well.
+        (place, new @ Value::Object(_)) => {
+            *place = Value::Object(Map::new());
+            merge_value(place, new);
         }
         (place, new) => *place = new,
     }
@@ -79,6 +92,16 @@ mod tests {
         assert_eq!(root, json!({"a": {"b": {"c": 2}}}));
         merge(&mut root, &path("a"), json!("x"));
         assert_eq!(root, json!({"a": "x"}));
+    }
+
+    #[test]
+    fn an_array_is_kept_as_an_object_of_its_places_wherever_it_stands() {
+        let mut root = json!(null);
+        merge(&mut root, &path("a"), json!({"list": ["x", [true]], "none": []}));
+        assert_eq!(root, json!({"a": {"list": {"0": "x", "1": {"0": true}}, "none": {}}}));
+        merge(&mut root, &path("a/list"), json!(["y"]));
+        assert_eq!(get(&root, &path("a/list/0")), Some(&json!("y")));
+        assert_eq!(get(&root, &path("a/list/1/0")), Some(&json!(true)), "what is longer stays");
     }
 
     #[test]

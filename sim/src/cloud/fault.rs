@@ -47,6 +47,40 @@ pub enum FaultKind {
     Body(Vec<u8>),
 }
 
+/// How a cloud talks that has lost its mind: what it is asked it carries out all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Babble {
+    /// Each message is bytes that are no CoAP message, as many as there were.
+    Noise,
+    /// Each acknowledgement is a Reset of what it acknowledges.
+    Resets,
+    /// Each answer says 2.31 Continue, to messages that are whole.
+    Continues,
+}
+
+impl Babble {
+    /// What is sent instead of a message.
+    pub(super) fn instead_of(self, message: &[u8]) -> Vec<u8> {
+        /// Version 1, type Reset, no token (RFC 7252 section 3); and the bits of the type.
+        const RESET: u8 = 0x70;
+        const ACKNOWLEDGEMENT: u8 = 0x20;
+        /// 2.31 (RFC 7959 section 2.9.1).
+        const CONTINUE: u8 = 0x5f;
+        let mut said = message.to_vec();
+        match (self, message) {
+            (Self::Noise, _) => said.fill(0xff),
+            (Self::Resets, [first, _, high, low, ..]) if first & 0x30 == ACKNOWLEDGEMENT => {
+                said = vec![RESET, 0, *high, *low];
+            }
+            (Self::Continues, [_, code, ..]) if *code != 0 => {
+                said.iter_mut().skip(1).take(1).for_each(|code| *code = CONTINUE);
+            }
+            _ => {}
+        }
+        said
+    }
+}
+
 impl Fault {
     /// Befalls everything until told otherwise.
     #[must_use]

@@ -6,10 +6,10 @@
 //! they share nothing with the gateway's, so that the two cannot agree in error.
 //!
 //! Known of the real cloud, and kept: a path-less DELETE as a sign of life; `a0` where nothing is deployed; a
-//! missing LightDB path reads as null; 20 requests a second, then 4.29; logs are always taken; a stream message that
-//! no pipeline takes is acknowledged and lost; alert 49 for records of a forgotten session. Not known, and chosen: success
-//! codes are 2.04 for writes and 2.02 for deletes; notifications are Confirmable; blocks of one download count as one
-//! request; a refused request does not count against the limit.
+//! missing LightDB path reads as null, and its arrays are objects; 20 requests a second, then 4.29; logs are always taken; a stream
+//! message, and a log is one, that no pipeline takes is acknowledged and lost; alert 49 for records of a forgotten session. Not known,
+//! and chosen: success codes are 2.04 for writes and 2.02 for deletes; notifications are Confirmable; blocks of one download count
+//! as one request; a refused request does not count against the limit.
 
 mod base64;
 mod calls;
@@ -24,6 +24,7 @@ mod fault;
 mod firmware_log;
 mod handle;
 mod intake;
+mod legacy;
 mod limiter;
 mod operator;
 mod pipelines;
@@ -35,18 +36,19 @@ mod services;
 mod settings;
 mod wall;
 mod webhook;
+mod x509;
 
 pub use self::core::{Cloud, CloudCounters};
 pub use calls::CallOutcome;
 pub use config::{ApiKey, CloudConfig, CloudError, DeviceConfig};
 pub use device::{LogEntry, OtaEvent, StreamMessage};
 pub use driver::{CloudServer, CloudServerError};
-pub use fault::{Fault, FaultId, FaultKind};
+pub use fault::{Babble, Fault, FaultId, FaultKind};
 pub use firmware_log::FirmwareLogSeen;
 pub use handle::CloudHandle;
 pub use intake::{
     Arrival, BatchFault, ClockStatement, Conflict, Entry, Epoch, Intake, IntakeCounts, PreviousEpoch, Repeat,
     RowTime, Seen, SeenValue, Stated,
 };
-pub use pipelines::{Outgoing, PipelineError, Route, Unmatched};
+pub use pipelines::{Delivered, Outgoing, PipelineError, Route, Unmatched};
 pub use settings::{SettingError, SettingsStatus};

@@ -2,14 +2,14 @@
 //!
 //! Nothing here moves a datagram; whatever a device should hear of it is pumped out at once.
 
-use super::calls::CallOutcome;
+use super::calls::{CallOutcome, Calls};
 use super::config::{CloudError, DeviceConfig};
 use super::core::{Cloud, CloudCounters, Silence};
 use super::device::{DeviceKey, LogEntry, OtaEvent, StreamMessage};
-use super::fault::{Fault, FaultId};
+use super::fault::{Babble, Fault, FaultId};
 use super::firmware_log::FirmwareLogSeen;
 use super::intake::Intake;
-use super::pipelines::{self, Outgoing, PipelineError, Route, Unmatched};
+use super::pipelines::{self, Delivered, Outgoing, PipelineError, Route, Unmatched};
 use super::services::{Issuer, Watch};
 use super::settings::{Level, SettingsStatus};
 use fieldgate_dtls::SessionId;
@@ -74,8 +74,7 @@ impl Cloud {
     /// The sequence number of what is deployed to a device.
     #[must_use]
     pub fn manifest_sequence(&self, device: &str) -> Option<i64> {
-        let device = self.plane.devices.get(&self.plane.key_of(device)?)?;
-        self.plane.releases.sequence(device.cohort.as_deref())
+        self.plane.manifest_sequence(self.plane.key_of(device)?)
     }
 
     /// A device's LightDB State; null before the first write.
@@ -120,6 +119,12 @@ impl Cloud {
         &self.plane.pipelines.errors
     }
 
+    /// What pipelines handed to destinations outside of the cloud, oldest first; the last 1 000. Nothing leaves this machine.
+    #[must_use]
+    pub fn delivered(&self) -> &VecDeque<Delivered> {
+        &self.plane.pipelines.delivered
+    }
+
     /// The certification request a device sent last, DER.
     #[must_use]
     pub fn signing_request(&self, device: &str) -> Option<&[u8]> {
@@ -135,7 +140,7 @@ impl Cloud {
     /// How many observations the device's sessions hold on `.rpc`.
     #[must_use]
     pub fn call_listeners(&self, device: &str) -> usize {
-        self.count_watches(device, |watch| *watch == Watch::Calls)
+        self.count_watches(device, |watch| matches!(watch, Watch::Calls { .. }))
     }
 
     /// How many observations the device's sessions hold in all.
@@ -173,7 +178,7 @@ impl Cloud {
         value: Value,
     ) -> Result<(), CloudError> {
         let key = self.plane.named(device)?;
-        self.plane.set_state(key, split(path), value, false);
+        self.plane.set_state(key, split(path), value);
         self.pump(now);
         Ok(())
     }
@@ -246,7 +251,7 @@ impl Cloud {
         params: &[Value],
     ) -> Result<String, CloudError> {
         let key = self.plane.named(device)?;
-        let id = self.plane.call(now, key, method, params);
+        let id = self.plane.call(now, key, method, params, Calls::PATIENCE);
         self.pump(now);
         Ok(id)
     }
@@ -360,6 +365,11 @@ impl Cloud {
     pub fn silence(&mut self, until: Option<Duration>) {
         self.silence = Some(until.map_or(Silence::ForGood, Silence::Until));
         self.outbox.clear();
+    }
+
+    /// From now on says nothing that makes sense within its sessions; `None` ends that.
+    pub fn babble(&mut self, babble: Option<Babble>) {
+        self.babble = babble;
     }
 
     /// Ends a silence.

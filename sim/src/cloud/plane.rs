@@ -11,7 +11,7 @@ use super::document;
 use super::firmware_log::FirmwareLogs;
 use super::intake::Intake;
 use super::pipelines::{self, Pipeline, Pipelines};
-use super::releases::Releases;
+use super::releases::{Releases, Target};
 use super::services::Issuer;
 use super::settings::{DataType, Level, Setting, Settings};
 use super::wall::{Ids, Wall};
@@ -62,13 +62,27 @@ pub(super) struct Plane {
     pub(super) log_messages: u64,
 }
 
+/// What a new project begins with.
+const LOG_PIPELINE: &str = "filter:
+  path: /logs
+  content_type: application/cbor
+steps:
+  - name: step-0
+    transformer:
+      type: cbor-to-json
+      version: v1
+    destination:
+      type: logs
+      version: v1
+";
+
 /// Something a device may be watching has changed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Notice {
     State { device: DeviceKey, path: Vec<String> },
     Settings { device: DeviceKey },
     Manifest { device: DeviceKey },
-    Call { device: DeviceKey, payload: Vec<u8> },
+    Call { device: DeviceKey, call: Value },
 }
 
 impl Plane {
@@ -103,6 +117,9 @@ impl Plane {
         };
         for device in &config.devices {
             plane.add_device(Duration::ZERO, device)?;
+        }
+        if config.log_pipeline {
+            plane.put_pipeline(Duration::ZERO, None, "Default CBOR Logs", true, LOG_PIPELINE)?;
         }
         Ok(plane)
     }
@@ -149,6 +166,7 @@ impl Plane {
             tag_ids: Vec::new(),
             blueprint: None,
             cohort: None,
+            certificate: None,
             enabled: true,
             created_ns: unix_ns,
             updated_ns: unix_ns,
@@ -159,6 +177,7 @@ impl Plane {
             state: Value::Null,
             messages: VecDeque::new(),
             rows: VecDeque::new(),
+            location: None,
             updates: BTreeMap::new(),
             settings_status: None,
             signing_request: None,
@@ -226,15 +245,27 @@ impl Plane {
         self.devices.get(&key).filter(|device| device.enabled).map(|_| key)
     }
 
-    /// The device of a certificate of this project: the one that is named as the certificate, or a new one of that name, as the
-    /// cloud makes it when a certificate id is first seen.
+    /// The device of a certificate of this project: the one that has its id (the common name); else the one of that name, if it has
+    /// no certificate yet; else a new one of that name, or of that name with something behind it where it is taken.
     pub(super) fn key_of_certificate(&mut self, now: Duration, subject: &Subject) -> Option<DeviceKey> {
         if subject.organization.as_deref() != Some(self.project.as_str()) {
             return None;
         }
-        let name = subject.common_name.as_deref()?;
-        let key = self.key_of(name).or_else(|| self.add_bare_device(now, name, Vec::new()).ok())?;
-        self.devices.get(&key).filter(|device| device.enabled).map(|_| key)
+        let id = subject.common_name.as_deref()?;
+        let has_it = |device: &Device| device.certificate.as_deref() == Some(id);
+        let known = self.devices.iter().find(|(_, device)| has_it(device)).map(|(key, _)| *key);
+        let key = match (known, self.key_of(id)) {
+            (Some(key), _) => key,
+            (None, None) => self.add_bare_device(now, id, Vec::new()).ok()?,
+            (None, Some(named)) if self.devices.get(&named)?.certificate.is_none() => named,
+            (None, Some(_)) => {
+                let name = format!("{id}-{:08x}", self.ids.number() as u32);
+                self.add_bare_device(now, &name, Vec::new()).ok()?
+            }
+        };
+        let device = self.devices.get_mut(&key)?;
+        device.certificate = Some(id.to_owned());
+        device.enabled.then_some(key)
     }
 
     pub(super) fn named(&self, name: &str) -> Result<DeviceKey, CloudError> {
@@ -242,11 +273,8 @@ impl Plane {
     }
 
     /// Writes into a device's LightDB State.
-    pub(super) fn set_state(&mut self, device: DeviceKey, path: Vec<String>, value: Value, replace: bool) {
+    pub(super) fn set_state(&mut self, device: DeviceKey, path: Vec<String>, value: Value) {
         let Some(owner) = self.devices.get_mut(&device) else { return };
-        if replace {
-            document::delete(&mut owner.state, &path);
-        }
         document::merge(&mut owner.state, &path, value);
         self.notices.push_back(Notice::State { device, path });
     }
@@ -322,6 +350,33 @@ impl Plane {
         Ok(id)
     }
 
+    /// The sequence number of what a device is to run.
+    pub(super) fn manifest_sequence(&self, device: DeviceKey) -> Option<i64> {
+        self.releases.sequence(Target::of(self.devices.get(&device)?))
+    }
+
+    /// Tells a device outside of cohorts its manifest, if it is another than it was.
+    pub(super) fn notice_if_manifest_changed(&mut self, device: DeviceKey, before: Option<i64>) {
+        let outside = self.devices.get(&device).is_some_and(|device| device.cohort.is_none());
+        if outside && self.manifest_sequence(device) != before {
+            self.notices.push_back(Notice::Manifest { device });
+        }
+    }
+
+    /// Changes the legacy releases, and tells the devices whose manifest is another afterwards.
+    pub(super) fn change_releases<T>(
+        &mut self,
+        change: impl FnOnce(&mut Releases) -> Result<T, CloudError>,
+    ) -> Result<T, CloudError> {
+        let keys = self.devices.keys().copied();
+        let before: Vec<_> = keys.map(|key| (key, self.manifest_sequence(key))).collect();
+        let changed = change(&mut self.releases)?;
+        for (key, sequence) in before {
+            self.notice_if_manifest_changed(key, sequence);
+        }
+        Ok(changed)
+    }
+
     /// Calls a method on a device; the id under which it will answer.
     pub(super) fn call(
         &mut self,
@@ -329,19 +384,18 @@ impl Plane {
         device: DeviceKey,
         method: &str,
         params: &[Value],
+        patience: Duration,
     ) -> String {
         let id = format!("{method}/{:08x}", self.ids.number() as u32);
         let name = self.devices.get(&device).map_or("", |device| device.name.as_str());
-        self.calls.begin(id.clone(), name, now);
-        let payload = calls::payload(&id, method, params);
-        self.notices.push_back(Notice::Call { device, payload });
+        self.calls.begin(id.clone(), name, now.saturating_add(patience));
+        self.notices.push_back(Notice::Call { device, call: calls::said(&id, method, params) });
         id
     }
 
     /// Says a call once more under the id it has.
     pub(super) fn repeat_call(&mut self, device: DeviceKey, id: &str, method: &str, params: &[Value]) {
-        let payload = calls::payload(id, method, params);
-        self.notices.push_back(Notice::Call { device, payload });
+        self.notices.push_back(Notice::Call { device, call: calls::said(id, method, params) });
     }
 
     /// Adds a pipeline, or replaces the one of this id. A route that is replaced becomes a pipeline with steps.
@@ -440,3 +494,6 @@ impl fmt::Debug for PskTable {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

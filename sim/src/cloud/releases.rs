@@ -1,9 +1,12 @@
 //! Packages, artifacts, cohorts and deployments, and the manifest that follows from them.
 //!
-//! A device is in at most one cohort; a cohort's newest deployment is the active one; deployments do not change.
+//! A device is in at most one cohort; a cohort's newest deployment is the active one; deployments do not change. A device in no
+//! cohort may have something from a legacy release ([`super::legacy`]).
 //! Invariant: sequence numbers grow over the whole project, whatever the clock says.
 
 use super::config::CloudError;
+use super::device::Device;
+use super::legacy::Release;
 use minicbor::Encoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,14 +27,32 @@ pub(super) struct Releases {
     pub(super) packages: BTreeMap<String, Package>,
     pub(super) artifacts: Vec<Artifact>,
     pub(super) cohorts: Vec<Cohort>,
+    /// Oldest first.
+    pub(super) legacy: Vec<Release>,
     last_sequence: i64,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Package {
     pub(super) description: String,
-    pub(super) metadata: Value,
+    pub(super) metadata: BTreeMap<String, String>,
     pub(super) created_ns: i128,
+    pub(super) updated_ns: i128,
+}
+
+/// Whose manifest is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Target<'d> {
+    pub(super) cohort: Option<&'d str>,
+    pub(super) tag_ids: &'d [String],
+    pub(super) blueprint: Option<&'d str>,
+}
+
+impl<'d> Target<'d> {
+    pub(super) fn of(device: &'d Device) -> Self {
+        let (cohort, blueprint) = (device.cohort.as_deref(), device.blueprint.as_deref());
+        Self { cohort, tag_ids: &device.tag_ids, blueprint }
+    }
 }
 
 /// A binary of a package in one version.
@@ -48,6 +69,14 @@ pub(super) struct Artifact {
     pub(super) updated_ns: i128,
 }
 
+impl Artifact {
+    /// `mcuboot` for an image with MCUboot's header (its magic number is the first word), else `default`.
+    pub(super) fn kind(&self) -> &'static str {
+        const MAGIC: [u8; 4] = 0x96F3_B83D_u32.to_le_bytes();
+        if self.content.starts_with(&MAGIC) { "mcuboot" } else { "default" }
+    }
+}
+
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Artifact({}@{}, {} bytes)", self.package, self.version, self.content.len())
@@ -61,6 +90,7 @@ pub(super) struct Cohort {
     /// Oldest first; the last is active.
     pub(super) deployments: Vec<Deployment>,
     pub(super) created_ns: i128,
+    pub(super) updated_ns: i128,
 }
 
 #[derive(Debug, Clone)]
@@ -110,7 +140,8 @@ impl Releases {
             return Err(CloudError::Full { what: "artifacts", limit: MOST_ARTIFACTS });
         }
         if !self.packages.contains_key(package) {
-            self.add_package(package, Package { created_ns: unix_ns, ..Package::default() })?;
+            let (created_ns, updated_ns) = (unix_ns, unix_ns);
+            self.add_package(package, Package { created_ns, updated_ns, ..Package::default() })?;
         }
         self.artifacts.push(Artifact {
             id,
@@ -140,7 +171,8 @@ impl Releases {
         if self.cohorts.len() >= MOST_COHORTS {
             return Err(CloudError::Full { what: "cohorts", limit: MOST_COHORTS });
         }
-        self.cohorts.push(Cohort { id, name: name.to_owned(), deployments: Vec::new(), created_ns: unix_ns });
+        let (name, deployments) = (name.to_owned(), Vec::new());
+        self.cohorts.push(Cohort { id, name, deployments, created_ns: unix_ns, updated_ns: unix_ns });
         self.cohorts.last().ok_or(CloudError::NotFound { what: "cohort" })
     }
 
@@ -153,8 +185,23 @@ impl Releases {
         artifact_ids: Vec<String>,
         unix_ns: i128,
     ) -> Result<&Deployment, CloudError> {
+        self.check_artifacts(&artifact_ids)?;
+        let known = self.cohort(cohort).ok_or(CloudError::NotFound { what: "cohort" })?;
+        if known.deployments.len() >= MOST_DEPLOYMENTS {
+            return Err(CloudError::Full { what: "deployments of this cohort", limit: MOST_DEPLOYMENTS });
+        }
+        let sequence = self.next_sequence(unix_ns);
+        let cohort = self.cohorts.iter_mut().find(|known| known.id == cohort);
+        let cohort = cohort.ok_or(CloudError::NotFound { what: "cohort" })?;
+        let name = name.to_owned();
+        cohort.deployments.push(Deployment { id, name, artifact_ids, sequence, created_ns: unix_ns });
+        cohort.deployments.last().ok_or(CloudError::NotFound { what: "deployment" })
+    }
+
+    /// Refuses artifacts that there are none of, and two of one package.
+    pub(super) fn check_artifacts(&self, ids: &[String]) -> Result<(), CloudError> {
         let mut packages = Vec::new();
-        for wanted in &artifact_ids {
+        for wanted in ids {
             let artifact = self.artifact(wanted).ok_or(CloudError::NotFound { what: "artifact" })?;
             if packages.contains(&&artifact.package) {
                 let what = format!("a deployment may name package {} once", artifact.package);
@@ -162,16 +209,22 @@ impl Releases {
             }
             packages.push(&artifact.package);
         }
-        let sequence = i64::try_from(unix_ns).unwrap_or(i64::MAX).max(self.last_sequence.saturating_add(1));
-        let cohort = self.cohorts.iter_mut().find(|known| known.id == cohort);
-        let cohort = cohort.ok_or(CloudError::NotFound { what: "cohort" })?;
-        if cohort.deployments.len() >= MOST_DEPLOYMENTS {
-            return Err(CloudError::Full { what: "deployments of this cohort", limit: MOST_DEPLOYMENTS });
-        }
-        self.last_sequence = sequence;
-        let name = name.to_owned();
-        cohort.deployments.push(Deployment { id, name, artifact_ids, sequence, created_ns: unix_ns });
-        cohort.deployments.last().ok_or(CloudError::NotFound { what: "deployment" })
+        Ok(())
+    }
+
+    /// The time in nanoseconds, or one more than the last.
+    pub(super) fn next_sequence(&mut self, unix_ns: i128) -> i64 {
+        let now = i64::try_from(unix_ns).unwrap_or(i64::MAX);
+        self.last_sequence = now.max(self.last_sequence.saturating_add(1));
+        self.last_sequence
+    }
+
+    /// Whether an artifact is deployed to a cohort, or part of a legacy release.
+    pub(super) fn is_used(&self, artifact: &str) -> bool {
+        let names = |ids: &[String]| ids.iter().any(|id| id == artifact);
+        let deployed =
+            |cohort: &Cohort| cohort.deployments.last().is_some_and(|active| names(&active.artifact_ids));
+        self.cohorts.iter().any(deployed) || self.legacy.iter().any(|release| names(&release.artifact_ids))
     }
 
     pub(super) fn artifact(&self, id: &str) -> Option<&Artifact> {
@@ -186,23 +239,31 @@ impl Releases {
         self.cohorts.iter().find(|cohort| cohort.id == id)
     }
 
-    /// The sequence number of what is deployed to a cohort.
-    pub(super) fn sequence(&self, cohort: Option<&str>) -> Option<i64> {
-        Some(self.active(cohort)?.0)
+    /// The sequence number of what a device has.
+    pub(super) fn sequence(&self, target: Target<'_>) -> Option<i64> {
+        Some(self.active(target)?.0)
     }
 
-    /// What is deployed to a cohort: its sequence number and artifacts.
-    fn active(&self, cohort: Option<&str>) -> Option<(i64, Vec<&Artifact>)> {
-        let deployment = self.cohort(cohort?)?.deployments.last()?;
-        let artifacts = deployment.artifact_ids.iter().filter_map(|id| self.artifact(id)).collect();
-        Some((deployment.sequence, artifacts))
+    /// What a device has: the sequence number and the artifacts of its cohort's deployment, or of the release that is for it.
+    fn active(&self, target: Target<'_>) -> Option<(i64, Vec<&Artifact>)> {
+        let (sequence, ids) = match target.cohort {
+            Some(cohort) => {
+                let deployment = self.cohort(cohort)?.deployments.last()?;
+                (deployment.sequence, &deployment.artifact_ids)
+            }
+            None => {
+                let release = self.rolled_out(target)?;
+                (release.sequence, &release.artifact_ids)
+            }
+        };
+        Some((sequence, ids.iter().filter_map(|id| self.artifact(id)).collect()))
     }
 
-    /// The manifest of a cohort's devices in CBOR; the empty map where nothing is deployed.
-    pub(super) fn manifest_cbor(&self, cohort: Option<&str>) -> Vec<u8> {
+    /// A device's manifest in CBOR; the empty map where nothing is deployed.
+    pub(super) fn manifest_cbor(&self, target: Target<'_>) -> Vec<u8> {
         let mut encoder = Encoder::new(Vec::new());
         // Writing to memory cannot fail.
-        let _infallible = match self.active(cohort) {
+        let _infallible = match self.active(target) {
             None => encoder.map(0).map(|_| ()),
             Some((sequence, artifacts)) => write(&mut encoder, sequence, &artifacts),
         };
@@ -210,8 +271,8 @@ impl Releases {
     }
 
     /// The same in JSON, with the long names.
-    pub(super) fn manifest_json(&self, cohort: Option<&str>) -> Value {
-        let Some((sequence, artifacts)) = self.active(cohort) else { return json!({}) };
+    pub(super) fn manifest_json(&self, target: Target<'_>) -> Value {
+        let Some((sequence, artifacts)) = self.active(target) else { return json!({}) };
         let component = |artifact: &&Artifact| {
             json!({
                 "package": artifact.package,
@@ -219,7 +280,7 @@ impl Releases {
                 "hash": artifact.sha256,
                 "size": artifact.content.len(),
                 "uri": uri(artifact),
-                "type": "default",
+                "type": artifact.kind(),
             })
         };
         json!({
@@ -241,7 +302,7 @@ fn write(
         encoder.map(6)?;
         encoder.u8(1)?.str(&artifact.package)?.u8(2)?.str(&artifact.version)?;
         encoder.u8(3)?.str(&artifact.sha256)?.u8(4)?.u64(artifact.content.len() as u64)?;
-        encoder.u8(5)?.str(&uri(artifact))?.u8(6)?.str("default")?;
+        encoder.u8(5)?.str(&uri(artifact))?.u8(6)?.str(artifact.kind())?;
     }
     Ok(())
 }
@@ -282,6 +343,10 @@ mod tests {
 
     const AT: i128 = 1_634_238_628_474_218_987;
 
+    fn of_cohort(cohort: &str) -> Target<'_> {
+        Target { cohort: Some(cohort), ..Target::default() }
+    }
+
     fn deployed() -> Releases {
         let mut releases = Releases::default();
         releases.add_artifact("a1".to_owned(), "main", "1.2.2", b"firmware".to_vec(), AT).unwrap();
@@ -293,15 +358,15 @@ mod tests {
     #[test]
     fn nothing_deployed_is_the_single_byte_a0() {
         let releases = deployed();
-        assert_eq!(releases.manifest_cbor(None), [0xA0]);
-        assert_eq!(releases.manifest_cbor(Some("c2")), [0xA0]);
-        assert_eq!(releases.manifest_json(None), json!({}));
-        assert_eq!(Releases::default().manifest_cbor(Some("c1")), [0xA0]);
+        assert_eq!(releases.manifest_cbor(Target::default()), [0xA0]);
+        assert_eq!(releases.manifest_cbor(of_cohort("c2")), [0xA0]);
+        assert_eq!(releases.manifest_json(Target::default()), json!({}));
+        assert_eq!(Releases::default().manifest_cbor(of_cohort("c1")), [0xA0]);
     }
 
     #[test]
     fn the_manifest_has_integer_keys_hex_digests_and_a_uri_with_its_slash() {
-        let manifest = deployed().manifest_cbor(Some("c1"));
+        let manifest = deployed().manifest_cbor(of_cohort("c1"));
         let digest = hex(&Sha256::digest(b"firmware"));
         assert_eq!(digest.len(), 64);
         let mut component = b"\x81\xA6\x01\x64main\x02\x651.2.2\x03\x78\x40".to_vec();
@@ -312,7 +377,7 @@ mod tests {
             "{manifest:02x?}"
         );
         assert_eq!(&manifest[manifest.len() - component.len() - 1..], [&[3][..], &component].concat());
-        let json = deployed().manifest_json(Some("c1"));
+        let json = deployed().manifest_json(of_cohort("c1"));
         assert_eq!(
             (&json["sequenceNumber"], &json["components"][0]["hash"]),
             (&json!(AT as i64), &json!(digest))

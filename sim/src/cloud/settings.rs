@@ -3,9 +3,8 @@
 //! Invariant: whatever is changed, the version (Unix milliseconds of the last change) grows.
 
 use super::config::CloudError;
-use minicbor::Encoder;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Settings and overrides together.
@@ -24,6 +23,16 @@ pub(super) struct Setting {
     pub(super) level: Level,
     pub(super) created_ns: i128,
     pub(super) updated_ns: i128,
+}
+
+impl Setting {
+    /// The value as devices get it.
+    fn told(&self) -> Value {
+        match (self.data_type, self.value.as_f64()) {
+            (DataType::Float, Some(number)) => json!(number),
+            _ => self.value.clone(),
+        }
+    }
 }
 
 /// Whom a value is for. The later holds over the earlier.
@@ -200,11 +209,12 @@ impl Settings {
     }
 
     /// What `.c` says: `settings`, null when there are none, and `version`. Whole floats stay floats.
-    pub(super) fn payload(&self, device: &str, blueprint: Option<&str>) -> Vec<u8> {
-        let mut encoder = Encoder::new(Vec::new());
-        // Writing to memory cannot fail.
-        let _infallible = write(&mut encoder, &self.effective(device, blueprint), self.version_ms);
-        encoder.into_writer()
+    pub(super) fn told(&self, device: &str, blueprint: Option<&str>) -> Value {
+        let effective = self.effective(device, blueprint);
+        let settings = effective.into_iter().map(|(key, setting)| (key.to_owned(), setting.told()));
+        let settings: Map<String, Value> = settings.collect();
+        let settings = if settings.is_empty() { Value::Null } else { Value::Object(settings) };
+        json!({"settings": settings, "version": self.version_ms})
     }
 
     fn touch(&mut self, unix_ns: i128) {
@@ -212,34 +222,10 @@ impl Settings {
     }
 }
 
-fn write(
-    encoder: &mut Encoder<Vec<u8>>,
-    effective: &BTreeMap<&str, &Setting>,
-    version_ms: i64,
-) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-    encoder.map(2)?.str("settings")?;
-    if effective.is_empty() {
-        encoder.null()?;
-    } else {
-        encoder.map(effective.len() as u64)?;
-        for (key, setting) in effective {
-            encoder.str(key)?;
-            match setting.data_type {
-                DataType::String => encoder.str(setting.value.as_str().unwrap_or_default())?,
-                DataType::Float => encoder.f64(setting.value.as_f64().unwrap_or_default())?,
-                DataType::Integer => encoder.i64(setting.value.as_i64().unwrap_or_default())?,
-                DataType::Boolean => encoder.bool(setting.value.as_bool().unwrap_or_default())?,
-            };
-        }
-    }
-    encoder.str("version")?.i64(version_ms)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::cloud::cbor;
 
     fn set(settings: &mut Settings, key: &str, value: Value, device: Option<&str>) -> Result<(), CloudError> {
         let id = settings.all.len().to_string();
@@ -251,7 +237,7 @@ mod tests {
     fn without_settings_the_map_is_null() {
         // {"settings": null, "version": 0}
         let expected = [b"\xA2\x68settings\xF6\x67version\x00".as_slice()].concat();
-        assert_eq!(Settings::default().payload("gw", None), expected);
+        assert_eq!(cbor::encode(&Settings::default().told("gw", None)), expected);
     }
 
     #[test]
@@ -266,7 +252,7 @@ mod tests {
             b"\xA2\x68settings\xA2\x65A_INT\x18\x2A\x67B_FLOAT\xFB\x40\x24\0\0\0\0\0\0\x67version\x1B"
                 .to_vec();
         expected.extend(version.to_be_bytes());
-        assert_eq!(settings.payload("gw", None), expected);
+        assert_eq!(cbor::encode(&settings.told("gw", None)), expected);
     }
 
     #[test]

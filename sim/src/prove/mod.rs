@@ -17,6 +17,7 @@ mod rebinding;
 mod resume;
 mod services;
 mod two_destinations;
+mod unrouted;
 mod wire_cost;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("services", "call-acts-twice"),
     ("services", "settings-unchecked"),
     ("two-destinations", "one-cursor"),
+    ("unrouted", "believe-unrouted"),
     ("wire-cost", "chatty-keepalive"),
     ("wire-cost", "epoch-dropped"),
     ("wire-cost", "padded-values"),
@@ -106,6 +108,8 @@ pub enum Claim {
     MonthOffline(month_offline::Args),
     /// A destination that is dead for a day costs the other nothing, and the books of both close.
     TwoDestinations(two_destinations::Args),
+    /// What the cloud would acknowledge and drop is kept, and shown with the pipeline that is missing.
+    Unrouted(unrouted::Args),
     /// What a reading costs on the wire, every datagram counted.
     WireCost(wire_cost::Args),
 }
@@ -190,6 +194,7 @@ pub fn run(args: &Args) -> ExitCode {
         Some(Claim::TwoDestinations(args)) => {
             here::prove_here("two-destinations", &args.common, || two_destinations::prove(args))
         }
+        Some(Claim::Unrouted(args)) => here::prove_here("unrouted", &args.common, || unrouted::prove(args)),
         Some(Claim::WireCost(args)) => here::prove_here("wire-cost", &args.common, || wire_cost::prove(args)),
         Some(Claim::Rebinding(args)) => {
             here::prove_here("rebinding", &args.common, || rebinding::prove(args))

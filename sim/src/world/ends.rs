@@ -119,7 +119,7 @@ fn start_again(
 ) -> Result<World, WorldError> {
     // What the process before had heard of the time went with it.
     let rim = Rim { clock: ranked(&wires, &clock, dir.path()), ..rim };
-    let (daemon, config) = daemon(options, dir.path(), &rim)?;
+    let (daemon, config) = daemon(options, dir.path(), &rim, &wires)?;
     let logs = lend(&daemon, &config, &rim, &wires);
     Ok(World { daemon, config, rim, clock, boots, dir, wires, logs })
 }

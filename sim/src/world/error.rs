@@ -49,6 +49,9 @@ pub enum WorldError {
         /// How long was waited.
         within: Duration,
     },
+    /// The page is not answered.
+    #[error("the page: {0}")]
+    Page(String),
     /// The queue's file does not read.
     #[error("the queue's records cannot be read: {0}")]
     Records(#[from] rusqlite::Error),

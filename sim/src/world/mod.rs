@@ -9,6 +9,7 @@
 //! - `machine`: what the daemon takes from its machine; `wires`: what is beyond it, under one lock.
 //! - [`Outcome`]: both sides of a run with the three slaves, compared.
 //! - [`Destination`]: a second place to send to, beside the simulated cloud.
+//! - `lists` stands for the management API; `page` shows the daemon's page over real HTTP.
 //! - [`Feed`]: readings that no device makes, by the million, and what arrived of them.
 //!
 //! Here, in `crash` and in those proofs (`prove`) that work on files or in virtual time, the simulator uses the daemon's own code,
@@ -19,9 +20,11 @@ mod ends;
 mod error;
 mod feed;
 mod hands;
+mod lists;
 mod machine;
 mod options;
 mod outcome;
+mod page;
 mod wires;
 
 use std::collections::BTreeMap;
@@ -33,10 +36,12 @@ use std::time::Duration;
 
 use fieldgate::board::{Board, Hands, LinkState};
 use fieldgate::clock::{BootId, Clock, RankedClock, VirtualClock, Wall};
+use fieldgate::clouds::golioth::delivery::PipelineLists;
 use fieldgate::config::{self, Config};
 use fieldgate::daemon::Daemon;
 use fieldgate::daemon::rim::Rim;
 use fieldgate::daemon::stores::{self, Stores};
+use fieldgate::http::Sources;
 use fieldgate::logs::{Logs, LogsLayer};
 use fieldgate::reading::{Capture, Quality, Sample, Value};
 use fieldgate::store::gateway::time_floor;
@@ -57,6 +62,7 @@ use crate::bus::{Ledger, SimBus, three_slaves};
 use crate::cloud::{Cloud, CloudConfig, DeviceConfig};
 use crate::gateway::reckon::FarValue;
 use crate::relay::{PathProfile, Relay, RelayCounters, RelayProfile};
+use lists::Lists;
 use machine::{CountingMachine, MemoryNet, MemoryPorts, Seeded};
 use options::Secrets;
 use wires::{State, Wires, carry};
@@ -135,7 +141,7 @@ impl World {
             ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed, network_time }),
             hardware: Some("board-1".into()),
         };
-        let (daemon, config) = daemon(options, dir.path(), &rim)?;
+        let (daemon, config) = daemon(options, dir.path(), &rim, &wires)?;
         let logs = lend(&daemon, &config, &rim, &wires);
         Ok(Self { daemon, config, rim, clock, boots: 0, dir, wires, logs })
     }
@@ -196,6 +202,12 @@ impl World {
     #[must_use]
     pub fn board(&self) -> &Board {
         &self.daemon.board
+    }
+
+    /// What page, API and metrics would be made from now.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.daemon.sources(&self.config, &self.rim)
     }
 
     /// How the link to Golioth is, once it has said so.
@@ -261,6 +273,17 @@ impl World {
     #[must_use]
     pub fn sockets_asked_for(&self) -> u64 {
         self.wires.with(|state, _| state.sockets_asked_for)
+    }
+
+    /// How often the daemon asked the management API for its lists of pipelines.
+    #[must_use]
+    pub fn looks_at_lists(&self) -> u64 {
+        self.wires.with(|state, _| state.looks_at_lists)
+    }
+
+    /// Lets nobody answer at the management API, or somebody again.
+    pub fn management_down(&self, down: bool) {
+        self.wires.with(|state, _| state.management_down = down);
     }
 
     /// Takes the gateway's network interface away, or gives it back.
@@ -546,18 +569,24 @@ fn ranked(wires: &Arc<Wires>, clock: &Arc<VirtualClock>, state_dir: &Path) -> Ar
     Arc::new(RankedClock::of(machine, time_floor(state_dir)))
 }
 
-fn daemon(options: &WorldOptions, folder: &Path, rim: &Rim) -> Result<(Daemon, Arc<Config>), WorldError> {
+fn daemon(
+    options: &WorldOptions,
+    folder: &Path,
+    rim: &Rim,
+    wires: &Arc<Wires>,
+) -> Result<(Daemon, Arc<Config>), WorldError> {
     let text = options.configuration(folder);
     let config = Arc::new(config::parse(&[("world.toml", &text)], &Secrets(options.key))?.config);
     let stores = Stores::inline(&config, rim)?;
-    let daemon = Daemon::start(&config, rim, stores).map_err(WorldError::Daemon)?;
+    let lists = Some(Arc::new(Lists(Arc::clone(wires))) as Arc<dyn PipelineLists>);
+    let daemon = Daemon::start_with(&config, rim, stores, lists).map_err(WorldError::Daemon)?;
     Ok((daemon, config))
 }
 
 /// Lends the daemon hands, and a log of its own.
 fn lend(daemon: &Daemon, config: &Arc<Config>, rim: &Rim, wires: &Wires) -> Arc<Logs> {
     let logs = Arc::new(Logs::new(config.log.level, config.log.cloud));
-    daemon.lend(Arc::clone(&wires.hands) as Arc<dyn Hands>, Arc::clone(&logs), config, rim);
+    daemon.lend(Arc::clone(&wires.hands) as Arc<dyn Hands>, Arc::clone(&logs), rim);
     logs
 }
 
@@ -602,6 +631,8 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             dead: false,
             nat: None,
             records: None,
+            management_down: false,
+            looks_at_lists: 0,
         }),
         changed: Notify::new(),
         clock: VirtualClock::starting_at(BootId([0; 16]), unasked),

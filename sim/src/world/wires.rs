@@ -49,6 +49,10 @@ pub(super) struct State {
     pub(super) nat: Option<Nat>,
     /// Numbers of protected records the gateway has sent, once somebody wants to know whether one comes twice.
     pub(super) records: Option<Records>,
+    /// Nobody answers at the management API.
+    pub(super) management_down: bool,
+    /// How often its lists of pipelines were asked for.
+    pub(super) looks_at_lists: u64,
 }
 
 /// An address translation that forgets what is idle: nothing gets back in, and what goes out next comes from another address.

@@ -28,6 +28,20 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
 }
 
+/// Bytes as JSON carries them.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for three in bytes.chunks(3) {
+        let word = (0..3).fold(0, |word, i| word << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
+        for place in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * place) & 63) as usize];
+            encoded.push(if place <= three.len() { letter as char } else { '=' });
+        }
+    }
+    encoded
+}
+
 /// Two devices, `gw` and `other`, and no request limit to trip over.
 pub(crate) fn config() -> CloudConfig {
     let device = |name| DeviceConfig::new(name, PROJECT, KEY);
@@ -61,6 +75,11 @@ pub(crate) struct World {
     pub(crate) devices: Vec<Device>,
     wire: BTreeMap<(Duration, u64), (bool, SocketAddr, Vec<u8>)>,
     order: u64,
+    /// Datagrams of a thousand that get lost, either way.
+    pub(crate) loss: u64,
+    /// How many got lost so far.
+    pub(crate) lost: u64,
+    dice: u64,
     /// Everything the cloud said.
     pub(crate) said: Vec<(Duration, SocketAddr, Vec<u8>)>,
 }
@@ -134,8 +153,8 @@ impl Device {
 
 impl World {
     pub(crate) fn new(cloud: Cloud) -> Self {
-        let (now, order) = (Duration::ZERO, 0);
-        Self { now, cloud, devices: Vec::new(), wire: BTreeMap::new(), order, said: Vec::new() }
+        let (now, wire, devices, said) = (Duration::ZERO, BTreeMap::new(), Vec::new(), Vec::new());
+        Self { now, cloud, devices, wire, order: 0, loss: 0, lost: 0, dice: 11, said }
     }
 
     /// A world with `gw` connected.
@@ -228,6 +247,11 @@ impl World {
 
     fn put(&mut self, to_cloud: bool, peer: SocketAddr, datagram: Vec<u8>) {
         self.order += 1;
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if (self.dice >> 33) % 1_000 < self.loss {
+            self.lost += 1;
+            return;
+        }
         self.wire.insert((self.now + ms(5), self.order), (to_cloud, peer, datagram));
     }
 

@@ -10,7 +10,8 @@ use super::{Finding, Level};
 use crate::cli::credentials_directory;
 use crate::cli::lock::{Lock, NoLock, become_owner, lock};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Encoding, Golioth};
+use crate::clouds::golioth::delivery::pipeline;
+use crate::config::{self, Config, Golioth};
 use crate::control::{self, Answer, Asked, ProbeVerdict, Probed, Request, StateId, client};
 use crate::daemon::{probe, rim};
 use crate::store::gateway::time_floor;
@@ -83,21 +84,12 @@ fn finding(golioth: &Golioth, probed: &Probed) -> Finding {
     let mut words = format!("{destination}: {words}. It cost {bytes} bytes of the data plan");
     if let Some(content_type) = unrouted {
         words.push_str(". The pipeline, as docs/pipelines has it for this path:\n\n");
-        for line in pipeline(golioth, content_type).lines() {
+        let path = format!("/{}", golioth.stream_path);
+        for line in pipeline(&path, golioth.encoding, content_type).lines() {
             words.push_str("      ");
             words.push_str(line);
             words.push('\n');
         }
     }
     Finding(level, words)
-}
-
-/// The pipeline that is missing.
-fn pipeline(golioth: &Golioth, content_type: &str) -> String {
-    let shipped = match (content_type, golioth.encoding) {
-        ("application/json", _) => include_str!("../../../docs/pipelines/readings.yml"),
-        (_, Encoding::Rows) => include_str!("../../../docs/pipelines/rows.yml"),
-        (_, Encoding::Columns) => include_str!("../../../docs/pipelines/columns.yml"),
-    };
-    shipped.replace("path: /sensor", &format!("path: /{}", golioth.stream_path))
 }

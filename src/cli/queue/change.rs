@@ -74,7 +74,13 @@ fn alone(config: &Config, request: &Request, lock: &File) -> Result<Answer, Trou
     let queue = Queue::open(options, &clock)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(Trouble::Output)?;
     // Whoever asked waits for it himself.
-    let carried = runtime.block_on(control::carry_out(&queue, gateway.as_ref(), uid.as_raw(), request, None));
+    let carried = runtime.block_on(control::carry_out(
+        &queue,
+        gateway.as_ref(),
+        uid.as_raw(),
+        request,
+        &control::Until::default(),
+    ));
     queue.stop();
     if let Some(gateway) = gateway {
         gateway.stop();

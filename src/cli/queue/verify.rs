@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Trouble, say, warn_of_age};
+use crate::gather::Gather;
 use crate::store::queue::Totals;
 use crate::store::queue::look::{self, Source};
 use crate::store::queue::statement;
@@ -138,6 +139,6 @@ fn accounts_json(accounts: &BTreeMap<String, Totals>) -> serde_json::Value {
     accounts
         .iter()
         .map(|(name, totals)| (name.clone(), json(totals)))
-        .collect::<serde_json::Map<_, _>>()
+        .gathered::<serde_json::Map<_, _>>()
         .into()
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::board::in_words;
+use crate::gather::in_front;
 
 /// No summary is longer.
 const LINES: usize = 24;
@@ -14,6 +15,8 @@ const LINES: usize = 24;
 const REASONS: usize = 3;
 /// So many clouds with their queues have lines: those that are not well first.
 const CLOUDS: usize = 2;
+/// So many troubles of a cloud have a line: what weighs most stands first.
+const TROUBLES: usize = 2;
 /// So many components have a place.
 const COMPONENTS: usize = 3;
 /// So many sensors that are not well have a line.
@@ -78,8 +81,9 @@ fn verdict(verdict: &Json, lines: &mut Lines) {
 }
 
 fn clouds(destinations: &[Json], lines: &mut Lines) {
-    let mut sorted: Vec<&Json> = destinations.iter().collect();
-    sorted.sort_by_key(|destination| text(&destination["link"], "phase") == "up");
+    let sorted = in_front(destinations.iter().collect(), |destination: &&Json| {
+        text(&destination["link"], "phase") != "up"
+    });
     for destination in sorted.iter().take(CLOUDS) {
         cloud(destination, lines);
     }
@@ -101,6 +105,13 @@ fn cloud(destination: &Json, lines: &mut Lines) {
         _ => format!("{}; {heard}", text(link, "words")),
     };
     lines.fact("cloud", &format!("{name}: {how}"));
+    for trouble in list(&destination["troubles"]).iter().take(TROUBLES) {
+        let about = match text(trouble, "about") {
+            "" => String::new(),
+            about => format!(" ({about})"),
+        };
+        lines.plain(&format!("          {}{about}: {}", text(trouble, "state"), text(trouble, "words")));
+    }
     let account = &destination["account"];
     let lost = match number(destination, "lost") {
         0 => String::new(),
@@ -307,6 +318,25 @@ mod tests {
             ]},
             "components": [{ "package": "main", "version": "1.0.0", "target": "1.1.0" }],
         })
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_cloud_stands_by_its_name_below_it_and_no_more_than_two() {
+        let mut status = status();
+        let trouble = |state: &str, about| json!({ "state": state, "about": about, "words": "it was met" });
+        status["destinations"][0]["troubles"] = json!([
+            trouble("wrong_key", None),
+            trouble("unreadable", Some("the settings")),
+            trouble("x", None)
+        ]);
+        let said = summary(&status);
+        let at = said.lines().position(|line| line.starts_with("cloud     golioth")).unwrap();
+        let lines: Vec<_> = said.lines().skip(at + 1).take(2).collect();
+        assert_eq!(
+            lines,
+            ["          wrong_key: it was met", "          unreadable (the settings): it was met"]
+        );
+        assert!(!said.contains("x: it was met"));
     }
 
     #[test]

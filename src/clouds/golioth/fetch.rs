@@ -52,11 +52,13 @@ pub(super) struct Fetching {
     order: Order,
     /// The data plan has no bytes for it before.
     held_until: Duration,
+    /// How it ended, where it did not end for want of a taker.
+    pub(super) ended: Option<Result<(), FetchError>>,
 }
 
 impl Fetching {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, held_until: Duration::ZERO }
+        Self { order, held_until: Duration::ZERO, ended: None }
     }
 
     /// Whether a block is to be asked for now.
@@ -117,9 +119,14 @@ impl Fetching {
         while !over && let Ok(place) = to.try_reserve() {
             match (fetch.poll_piece(), fetch.outcome()) {
                 (Some(piece), _) => place.send(Ok(Block { offset: piece.offset, bytes: piece.bytes })),
-                (None, Some(Ok(()))) => over = true,
+                (None, Some(Ok(()))) => {
+                    self.ended = Some(Ok(()));
+                    over = true;
+                }
                 (None, Some(Err(error))) => {
-                    place.send(Err(told(error)));
+                    let error = told(error);
+                    self.ended = Some(Err(error.clone()));
+                    place.send(Err(error));
                     over = true;
                 }
                 (None, None) => break,

@@ -29,12 +29,14 @@ use fieldgate_coap::{Endpoint, RequestId};
 use fieldgate_dtls::Session;
 use tokio::sync::oneshot;
 
+use super::fault;
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
 use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
 use crate::clock::Mono;
+use crate::config::Liveness;
 use crate::daemon::rim::Datagrams;
 use crate::spend::Cause;
 use crate::uplink::link::Outcome;
@@ -78,6 +80,17 @@ enum Asked {
     Watch(Watched),
 }
 
+impl Asked {
+    /// For people.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Send => "readings",
+            Self::Report(kind) => kind.words(),
+            Self::Watch(watched) => watched.words(),
+        }
+    }
+}
+
 /// See the module head.
 pub(super) struct Live<'a> {
     keeper: &'a mut Keeper,
@@ -101,7 +114,14 @@ pub(super) struct Live<'a> {
     /// What the session began with; moves into the table once it is connected.
     observed: Observed,
     watches: Watches,
+    liveness: Liveness,
     last_heard: Duration,
+    /// Messages since then that were none: what can be told apart is heard.
+    unreadable: u32,
+    /// When too many calls at once were told of last.
+    flood_said: Option<Duration>,
+    /// Datagrams that came.
+    received: u64,
     /// Since when an answer is owed.
     owed_since: Option<Duration>,
     last_probe: Option<Duration>,
@@ -126,7 +146,7 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
-        let liveness = keeper.settings.liveness();
+        let liveness = keeper.liveness();
         let Start { socket, peer, session, endpoint, observed, resumed } = start;
         Self {
             keeper,
@@ -144,7 +164,11 @@ impl<'a> Live<'a> {
             fetching: None,
             observed,
             watches: Watches::new(now, liveness, observed, None),
+            liveness,
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
+            unreadable: 0,
+            flood_said: None,
+            received: 0,
             owed_since: None,
             last_probe: None,
             probe: None,
@@ -159,9 +183,14 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// When it connected, if it did.
-    pub(super) fn up_since(&self) -> Option<Duration> {
-        self.up_since
+    /// For how long the cloud was heard on it.
+    pub(super) fn lived(&self) -> Duration {
+        self.up_since.map_or(Duration::ZERO, |since| self.last_heard.saturating_sub(since))
+    }
+
+    /// Whether there ever was a session.
+    pub(super) fn was_up(&self) -> bool {
+        self.up_since.is_some()
     }
 
     /// Lives until the session ends.
@@ -205,8 +234,18 @@ impl<'a> Live<'a> {
                     None => return Err(Ended::Stopped),
                 },
                 () = taker_moved(self.fetching.as_ref()) => {}
+                Ok(()) = self.keeper.tuning.changed() => self.tuned(),
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
+        }
+    }
+
+    /// Signs of life go by another profile from now on, without another session.
+    fn tuned(&mut self) {
+        let liveness = self.keeper.liveness();
+        if liveness != self.liveness {
+            self.liveness = liveness;
+            self.watches.retime(self.keeper.rim.now(), liveness);
         }
     }
 
@@ -232,8 +271,7 @@ impl<'a> Live<'a> {
 
     /// When the silence means that the session, or the way to it, is gone.
     fn dead_at(&self) -> Option<Duration> {
-        let dead_path = self.keeper.settings.liveness().dead_path;
-        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { dead_path };
+        let patience = if self.resumed.is_some() { UNPROVEN_PATH } else { self.liveness.dead_path };
         self.owed_since.map(|since| since.max(self.last_heard) + patience)
     }
 
@@ -256,7 +294,7 @@ impl<'a> Live<'a> {
                 return Err(Ended::NotTakenUp);
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
-            return Err(Ended::Lost(format!("nothing was heard for {silent}; starting a new session")));
+            return Err(fault::dead(&silent, self.unreadable > 0));
         }
         if self.settle_download(now) {
             self.drain_cores(now)?;

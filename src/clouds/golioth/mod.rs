@@ -3,7 +3,8 @@
 //! [`link`] is the handle the drain holds; [`session`] is the lane that connects and connects again; `live` is one session:
 //! socket, DTLS and CoAP; `fetch` is a download in it. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the
 //! request limit and shares it, `refresh` says when to give a sign of life and `tighten` how much sooner it may, `announced` what the
-//! control document says of the rest, `services` knows paths and bodies; these are pure. [`rest`] is the management plane: the
+//! control document says of the rest, `services` knows paths and bodies, `fault` gives what goes wrong its name and next step; these
+//! are pure. [`rest`] is the management plane: the
 //! gateway's own record, where a key allows it.
 //!
 //! `credential` makes of the configuration what DTLS takes; `renewal` is the gateway's own certificate and its successor; [`kept`] is a session between two runs. `delivery` stands between the
@@ -17,6 +18,7 @@
 mod announced;
 mod credential;
 pub mod delivery;
+mod fault;
 mod fetch;
 pub mod kept;
 pub mod link;

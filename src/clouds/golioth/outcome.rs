@@ -48,14 +48,13 @@ pub fn of_response(response: &Response) -> Outcome {
 #[must_use]
 pub fn of_failure(failure: Failure) -> Outcome {
     match failure {
-        Failure::Timeout
-        | Failure::DeadlineExceeded
-        | Failure::SessionLost
-        | Failure::Cancelled
-        | Failure::Reset
-        | Failure::BadResponse
-        | Failure::BodyTooLarge
-        | Failure::BodyChanged => Outcome::Unknown,
+        Failure::Timeout | Failure::DeadlineExceeded | Failure::SessionLost | Failure::Cancelled => {
+            Outcome::Unknown
+        }
+        // Something came, at once, and it is no answer: sent again at once it would come at once again.
+        Failure::Reset | Failure::BadResponse | Failure::BodyTooLarge | Failure::BodyChanged => {
+            Outcome::Later { after: LATER }
+        }
     }
 }
 
@@ -121,18 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_never_taken_for_one() {
-        for failure in [
-            Failure::Timeout,
-            Failure::DeadlineExceeded,
-            Failure::Reset,
-            Failure::Cancelled,
-            Failure::SessionLost,
-            Failure::BadResponse,
-            Failure::BodyTooLarge,
-            Failure::BodyChanged,
-        ] {
+    fn no_answer_is_never_taken_for_one_and_what_comes_instead_of_one_is_not_asked_for_again_at_once() {
+        use Failure as F;
+        for failure in [F::Timeout, F::DeadlineExceeded, F::Cancelled, F::SessionLost] {
             assert_eq!(of_failure(failure), Outcome::Unknown);
+        }
+        for failure in [F::Reset, F::BadResponse, F::BodyTooLarge, F::BodyChanged] {
+            assert_eq!(of_failure(failure), Outcome::Later { after: LATER });
         }
     }
 

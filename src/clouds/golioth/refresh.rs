@@ -26,6 +26,10 @@ const LOST: Duration = Duration::from_secs(150);
 const FIRST_REFUSED: Duration = Duration::from_secs(120);
 const LAST_REFUSED: Duration = Duration::from_secs(3600);
 
+/// Pauses where what comes is of no use and costs its bytes.
+const FIRST_UNUSABLE: Duration = Duration::from_secs(1800);
+const LAST_UNUSABLE: Duration = Duration::from_secs(6 * 3600);
+
 /// See the module head.
 #[derive(Debug)]
 pub(super) struct Refresh {
@@ -42,6 +46,8 @@ pub(super) struct Refresh {
     asked: Option<Duration>,
     soon: Option<Duration>,
     refusals: u32,
+    /// Registrations in a row that got no answer while something else was heard.
+    ignored: u32,
 }
 
 impl Refresh {
@@ -73,12 +79,20 @@ impl Refresh {
             asked: None,
             soon,
             refusals: 0,
+            ignored: 0,
         }
     }
 
     /// Missed notifications may make up to so many registrations more in a day.
     pub(super) fn with_extra(self, now: Duration, extra: u32) -> Self {
         Self { tighten: Tighten::new(now, self.keepalive, extra), ..self }
+    }
+
+    /// Another keepalive is declared, and another allowance.
+    pub(super) fn retime(&mut self, now: Duration, keepalive: Duration, extra: u32) {
+        self.keepalive = keepalive;
+        self.interval = keepalive;
+        self.tighten = Tighten::new(now, keepalive, extra);
     }
 
     /// The keepalive of what is registered for as often as this while other traffic is heard.
@@ -139,6 +153,7 @@ impl Refresh {
         self.doubted = false;
         self.registered = now;
         self.refusals = 0;
+        self.ignored = 0;
         self.interval = self.tighten.interval(now);
     }
 
@@ -149,10 +164,36 @@ impl Refresh {
         self.refusals = self.refusals.saturating_add(1);
     }
 
+    /// What came is of no use, and would come again. After how long it is asked for again.
+    pub(super) fn unusable(&mut self, now: Duration, random: u64) -> Duration {
+        let most = FIRST_UNUSABLE.saturating_mul(1 << self.refusals.min(8)).min(LAST_UNUSABLE);
+        // From the half of it on: the first pauses of many gateways must not be near nothing.
+        let pause = most / 2 + policy::backoff(0, most / 2, most / 2, random);
+        self.asked = None;
+        self.soon = Some(now + pause);
+        self.refusals = self.refusals.saturating_add(1);
+        pause
+    }
+
     /// The registration, or another request, got no answer.
     pub(super) fn unanswered(&mut self, now: Duration) {
         self.asked = None;
         self.sooner(now + SOON);
+    }
+
+    /// The registration itself got no answer. How often in a row that was so although something else was heard: then it is not
+    /// the path, and each time costs its repetitions.
+    pub(super) fn lost(&mut self, now: Duration) -> u32 {
+        if self.asked.is_some_and(|asked| self.heard <= asked) {
+            self.unanswered(now);
+            return 0;
+        }
+        self.asked = None;
+        self.doubted = true;
+        let pause = SOON.saturating_mul(1 << self.ignored.min(7)).min(LAST_REFUSED);
+        self.ignored = self.ignored.saturating_add(1);
+        self.soon = Some(now + pause);
+        self.ignored
     }
 
     /// The path was silent although an answer was due, and is not any more.
@@ -181,6 +222,29 @@ mod tests {
         refresh.asked(Duration::ZERO);
         refresh.answered(Duration::ZERO);
         refresh
+    }
+
+    #[test]
+    fn a_registration_that_alone_is_not_answered_is_made_ever_more_seldom() {
+        let mut refresh = registered();
+        let (mut now, mut pauses) = (MINUTE, Vec::new());
+        for _ in 0..9 {
+            refresh.asked(now);
+            refresh.heard(now + MINUTE);
+            now += 2 * MINUTE;
+            refresh.lost(now);
+            pauses.push((refresh.due() - now).as_secs());
+            now = refresh.due();
+        }
+        assert_eq!(pauses, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+        refresh.asked(now);
+        assert_eq!(refresh.lost(now + MINUTE), 0, "nothing else was heard either");
+        assert_eq!(refresh.due(), now + MINUTE + SOON);
+        refresh.asked(now);
+        refresh.answered(now);
+        refresh.asked(now);
+        refresh.heard(now + MINUTE);
+        assert_eq!(refresh.lost(now + 2 * MINUTE), 1, "an answer ends it");
     }
 
     #[test]

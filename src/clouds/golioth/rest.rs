@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::delivery::{Entry, Found, PipelineLists};
 use crate::config::GoliothRest;
+use crate::gather::Gather;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
 use crate::spend::{Direction, Purpose, Purse, wire};
 
@@ -29,6 +30,8 @@ const ANSWER: u64 = 600;
 const EXPECTED: u64 = 12_000;
 /// When the plan has no room for it, it is asked again after this.
 const PLAN_HOLDS: Duration = Duration::from_secs(3600);
+/// Pipelines whose errors are read at one look: each is a question more.
+const MOST_FAILING: usize = 3;
 /// Fields that have a place of their own in [`ProviderDevice`].
 const PLACED: [&str; 9] =
     ["id", "name", "hardwareIds", "tagIds", "cohortId", "metadata", "data", "status", "lastReport"];
@@ -153,21 +156,60 @@ impl PipelineLists for GoliothProvider {
         let base = format!("/organizations/{organization}/projects/{}", self.project);
         let (unmatched, _) =
             self.get(&format!("{base}/pipeline-unmatched"), &[("perPage", "100")]).await.map_err(missing)?;
-        let (failed, _) =
-            self.get(&format!("{base}/pipelines/errors"), &[("perPage", "10")]).await.map_err(missing)?;
-        Ok(Found {
-            unmatched: newest(&unmatched, path, "contentType")?,
-            failed: newest(&failed, path, "message")?,
-        })
+        let (counts, _) = self.get(&format!("{base}/pipelines/errors"), &[]).await.map_err(missing)?;
+        let mut failed: Option<Entry> = None;
+        for pipeline in failing(&counts)? {
+            let errors = format!("{base}/pipelines/{pipeline}/errors");
+            let (errors, _) = self.get(&errors, &[("limit", "10")]).await.map_err(missing)?;
+            let one = newest(&errors, "errors", |entry| event_path(entry, path), "error")?;
+            failed = failed.into_iter().chain(one).max_by_key(|entry| entry.unix_ns);
+        }
+        let about = |entry: &Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path));
+        Ok(Found { unmatched: newest(&unmatched, "list", about, "contentType")?, failed })
     }
 }
 
-/// The newest entry of a list that is about a path, or does not say about which. Pure.
-fn newest(answer: &Value, path: &str, detail: &str) -> Result<Option<Entry>, ProviderError> {
-    let list = answer.get("list").and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
-    let bare = |path: &str| path.trim_matches('/').to_owned();
-    let about = |entry: &&Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path));
-    let entries = list.iter().filter(about).filter_map(|entry| {
+/// The ids of the pipelines that failed most, at most [`MOST_FAILING`]. The answer counts them by some span of time, which does not
+/// matter here: `{"errors": {TIME: {"errors": [{"id", "errors"}]}}}`. Pure.
+fn failing(answer: &Value) -> Result<Vec<String>, ProviderError> {
+    let spans = answer.get("errors").and_then(Value::as_object).ok_or_else(|| unintelligible("no errors"))?;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let rows = spans.values().filter_map(|span| span.get("errors")?.as_array()).flatten();
+    for row in rows {
+        let count = text(row, "errors").and_then(|count| count.parse::<u64>().ok()).unwrap_or_default();
+        // It becomes part of an address.
+        let plain =
+            |id: &String| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if let Some(id) = text(row, "id").filter(plain).filter(|_| count > 0) {
+            let known = counts.entry(id).or_default();
+            *known = known.saturating_add(count);
+        }
+    }
+    let mut ids: Vec<_> = counts.into_iter().collect();
+    ids.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    Ok(ids.into_iter().take(MOST_FAILING).map(|(id, _)| id).collect())
+}
+
+/// Whether a failure is about a path, or does not say about which: its type is the event's, with the path at its end.
+fn event_path(entry: &Value, path: &str) -> bool {
+    let named = text(entry, "type");
+    let named = named.as_deref().and_then(|kind| kind.split_once("/.s"));
+    named.is_none_or(|(_, named)| bare(named) == bare(path))
+}
+
+fn bare(path: &str) -> &str {
+    path.trim_matches('/')
+}
+
+/// The newest entry of a list that is about what is asked. Pure.
+fn newest(
+    answer: &Value,
+    list: &str,
+    about: impl Fn(&Value) -> bool,
+    detail: &str,
+) -> Result<Option<Entry>, ProviderError> {
+    let list = answer.get(list).and_then(Value::as_array).ok_or_else(|| unintelligible("no list"))?;
+    let entries = list.iter().filter(|entry| about(entry)).filter_map(|entry| {
         let at: jiff::Timestamp = text(entry, "timestamp")?.parse().ok()?;
         Some(Entry { unix_ns: at.as_nanosecond(), detail: text(entry, detail).unwrap_or_default() })
     });
@@ -233,7 +275,7 @@ fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
         .iter()
         .filter(|(k, _)| !PLACED.contains(&k.as_str()))
         .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+        .gathered();
     if !metadata.is_empty() {
         rest.insert("metadata".into(), Value::Object(metadata.clone()));
     }
@@ -260,7 +302,7 @@ fn device(own: &Value) -> Result<ProviderDevice, ProviderError> {
 /// The shape of `metadata.update` is not documented: a map by package whose entries name a version, if it is anything.
 fn firmware(update: Option<&Value>) -> BTreeMap<String, String> {
     let entries = update.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(package, entry)| Some((package.clone(), text(entry, "version")?))).collect()
+    entries.filter_map(|(package, entry)| Some((package.clone(), text(entry, "version")?))).gathered()
 }
 
 fn text(object: &Value, name: &str) -> Option<String> {
@@ -392,10 +434,42 @@ mod tests {
             {"path": "sensor/", "contentType": "application/json", "timestamp": "2026-01-02T03:04:05+01:00"},
             {"path": "/sensor", "contentType": "y", "timestamp": "not yet"},
         ]});
-        let found = newest(&list, "/sensor", "contentType").unwrap().unwrap();
+        let about = |path: &'static str| {
+            move |entry: &Value| text(entry, "path").is_none_or(|named| bare(&named) == bare(path))
+        };
+        let found = newest(&list, "list", about("/sensor"), "contentType").unwrap().unwrap();
         assert_eq!((found.detail.as_str(), found.unix_ns % 1_000_000_000), ("application/cbor", 376_256_912));
-        assert_eq!(newest(&list, "/sensors", "contentType"), Ok(None));
-        assert!(newest(&serde_json::json!({}), "/sensor", "contentType").is_err());
+        assert_eq!(newest(&list, "list", about("/sensors"), "contentType"), Ok(None));
+        assert!(newest(&serde_json::json!({}), "list", about("/sensor"), "contentType").is_err());
+    }
+
+    #[test]
+    fn the_pipelines_that_failed_most_are_asked_and_no_more_than_a_few() {
+        let counts = serde_json::json!({"errors": {
+            "2026-01-01T00:00:00Z": {"errors": [{"id": "a", "errors": 1}, {"id": "b", "errors": "9"}]},
+            "2026-01-02T00:00:00Z": {"errors": [{"id": "a", "errors": 20}, {"id": "c", "errors": 0}]},
+            "2026-01-03T00:00:00Z": {"errors": [{"id": "../x", "errors": 99}, {"id": "d", "errors": 2}]},
+            "2026-01-04T00:00:00Z": {"errors": [{"id": "e", "errors": 1}]},
+            "2026-01-05T00:00:00Z": {},
+        }});
+        assert_eq!(failing(&counts).unwrap(), ["a", "b", "d"]);
+        assert_eq!(failing(&serde_json::json!({"errors": {}})), Ok(vec![]));
+        assert!(failing(&serde_json::json!({"list": []})).is_err());
+    }
+
+    #[test]
+    fn a_failure_of_another_path_is_not_about_this_one() {
+        let errors = serde_json::json!({"errors": [
+            {"error": "late", "step": 1, "type": "io.golioth.data.v1/.s/other", "timestamp": "2026-01-02T03:04:09Z"},
+            {"error": "not JSON", "step": 0, "type": "io.golioth.data.v1/.s/sensor", "timestamp": "2026-01-02T03:04:05Z"},
+            {"error": "whose?", "timestamp": "2026-01-02T03:04:01Z"},
+        ]});
+        let about =
+            |path| newest(&errors, "errors", |entry| event_path(entry, path), "error").unwrap().unwrap();
+        assert_eq!(
+            (about("/sensor").detail, about("/else").detail),
+            ("not JSON".to_owned(), "whose?".to_owned())
+        );
     }
 
     #[tokio::test]

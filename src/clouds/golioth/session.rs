@@ -9,17 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
-use fieldgate_dtls::{self as dtls, CloseReason, SavedSession, Session};
+use fieldgate_dtls::{self as dtls, SavedSession, Session};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
+use super::fault;
 use super::kept::{Bound, Kept, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
 use super::pace::Pace;
 use super::renewal::Renewal;
 use super::services::Observed;
-use crate::board::{Board, LinkPhase, LinkState, in_words};
+use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
 use crate::clouds::Means;
 use crate::config::{Golioth, Liveness, NetworkPath};
@@ -91,6 +93,7 @@ pub fn link(
             shelf: Arc::clone(&shelf),
             pace: Pace::new(settings.requests_per_second),
             renewal: Renewal::new(&settings.config.credential, &state_dir, &*rim.random),
+            tuning: board.asks.tuning.subscribe(),
             state: LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
@@ -123,11 +126,6 @@ impl Settings {
     pub(super) fn location_path(&self) -> Option<&str> {
         self.config.location_path.as_deref()
     }
-
-    /// How the session is kept alive.
-    pub(super) fn liveness(&self) -> Liveness {
-        self.config.liveness
-    }
 }
 
 /// What outlives a session.
@@ -142,6 +140,7 @@ pub(super) struct Keeper {
     pub(super) shelf: Arc<Shelf>,
     pub(super) pace: Pace,
     pub(super) renewal: Option<Renewal>,
+    pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) state: LinkState,
 }
 
@@ -149,10 +148,10 @@ pub(super) struct Keeper {
 pub(super) enum Ended {
     /// The daemon stops.
     Stopped,
-    /// In words, for people; waiting may mend it.
-    Lost(String),
-    /// In words; the cloud refuses us, and somebody must act.
-    Refused(String),
+    /// Waiting may mend it.
+    Lost(Trouble),
+    /// The cloud refuses us, and somebody must act.
+    Refused(Trouble),
     /// A session of the run before is not answered; one is made anew.
     NotTakenUp,
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
@@ -192,11 +191,11 @@ impl Keeper {
                     () = self.rim.sleep_until(until) => continue,
                 }
             }
-            let mut up_since = None;
-            let ended = self.session(&mut incoming, &mut up_since).await;
+            let mut lived = Duration::ZERO;
+            let ended = self.session(&mut incoming, &mut lived).await;
             self.ends.up.send_replace(false);
             (self.state.in_flight, self.state.owed_since) = (0, None);
-            let (words, phase, longest) = match ended {
+            let (trouble, phase, longest) = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Unaffordable(why) => {
                     tracing::warn!(why = why.words(), "the session with Golioth is not kept");
@@ -211,15 +210,17 @@ impl Keeper {
                     attempt = 0;
                     continue;
                 }
-                Ended::Lost(words) => (words, LinkPhase::Waiting, LONGEST_PAUSE),
-                Ended::Refused(words) => (words, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
+                Ended::Lost(trouble) => (trouble, LinkPhase::Waiting, LONGEST_PAUSE),
+                Ended::Refused(trouble) => (trouble, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
             };
-            if up_since.is_some_and(|since| self.rim.now().saturating_sub(since) > STABLE) {
+            if lived > STABLE {
                 attempt = 0;
             }
             let pause = policy::backoff(attempt, FIRST_PAUSE, longest, self.rim.random.u64());
             attempt += 1;
-            tracing::warn!(why = words, again_in_ms = pause.as_millis(), "no session with Golioth");
+            let (state, words) = (trouble.kind.name(), trouble.words.clone());
+            tracing::warn!(state, why = words, again_in_ms = pause.as_millis(), "no session with Golioth");
+            self.note(trouble);
             self.say(
                 phase,
                 format!("{words}; trying again in {}", in_words(pause.max(Duration::from_secs(1)))),
@@ -239,6 +240,21 @@ impl Keeper {
         self.publish();
     }
 
+    /// How a session is kept alive: as set from afar, or as configured.
+    pub(super) fn liveness(&self) -> Liveness {
+        self.tuning.borrow().liveness.unwrap_or(self.settings.config.liveness)
+    }
+
+    /// Puts what is wrong on the board. Whether that is new.
+    pub(super) fn note(&self, trouble: Trouble) -> bool {
+        self.board.troubles.note(DESTINATION, self.rim.clock.mono(), trouble)
+    }
+
+    /// Takes from the board what is over.
+    pub(super) fn clear(&self, over: impl Fn(TroubleKind, &str) -> bool) {
+        self.board.troubles.clear(DESTINATION, over);
+    }
+
     pub(super) fn publish(&mut self) {
         let now = self.rim.clock.mono();
         let wall = self.wall_time();
@@ -252,10 +268,10 @@ impl Keeper {
     pub(super) async fn socket(&self, peer: Option<SocketAddr>) -> Result<Box<dyn Datagrams>, Ended> {
         let target = &self.settings.target;
         let unreachable = |why: &dyn std::fmt::Display| {
-            Ended::Lost(format!(
+            Ended::Lost(fault::unreachable(format!(
                 "{}:{} cannot be reached: {why}. Check the cellular interface and DNS",
                 target.host, target.port
-            ))
+            )))
         };
         let known = peer.map(|peer| UdpTarget {
             host: peer.ip().to_string(),
@@ -284,30 +300,38 @@ impl Keeper {
         dtls::WallTime { unix_s: u64::try_from(unix_ms / 1000).unwrap_or(0), trusted: wall.trusted }
     }
 
-    /// One session from the first flight to its end. `up_since` tells whether it connected, and when.
-    async fn session(&mut self, incoming: &mut Incoming, up_since: &mut Option<Duration>) -> Ended {
+    /// What this clock says, for people.
+    pub(super) fn clock_words(&self) -> String {
+        let unix_s = i64::try_from(self.wall_time().unix_s).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(unix_s).map_or_else(|_| "no time".to_owned(), |at| at.to_string())
+    }
+
+    /// One session from the first flight to its end. `lived` tells for how long the cloud was heard on it.
+    async fn session(&mut self, incoming: &mut Incoming, lived: &mut Duration) -> Ended {
         let start = match self.begin().await {
             Ok(start) => start,
             Err(ended) => return ended,
         };
         let mut live = Live::new(self, start);
         let ended = live.run(incoming).await;
-        *up_since = live.up_since();
+        *lived = live.lived();
+        let connected = live.was_up();
         match ended {
             Ended::Stopped => live.leave(),
             Ended::Renewing => live.end(),
             _ => drop(live),
         }
-        self.settle_certificate(ended, up_since.is_some())
+        self.settle_certificate(ended, connected)
     }
 
     /// Goes on with the session of the run before, if there is one, or makes one.
     async fn begin(&mut self) -> Result<Start, Ended> {
         // Waiting does not mend a certificate that cannot be read; somebody must act.
+        let own = |words| Ended::Refused(fault::own_credential(words));
         let now = self.rim.now();
         let identity = self.renewal.as_mut().map(|renewal| renewal.identity(now)).transpose();
-        let identity = identity.map_err(Ended::Refused)?;
-        let mut client = credential::client(&self.settings.config, identity).map_err(Ended::Refused)?;
+        let client = identity.and_then(|identity| credential::client(&self.settings.config, identity));
+        let mut client = client.map_err(own)?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
         if let Some(start) = self.take_up(&client) {
             if let Some(renewal) = &mut self.renewal {
@@ -321,8 +345,8 @@ impl Keeper {
         self.progress.waiting("connecting", SOCKET_DEADLINE);
         let socket = Some(self.socket(None).await?);
         let now = self.rim.now();
-        let mut session =
-            Session::client(&client, now, self.rng()).map_err(|e| Ended::Lost(e.to_string()))?;
+        let mut session = Session::client(&client, now, self.rng())
+            .map_err(|e| Ended::Lost(fault::unreachable(e.to_string())))?;
         session.set_wall_clock(now, Some(self.wall_time()));
         let seed = coap::Seed {
             message_id: u16::try_from(self.rim.random.u64() & 0xffff).unwrap_or(0),
@@ -372,7 +396,7 @@ impl Keeper {
         let Some(renewal) = &mut self.renewal else { return ended };
         renewal.session_ended(now, wall, &*self.rim.random);
         let refused = match &ended {
-            Ended::Refused(words) => Some(words.as_str()),
+            Ended::Refused(trouble) => Some(trouble.words.as_str()),
             Ended::Lost(_) => None,
             _ => return ended,
         };
@@ -381,7 +405,10 @@ impl Keeper {
         }
         // Waiting may mend it after all: the next attempt shows another certificate.
         match ended {
-            Ended::Refused(words) => Ended::Lost(format!("{words}; the other certificate is shown next")),
+            Ended::Refused(trouble) => {
+                let words = format!("{}; the certificate before is shown next", trouble.words);
+                Ended::Lost(Trouble { words, ..trouble })
+            }
             ended => ended,
         }
     }
@@ -410,24 +437,5 @@ impl Keeper {
             ..coap::Config::default()
         };
         Endpoint::new(config, seed)
-    }
-}
-
-/// What the end of a DTLS session means.
-pub(super) fn ended(why: &CloseReason, was_connected: bool) -> Ended {
-    let words = why.to_string();
-    match why {
-        // A refusal during the handshake is about who we are.
-        CloseReason::Alert { .. } | CloseReason::HandshakeFailed(_) if !was_connected => {
-            Ended::Refused(words)
-        }
-        // So is theirs, whenever it is found out.
-        CloseReason::BadCertificate(_) => Ended::Refused(words),
-        // Anyone can forge an alert, but not this one.
-        CloseReason::Alert { authenticated: true, .. } => Ended::Refused(format!(
-            "{words}. If it happens again: check in the Golioth console that this device is enabled and that its \
-             credential belongs to this project"
-        )),
-        _ => Ended::Lost(words),
     }
 }

@@ -8,7 +8,7 @@ use crate::config::problem::Taken;
 use crate::config::reader::{Numbers, Reader};
 use crate::config::words;
 
-pub(super) const NAME_REMEDY: &str =
+pub(in crate::config) const NAME_REMEDY: &str =
     "Use 1 to 64 letters, digits, _ and -, beginning with a letter or a digit.";
 
 const MOST_BUSES: usize = 32;
@@ -16,7 +16,8 @@ const MOST_BUSES: usize = 32;
 /// First parts of stream names that the gateway itself uses.
 const RESERVED_SLAVES: [&str; 2] = ["gateway", "modem"];
 
-const PARITIES: [(&str, Parity); 3] = [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
+pub(in crate::config) const PARITIES: [(&str, Parity); 3] =
+    [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
 
 pub(super) fn buses(readers: Vec<Reader<'_>>, context: &mut Context<'_>) -> Vec<Bus> {
     if let Some(first_too_many) = readers.get(MOST_BUSES) {

@@ -9,6 +9,7 @@ use super::Context;
 use crate::config::model::{Gateway, Log, LogLevel, Modem, NetworkPath, Store, Time, Uplink};
 use crate::config::reader::{Found, Numbers, Reader};
 use crate::config::words;
+use crate::gather::Gather;
 use crate::reading::Class;
 
 const MIB: u64 = 1 << 20;
@@ -21,7 +22,7 @@ pub(in crate::config) const LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
-const CLOUD_LEVELS: [(&str, Option<LogLevel>); 5] = [
+pub(in crate::config) const CLOUD_LEVELS: [(&str, Option<LogLevel>); 5] = [
     ("off", None),
     ("error", Some(LogLevel::Error)),
     ("warn", Some(LogLevel::Warn)),
@@ -127,7 +128,7 @@ fn max_age(mut reader: Reader<'_>) -> BTreeMap<Class, Duration> {
     let limits = boundable(&mut reader, "for their age")
         .into_iter()
         .map(|class| (class, reader.duration(class.name(), "30d", "1m"..="3650d")))
-        .collect();
+        .gathered();
     reader.finish();
     limits
 }
@@ -194,7 +195,7 @@ pub(super) fn port(reader: &mut Reader<'_>, context: &mut Context<'_>) -> PathBu
     found.value
 }
 
-pub(super) fn baud(reader: &mut Reader<'_>, default: u32) -> u32 {
+pub(in crate::config) fn baud(reader: &mut Reader<'_>, default: u32) -> u32 {
     let numbers = Numbers { noun: "a baud rate", range: 300..=1_000_000 };
     let Some(baud) = reader.number("baud", &default.to_string(), &numbers) else {
         return default;

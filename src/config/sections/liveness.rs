@@ -22,7 +22,8 @@ const PROMPT: Liveness = Liveness {
     dead_path: Duration::from_secs(60),
 };
 
-const PROFILES: [(&str, Liveness); 3] = [("standard", STANDARD), ("frugal", FRUGAL), ("prompt", PROMPT)];
+pub(in crate::config) const PROFILES: [(&str, Liveness); 3] =
+    [("standard", STANDARD), ("frugal", FRUGAL), ("prompt", PROMPT)];
 
 /// `liveness`, `keepalive` and `dead_path`.
 pub(super) fn read(reader: &mut Reader<'_>) -> Liveness {

@@ -1,17 +1,19 @@
 //! One file a group of sections. `read` fixes the order: what later sections refer to is read before them.
 
 mod budget;
-mod bus;
+pub(super) mod bus;
 mod clouds;
 mod firmware;
-mod gateway;
+pub(super) mod gateway;
 mod golioth_credential;
 mod http;
 mod liveness;
+pub(super) mod measure;
 mod point;
 mod secret;
 
-pub(super) use gateway::LEVELS;
+pub(super) use gateway::{CLOUD_LEVELS, LEVELS};
+pub(super) use liveness::PROFILES;
 
 use super::model::{Bus, Config, Plan, Store};
 use super::parse::Surroundings;

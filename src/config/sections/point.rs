@@ -1,12 +1,10 @@
 //! `[[bus.slave.point]]`: one value in a register map.
 
-use core::ops::RangeInclusive;
-
-use super::Context;
 use super::bus::NAME_REMEDY;
-use crate::config::model::{Class, Point, Table, ValueType, WordOrder};
+use super::{Context, measure};
+use crate::config::model::{Class, Point, Table, ValueType};
 use crate::config::problem::quote;
-use crate::config::reader::{Numbers, Reader};
+use crate::config::reader::Reader;
 use crate::config::words;
 
 /// Most points on the whole gateway.
@@ -16,40 +14,6 @@ const MOST_POINTS: usize = 4096;
 /// the time.
 const RESERVED_ALIASES: [&str; 15] =
     ["b", "e", "ep", "loss", "ls", "m", "o", "pe", "q", "s", "t", "time", "timestamp", "ts", "u"];
-
-const TABLES: [(&str, Table); 4] = [
-    ("input", Table::Input),
-    ("holding", Table::Holding),
-    ("coil", Table::Coil),
-    ("discrete", Table::Discrete),
-];
-
-const TYPES: [(&str, ValueType); 9] = [
-    ("uint16", ValueType::Uint16),
-    ("int16", ValueType::Int16),
-    ("uint32", ValueType::Uint32),
-    ("int32", ValueType::Int32),
-    ("uint64", ValueType::Uint64),
-    ("int64", ValueType::Int64),
-    ("float32", ValueType::Float32),
-    ("float64", ValueType::Float64),
-    ("bool", ValueType::Bool),
-];
-
-const ORDERS: [(&str, WordOrder); 4] = [
-    ("abcd", WordOrder::Abcd),
-    ("cdab", WordOrder::Cdab),
-    ("badc", WordOrder::Badc),
-    ("dcba", WordOrder::Dcba),
-];
-
-const CLASSES: [(&str, Class); 5] = [
-    ("telemetry", Class::Telemetry),
-    ("alarm", Class::Alarm),
-    ("event", Class::Event),
-    ("state", Class::State),
-    ("diagnostics", Class::Diagnostics),
-];
 
 /// Keys that say how a number is made from a raw value: a bit has none of it.
 const NUMBER_KEYS: [&str; 8] =
@@ -62,30 +26,16 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
         reader.problem("stream", what, format!("Configure at most {MOST_POINTS}."));
     }
     let (stream, alias) = names(&mut reader, slave, context);
-    if !reader.has("table") {
-        reader.missing("table", "\"holding\"");
-    }
-    let table = reader.choice("table", "a Modbus table", &TABLES);
+    let table = measure::table(&mut reader);
     let value_type = value_type(&mut reader, table);
-    let register = register(&mut reader, table, value_type);
-    let order = reader.choice("order", "a byte order", &ORDERS).unwrap_or(WordOrder::Abcd);
-    let scale = reader.real("scale", "0.1").unwrap_or(1.0);
-    if scale == 0.0 {
-        reader.problem("scale", "0 makes every value the same.", "Write scale = 0.1, for example.");
-    }
-    let offset = reader.real("offset", "-40").unwrap_or(0.0);
-    let unit = reader
-        .text(
-            "unit",
-            "\"Cel\"",
-            |text| text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_graphic()),
-            "a UCUM unit",
-            "UCUM is written in ASCII without spaces: Cel for °C, % for percent, kPa, m3/h.",
-        )
-        .map_or("", |found| found.value);
-    let resolution = resolution(&mut reader, scale, value_type);
-    let sentinels = sentinels(&mut reader, value_type);
-    let class = reader.choice("class", "a class", &CLASSES).unwrap_or(Class::Telemetry);
+    let register = measure::register(&mut reader, table, value_type.map(ValueType::addresses));
+    let order = measure::order(&mut reader);
+    let (scale, offset) = measure::scaling(&mut reader);
+    let unit = measure::unit(&mut reader);
+    let is_integer = value_type.is_some_and(|kind| !kind.is_float() && kind != ValueType::Bool);
+    let resolution = measure::resolution(&mut reader).or(is_integer.then_some(scale.abs()));
+    let sentinels = measure::sentinels(&mut reader, value_type.and_then(ValueType::raw_range));
+    let class = measure::class(&mut reader);
     let latest_only = reader.choice("coalesce", "a way to coalesce", &[("latest", ())]).is_some();
     if latest_only && !class.waits_for_window() {
         let what = format!("each {} counts.", class.name());
@@ -93,13 +43,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
     }
     let thin_band = thin_band(&mut reader, class);
     let routes = routes(&mut reader, context);
-    let min = reader.real("min", "-40");
-    let max = reader.real("max", "120");
-    if let (Some(min), Some(max)) = (min, max)
-        && min >= max
-    {
-        reader.problem("max", format!("{max} is not above min = {min}."), "Write the higher bound as max.");
-    }
+    let (min, max) = measure::plausible(&mut reader);
     if value_type == Some(ValueType::Bool) {
         for key in NUMBER_KEYS.into_iter().filter(|key| reader.has(key)) {
             reader.problem(key, "a bit has no such thing.", format!("Remove {key}."));
@@ -115,7 +59,7 @@ pub(super) fn point(mut reader: Reader<'_>, slave: &str, context: &mut Context<'
         order,
         scale,
         offset,
-        unit: unit.to_owned(),
+        unit,
         resolution,
         sentinels,
         class,
@@ -178,7 +122,7 @@ fn value_type(reader: &mut Reader<'_>, table: Option<Table>) -> Option<ValueType
             None => {}
         }
     }
-    let value_type = reader.choice("type", "a value type", &TYPES)?;
+    let value_type = reader.choice("type", "a value type", &measure::TYPES)?;
     match (is_bits?, value_type == ValueType::Bool) {
         (true, false) => {
             reader.problem(
@@ -197,53 +141,6 @@ fn value_type(reader: &mut Reader<'_>, table: Option<Table>) -> Option<ValueType
     }
 }
 
-fn register(reader: &mut Reader<'_>, table: Option<Table>, value_type: Option<ValueType>) -> u16 {
-    if !reader.has("register") {
-        reader.missing("register", "0");
-    }
-    let numbers = Numbers { noun: "an address counted from 0", range: 0..=65_535 };
-    let register = reader.number("register", "0", &numbers).and_then(|register| u16::try_from(register).ok());
-    let (Some(register), Some(value_type)) = (register, value_type) else {
-        return 0;
-    };
-    let addresses = value_type.addresses();
-    if register.checked_add(addresses - 1).is_none() {
-        reader.problem(
-            "register",
-            format!("a value of {addresses} registers does not fit at {register}."),
-            format!("Use 0 to {}.", 65_536 - u32::from(addresses)),
-        );
-    }
-    let first = match table {
-        Some(Table::Holding) => 40_001,
-        Some(Table::Input) => 30_001,
-        _ => return register,
-    };
-    if (first..first + 9_999).contains(&register) {
-        reader.warning(
-            "register",
-            format!("{register} looks like a number from a manual that counts from {first}."),
-            format!("If it is, write register = {}.", register - first),
-        );
-    }
-    register
-}
-
-fn resolution(reader: &mut Reader<'_>, scale: f64, value_type: Option<ValueType>) -> Option<f64> {
-    let written = reader.real("resolution", "0.1");
-    if let Some(written) = written
-        && written <= 0.0
-    {
-        reader.problem(
-            "resolution",
-            format!("{written} is not a step."),
-            "Write resolution = 0.1, for example.",
-        );
-    }
-    let is_integer = value_type.is_some_and(|kind| !kind.is_float() && kind != ValueType::Bool);
-    written.or(is_integer.then_some(scale.abs()))
-}
-
 fn thin_band(reader: &mut Reader<'_>, class: Class) -> Option<f64> {
     let band = reader.real("thin_band", "0.5")?;
     if class != Class::Telemetry {
@@ -257,41 +154,6 @@ fn thin_band(reader: &mut Reader<'_>, class: Class) -> Option<f64> {
         );
     }
     Some(band)
-}
-
-fn sentinels(reader: &mut Reader<'_>, value_type: Option<ValueType>) -> Vec<i128> {
-    /// More than any device marks its gaps with.
-    const MOST: usize = 16;
-    let found = reader.integers("sentinel", "[65535]").unwrap_or_default();
-    if found.len() > MOST {
-        let what = format!("{} sentinels are too many.", found.len());
-        reader.problem("sentinel", what, format!("Use at most {MOST}."));
-    }
-    let Some(range) = value_type.and_then(raw_range) else {
-        return Vec::new();
-    };
-    for number in found.iter().filter(|number| !range.contains(&number.value)) {
-        reader.item_problem(
-            "sentinel",
-            number.at,
-            format!("{} is not a raw value of this type.", number.value),
-            format!("Use {} to {}.", range.start(), range.end()),
-        );
-    }
-    found.into_iter().map(|number| number.value).collect()
-}
-
-/// The raw values a type can carry; for floats its bit patterns; none for bits.
-fn raw_range(value_type: ValueType) -> Option<RangeInclusive<i128>> {
-    match value_type {
-        ValueType::Uint16 => Some(0..=i128::from(u16::MAX)),
-        ValueType::Int16 => Some(i128::from(i16::MIN)..=i128::from(i16::MAX)),
-        ValueType::Uint32 | ValueType::Float32 => Some(0..=i128::from(u32::MAX)),
-        ValueType::Int32 => Some(i128::from(i32::MIN)..=i128::from(i32::MAX)),
-        ValueType::Uint64 | ValueType::Float64 => Some(0..=i128::from(u64::MAX)),
-        ValueType::Int64 => Some(i128::from(i64::MIN)..=i128::from(i64::MAX)),
-        ValueType::Bool => None,
-    }
 }
 
 fn routes(reader: &mut Reader<'_>, context: &Context<'_>) -> Vec<String> {

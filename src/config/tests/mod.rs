@@ -1,6 +1,7 @@
 //! The promises of this room, told by configuration texts.
 
 mod any_text;
+mod devices;
 mod files;
 mod messages;
 mod values;

@@ -261,6 +261,7 @@ fn every_remote_key_is_a_key() {
         let (table, name) = key.rsplit_once('.').unwrap();
         let header = match table {
             "modem" => "[modem]\nport = \"/dev/m\"\n".to_owned(),
+            "golioth" => "[golioth]\npsk_id = \"a@p\"\npsk_file = \"/s/good\"\n".to_owned(),
             other => format!("[{other}]\n"),
         };
         let messages =

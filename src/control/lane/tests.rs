@@ -210,3 +210,16 @@ async fn the_socket_of_a_living_program_and_any_other_file_are_left_alone_and_th
     }
     drop(living);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_being_heard_when_the_daemon_ends_is_told_so() {
+    let bench = Bench::start().await;
+    let stream = bench.connect().await;
+    // Its place has been taken: the lane answers another that came later.
+    assert!(matches!(bench.ask(json!({ "retry": { "numbers": [5] } })).await, Answer::Done(_)));
+    bench.stop.cancel();
+    assert!(refusal(hear(stream).await).contains("the daemon is stopping; nothing was changed"));
+    let socket = bench.socket();
+    bench.supervisor.stopped(Duration::from_secs(60)).await;
+    assert!(!socket.exists());
+}

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::{age, json};
 use crate::board::LinkPhase;
+use crate::gather::Gather;
 use crate::http::snapshot::Snapshot;
 use crate::http::sources::{ComponentRecord, DeviceRecord, TelemetryValue, Trouble};
 use crate::http::verdict::{Level, verdict};
@@ -79,7 +80,7 @@ pub(in crate::http) fn device(record: DeviceRecord, s: &Snapshot) -> DeviceStatu
     let update_available =
         record.components.iter().any(|c| c.target.as_ref().is_some_and(|t| c.version.as_ref() != Some(t)));
     let mut telemetry: BTreeMap<_, _> =
-        record.telemetry.into_iter().map(|(name, value)| (name, remembered(value))).collect();
+        record.telemetry.into_iter().map(|(name, value)| (name, remembered(value))).gathered();
     for (name, latest) in s.latest.iter().filter(|(_, latest)| latest.value.device == record.serial) {
         telemetry.insert(
             name.clone(),

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::{age, json};
 use crate::board::{DataPlan, Hidden, PlanPeriod, Stamped};
 use crate::clock::sources::Source;
+use crate::gather::Gather;
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::verdict::{Verdict, verdict};
 use crate::http::words::{grade_word, modem_word, phase_word};
@@ -87,6 +88,10 @@ struct DestinationStatus {
     link: Option<Link>,
     /// The gateway's own, where it is known by one.
     certificate: Option<Certificate>,
+    /// What is wrong with it, what weighs most first.
+    troubles: Vec<Trouble>,
+    /// What becomes of what it acknowledged, where its kind can be asked.
+    delivery: Option<Delivery>,
     account: Account,
     /// Of `dropped`, what the destination should have got: neither superseded nor thinned nor given up by people.
     lost: u64,
@@ -116,6 +121,30 @@ struct Certificate {
     condition: &'static str,
     words: String,
     ends_unix_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    words: String,
+    unrouted: bool,
+    /// Readings that it acknowledged and kept nowhere since the start, at most. In `account` they are acknowledged.
+    lost_at_most: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trouble {
+    /// Its name: `wrong_key`, `unreadable`; the names stay as they are.
+    state: &'static str,
+    /// With what; absent where it is the link as a whole.
+    about: Option<&'static str>,
+    words: String,
+    next_step: String,
+    /// Text to copy for that.
+    paste: Option<String>,
+    since_seconds: f64,
+    times: u64,
 }
 
 /// `accepted = acknowledged + dropped + setAside + queued`.
@@ -397,8 +426,8 @@ pub(in crate::http) fn gateway(s: &Snapshot) -> GatewayStatus {
             .collect(),
         settings: s.settings.as_ref().map(|settings| Settings {
             version: settings.value.version,
-            in_force: settings.value.in_force.iter().cloned().collect(),
-            refused: settings.value.refused.iter().cloned().collect(),
+            in_force: settings.value.in_force.iter().cloned().gathered(),
+            refused: settings.value.refused.iter().cloned().gathered(),
         }),
         lanes: s
             .lanes
@@ -435,10 +464,32 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
             words: certificate.words.clone(),
             ends_unix_seconds: certificate.until_unix_s,
         }),
+        troubles: destination
+            .troubles
+            .iter()
+            .map(|(since, trouble)| Trouble {
+                state: trouble.kind.name(),
+                about: Some(trouble.about).filter(|about| !about.is_empty()),
+                words: trouble.words.clone(),
+                next_step: trouble.next_step.clone().into_owned(),
+                paste: trouble.paste.clone(),
+                since_seconds: age(s, *since),
+                times: trouble.times,
+            })
+            .collect(),
+        delivery: destination.delivery.as_ref().map(|delivery| Delivery {
+            words: delivery.words.clone(),
+            unrouted: delivery.unrouted,
+            lost_at_most: delivery.lost,
+        }),
         account: account(destination.books.totals),
         lost: destination.books.lost(),
-        given_up: destination.given_up.iter().cloned().collect(),
-        classes: destination.classes.iter().map(|(class, totals)| (class.name(), account(*totals))).collect(),
+        given_up: destination.given_up.iter().cloned().gathered(),
+        classes: destination
+            .classes
+            .iter()
+            .map(|(class, totals)| (class.name(), account(*totals)))
+            .gathered(),
     }
 }
 
@@ -546,7 +597,7 @@ fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
         day: period(&plan.day),
         month: period(&plan.month),
         roaming_month: period(&plan.roaming_month),
-        month_by_purpose: plan.by_purpose.iter().copied().collect(),
+        month_by_purpose: plan.by_purpose.iter().copied().gathered(),
         others_bytes: plan.others.map(|others| others.bytes),
         others_counter: plan.others.map(|others| others.counter.name()),
         waits: plan
@@ -554,8 +605,8 @@ fn plan(s: &Snapshot, plan: &DataPlan) -> Plan {
             .iter()
             .map(|(what, until)| Wait { what: what.clone(), seconds: until.since(s.now).as_secs_f64() })
             .collect(),
-        thinned: plan.thinned.iter().cloned().collect(),
-        wire_percent: plan.wire_percent.iter().cloned().collect(),
+        thinned: plan.thinned.iter().cloned().gathered(),
+        wire_percent: plan.wire_percent.iter().cloned().gathered(),
     }
 }
 

@@ -13,10 +13,11 @@ use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 use self::books::{accounts, store};
-use self::sections::{cloud, daemon, data_plan, firmware, radio, slaves, streams};
+use self::sections::{cloud, daemon, data_plan, firmware, radio, settings, slaves, streams};
 use self::tiles::tiles;
 use super::snapshot::Snapshot;
 use super::verdict::{Level, Verdict, verdict};
+use crate::gather::in_front;
 
 /// No page is longer.
 const MOST_BYTES: usize = 48 * 1024;
@@ -159,6 +160,7 @@ impl Page {
             bounds.section("store", "Disk", store(s, bounds)),
             bounds.section("sensors", "Sensors", slaves(s, bounds)),
             bounds.section("firmware", "Firmware", firmware(s, bounds)),
+            bounds.section("settings", "Set from afar", settings(s, bounds)),
             bounds.section("daemon", "Daemon", daemon(s, bounds)),
         ];
         sections.retain(|section| !section.rows.is_empty() || section.id == "sensors");
@@ -201,7 +203,7 @@ impl Bounds {
     fn section(self, id: &'static str, title: &'static str, mut rows: Vec<Row>) -> Section {
         let most = self.rows(32);
         if rows.len() > most {
-            rows.sort_by_key(|row| row.mark == Mark::Fine);
+            rows = in_front(rows, |row| row.mark != Mark::Fine);
         }
         let more = rows.len().saturating_sub(most);
         rows.truncate(most);

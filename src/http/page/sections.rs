@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Bounds, Mark, Row, Stream};
 use crate::board::{
-    ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, WriterPhase, ago, in_words,
+    ClockCorrection, ClockState, Hidden, LinkPhase, SignalGrade, Stamped, Weight, WriterPhase, ago, in_words,
 };
 use crate::clock::Wall;
+use crate::gather::in_front;
 use crate::http::snapshot::Snapshot;
 use crate::http::words::{
     bytes, capital, count, dbm, grade_word, grouped, millis, minus, modem_word, phase_word, shown, unit,
@@ -27,6 +28,15 @@ pub(super) fn cloud(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
             LinkPhase::Silent | LinkPhase::Sick => Mark::Bad,
         };
         rows.push(bounds.row(&destination.name, &capital(phase_word(link.phase)), &link.words, mark));
+        for (_, trouble) in &destination.troubles {
+            let mark = if trouble.kind.weight() == Weight::Look { Mark::Look } else { Mark::Bad };
+            let times = match trouble.times {
+                1 => String::new(),
+                times => format!(" ({} times)", grouped(times)),
+            };
+            let note = format!("{}{times}. Next: {}", trouble.words, trouble.next_step);
+            rows.push(bounds.row(trouble.kind.name(), trouble.about, &note, mark));
+        }
         let traffic = format!("{} up, {} down", bytes(link.bytes_up), bytes(link.bytes_down));
         let session = format!(
             "{} since the start, {} in flight, {}",
@@ -158,7 +168,7 @@ pub(super) fn streams(s: &Snapshot, bounds: Bounds) -> (Vec<Stream>, usize) {
     let most = bounds.rows(48);
     let mut all: Vec<_> = s.latest.iter().collect();
     if all.len() > most {
-        all.sort_by_key(|(_, latest)| latest.value.quality == Quality::Good);
+        all = in_front(all, |(_, latest)| latest.value.quality != Quality::Good);
     }
     let more = all.len().saturating_sub(most);
     let shown = all
@@ -195,6 +205,20 @@ pub(super) fn firmware(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
             bounds.row(&value.package, version, &format!("{state}{reason}{wanted}"), Mark::Plain)
         })
         .collect()
+}
+
+/// What a cloud set, instead of the configuration; and what of it is not in force.
+pub(super) fn settings(s: &Snapshot, bounds: Bounds) -> Vec<Row> {
+    let Some(Stamped { value: settings, .. }) = &s.settings else { return Vec::new() };
+    let set = settings
+        .in_force
+        .iter()
+        .map(|(key, value)| bounds.row(key, value, "in force instead of what is configured", Mark::Plain));
+    let refused = settings.refused.iter().map(|(key, why)| {
+        let note = format!("{why}. Next: correct it in the cloud's console, if it is meant for this gateway");
+        bounds.row(key, "Not in force", &note, Mark::Look)
+    });
+    set.chain(refused).collect()
 }
 
 /// Whose time it is, how far it may be off, and who says another.

@@ -2,6 +2,7 @@
 
 use super::{Mark, Tile};
 use crate::board::{LinkPhase, LinkState, ModemPhase, SignalGrade, ago};
+use crate::gather::in_front;
 use crate::http::snapshot::{Destination, Snapshot};
 use crate::http::words::{bytes, capital, dbm, grade_word, grouped, within};
 use crate::store::queue::Health;
@@ -29,8 +30,8 @@ fn clouds(s: &Snapshot) -> Vec<Tile> {
         };
         return vec![none];
     }
-    let mut tiles: Vec<_> = s.destinations.iter().map(|d| cloud(s, d)).collect();
-    tiles.sort_by_key(|tile| tile.mark == Mark::Fine);
+    let tiles: Vec<_> = s.destinations.iter().map(|d| cloud(s, d)).collect();
+    let mut tiles = in_front(tiles, |tile| tile.mark != Mark::Fine);
     if let [only] = tiles.as_mut_slice() {
         only.label = "Cloud".into();
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::snapshot::{Destination, Snapshot};
 use super::words::count;
-use crate::board::{LinkPhase, LinkState, in_words};
+use crate::board::{LinkPhase, LinkState, Trouble, TroubleKind, Weight, in_words};
 
 mod books;
 mod disk;
@@ -53,6 +53,9 @@ pub struct Reason {
     pub meaning: String,
     /// What to do next.
     pub next_step: String,
+    /// Text to copy for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paste: Option<String>,
 }
 
 /// The answer.
@@ -81,7 +84,6 @@ pub fn verdict(snapshot: &Snapshot) -> Verdict {
     radio::judge(snapshot, &mut found);
     for destination in &snapshot.destinations {
         link(snapshot, destination, &mut found);
-        certificate(destination, &mut found);
     }
     if snapshot.destinations.is_empty() {
         found.add(
@@ -108,8 +110,16 @@ impl Findings {
         meaning: impl Into<String>,
         next: impl Into<String>,
     ) {
-        let reason = Reason { what: what.into(), meaning: meaning.into(), next_step: next.into() };
+        let reason =
+            Reason { what: what.into(), meaning: meaning.into(), next_step: next.into(), paste: None };
         self.0.push((level, reason));
+    }
+
+    /// The reason found last comes with this text.
+    fn to_paste(&mut self, text: Option<String>) {
+        if let Some((_, reason)) = self.0.last_mut() {
+            reason.paste = text;
+        }
     }
 
     fn conclude(mut self, snapshot: &Snapshot) -> Verdict {
@@ -145,6 +155,22 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
             "Wait two minutes. If this stays, restart fieldgate: systemctl restart fieldgate",
         );
     };
+    let weighing = |weight: Weight| {
+        let troubles = destination.troubles.iter().map(|(_, trouble)| trouble);
+        troubles.filter(move |trouble| trouble.kind.weight() == weight)
+    };
+    for trouble in weighing(Weight::Act) {
+        let meaning = format!("{} {kept}", sentence(&trouble.words));
+        found.add(Level::Broken, trouble.headline(name), meaning, sentence(&trouble.next_step));
+        found.to_paste(trouble.paste.clone());
+    }
+    for trouble in weighing(Weight::Look).filter(|trouble| lasts(trouble)) {
+        let meaning = format!("{} Readings go on.", sentence(&trouble.words));
+        found.add(Level::Attention, trouble.headline(name), meaning, sentence(&trouble.next_step));
+    }
+    if weighing(Weight::Act).next().is_some() {
+        return;
+    }
     match link.phase {
         LinkPhase::Up => {}
         LinkPhase::Sick => found.add(
@@ -170,21 +196,22 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
                 _ => format!("No connection to {name}"),
             };
             let meaning = format!("{} {heard} {kept}", sentence(&link.words));
-            found.add(level, what, meaning, path_advice(snapshot));
+            let next = match weighing(Weight::Wait).next() {
+                Some(trouble) if !is_off_the_network(snapshot) => sentence(&trouble.next_step),
+                _ => path_advice(snapshot).to_owned(),
+            };
+            found.add(level, what, meaning, next);
         }
     }
 }
 
-fn certificate(destination: &Destination, found: &mut Findings) {
-    let Some(certificate) = &destination.certificate else { return };
-    if certificate.condition.needs_somebody() {
-        found.add(
-            Level::Attention,
-            format!("The certificate for {} needs somebody", destination.name),
-            sentence(&certificate.words),
-            "Act on what it says before the certificate ends: then the cloud lets this gateway in no more.",
-        );
-    }
+/// What a cloud says once in a while, and then does not say any more, is nobody's business.
+fn lasts(trouble: &Trouble) -> bool {
+    trouble.times >= 3 || !matches!(trouble.kind, TroubleKind::Failing | TroubleKind::Unexpected)
+}
+
+fn is_off_the_network(snapshot: &Snapshot) -> bool {
+    snapshot.registration.as_ref().is_some_and(|stamped| !stamped.value.registered)
 }
 
 /// A link heard not long ago, or a daemon that just started: it may come by itself.

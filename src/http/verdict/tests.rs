@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::board::{
-    CertificateCondition, CertificateState, LaneState, Latest, ModemPhase, ModemState, Registration, Signal,
-    SignalGrade, SlaveRefusal, SlaveState, Stamped, WriterPhase, WriterState,
+    LaneState, Latest, ModemPhase, ModemState, Registration, Signal, SignalGrade, SlaveRefusal, SlaveState,
+    Stamped, WriterPhase, WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::http::recent::{Moved, Outgoing, Recent};
@@ -81,6 +81,8 @@ fn fine() -> Snapshot {
             name: "golioth".into(),
             link: Some(up()),
             certificate: None,
+            troubles: Vec::new(),
+            delivery: None,
             books: Outgoing {
                 totals: Totals { accepted: 5000, acknowledged: 4990, queued: 10, ..Totals::default() },
                 ..Outgoing::default()
@@ -152,6 +154,11 @@ fn down(s: &mut Snapshot, phase: LinkPhase, heard_seconds_ago: u64) {
     link.phase = phase;
     link.words = "no answer from coap.golioth.io; tried again in 20 s".into();
     link.last_heard = Some(seconds_ago(heard_seconds_ago));
+}
+
+fn trouble(s: &mut Snapshot, kind: TroubleKind, about: &'static str, times: u64) {
+    let trouble = Trouble { times, ..Trouble::new(kind, about, "this was met", "do this and that") };
+    s.destinations[0].troubles.push((seconds_ago(30), trouble));
 }
 
 fn latest(quality: Quality) -> Stamped<Latest> {

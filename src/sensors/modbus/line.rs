@@ -1,7 +1,7 @@
 //! A serial line as one request sees it: what was sent, what was heard since, and the answer once it is there.
 //!
 //! [`Line`] stands between the port and the Modbus client, which is thrown away after every failure while the port
-//! stays. The client is shown nothing but the answer to the request under way ([`super::frame`]): bytes of late
+//! stays. The client is shown nothing but the answer to the request under way ([`Expected`]): bytes of late
 //! answers never reach it. Invariant: everything here is bounded by a frame's length, however much a line babbles.
 
 use std::future::poll_fn;
@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use fieldgate_sensor_inputs::modbus::{Expected, MOST_FRAME, is_of_others};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frame::{self, Expected};
 use crate::config::{Bus, Parity};
 use crate::daemon::rim::{Rim, SerialStream};
 
@@ -82,7 +82,7 @@ impl Line {
 
     /// Whether the slave that was asked has said anything.
     pub(super) fn heard_from(&self, unit: u8) -> bool {
-        self.wire().is_ok_and(|wire| !frame::is_of_others(&wire.heard, &wire.sent, unit))
+        self.wire().is_ok_and(|wire| !is_of_others(&wire.heard, &wire.sent, unit))
     }
 
     /// How the port went away, if it did.
@@ -123,7 +123,7 @@ impl Wire {
         if let Some(kind) = self.gone {
             return Poll::Ready(Err(kind.into()));
         }
-        let mut bytes = [0; frame::MOST_BYTES];
+        let mut bytes = [0; MOST_FRAME];
         let mut buffer = ReadBuf::new(&mut bytes);
         let read = match ready!(Pin::new(&mut self.port).poll_read(cx, &mut buffer)) {
             // A serial port has no end: its other side, or the adapter itself, was taken away.
@@ -136,7 +136,7 @@ impl Wire {
             return Poll::Ready(Err(kind.into()));
         }
         self.heard.extend_from_slice(buffer.filled());
-        let too_many = self.heard.len().saturating_sub(2 * frame::MOST_BYTES);
+        let too_many = self.heard.len().saturating_sub(2 * MOST_FRAME);
         self.heard.drain(..too_many);
         Poll::Ready(Ok(()))
     }
@@ -168,7 +168,7 @@ impl AsyncWrite for Line {
         let mut wire = self.wire()?;
         match ready!(Pin::new(&mut wire.port).poll_write(cx, bytes)) {
             Ok(taken) => {
-                let room = frame::MOST_BYTES.saturating_sub(wire.sent.len());
+                let room = MOST_FRAME.saturating_sub(wire.sent.len());
                 wire.sent.extend_from_slice(bytes.get(..taken.min(room)).unwrap_or_default());
                 Poll::Ready(Ok(taken))
             }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use fieldgate_sensor_inputs::modbus::{Placed, Read};
+
 use super::super::decode::Decoder;
 use super::super::exact;
-use super::super::plan::{self, Placed, Request};
+use super::super::plan;
 use super::line::LineTimes;
 use super::port::{Heard, Port, Reply};
 use crate::board::{Board, Latest, SlaveRefusal};
@@ -53,7 +55,7 @@ struct Point {
 
 /// A request and how it fares.
 struct Block {
-    request: Request,
+    request: Read,
     /// Polls in a row in which this timed out although the slave answered others.
     silences: u32,
     /// Polls for which it is left out.
@@ -94,7 +96,7 @@ impl Polled {
             group,
             unit: slave.unit,
             points: points.collect(),
-            blocks: plan::requests(&slave.points, plan::GAP).into_iter().map(Block::new).collect(),
+            blocks: plan::requests(&slave.points).into_iter().map(Block::new).collect(),
             begin: 0,
             refusal: None,
             answers: 0,
@@ -223,7 +225,7 @@ impl Polled {
 }
 
 impl Block {
-    fn new(request: Request) -> Self {
+    fn new(request: Read) -> Self {
         Self { request, silences: 0, resting: 0 }
     }
 }
@@ -234,7 +236,7 @@ impl Outcome {
         self.latency = self.latency.max(heard.latency);
     }
 
-    fn miss(&mut self, points: &[Point], request: &Request, reason: GapReason) {
+    fn miss(&mut self, points: &[Point], request: &Read, reason: GapReason) {
         let missing = request.points.iter().filter_map(|placed| points.get(placed.point));
         self.missing.extend(missing.map(|point| (point.stream, reason)));
     }
@@ -242,7 +244,7 @@ impl Outcome {
     fn take(
         &mut self,
         points: &[Point],
-        request: &Request,
+        request: &Read,
         decode: impl Fn(&Decoder, &Placed) -> Option<(Value, Quality)>,
     ) {
         for placed in &request.points {
@@ -264,8 +266,8 @@ fn multiplied_out(value: &Value, step: Option<Resolution>) -> Value {
     }
 }
 
-fn refusal(request: &Request, points: &[Point], code: u8) -> SlaveRefusal {
-    let Request { table, first, count, .. } = request;
+fn refusal(request: &Read, points: &[Point], code: u8) -> SlaveRefusal {
+    let Read { table, first, count, .. } = request;
     let last = u32::from(*first) + u32::from(*count).saturating_sub(1);
     let table = match table {
         Table::Input => "input registers",

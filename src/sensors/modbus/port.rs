@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
+use fieldgate_sensor_inputs::modbus::{Expected, Read};
 use tokio_modbus::client::{Client, Context, rtu};
 use tokio_modbus::slave::{Slave, SlaveContext};
 use tokio_modbus::{Request as Pdu, Response};
 
-use super::super::plan::Request;
-use super::frame::Expected;
 use super::line::{Line, LineTimes};
 use crate::config::{Bus, Parity, Table};
 use crate::daemon::rim::{LineParity, PortSettings, Rim};
@@ -152,7 +151,7 @@ impl Port {
     pub(super) async fn ask(
         &mut self,
         unit: u8,
-        request: &Request,
+        request: &Read,
         times: LineTimes,
         patience: Duration,
     ) -> Reply {
@@ -160,7 +159,7 @@ impl Port {
         line.quiet(&self.rim, times.silence, BABBLE).await;
         let bytes = request.answer_bytes();
         let (function, pdu) = pdu(request);
-        line.expect(Expected { unit, function, bytes });
+        line.expect(Expected::read(unit, function, bytes));
 
         let talk = client.get_or_insert_with(|| rtu::attach_slave(line.clone(), Slave(unit)));
         talk.set_slave(Slave(unit));
@@ -197,7 +196,7 @@ impl Port {
 }
 
 /// Modbus Application Protocol V1.1b3, 6.1 to 6.4.
-fn pdu(request: &Request) -> (u8, Pdu<'static>) {
+fn pdu(request: &Read) -> (u8, Pdu<'static>) {
     let (first, count) = (request.first, request.count);
     match request.table {
         Table::Coil => (1, Pdu::ReadCoils(first, count)),

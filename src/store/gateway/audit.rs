@@ -21,7 +21,7 @@ pub struct Audited {
     pub action: &'static str,
     /// At what.
     pub target: Option<String>,
-    /// `asked`, `done`, `failed`, `timed out`.
+    /// `asked`, `done`, `failed`, `timed out`, `cut off`.
     pub outcome: &'static str,
     /// An object with the rest.
     pub detail: serde_json::Value,

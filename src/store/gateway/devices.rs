@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::writer::Failure;
 use super::{GatewayError, Stamp};
+use crate::gather::Gather;
 
 /// Longest serial number, bytes. A longer one is refused.
 pub const MAX_SERIAL: usize = 128;
@@ -301,7 +302,7 @@ fn with_assignments(connection: &Connection, id: i64, mut device: Device) -> rus
     let rows = rows.query_map([id], |r| {
         Ok((r.get::<_, String>(0)?, Assignment { external_id: r.get(1)?, sync_status: r.get(2)? }))
     })?;
-    device.assignments = rows.collect::<rusqlite::Result<_>>()?;
+    device.assignments = rows.try_gathered()?;
     Ok(device)
 }
 

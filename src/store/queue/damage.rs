@@ -11,6 +11,7 @@ use super::books::Books;
 use super::salvage::Progress;
 use super::segment;
 use super::statement::UNDER_WAY;
+use crate::gather::Gather;
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, Log, OpenError};
 
@@ -115,7 +116,7 @@ fn beside(path: &Path) -> Vec<PathBuf> {
         })
         .map(|e| (e.metadata().and_then(|m| m.modified()).ok(), e.path()))
         .collect();
-    found.sort();
+    found.sort_unstable();
     found.into_iter().map(|(_, path)| path).collect()
 }
 
@@ -259,5 +260,5 @@ fn statements(connection: &Connection) -> rusqlite::Result<Vec<serde_json::Value
 }
 
 fn names(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<u32, String>> {
-    connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+    connection.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.try_gathered()
 }

@@ -131,7 +131,7 @@ pub struct QueueStatus {
     pub max_bytes: u64,
     /// What is at risk before acceptance: as configured, or wider for the flash's sake ([`QueueStatus::why_widened`]).
     pub commit_window: Duration,
-    /// What is configured.
+    /// What is configured, or set from afar instead.
     pub configured_window: Duration,
     /// What is written to the flash.
     pub flash: Flash,
@@ -333,6 +333,12 @@ impl Queue {
             return Health::Faulty("stopped".into());
         }
         answer.await.unwrap_or(Health::Faulty("stopped".into()))
+    }
+
+    /// From now on readings wait so long for company, at most 60 s; more where the flash budget says so.
+    pub async fn set_commit_window(&self, window: Duration) {
+        // A stopped writer means the daemon is ending.
+        let _ = self.worker.send(Command::CommitWindow(window)).await;
     }
 
     /// How the queue is; changes after every commit.

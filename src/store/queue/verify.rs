@@ -12,6 +12,7 @@ use super::DestinationId;
 use super::books::Books;
 use super::handle::Totals;
 use super::look::Source;
+use crate::gather::Gather;
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError};
 
@@ -305,5 +306,5 @@ fn sums(c: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<(DestinationId, 
     let rows = rows.query_map([], |r| {
         Ok(((DestinationId(r.get(0)?), StreamId(r.get(1)?)), r.get::<_, i64>(2)?.cast_unsigned()))
     })?;
-    rows.collect()
+    rows.try_gathered()
 }

@@ -35,6 +35,7 @@ use super::settle::Settlement;
 use super::{DestinationId, Epoch, schema};
 use crate::clock::Mono;
 use crate::clock::sources::Claim;
+use crate::gather::Gather;
 use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite;
 use crate::store::worker::Machine;
@@ -131,6 +132,8 @@ pub enum Command {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<GaveUp, GiveUpError>>,
     },
+    /// The commit window is another from now on.
+    CommitWindow(Duration),
     /// Commit whatever waits, and answer when that is done or has failed.
     Flush(oneshot::Sender<Health>),
 }
@@ -268,7 +271,7 @@ impl Writer {
             .iter()
             .map(|s| groups.iter().position(|g| g.name == s.group).unwrap_or(0))
             .collect();
-        let by_id = opened.streams.iter().enumerate().map(|(n, s)| (s.id, n)).collect();
+        let by_id = opened.streams.iter().enumerate().map(|(n, s)| (s.id, n)).gathered();
         let mut writer = Self {
             generation: 0,
             epoch_number: opened.epoch_number,
@@ -520,6 +523,12 @@ impl Machine for Writer {
             Command::Damaged { generation, detail } => self.look_into_damage(now, generation, &detail),
             Command::Aside { which, action, reply } => self.aside(now, which, action, reply),
             Command::GiveUp { what, reply } => self.give_up_asked(now, &what, reply),
+            Command::CommitWindow(window) => {
+                let window = window.min(pace::WIDEST);
+                self.options.commit_window = window;
+                self.pace.configure(window);
+                self.publish();
+            }
             Command::Flush(reply) => {
                 self.pending.flushes.push(reply);
                 self.commit(now);

@@ -20,7 +20,7 @@ fn run(terminator: &str, answers: Answers, mute_for: Duration) -> (ProbeOutcome,
             if now < mute_for {
                 continue;
             }
-            input.push_str(std::str::from_utf8(&bytes).unwrap());
+            input.push_str(&String::from_utf8_lossy(&bytes));
             while let Some(end) = input.find(terminator) {
                 let line: String = input.drain(..end + terminator.len()).collect();
                 let line = line.strip_suffix(terminator).unwrap();
@@ -122,7 +122,8 @@ fn a_modem_that_starts_late_is_found() {
 fn silence_is_an_outcome_after_a_bounded_number_of_tries() {
     let (outcome, took) = run("\r", |_| None, Duration::ZERO);
     assert_eq!(outcome, ProbeOutcome::Silent { tries: TRIES_MAX });
-    assert_eq!(took, Duration::from_secs(3 * (1 + 2 + 3 + 4)));
+    let pauses = 2 * ESCAPE_PAUSE + CMUX_CLOSE_PAUSE;
+    assert_eq!(took, Duration::from_secs(3 * (1 + 2 + 3 + 4)) + pauses);
 }
 
 #[test]
@@ -204,6 +205,44 @@ fn versions_that_are_not_numbers_have_no_release() {
     assert_eq!(release("main"), None);
 }
 
+/// A far end that hears nothing but `wakes` until it has heard that.
+fn asleep_until(wakes: &[u8]) -> (ProbeOutcome, Duration) {
+    let mut now = Duration::ZERO;
+    let mut probe = Probe::new(now);
+    let mut awake = None;
+    while probe.outcome().is_none() {
+        while let Some(bytes) = probe.poll_transmit() {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            match awake {
+                None if bytes == wakes => awake = Some(now),
+                // It takes commands a moment later only.
+                Some(since) if now >= since + ESCAPE_PAUSE => {
+                    let answer = serial_modem(text.trim()).unwrap();
+                    probe.handle_bytes(now, answer.as_bytes());
+                }
+                _ => {}
+            }
+        }
+        if let Some(at) = probe.poll_timeout() {
+            now = now.max(at);
+            probe.handle_timeout(now);
+        }
+    }
+    (probe.outcome().unwrap().clone(), now)
+}
+
+#[test]
+fn a_modem_left_in_data_mode_or_multiplexing_is_found() {
+    for (wakes, within) in [(ESCAPE, 5), (CMUX_CLOSE, 14)] {
+        let (outcome, took) = asleep_until(wakes);
+        assert!(
+            matches!(outcome, ProbeOutcome::Found { application: Application::SerialModem { .. }, .. }),
+            "{wakes:?}: {outcome:?}"
+        );
+        assert!(took < Duration::from_secs(within), "{wakes:?}: {took:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_end_in_an_outcome(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
@@ -217,7 +256,7 @@ proptest! {
                 probe.handle_timeout(now);
             }
         }
-        for _ in 0..40 {
+        for _ in 0..60 {
             if let Some(at) = probe.poll_timeout() {
                 now = now.max(at);
                 probe.handle_timeout(now);

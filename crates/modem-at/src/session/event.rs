@@ -26,7 +26,12 @@ pub enum SubmitError {
     /// Too many commands wait or were not fetched.
     #[error("too many commands wait for this modem; fetch results before asking again")]
     QueueFull,
-    /// The line carries data after `CONNECT`.
+    /// The command would turn the line over to data that were not given with it.
+    #[error(
+        "this command is followed by data; give them with it, or the next command would be taken for them"
+    )]
+    NeedsPayload,
+    /// The line carries data after `CONNECT`, or multiplexing.
     #[error("this line carries data; open another AT channel")]
     DataMode,
 }

@@ -2,11 +2,13 @@
 //!
 //! The modem works through its input in order, so the answer to a new `AT` comes after every answer still owed. The last
 //! final result before a quiet moment is therefore the `AT`'s; everything before it is dropped. If that result is not
-//! `OK`, rubbish was in the modem's input, and `AT` is sent again.
+//! `OK`, rubbish was in the modem's input, and `AT` is sent again. A line that may have been left in data mode swallows every
+//! `AT`: after some it is escaped from first, or at once where a payload was under way.
 
 use core::time::Duration;
 
 use crate::command::Terminator;
+use crate::payload::ESCAPE_PAUSE;
 
 /// How long each `AT` may stay unanswered. Their number bounds the attempts.
 const WAITS: [Duration; 5] = [
@@ -16,6 +18,8 @@ const WAITS: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(10),
 ];
+/// The attempt before which data mode is ended, if it is that.
+const ESCAPED: usize = 3;
 /// How long the line must be quiet after a final result: much longer than the modem needs between two answers.
 const SETTLE: Duration = Duration::from_millis(500);
 /// A line that never falls quiet is not waited for longer than this.
@@ -23,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct Resync {
     attempt: usize,
+    /// The line was in data mode: the first attempt is escaped too.
+    from_data: bool,
+    /// The escape of this attempt was sent, its `AT` was not.
+    escaping: bool,
     /// When this attempt's wait, or the settling, ends.
     until: Duration,
     /// The last final result seen, once there was one: was it `OK`?
@@ -33,15 +41,21 @@ pub(super) struct Resync {
 /// What the session shall do.
 pub(super) enum Step {
     Wait,
-    /// Send the `AT` of this attempt.
-    Send(usize),
+    /// End data mode.
+    Escape,
+    /// Send `AT`, behind a line end where half a command may stand before it.
+    Send {
+        /// With the line end.
+        flushed: bool,
+    },
     Synchronised,
     GiveUp,
 }
 
 impl Resync {
-    pub(super) fn start(now: Duration) -> (Self, Step) {
-        let mut resync = Self { attempt: 0, until: now, settling: None, give_up: now.saturating_add(LIMIT) };
+    pub(super) fn start(now: Duration, from_data: bool) -> (Self, Step) {
+        let give_up = now.saturating_add(LIMIT);
+        let mut resync = Self { attempt: 0, from_data, escaping: false, until: now, settling: None, give_up };
         let step = resync.send(now, 0);
         (resync, step)
     }
@@ -58,12 +72,16 @@ impl Resync {
             return Step::Wait;
         }
         match self.settling {
+            _ if self.escaping => self.send(now, self.attempt),
             Some(true) => Step::Synchronised,
             Some(false) | None => self.send(now, self.attempt + 1),
         }
     }
 
     pub(super) fn handle_final(&mut self, now: Duration, ok: bool) {
+        if self.escaping {
+            return;
+        }
         self.settling = Some(ok);
         self.until = now.saturating_add(SETTLE);
     }
@@ -84,14 +102,21 @@ impl Resync {
         let Some(wait) = WAITS.get(attempt) else { return Step::GiveUp };
         self.attempt = attempt;
         self.settling = None;
+        let escaped = attempt == ESCAPED || (self.from_data && attempt == 0);
+        if escaped && !self.escaping {
+            self.escaping = true;
+            self.until = now.saturating_add(ESCAPE_PAUSE);
+            return Step::Escape;
+        }
+        self.escaping = false;
         self.until = now.saturating_add(*wait);
-        Step::Send(attempt)
+        Step::Send { flushed: attempt > 0 || escaped }
     }
 }
 
-/// The `AT` of an attempt. Later ones first end whatever half a command may stand in the modem's input. A quote that was
-/// left open there is not closed: where none is open, a quote would open one and swallow what follows.
-pub(super) fn attention(terminator: Terminator, attempt: usize) -> Vec<u8> {
-    let before: &[u8] = if attempt == 0 { b"" } else { terminator.bytes() };
+/// An `AT`. Flushed, it first ends whatever half a command may stand in the modem's input. A quote that was left open there is not
+/// closed: where none is open, a quote would open one and swallow what follows.
+pub(super) fn attention(terminator: Terminator, flushed: bool) -> Vec<u8> {
+    let before: &[u8] = if flushed { terminator.bytes() } else { b"" };
     [before, b"AT", terminator.bytes()].concat()
 }

@@ -8,23 +8,31 @@
 //! A [`Route`] is a filter whose messages are stored as Golioth did until 2024, without steps: batches split, times taken
 //! from the payload. It stays as it came and is split when somebody asks, so that a million of them cost little.
 
+mod outside;
+mod parts;
+mod patch;
 mod plan;
 mod run;
+mod structs;
+mod transform;
 mod yaml;
 
 use super::config::CloudError;
 use super::device::DeviceKey;
+pub use outside::Delivered;
 pub(super) use plan::{Filter, Step, media_type, read};
-pub(super) use run::{Came, answered, deliver, extract_time};
+pub(super) use run::{Came, Fate, answered, deliver};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+pub(super) use transform::extract_time;
 use zeroize::Zeroizing;
 
 /// Different unmatched (device, path, format) kept; the oldest goes first.
 const MOST_UNMATCHED: usize = 1_000;
 const MOST_ERRORS: usize = 1_000;
+const MOST_DELIVERED: usize = 1_000;
 const MOST_PIPELINES: usize = 256;
 const MOST_SECRETS: usize = 256;
 /// Webhook requests that wait to be carried out, or for their answer; one more is an error.
@@ -75,6 +83,8 @@ pub struct PipelineError {
     pub pipeline: String,
     /// Its step.
     pub step: String,
+    /// The step's place, from 0.
+    pub place: usize,
     /// Device name.
     pub device: String,
     /// Path behind `.s`, with its slash.
@@ -118,7 +128,10 @@ pub(super) struct Pipelines {
     pub(super) unmatched: VecDeque<Unmatched>,
     /// Oldest first.
     pub(super) errors: VecDeque<PipelineError>,
+    /// By name, in capitals: how a name is spelt makes no difference.
     pub(super) secrets: BTreeMap<String, Zeroizing<String>>,
+    /// What went to destinations outside, oldest first.
+    pub(super) delivered: VecDeque<Delivered>,
     pub(super) outgoing: VecDeque<Outgoing>,
     waiting: BTreeMap<u64, run::Waiting>,
     next_request: u64,
@@ -176,17 +189,43 @@ impl Pipelines {
         self.all.get(place).ok_or(CloudError::NotFound { what: "pipeline" })
     }
 
-    pub(super) fn set_secret(&mut self, name: &str, value: Zeroizing<String>) -> Result<(), CloudError> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if name.is_empty() || name.len() > 128 || !name.bytes().all(legal) {
-            let what = format!("secret {name:?}: can use only use characters a-z, A-Z, 0-9, _ and -");
+    /// A new secret. There is no way to change one.
+    pub(super) fn add_secret(&mut self, name: &str, value: Zeroizing<String>) -> Result<(), CloudError> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let digit_first = name.starts_with(|first: char| first.is_ascii_digit());
+        if name.is_empty() || name.len() > 128 || digit_first || !name.bytes().all(legal) {
+            let what = format!(
+                "secret {name:?}: can use only use characters a-z, A-Z, 0-9 and _, and no digit first"
+            );
             return Err(CloudError::Invalid { what });
         }
-        if self.secrets.len() >= MOST_SECRETS && !self.secrets.contains_key(name) {
+        let name = name.to_ascii_uppercase();
+        if self.secrets.contains_key(&name) {
+            return Err(CloudError::Exists { what: "secret" });
+        }
+        if self.secrets.len() >= MOST_SECRETS {
             return Err(CloudError::Full { what: "secrets", limit: MOST_SECRETS });
         }
-        self.secrets.insert(name.to_owned(), value);
+        self.secrets.insert(name, value);
         Ok(())
+    }
+
+    /// The value behind `$NAME`; other values are what they are.
+    fn filled_in(&self, value: &str) -> Result<Zeroizing<String>, String> {
+        match value.strip_prefix('$') {
+            None => Ok(Zeroizing::new(value.to_owned())),
+            Some(name) => {
+                let secret = self.secrets.get(&name.to_ascii_uppercase());
+                secret.cloned().ok_or_else(|| format!("there is no secret {value}"))
+            }
+        }
+    }
+
+    fn note_delivered(&mut self, delivered: Delivered) {
+        if self.delivered.len() >= MOST_DELIVERED {
+            self.delivered.pop_front();
+        }
+        self.delivered.push_back(delivered);
     }
 
     fn note_unmatched(&mut self, device: &str, path: &str, content_type: &str, unix_ns: i128) {
@@ -224,6 +263,18 @@ struct Message {
     at: Duration,
     /// How often `batch` took it apart.
     depth: u8,
+}
+
+impl Message {
+    /// How events and webhooks name it.
+    fn event_type(&self) -> String {
+        event_type(&self.path)
+    }
+}
+
+/// The name of an event of a path behind `.s`.
+pub(super) fn event_type(path: &str) -> String {
+    format!("io.golioth.data.v1/.s{path}")
 }
 
 fn segments(path: &str) -> Vec<String> {

@@ -1,10 +1,10 @@
 //! What a pipeline's YAML says, checked once: its filter and its steps.
 
+use super::parts::{Destination, Transformer, destination, transformer};
 use super::yaml;
 use crate::cloud::config::CloudError;
 use fieldgate_coap::format;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Longest pipeline, bytes.
 const LONGEST: usize = 64 * 1024;
@@ -34,35 +34,10 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cloud) struct Step {
     pub(super) name: String,
+    /// Its place, from 0.
+    pub(super) place: usize,
     pub(super) transformer: Option<Transformer>,
     pub(super) destination: Option<Destination>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Transformer {
-    CborToJson,
-    ExtractTimestamp,
-    InjectPath,
-    InjectMetadata,
-    Location,
-    Webhook(Webhook),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Destination {
-    Batch,
-    LightdbStream,
-    /// Where in the document; the whole of it by default.
-    LightdbState(Vec<String>),
-    Logs,
-    Webhook(Webhook),
-}
-
-/// Where a webhook goes. Values of headers may name a secret, `$NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Webhook {
-    pub(super) url: String,
-    pub(super) headers: BTreeMap<String, String>,
 }
 
 /// Reads a pipeline.
@@ -72,6 +47,9 @@ pub(in crate::cloud) fn read(text: &str) -> Result<(Filter, Vec<Step>), CloudErr
         return Err(invalid("it is too long"));
     }
     let document = yaml::parse(text).map_err(|why| invalid(&why))?;
+    if document.get("version").is_some_and(|version| version != "v1") {
+        return Err(invalid("the one version of pipelines is v1"));
+    }
     let word = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let filter = document.get("filter").unwrap_or(&Value::Null);
     let filter = Filter {
@@ -94,61 +72,9 @@ pub(in crate::cloud) fn read(text: &str) -> Result<(Filter, Vec<Step>), CloudErr
         if transformer.is_none() && destination.is_none() {
             return Err(said("it needs a transformer or a destination"));
         }
-        read.push(Step { name, transformer, destination });
+        read.push(Step { name, place, transformer, destination });
     }
     Ok((filter, read))
-}
-
-type Said<'a> = &'a dyn Fn(&str) -> CloudError;
-
-fn kind<'a>(part: &'a Value, said: Said<'_>) -> Result<&'a str, CloudError> {
-    part.get("type").and_then(Value::as_str).ok_or_else(|| said("type is required"))
-}
-
-fn transformer(part: &Value, said: Said<'_>) -> Result<Transformer, CloudError> {
-    Ok(match kind(part, said)? {
-        "cbor-to-json" => Transformer::CborToJson,
-        "extract-timestamp" => Transformer::ExtractTimestamp,
-        "inject-path" => Transformer::InjectPath,
-        "inject-metadata" => Transformer::InjectMetadata,
-        "location" => Transformer::Location,
-        "webhook" => Transformer::Webhook(webhook(part, said)?),
-        kind @ ("json-patch" | "struct-to-json" | "base64" | "embed-in-json") => {
-            return Err(CloudError::NotBuilt { what: format!("transformer {kind}") });
-        }
-        other => return Err(said(&format!("there is no transformer {other}"))),
-    })
-}
-
-fn destination(part: &Value, said: Said<'_>) -> Result<Destination, CloudError> {
-    const OUTSIDE: [&str; 6] =
-        ["memfault", "mongodb", "influxdb", "kafka", "location", "mongodb-time-series"];
-    let kind = kind(part, said)?;
-    Ok(match kind {
-        "batch" => Destination::Batch,
-        "lightdb-stream" => Destination::LightdbStream,
-        "lightdb-state" => {
-            let path = part.get("parameters").and_then(|all| all.get("path")).and_then(Value::as_str);
-            Destination::LightdbState(super::segments(path.unwrap_or_default()))
-        }
-        "logs" => Destination::Logs,
-        "webhook" => Destination::Webhook(webhook(part, said)?),
-        _ if OUTSIDE.contains(&kind)
-            || ["azure-", "aws-", "gcp-"].iter().any(|cloud| kind.starts_with(cloud)) =>
-        {
-            return Err(CloudError::NotBuilt { what: format!("destination {kind}") });
-        }
-        other => return Err(said(&format!("there is no destination {other}"))),
-    })
-}
-
-fn webhook(part: &Value, said: Said<'_>) -> Result<Webhook, CloudError> {
-    let parameters = part.get("parameters").unwrap_or(&Value::Null);
-    let url = parameters.get("url").and_then(Value::as_str).ok_or_else(|| said("a webhook needs its url"))?;
-    let headers = parameters.get("headers").and_then(Value::as_object).into_iter().flatten();
-    let headers = headers
-        .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-    Ok(Webhook { url: url.to_owned(), headers: headers.collect() })
 }
 
 /// A Content-Format as the media type pipelines speak of.
@@ -156,13 +82,15 @@ pub(in crate::cloud) fn media_type(content_format: Option<u16>) -> &'static str 
     match content_format {
         Some(format::CBOR) => CBOR,
         Some(format::JSON) => JSON,
-        Some(format::TEXT) => "text/plain",
-        _ => "application/octet-stream",
+        Some(format::TEXT) => TEXT,
+        _ => OCTETS,
     }
 }
 
 pub(super) const CBOR: &str = "application/cbor";
 pub(super) const JSON: &str = "application/json";
+pub(super) const OCTETS: &str = "application/octet-stream";
+pub(super) const TEXT: &str = "text/plain";
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pipeline_and_what_is_not_built_are_told_apart() {
+    fn what_is_no_pipeline_is_refused() {
         let step = |part: &str| format!("steps:\n  - name: a\n    {part}\n");
         for bad in [
             String::new(),
@@ -213,6 +141,11 @@ mod tests {
             step("destination:\n      version: v1"),
             step("destination:\n      type: nowhere"),
             step("destination:\n      type: webhook"),
+            step("destination:\n      type: kafka\n      parameters:\n        topic: t"),
+            step("destination:\n      type: logs\n      version: v2"),
+            step("transformer:\n      type: json-patch\n      parameters:\n        patch: \"{}\""),
+            step("transformer:\n      type: embed-in-json"),
+            format!("version: v2\n{}", step("destination:\n      type: logs")),
             format!(
                 "{}{}",
                 step("destination:\n      type: logs"),
@@ -221,7 +154,31 @@ mod tests {
         ] {
             assert!(matches!(read(&bad), Err(CloudError::Invalid { .. })), "{bad}");
         }
-        let kafka = read(&step("destination:\n      type: kafka"));
-        assert_eq!(kafka, Err(CloudError::NotBuilt { what: "destination kafka".to_owned() }));
+    }
+
+    #[test]
+    fn every_documented_part_is_known_and_a_version_may_be_named_in_part() {
+        let transformers =
+            ["base64", "cbor-to-json", "extract-timestamp", "inject-metadata", "inject-path", "location"];
+        for (kind, version) in transformers.iter().zip(["v1", "v1.0", "v1.0.0", "v1", "v1", "v1"]) {
+            let text = format!("steps:\n  - transformer:\n      type: {kind}\n      version: {version}\n");
+            assert!(read(&text).is_ok(), "{kind}");
+        }
+        for kind in crate::cloud::pipelines::outside::names() {
+            let needs =
+                ["conn_str", "database", "collection", "time_field", "meta_field", "url", "token", "bucket"]
+                    .iter()
+                    .chain(
+                        ["measurement", "brokers", "topic", "username", "password", "sasl_mechanism"].iter(),
+                    )
+                    .chain(
+                        ["container", "access_key", "access_secret", "region", "name", "stream_arn"].iter(),
+                    )
+                    .chain(["service_account", "project_key"].iter());
+            let parameters: String = needs.map(|name| format!("        {name}: x\n")).collect();
+            let text =
+                format!("steps:\n  - destination:\n      type: {kind}\n      parameters:\n{parameters}");
+            assert!(read(&text).is_ok(), "{kind}");
+        }
     }
 }

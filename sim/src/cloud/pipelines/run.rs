@@ -1,12 +1,14 @@
 //! The way of one message through the pipelines that match it.
 
-use super::plan::{CBOR, Destination, JSON, Step, Transformer, Webhook};
+use super::outside::{Delivered, Outside};
+use super::parts::{Destination, Transformer, Webhook};
+use super::plan::{JSON, Step};
+use super::transform::transform;
 use super::{MOST_OUTGOING, Message, Outgoing, PipelineError};
-use crate::cloud::device::{DeviceKey, StreamMessage, StreamRow};
+use crate::cloud::device::{DeviceKey, Location, StreamMessage, StreamRow};
 use crate::cloud::plane::Plane;
-use crate::cloud::wall::parse_rfc3339;
-use crate::cloud::{cbor, services};
-use serde_json::{Map, Value, json};
+use crate::cloud::services;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,52 +147,36 @@ fn work(
             }
         }
         match &step.destination {
-            Some(destination) => arrive(plane, id, steps, at, destination, &changed, fate),
+            Some(destination) => {
+                arrive(plane, id, steps, at, destination, &changed, fate);
+                // Taken apart, it is done with: its parts go their own ways.
+                let apart = *destination == Destination::Batch && step.transformer.is_none();
+                if apart && json_of(&changed).is_ok_and(|value| value.is_array()) {
+                    return;
+                }
+            }
             None => message = changed,
         }
     }
 }
 
-fn transform(plane: &Plane, transformer: &Transformer, message: &mut Message) -> Result<(), String> {
-    if *transformer == Transformer::CborToJson {
-        if message.content_type != CBOR {
-            return Err(format!("cbor-to-json: the message is {}", message.content_type));
-        }
-        let value = cbor::decode(&message.body).map_err(|error| error.to_string())?;
-        message.body = value.to_string().into_bytes();
-        JSON.clone_into(&mut message.content_type);
-        return Ok(());
+/// Sends the elements of a batch to the pipelines, each as a message of its own.
+fn split(plane: &mut Plane, id: &str, step: &Step, message: &Message, elements: Vec<Value>, fate: &mut Fate) {
+    if message.depth >= MOST_DEPTH {
+        let why = "batch: its elements come back to the same pipeline without end".to_owned();
+        return fail(plane, id, step, message, why, fate);
     }
-    let mut value = json_of(message)?;
-    match transformer {
-        Transformer::CborToJson | Transformer::Webhook(_) => {}
-        Transformer::ExtractTimestamp => {
-            if let Some(unix_ns) = extract_time(&mut value) {
-                message.unix_ns = unix_ns;
-            }
+    for element in elements {
+        let body = element.to_string().into_bytes();
+        let element = Message { body, depth: message.depth + 1, ..message.clone() };
+        let content_format = Some(fieldgate_coap::format::JSON);
+        let came = element.clone();
+        if enter(plane, element, fate) {
+            let Message { device, path, body, unix_ns, at, .. } = &came;
+            let (device, unix_ns, at) = (*device, *unix_ns, *at);
+            keep_as_it_came(plane, &Came { device, path, content_format, body, unix_ns, at });
         }
-        Transformer::InjectPath => {
-            value = super::segments(&message.path)
-                .into_iter()
-                .rev()
-                .fold(value, |below, segment| Value::Object(Map::from_iter([(segment, below)])));
-        }
-        Transformer::InjectMetadata => {
-            let device = plane.devices.get(&message.device).map_or("", |device| &device.id);
-            value = json!({
-                "data": value,
-                "device_id": device,
-                "project_id": plane.project,
-                "timestamp": {
-                    "seconds": i64::try_from(message.unix_ns.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
-                    "nanos": i64::try_from(message.unix_ns.rem_euclid(1_000_000_000)).unwrap_or(0),
-                },
-            });
-        }
-        Transformer::Location => value = location(&value)?,
     }
-    message.body = value.to_string().into_bytes();
-    Ok(())
 }
 
 fn arrive(
@@ -202,19 +188,36 @@ fn arrive(
     message: &Message,
     fate: &mut Fate,
 ) {
-    if let Destination::Webhook(hook) = destination {
-        return call(plane, id, steps, at, hook, message.clone(), false, fate);
-    }
-    let why = match json_of(message) {
-        Err(why) => why,
-        Ok(value) => match store(plane, destination, message, value, fate) {
-            Ok(()) => return,
-            Err(why) => why,
+    let done = match destination {
+        Destination::Webhook(hook) => {
+            return call(plane, id, steps, at, hook, message.clone(), false, fate);
+        }
+        // What is no array is not for this destination, and passes.
+        Destination::Batch => match (json_of(message), steps.get(at)) {
+            (Ok(Value::Array(elements)), Some(step)) => {
+                return split(plane, id, step, message, elements, fate);
+            }
+            (read, _) => read.map(|_| ()),
         },
+        Destination::Outside(outside) => hand_over(plane, outside, message),
+        inside => json_of(message).and_then(|value| store(plane, inside, message, value)),
     };
-    if let Some(step) = steps.get(at) {
+    if let (Err(why), Some(step)) = (done, steps.get(at)) {
         fail(plane, id, step, message, why, fate);
     }
+}
+
+/// Hands a message to a destination outside, if every secret it names is there.
+fn hand_over(plane: &mut Plane, outside: &Outside, message: &Message) -> Result<(), String> {
+    for value in outside.parameters.values() {
+        plane.pipelines.filled_in(value)?;
+    }
+    let id = plane.ids.number();
+    let Some(device) = plane.devices.get(&message.device) else { return Ok(()) };
+    let body = outside.form(message, device, &plane.project, id)?;
+    let (destination, device, path) = (outside.kind.to_owned(), device.name.clone(), message.path.clone());
+    plane.pipelines.note_delivered(Delivered { destination, device, path, body, unix_ns: message.unix_ns });
+    Ok(())
 }
 
 fn store(
@@ -222,28 +225,11 @@ fn store(
     destination: &Destination,
     message: &Message,
     value: Value,
-    fate: &mut Fate,
 ) -> Result<(), String> {
     let keep = plane.keep_messages;
     match destination {
-        Destination::Webhook(_) => {}
-        Destination::Batch => {
-            let Value::Array(elements) = value else { return Err("batch: not an array".to_owned()) };
-            if message.depth >= MOST_DEPTH {
-                return Err("batch: its elements come back to the same pipeline without end".to_owned());
-            }
-            for element in elements {
-                let body = element.to_string().into_bytes();
-                let element = Message { body, depth: message.depth + 1, ..message.clone() };
-                let content_format = Some(fieldgate_coap::format::JSON);
-                let came = element.clone();
-                if enter(plane, element, fate) {
-                    let Message { device, path, body, unix_ns, at, .. } = &came;
-                    let (device, unix_ns, at) = (*device, *unix_ns, *at);
-                    keep_as_it_came(plane, &Came { device, path, content_format, body, unix_ns, at });
-                }
-            }
-        }
+        // Dealt with where they stand.
+        Destination::Batch | Destination::Outside(_) | Destination::Webhook(_) => {}
         Destination::LightdbStream => {
             let Some(device) = plane.devices.get_mut(&message.device) else { return Ok(()) };
             while device.rows.len() >= keep && !device.rows.is_empty() {
@@ -255,7 +241,21 @@ fn store(
             }
         }
         Destination::LightdbState(path) => {
-            plane.set_state(message.device, path.clone(), value, false);
+            let path = path.clone().unwrap_or_else(|| super::segments(&message.path));
+            plane.set_state(message.device, path, value);
+        }
+        Destination::Location => {
+            let degrees = |name: &str, most: f64| {
+                value.get(name).and_then(Value::as_f64).filter(|degrees| degrees.abs() <= most)
+            };
+            let place = degrees("latitude", 90.0).zip(degrees("longitude", 180.0));
+            let (latitude, longitude) =
+                place.ok_or("location: it needs latitude and longitude, in degrees")?;
+            let accuracy = value.get("accuracy").and_then(Value::as_u64);
+            if let Some(device) = plane.devices.get_mut(&message.device) {
+                let unix_ns = message.unix_ns;
+                device.location = Some(Location { latitude, longitude, accuracy, unix_ns });
+            }
         }
         Destination::Logs => {
             let Value::Object(keys) = value else { return Err("logs: not an object".to_owned()) };
@@ -282,18 +282,13 @@ fn call(
         ("Content-Type".to_owned(), message.content_type.clone()),
         ("Ce-Source".to_owned(), device),
         ("Ce-Subject".to_owned(), plane.project.clone()),
-        ("Ce-Type".to_owned(), format!("io.golioth.data.v1/.s{}", message.path)),
+        ("Ce-Type".to_owned(), message.event_type()),
     ];
     let pipelines = &mut plane.pipelines;
     for (name, value) in &hook.headers {
-        let secret = value.strip_prefix('$').map(|name| pipelines.secrets.get(name));
-        match secret {
-            None => headers.push((name.clone(), value.clone())),
-            Some(Some(secret)) => headers.push((name.clone(), secret.to_string())),
-            Some(None) => {
-                let why = format!("there is no secret {value}");
-                return steps.get(at).map_or((), |step| fail(plane, id, step, &message, why, fate));
-            }
+        match pipelines.filled_in(value) {
+            Ok(value) => headers.push((name.clone(), value.to_string())),
+            Err(why) => return steps.get(at).map_or((), |step| fail(plane, id, step, &message, why, fate)),
         }
     }
     if pipelines.waiting.len() >= MOST_OUTGOING {
@@ -313,6 +308,7 @@ fn fail(plane: &mut Plane, id: &str, step: &Step, message: &Message, what: Strin
     let error = PipelineError {
         pipeline: id.to_owned(),
         step: step.name.clone(),
+        place: step.place,
         device: name_of(plane, message.device),
         path: message.path.clone(),
         what,
@@ -336,54 +332,10 @@ fn name_of(plane: &Plane, device: DeviceKey) -> String {
     plane.devices.get(&device).map(|device| device.name.clone()).unwrap_or_default()
 }
 
-fn json_of(message: &Message) -> Result<Value, String> {
+/// The body of a message that must be JSON.
+pub(super) fn json_of(message: &Message) -> Result<Value, String> {
     if message.content_type != JSON {
         return Err(format!("the message is {}, not {JSON}", message.content_type));
     }
     serde_json::from_slice(&message.body).map_err(|error| format!("invalid JSON: {error}"))
-}
-
-/// Takes the time out of an object, Unix nanoseconds: RFC 3339, or Unix milliseconds.
-pub(in crate::cloud) fn extract_time(element: &mut Value) -> Option<i128> {
-    let map = element.as_object_mut()?;
-    for key in ["t", "ts", "time", "timestamp"] {
-        let read = match map.get(key) {
-            Some(Value::Number(ms)) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
-            Some(Value::String(text)) => parse_rfc3339(text),
-            _ => None,
-        };
-        if read.is_some() {
-            map.remove(key);
-            return read;
-        }
-    }
-    None
-}
-
-/// Where the cells and access points of a message are. The real answer's shape is not known, and the place is made up: it follows
-/// from the first cell, else the first access point. All three names of the Wi-Fi signal are taken.
-fn location(value: &Value) -> Result<Value, String> {
-    let list = |name: &str| value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let number = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64);
-    let mut places = Vec::new();
-    for cell in list("cell") {
-        let kind = cell.get("type").and_then(Value::as_str);
-        let (mcc, mnc, id) = (number(cell, "mcc"), number(cell, "mnc"), number(cell, "id"));
-        match (kind, mcc, mnc, id) {
-            (Some("ltecatm" | "nbiot"), Some(mcc), Some(mnc), Some(id)) => {
-                places.push(id.wrapping_mul(31).wrapping_add(mcc * 1_000 + mnc));
-            }
-            _ => return Err("location: a cell needs type (ltecatm or nbiot), mcc, mnc and id".to_owned()),
-        }
-    }
-    for access_point in list("wifi") {
-        let mac = access_point.get("mac").and_then(Value::as_str).ok_or("location: wifi needs its mac")?;
-        let signal = ["rss", "rssi", "strength"].iter().find_map(|name| access_point.get(*name)?.as_f64());
-        signal.ok_or("location: wifi needs its rss")?;
-        let digits = mac.bytes().filter(u8::is_ascii_hexdigit);
-        places.push(digits.fold(0, |sum: u64, digit| sum.wrapping_mul(16).wrapping_add(u64::from(digit))));
-    }
-    let place = places.first().ok_or("location: neither cell nor wifi")?;
-    let degrees = |of: u64, span: f64| (of % 10_000) as f64 / 10_000.0 * span - span / 2.0;
-    Ok(json!({"lat": degrees(*place, 180.0), "lon": degrees(place / 7, 360.0), "acc": 1_000}))
 }

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What a handler answers.
 pub(super) type Answer = Result<Json<Value>, ApiError>;
@@ -39,11 +39,11 @@ impl From<CloudError> for ApiError {
             | CloudError::DuplicateIdentity { .. }
             | CloudError::ArtifactExists { .. }
             | CloudError::NameTaken { .. }
+            | CloudError::ReleaseTagTaken
             | CloudError::Exists { .. } => 6,
             CloudError::BadDevice { .. } | CloudError::BadPackage { .. } | CloudError::Invalid { .. } => 3,
             CloudError::UnknownDevice { .. } | CloudError::NotFound { .. } => 5,
             CloudError::Full { .. } => 8,
-            CloudError::NotBuilt { .. } => 12,
             CloudError::Dtls(_) => 13,
         };
         Self::new(code, &error.to_string())
@@ -92,6 +92,11 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All of this name that are not empty, to keep.
+    pub(super) fn every(&self, name: &str) -> Vec<String> {
+        self.all(name).map(str::to_owned).collect()
+    }
+
     /// A whole number.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let refused = |_| ApiError::invalid(&format!("{name} is not a whole number"));
@@ -116,13 +121,25 @@ pub(super) fn one(data: Value) -> Answer {
 /// The page of many things that was asked for, `page` from 0.
 pub(super) fn listed(all: Vec<Value>, params: &Params, per_page: usize) -> Answer {
     let page = params.number("page")?.unwrap_or(0);
-    let per_page = params.number("perPage")?.unwrap_or(per_page);
+    // To the real API nought is as good as nothing said.
+    let per_page = params.number("perPage")?.filter(|said| *said > 0).unwrap_or(per_page);
     if !(1..=ONE_PAGE).contains(&per_page) {
         return Err(ApiError::invalid("perPage must be 1 to 100"));
     }
     let total = all.len();
     let list: Vec<Value> = all.into_iter().skip(page.saturating_mul(per_page)).take(per_page).collect();
     Ok(Json(json!({"list": list, "page": page, "perPage": per_page, "total": total})))
+}
+
+/// Many things that come without pages: `{"list"}`.
+pub(super) fn listed_whole(all: Vec<Value>) -> Answer {
+    Ok(Json(json!({"list": all})))
+}
+
+/// Many things that come without pages but counted: `{"list", "total"}`.
+pub(super) fn listed_counted(all: Vec<Value>) -> Answer {
+    let total = all.len();
+    Ok(Json(json!({"list": all, "total": total})))
 }
 
 /// What a delete answers.
@@ -150,8 +167,44 @@ pub(super) fn needed<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiErro
     text(body, name).ok_or_else(|| ApiError::invalid(&format!("{name} is required")))
 }
 
-/// An array of texts; absent counts as empty.
+/// An array of texts, or one text for an array of one; absent counts as empty.
 pub(super) fn texts(body: &Value, name: &str) -> Vec<String> {
-    let items = body.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let items = match body.get(name) {
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
     items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A whole number of a body: as JSON writes it, or as text, as 64-bit integers are written.
+pub(super) fn number(body: &Value, name: &str) -> Result<Option<u64>, ApiError> {
+    let refused = || ApiError::invalid(&format!("{name} is not a whole number"));
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => text.parse().map(Some).map_err(|_| refused()),
+        Some(value) => value.as_u64().map(Some).ok_or_else(refused),
+    }
+}
+
+/// With `updateMask` (in the query or in the body; names joined by commas, or repeated) only the fields it names are changed, and
+/// one that the body does not have is cleared. Whether there was a mask.
+pub(super) fn masked(body: Value, params: &Params) -> (Value, bool) {
+    let of_body = text(&body, "updateMask").map(str::to_owned);
+    let masks: Vec<String> = params.all("updateMask").map(str::to_owned).chain(of_body).collect();
+    let named: Vec<&str> = masks.iter().flat_map(|mask| mask.split(',')).map(str::trim).collect();
+    let Value::Object(mut fields) = body else { return (body, false) };
+    if !named.is_empty() {
+        fields.retain(|name, _| named.contains(&name.as_str()));
+        for name in &named {
+            clear(&mut fields, name);
+        }
+    }
+    (Value::Object(fields), !named.is_empty())
+}
+
+/// Makes a field that is not there one that says there is nothing.
+pub(super) fn clear(fields: &mut Map<String, Value>, name: &str) {
+    let cleared = if name.ends_with("Ids") { json!([]) } else { Value::Null };
+    fields.entry(name).or_insert(cleared);
 }

@@ -1,11 +1,11 @@
 //! Tags and blueprints, certificates of authorities, and management keys.
 
-use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text};
+use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, masked, needed, nothing, object, one, text};
 use crate::cloud::catalogue::{Certificate, Label, Labels, ProjectKey};
 use crate::cloud::config::ApiKey;
 use crate::cloud::core::Cloud;
 use crate::cloud::wall::rfc3339;
-use crate::cloud::{CloudHandle, base64};
+use crate::cloud::{CloudHandle, base64, x509};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::routing::{MethodRouter, get};
@@ -32,6 +32,25 @@ impl Kind {
         }
     }
 
+    /// The query's name for a filter by name.
+    fn name_filter(self) -> &'static str {
+        match self {
+            Self::Tags => "tagName",
+            Self::Blueprints => "blueprintName",
+        }
+    }
+
+    /// Takes from a body what only blueprints have.
+    fn describe(self, label: &mut Label, body: &Value) {
+        if matches!(self, Self::Blueprints) {
+            for (name, field) in [("boardId", &mut label.board), ("platform", &mut label.platform)] {
+                if body.get(name).is_some() {
+                    *field = text(body, name).map(str::to_owned);
+                }
+            }
+        }
+    }
+
     fn of_mut(self, cloud: &mut Cloud) -> &mut Labels {
         match self {
             Self::Tags => &mut cloud.plane.tags,
@@ -44,9 +63,17 @@ impl Kind {
 pub(super) fn many(kind: Kind) -> MethodRouter<CloudHandle> {
     let list = move |State(handle): State<CloudHandle>, params: Params| async move {
         handle.read(|cloud| {
-            let fits = |label: &&Label| params.get("name").is_none_or(|name| name == label.name);
+            let maybe = |name: &str, value: &Option<String>| {
+                params.get(name).is_none_or(|wanted| value.as_deref() == Some(wanted))
+            };
+            let fits = |label: &&Label| {
+                params.get(kind.name_filter()).is_none_or(|name| name == label.name)
+                    && (params.get("ids").is_none() || params.all("ids").any(|id| id == label.id))
+                    && maybe("boardId", &label.board)
+                    && maybe("platform", &label.platform)
+            };
             let wanted = kind.of(cloud).all.iter().filter(fits);
-            listed(wanted.map(|label| label_json(cloud, kind, label)).collect(), &params, ONE_PAGE)
+            listed(wanted.map(label_json).collect(), &params, ONE_PAGE)
         })
     };
     let create = move |State(handle): State<CloudHandle>, body: Bytes| async move {
@@ -54,8 +81,9 @@ pub(super) fn many(kind: Kind) -> MethodRouter<CloudHandle> {
         handle.with(|cloud, now| {
             let unix_ns = cloud.plane.wall.unix_ns(now);
             let id = cloud.plane.ids.next(unix_ns);
-            let label = kind.of_mut(cloud).add(id, needed(&body, "name")?, unix_ns)?.clone();
-            one(label_json(cloud, kind, &label))
+            let label = kind.of_mut(cloud).add(id, needed(&body, "name")?, unix_ns)?;
+            kind.describe(label, &body);
+            one(label_json(label))
         })
     };
     get(list).post(create)
@@ -64,14 +92,18 @@ pub(super) fn many(kind: Kind) -> MethodRouter<CloudHandle> {
 /// One of a kind.
 pub(super) fn single(kind: Kind) -> MethodRouter<CloudHandle> {
     let read = move |State(handle): State<CloudHandle>, Path((_, id)): OfProjectAnd| async move {
-        handle.read(|cloud| one(label_json(cloud, kind, kind.of(cloud).get(&id)?)))
+        handle.read(|cloud| one(label_json(kind.of(cloud).get(&id)?)))
     };
-    let update = move |State(handle): State<CloudHandle>, Path((_, id)): OfProjectAnd, body: Bytes| async move {
-        let body = object(&body)?;
+    let update = move |State(handle): State<CloudHandle>,
+                       Path((_, id)): OfProjectAnd,
+                       params: Params,
+                       body: Bytes| async move {
+        let (body, _) = masked(object(&body)?, &params);
         handle.with(|cloud, now| {
             let unix_ns = cloud.plane.wall.unix_ns(now);
-            let label = kind.of_mut(cloud).rename(&id, needed(&body, "name")?, unix_ns)?.clone();
-            one(label_json(cloud, kind, &label))
+            let label = kind.of_mut(cloud).rename(&id, text(&body, "name"), unix_ns)?;
+            kind.describe(label, &body);
+            one(label_json(label))
         })
     };
     let remove = move |State(handle): State<CloudHandle>, Path((_, id)): OfProjectAnd| async move {
@@ -92,7 +124,7 @@ pub(super) fn single(kind: Kind) -> MethodRouter<CloudHandle> {
 
 pub(super) async fn certificates(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        let shown = cloud.plane.certificates.iter().map(certificate_json);
+        let shown = cloud.plane.certificates.iter().map(|known| certificate_json(cloud, known));
         listed(shown.collect(), &params, ONE_PAGE)
     })
 }
@@ -105,25 +137,24 @@ pub(super) async fn add_certificate(State(handle): State<CloudHandle>, body: Byt
     }
     let pem = base64::decode(needed(&body, "certFile")?);
     let pem = pem.ok_or_else(|| ApiError::invalid("certFile must be base64"))?;
-    if !pem.starts_with(b"-----BEGIN CERTIFICATE-----") {
-        return Err(ApiError::invalid("certFile is no certificate in PEM"));
-    }
+    let content =
+        x509::content(&pem).ok_or_else(|| ApiError::invalid("certFile is no certificate in PEM"))?;
     handle.with(|cloud, now| {
         if cloud.plane.certificates.len() >= MOST_CERTIFICATES {
             return Err(ApiError::new(8, "too many certificates"));
         }
         let created_ns = cloud.plane.wall.unix_ns(now);
         let id = cloud.plane.ids.next(created_ns);
-        let certificate = Certificate { id, kind: kind.to_owned(), pem, created_ns };
+        let certificate = Certificate { id, kind: kind.to_owned(), content, created_ns };
         cloud.plane.certificates.push(certificate.clone());
-        one(certificate_json(&certificate))
+        one(certificate_json(cloud, &certificate))
     })
 }
 
 pub(super) async fn certificate(State(handle): State<CloudHandle>, Path((_, id)): OfProjectAnd) -> Answer {
     handle.read(|cloud| {
         let found = cloud.plane.certificates.iter().find(|certificate| certificate.id == id);
-        one(certificate_json(found.ok_or_else(|| ApiError::new(5, "certificate not found"))?))
+        one(certificate_json(cloud, found.ok_or_else(|| ApiError::new(5, "certificate not found"))?))
     })
 }
 
@@ -143,15 +174,19 @@ pub(super) async fn remove_certificate(
 
 pub(super) async fn keys(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        listed(cloud.plane.api_keys.iter().map(|key| key_json(key, false)).collect(), &params, ONE_PAGE)
+        let shown = cloud.plane.api_keys.iter().map(|key| key_json(key, key.kind == "API_KEY"));
+        listed(shown.collect(), &params, ONE_PAGE)
     })
 }
 
-/// A further key of the project. Its text is shown this once.
+/// A further key of the project.
 pub(super) async fn add_key(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
-    if text(&body, "type").is_some_and(|kind| kind == "JWT_KEY") {
-        return Err(ApiError::new(12, "the simulated cloud has no keys of type JWT_KEY"));
+    let kind = text(&body, "type").unwrap_or("API_KEY").to_owned();
+    match kind.as_str() {
+        "API_KEY" | "API_KEY_V2" => {}
+        "JWT_KEY" => return Err(ApiError::new(12, "the simulated cloud has no keys of type JWT_KEY")),
+        _ => return Err(ApiError::invalid("type must be API_KEY, API_KEY_V2 or JWT_KEY")),
     }
     handle.with(|cloud, now| {
         if cloud.plane.api_keys.len() >= MOST_KEYS {
@@ -162,9 +197,27 @@ pub(super) async fn add_key(State(handle): State<CloudHandle>, body: Bytes) -> A
         let text_of =
             Zeroizing::new(format!("{:016x}{:016x}", cloud.plane.ids.number(), cloud.plane.ids.number()));
         let name = text(&body, "name").unwrap_or_default().to_owned();
-        let key = ProjectKey { id, name, key: ApiKey::new(&text_of), text: text_of, created_ns };
+        let key = ProjectKey { id, name, kind, key: ApiKey::new(&text_of), text: text_of, created_ns };
         cloud.plane.api_keys.push(key.clone());
         one(key_json(&key, true))
+    })
+}
+
+/// Another name for a key, in the query or in the body.
+pub(super) async fn update_key(
+    State(handle): State<CloudHandle>,
+    Path((_, id)): OfProjectAnd,
+    params: Params,
+    body: Bytes,
+) -> Answer {
+    let body = object(&body)?;
+    handle.with(|cloud, _| {
+        let key = cloud.plane.api_keys.iter_mut().find(|key| key.id == id);
+        let key = key.ok_or_else(|| ApiError::new(5, "API key not found"))?;
+        if let Some(name) = text(&body, "name").or_else(|| params.get("name")) {
+            name.clone_into(&mut key.name);
+        }
+        one(key_json(key, key.kind == "API_KEY"))
     })
 }
 
@@ -179,28 +232,29 @@ pub(super) async fn remove_key(State(handle): State<CloudHandle>, Path((_, id)):
     })
 }
 
-fn label_json(cloud: &Cloud, kind: Kind, label: &Label) -> Value {
-    let devices = cloud.plane.devices.values();
-    let bearing = devices.filter(|device| match kind {
-        Kind::Tags => device.tag_ids.contains(&label.id),
-        Kind::Blueprints => device.blueprint.as_ref() == Some(&label.id),
-    });
-    json!({
+fn label_json(label: &Label) -> Value {
+    let mut shown = json!({
         "id": label.id,
         "name": label.name,
-        "projectId": cloud.plane.project,
-        "deviceCount": bearing.count(),
         "createdAt": rfc3339(label.created_ns),
         "updatedAt": rfc3339(label.updated_ns),
-    })
+    });
+    for (name, value) in [("boardId", &label.board), ("platform", &label.platform)] {
+        if let Some(value) = value {
+            shown[name] = json!(value);
+        }
+    }
+    shown
 }
 
-fn certificate_json(certificate: &Certificate) -> Value {
+fn certificate_json(cloud: &Cloud, certificate: &Certificate) -> Value {
     json!({
         "id": certificate.id,
+        "projectId": cloud.plane.project,
         "enabled": true,
+        "demo": false,
         "certType": certificate.kind,
-        "certFile": base64::encode(&certificate.pem),
+        "certificateContent": certificate.content,
         "createdAt": rfc3339(certificate.created_ns),
     })
 }
@@ -209,11 +263,12 @@ fn key_json(key: &ProjectKey, with_text: bool) -> Value {
     let mut shown = json!({
         "id": key.id,
         "name": key.name,
-        "type": "API_KEY",
+        "type": key.kind,
+        "roles": ["apikey"],
         "createdAt": rfc3339(key.created_ns),
     });
     if with_text {
-        shown["apiKey"] = json!(*key.text);
+        shown["key"] = json!(*key.text);
     }
     shown
 }

@@ -1,10 +1,11 @@
-//! LightDB State by path, and calls.
+//! LightDB State by path, calls, and where devices are.
 
-use super::answer::{Answer, ApiError, needed, nothing, object, one};
+use super::answer::{Answer, ApiError, Params, listed_whole, needed, nothing, number, object, one};
 use super::{device_by_id, the_device};
-use crate::cloud::calls::CallOutcome;
+use crate::cloud::calls::{CallOutcome, Calls};
 use crate::cloud::core::Cloud;
-use crate::cloud::device::DeviceKey;
+use crate::cloud::device::{Device, DeviceKey};
+use crate::cloud::wall::rfc3339;
 use crate::cloud::{CloudHandle, document};
 use axum::Json;
 use axum::body::Bytes;
@@ -12,17 +13,21 @@ use axum::extract::{Path, State};
 use axum::routing::{MethodRouter, get, put};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest time a call may be given.
+const LONGEST_CALL_S: u64 = 300;
 
 /// Path parameters: `project`, `device`, and `path` below the document's root.
 type At = Path<BTreeMap<String, String>>;
 
 pub(super) fn routes() -> MethodRouter<CloudHandle> {
-    get(read).post(merge).patch(merge).put(replace).delete(remove)
+    get(read).post(write).patch(write).put(write).delete(remove)
 }
 
 /// The same for every device that bears a tag; nothing is read that way.
 pub(super) fn routes_by_tag() -> MethodRouter<CloudHandle> {
-    put(replace).post(merge).patch(merge).delete(remove)
+    put(write).post(write).patch(write).delete(remove)
 }
 
 async fn read(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
@@ -30,14 +35,6 @@ async fn read(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
         let device = the_device(cloud, device_by_id(cloud, part(&at, "device"))?)?;
         one(document::get(&device.state, &below(&at)).cloned().unwrap_or(Value::Null))
     })
-}
-
-async fn merge(handle: State<CloudHandle>, at: At, body: Bytes) -> Answer {
-    write(&handle, &at, &body, false)
-}
-
-async fn replace(handle: State<CloudHandle>, at: At, body: Bytes) -> Answer {
-    write(&handle, &at, &body, true)
 }
 
 async fn remove(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
@@ -50,13 +47,14 @@ async fn remove(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     })
 }
 
-fn write(handle: &CloudHandle, at: &BTreeMap<String, String>, body: &[u8], replace: bool) -> Answer {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| ApiError::invalid(&format!("invalid JSON: {error}")))?;
+/// Merges, whichever of the three methods it comes by: to the real API they are one.
+async fn write(State(handle): State<CloudHandle>, Path(at): At, body: Bytes) -> Answer {
+    let value: Value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::invalid(&format!("invalid JSON: {error}")))?;
     handle.with(|cloud, now| {
-        let (keys, path) = (devices(cloud, at)?, below(at));
+        let (keys, path) = (devices(cloud, &at)?, below(&at));
         for key in &keys {
-            cloud.plane.set_state(*key, path.clone(), value.clone(), replace);
+            cloud.plane.set_state(*key, path.clone(), value.clone());
         }
         cloud.pump(now);
         match keys.as_slice() {
@@ -71,12 +69,13 @@ fn write(handle: &CloudHandle, at: &BTreeMap<String, String>, body: &[u8], repla
 /// The device a path names, or all that bear the tag it names.
 fn devices(cloud: &Cloud, at: &BTreeMap<String, String>) -> Result<Vec<DeviceKey>, ApiError> {
     let Some(tag) = at.get("tag") else { return Ok(vec![device_by_id(cloud, part(at, "device"))?]) };
-    cloud.plane.tags.get(tag)?;
+    let tag = &cloud.plane.tags.named_or_id(tag)?.id;
     let bearing = cloud.plane.devices.iter().filter(|(_, device)| device.tag_ids.contains(tag));
     Ok(bearing.map(|(key, _)| *key).collect())
 }
 
-/// Calls a method and waits for the device: 200 for whatever it answers.
+/// Calls a method and waits for the device: 200 for whatever it answers. `timeout` is taken as seconds; what the real API takes it
+/// for is not known.
 pub(super) async fn call(
     State(handle): State<CloudHandle>,
     Path((_, device)): Path<(String, String)>,
@@ -90,21 +89,44 @@ pub(super) async fn call(
             Some(Value::Array(params)) => params.clone(),
             Some(_) => return Err(ApiError::invalid("params must be an array")),
         };
-        let id = cloud.plane.call(now, key, needed(&body, "method")?, &params);
+        let patience = number(&body, "timeout")?.filter(|seconds| *seconds > 0);
+        let patience =
+            patience.map_or(Calls::PATIENCE, |seconds| Duration::from_secs(seconds.min(LONGEST_CALL_S)));
+        let id = cloud.plane.call(now, key, needed(&body, "method")?, &params, patience);
         cloud.pump(now);
         Ok(id)
     })?;
     handle.until(|cloud| cloud.call_outcome(&id) != Some(&CallOutcome::Pending)).await;
     match handle.read(|cloud| cloud.call_outcome(&id).cloned()) {
         Some(CallOutcome::Answered { code, detail }) => {
-            let mut shown = json!({"statusCode": code});
-            if let Some(detail) = detail {
-                shown["detail"] = detail;
-            }
-            Ok(Json(shown))
+            // Null where the device had nothing to say: the vendor's client reads it unasked.
+            Ok(Json(json!({"statusCode": code, "detail": detail})))
         }
         _ => Err(ApiError::new(4, "the device did not answer in time")),
     }
+}
+
+/// Where devices last said they were; all of them, or those named.
+pub(super) async fn locations(State(handle): State<CloudHandle>, params: Params) -> Answer {
+    handle.read(|cloud| {
+        let wanted = |device: &&Device| {
+            params.get("deviceIds").is_none() || params.all("deviceIds").any(|id| id == device.id)
+        };
+        let shown = cloud.plane.devices.values().filter(wanted).filter_map(|device| {
+            let place = device.location?;
+            let mut shown = json!({
+                "deviceId": device.id,
+                "lat": place.latitude,
+                "lon": place.longitude,
+                "timestamp": rfc3339(place.unix_ns),
+            });
+            if let Some(accuracy) = place.accuracy {
+                shown["accuracy"] = json!(accuracy);
+            }
+            Some(shown)
+        });
+        listed_whole(shown.collect())
+    })
 }
 
 fn part<'a>(at: &'a BTreeMap<String, String>, name: &str) -> &'a str {

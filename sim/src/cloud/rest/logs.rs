@@ -1,12 +1,11 @@
-//! Device logs, and the older view of what devices report on their firmware.
+//! Device logs, when devices were last heard of, and the window of time that a query names.
 
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed};
-use super::releases::event_type;
 use super::{has_tags, id_of};
 use crate::cloud::CloudHandle;
 use crate::cloud::wall::{parse_rfc3339, rfc3339};
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Newest first.
 pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> Answer {
@@ -23,6 +22,8 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
             fits.then(|| {
                 json!({
                     "deviceId": device,
+                    // The vendor's client reads this name, its documentation has the other.
+                    "device_id": device,
                     "level": entry.level,
                     "message": entry.message,
                     "module": entry.module,
@@ -36,53 +37,27 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
     })
 }
 
-/// What devices reported on their firmware, newest first.
-pub(super) async fn firmware(State(handle): State<CloudHandle>, params: Params) -> Answer {
+/// When each device that ever said something last did, newest first.
+pub(super) async fn activity(State(handle): State<CloudHandle>, params: Params) -> Answer {
     handle.read(|cloud| {
-        let window = window(&params)?;
-        let wanted = cloud.plane.ota_events.iter().rev().filter_map(|event| {
-            let device = id_of(cloud, &event.device);
-            let fits = window.contains(event.unix_ns)
-                && params.get("deviceId").is_none_or(|id| id == device)
-                && params.get("package").is_none_or(|package| package == event.package);
-            fits.then(|| {
-                let mut shown = json!({
-                    "deviceId": device,
-                    "package": event.package,
-                    "state": event_type(event.state),
-                    "stateCode": event.state.to_string(),
-                    "reason": reason(event.reason),
-                    "reasonCode": event.reason.to_string(),
-                    "time": rfc3339(event.unix_ns),
-                });
-                for (name, value) in [("version", &event.version), ("target", &event.target)] {
-                    if let Some(value) = value {
-                        shown[name] = Value::from(value.as_str());
-                    }
-                }
-                shown
-            })
+        let mut devices: Vec<_> =
+            cloud.plane.devices.values().filter_map(|d| Some((d.last_report_ns?, d))).collect();
+        devices.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
+        let shown = devices.into_iter().map(|(last, device)| {
+            let mut shown = json!({
+                "id": device.id,
+                "deviceId": device.id,
+                "deviceName": device.name,
+                "lastReport": rfc3339(last),
+                "status": "-",
+            });
+            if let Some(online) = device.last_online_ns {
+                shown["lastSeenOnline"] = json!(rfc3339(online));
+            }
+            shown
         });
-        listed(wanted.collect(), &params, ONE_PAGE)
+        listed(shown.collect(), &params, ONE_PAGE)
     })
-}
-
-fn reason(code: u64) -> &'static str {
-    const REASONS: [&str; 12] = [
-        "ready",
-        "firmware updated successfully",
-        "not enough flash",
-        "out of RAM",
-        "connection lost",
-        "integrity check failed",
-        "unsupported package type",
-        "invalid URI",
-        "firmware update failed",
-        "unsupported protocol",
-        "I/O error",
-        "awaiting retry",
-    ];
-    usize::try_from(code).ok().and_then(|code| REASONS.get(code)).unwrap_or(&"unknown")
 }
 
 /// A span of time, both ends included; an end that is not given is open.
@@ -93,6 +68,16 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// From two times in RFC 3339, either of which may be missing.
+    pub(super) fn read(start: Option<&str>, end: Option<&str>) -> Result<Self, ApiError> {
+        let time = |text: Option<&str>, open| match text {
+            None => Ok(open),
+            Some(text) => parse_rfc3339(text)
+                .ok_or_else(|| ApiError::invalid(&format!("{text} is not a time in RFC 3339"))),
+        };
+        Ok(Self { start: time(start, i128::MIN)?, end: time(end, i128::MAX)? })
+    }
+
     pub(super) fn contains(&self, unix_ns: i128) -> bool {
         (self.start..=self.end).contains(&unix_ns)
     }
@@ -100,10 +85,5 @@ impl Window {
 
 /// `start` and `end` of a query.
 pub(super) fn window(params: &Params) -> Result<Window, ApiError> {
-    let read = |name: &str, open| match params.get(name) {
-        None => Ok(open),
-        Some(text) => parse_rfc3339(text)
-            .ok_or_else(|| ApiError::invalid(&format!("{name} is not a time in RFC 3339: {text}"))),
-    };
-    Ok(Window { start: read("start", i128::MIN)?, end: read("end", i128::MAX)? })
+    Window::read(params.get("start"), params.get("end"))
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, ApiError, Params, needed, nothing, object, one, text, texts};
 use super::device_by_id;
-use super::devices::credential_json;
+use super::device_json::credential_json;
 use crate::cloud::CloudHandle;
 use crate::cloud::core::Cloud;
 use crate::cloud::device::DeviceKey;

@@ -1,28 +1,17 @@
-//! Packages, artifacts, cohorts, deployments and OTA events.
+//! Packages, artifacts, cohorts and deployments.
 
 use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text, texts};
-use super::logs::window;
-use super::{id_of, in_project};
+use super::{check_id, in_project};
 use crate::cloud::core::Cloud;
 use crate::cloud::releases::{Artifact, Cohort, Deployment, Package};
-use crate::cloud::wall::{parse_rfc3339, rfc3339};
+use crate::cloud::wall::rfc3339;
 use crate::cloud::{CloudHandle, base64};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 type OfOrganizationAnd = Path<(String, String, String)>;
-
-/// The names of the four states of a component.
-pub(super) fn event_type(state: u64) -> &'static str {
-    match state {
-        1 => "DOWNLOADING",
-        2 => "DOWNLOADED",
-        3 => "UPDATING",
-        _ => "IDLE",
-    }
-}
 
 pub(super) async fn create_artifact(State(handle): State<CloudHandle>, body: Bytes) -> Answer {
     let body = object(&body)?;
@@ -58,6 +47,7 @@ pub(super) async fn artifact(
     Path((_, id)): Path<(String, String)>,
 ) -> Answer {
     handle.read(|cloud| {
+        check_id(&id)?;
         let artifact = cloud.plane.releases.artifact(&id);
         one(artifact_json(artifact.ok_or_else(|| ApiError::new(5, "artifact not found"))?))
     })
@@ -88,14 +78,12 @@ pub(super) async fn remove_artifact(
     Path((_, id)): Path<(String, String)>,
 ) -> Answer {
     handle.with(|cloud, _| {
+        check_id(&id)?;
         let releases = &mut cloud.plane.releases;
         if releases.artifact(&id).is_none() {
             return Err(ApiError::new(5, "artifact not found"));
         }
-        let deployed = |cohort: &Cohort| {
-            cohort.deployments.last().is_some_and(|active| active.artifact_ids.contains(&id))
-        };
-        if releases.cohorts.iter().any(deployed) {
+        if releases.is_used(&id) {
             return Err(ApiError::new(9, "artifact in use"));
         }
         releases.artifacts.retain(|artifact| artifact.id != id);
@@ -124,10 +112,12 @@ pub(super) async fn create_package(State(handle): State<CloudHandle>, body: Byte
     let body = object(&body)?;
     handle.with(|cloud, now| {
         let name = needed(&body, "packageId")?;
+        let unix_ns = cloud.plane.wall.unix_ns(now);
         let package = Package {
             description: text(&body, "description").unwrap_or_default().to_owned(),
-            metadata: body.get("metadata").cloned().unwrap_or_else(|| json!({})),
-            created_ns: cloud.plane.wall.unix_ns(now),
+            metadata: metadata(&body)?.unwrap_or_default(),
+            created_ns: unix_ns,
+            updated_ns: unix_ns,
         };
         cloud.plane.releases.add_package(name, package.clone())?;
         one(package_json(name, &package))
@@ -141,33 +131,38 @@ pub(super) async fn update_package(
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
-    handle.with(|cloud, _| {
+    let metadata = metadata(&body)?;
+    handle.with(|cloud, now| {
+        let unix_ns = cloud.plane.wall.unix_ns(now);
         let package = cloud.plane.releases.packages.get_mut(&name);
         let package = package.ok_or_else(|| ApiError::new(5, "package not found"))?;
         if let Some(description) = body.get("description").and_then(Value::as_str) {
             description.clone_into(&mut package.description);
         }
-        if let Some(metadata) = body.get("metadata") {
-            package.metadata = metadata.clone();
+        if let Some(metadata) = metadata {
+            package.metadata = metadata;
         }
+        package.updated_ns = unix_ns;
         one(package_json(&name, package))
     })
 }
 
-/// One that has artifacts stays.
+/// Its artifacts go with it. One of which an artifact is deployed stays.
 pub(super) async fn remove_package(
     State(handle): State<CloudHandle>,
     Path((_, _, name)): OfOrganizationAnd,
 ) -> Answer {
     handle.with(|cloud, _| {
         let releases = &mut cloud.plane.releases;
-        if releases.artifacts.iter().any(|artifact| artifact.package == name) {
+        let mut own = releases.artifacts.iter().filter(|artifact| artifact.package == name);
+        if own.any(|artifact| releases.is_used(&artifact.id)) {
             return Err(ApiError::new(9, "package in use"));
         }
-        match releases.packages.remove(&name) {
-            Some(_) => nothing(),
-            None => Err(ApiError::new(5, "package not found")),
+        if releases.packages.remove(&name).is_none() {
+            return Err(ApiError::new(5, "package not found"));
         }
+        releases.artifacts.retain(|artifact| artifact.package != name);
+        nothing()
     })
 }
 
@@ -198,14 +193,16 @@ pub(super) async fn update_cohort(
     body: Bytes,
 ) -> Answer {
     let body = object(&body)?;
-    handle.with(|cloud, _| {
+    handle.with(|cloud, now| {
         let name = needed(&body, "name")?;
+        let unix_ns = cloud.plane.wall.unix_ns(now);
         let cohorts = &mut cloud.plane.releases.cohorts;
         if cohorts.iter().any(|other| other.name == name && other.id != id) {
             return Err(ApiError::new(6, "cohort already exists"));
         }
         if let Some(cohort) = cohorts.iter_mut().find(|cohort| cohort.id == id) {
             name.clone_into(&mut cohort.name);
+            cohort.updated_ns = unix_ns;
         }
         one(cohort_json(cloud, the_cohort(cloud, &id)?))
     })
@@ -232,7 +229,8 @@ pub(super) async fn deployments(
     params: Params,
 ) -> Answer {
     handle.read(|cloud| {
-        let all = the_cohort(cloud, &id)?.deployments.iter().rev();
+        let named = |deployment: &&Deployment| params.get("name").is_none_or(|name| name == deployment.name);
+        let all = the_cohort(cloud, &id)?.deployments.iter().rev().filter(named);
         listed(all.map(deployment_json).collect(), &params, ONE_PAGE)
     })
 }
@@ -267,66 +265,18 @@ pub(super) async fn deploy(
     })
 }
 
-/// Newest first, `limit` at a time from `pageToken`.
-pub(super) async fn events(State(handle): State<CloudHandle>, params: Params) -> Answer {
-    handle.read(|cloud| {
-        let time = |name: &str, open| match params.get(name) {
-            None => Ok(open),
-            Some(text) => parse_rfc3339(text)
-                .ok_or_else(|| ApiError::invalid(&format!("{name} is not a time in RFC 3339"))),
-        };
-        let span = time("startTime", i128::MIN)?..=time("endTime", i128::MAX)?;
-        let window = window(&params)?;
-        let wanted = cloud.plane.ota_events.iter().rev().filter_map(|event| {
-            let device = id_of(cloud, &event.device);
-            let of_cohort = |cohort: &str| {
-                let key = cloud.plane.key_of(&event.device);
-                let device = key.and_then(|key| cloud.plane.devices.get(&key));
-                device.is_some_and(|device| device.cohort.as_deref() == Some(cohort))
-            };
-            let fits = span.contains(&event.unix_ns)
-                && window.contains(event.unix_ns)
-                && params.get("deviceId").is_none_or(|id| id == device)
-                && params.get("packageId").is_none_or(|package| package == event.package)
-                && params.get("eventType").is_none_or(|kind| kind == event_type(event.state))
-                && params.get("status").is_none_or(|status| status == event.reason.to_string())
-                && params.get("cohortId").is_none_or(of_cohort);
-            fits.then(|| {
-                let mut shown = json!({
-                    "deviceId": device,
-                    "packageId": event.package,
-                    "eventType": event_type(event.state),
-                    "status": event.reason,
-                    "message": "",
-                    "timestamp": rfc3339(event.unix_ns),
-                });
-                if let Some(version) = &event.version {
-                    shown["currentVersion"] = json!(version);
-                }
-                if let Some(target) = &event.target {
-                    shown["targetVersion"] = json!(target);
-                }
-                shown
-            })
-        });
-        let wanted: Vec<Value> = wanted.collect();
-        let from = params.number("pageToken")?.unwrap_or(0);
-        let limit = params.number("limit")?.unwrap_or(ONE_PAGE).clamp(1, ONE_PAGE);
-        let total = wanted.len();
-        let list: Vec<Value> = wanted.into_iter().skip(from).take(limit).collect();
-        let mut page = json!({"list": list});
-        if from.saturating_add(limit) < total {
-            page["nextPageToken"] = json!(from.saturating_add(limit).to_string());
-        }
-        if from > 0 {
-            page["prevPageToken"] = json!(from.saturating_sub(limit).to_string());
-        }
-        Ok(Json(page))
-    })
-}
-
 fn the_cohort<'a>(cloud: &'a Cloud, id: &str) -> Result<&'a Cohort, ApiError> {
     cloud.plane.releases.cohort(id).ok_or_else(|| ApiError::new(5, "cohort not found"))
+}
+
+/// The notes on a package: texts by name. `None` where the body has none.
+fn metadata(body: &Value) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+    match body.get("metadata") {
+        None | Some(Value::Null) => Ok(None),
+        Some(notes) => serde_json::from_value(notes.clone())
+            .map(Some)
+            .map_err(|_| ApiError::invalid("metadata must be a map of texts")),
+    }
 }
 
 fn artifact_json(artifact: &Artifact) -> Value {
@@ -335,8 +285,10 @@ fn artifact_json(artifact: &Artifact) -> Value {
         "package": artifact.package,
         "version": artifact.version,
         "size": artifact.content.len().to_string(),
+        // Free-form: a number here is one.
         "binaryInfo": {
-            "size": artifact.content.len().to_string(),
+            "type": artifact.kind(),
+            "size": artifact.content.len(),
             "digests": {"sha256": {"algorithm": "sha256", "digest": artifact.sha256}},
         },
         "createdAt": rfc3339(artifact.created_ns),
@@ -352,8 +304,9 @@ fn package_json(name: &str, package: &Package) -> Value {
     json!({
         "packageId": name,
         "description": package.description,
-        "metadata": if package.metadata.is_object() { package.metadata.clone() } else { json!({}) },
+        "metadata": package.metadata,
         "createdAt": rfc3339(package.created_ns),
+        "updatedAt": rfc3339(package.updated_ns),
     })
 }
 
@@ -364,6 +317,7 @@ fn cohort_json(cloud: &Cloud, cohort: &Cohort) -> Value {
         "name": cohort.name,
         "deviceCount": members.count(),
         "createdAt": rfc3339(cohort.created_ns),
+        "updatedAt": rfc3339(cohort.updated_ns),
     });
     if let Some(active) = cohort.deployments.last() {
         shown["activeDeploymentId"] = json!(active.id);

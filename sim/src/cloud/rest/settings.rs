@@ -1,6 +1,6 @@
 //! Settings of the project and of devices.
 
-use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, needed, nothing, object, one, text};
+use super::answer::{Answer, ApiError, Params, listed_counted, needed, nothing, object, one, text};
 use super::{device_by_id, id_of, the_device};
 use crate::cloud::CloudHandle;
 use crate::cloud::core::Cloud;
@@ -20,7 +20,7 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
                 && params.get("blueprintId").is_none_or(|id| setting.level == Level::Blueprint(id.to_owned()))
         };
         let wanted = cloud.plane.settings.all.iter().filter(of);
-        listed(wanted.map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
+        listed_counted(wanted.map(|setting| setting_json(cloud, setting)).collect())
     })
 }
 
@@ -28,12 +28,11 @@ pub(super) async fn list(State(handle): State<CloudHandle>, params: Params) -> A
 pub(super) async fn of_device(
     State(handle): State<CloudHandle>,
     Path((_, id)): Path<(String, String)>,
-    params: Params,
 ) -> Answer {
     handle.read(|cloud| {
         let device = the_device(cloud, device_by_id(cloud, &id)?)?;
         let effective = cloud.plane.settings.effective(&device.name, device.blueprint.as_deref());
-        listed(effective.values().map(|setting| setting_json(cloud, setting)).collect(), &params, ONE_PAGE)
+        listed_counted(effective.values().map(|setting| setting_json(cloud, setting)).collect())
     })
 }
 
@@ -95,9 +94,9 @@ pub(super) async fn remove(
 }
 
 /// The types a setting may have.
-pub(super) async fn data_types(params: Params) -> Answer {
+pub(super) async fn data_types() -> Answer {
     let names = ["string", "float", "integer", "boolean"];
-    listed(names.iter().map(|name| json!({"id": name, "name": name})).collect(), &params, ONE_PAGE)
+    listed_counted(names.iter().map(|name| json!({"type": name})).collect())
 }
 
 fn setting_json(cloud: &Cloud, setting: &Setting) -> Value {

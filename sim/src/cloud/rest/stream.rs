@@ -1,6 +1,7 @@
 //! Queries over what LightDB Stream holds: rows that pipelines brought there, and messages that routes took.
 //!
-//! `encodedQuery` is a JSON text `{fields: [{path, alias?, agg?}], filters: [...], timeBucket?}`. A path is `time`, `deviceId`, `*` for the whole
+//! `encodedQuery` is a JSON text `{fields: [{path, alias?, agg?, type?}], filters: [...], timeBucket?}`; a body may also have it as
+//! the object `query`. A path is `time`, `deviceId`, `*` for the whole
 //! payload (which then stands under `data`), or a dotted path into the payload. Filters are `{path, op, value}` or
 //! `{op: "and"|"or", filters}`; a list as value means one of. With `agg` (`avg`, `count`, `max`, `min` or `sum`) or
 //! `timeBucket` (`5m`) there is one row for each bucket and each combination of the fields that are not aggregated.
@@ -8,7 +9,7 @@
 mod aggregate;
 
 use self::aggregate::{Aggregate, Field};
-use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, object, text};
+use super::answer::{Answer, ApiError, ONE_PAGE, Params, listed, number, object, text, texts};
 use super::device_by_id;
 use super::logs::{Window, window};
 use crate::cloud::core::Cloud;
@@ -59,10 +60,8 @@ pub(super) async fn of_device_posted(
 pub(super) async fn of_project(State(handle): State<CloudHandle>, params: Params) -> Answer {
     let at = now_ns(&handle);
     handle.read(|cloud| {
-        query(cloud, &params, &Query::of_params(at, &params)?, |device| {
-            (params.get("deviceId").is_none() || params.all("deviceId").any(|id| id == device.id))
-                && super::has_tags(cloud, &device.name, &params)
-        })
+        let (ids, tags) = (params.every("deviceId"), params.every("tags"));
+        query(cloud, &params, &Query::of_params(at, &params)?, |device| chosen(device, &ids, &tags))
     })
 }
 
@@ -73,7 +72,15 @@ pub(super) async fn of_project_posted(
 ) -> Answer {
     let body = object(&body)?;
     let at = now_ns(&handle);
-    handle.read(|cloud| query(cloud, &params, &Query::of_body(at, &body)?, |_| true))
+    let (ids, tags) = (texts(&body, "deviceId"), texts(&body, "tags"));
+    handle.read(|cloud| {
+        query(cloud, &params, &Query::of_body(at, &body)?, |device| chosen(device, &ids, &tags))
+    })
+}
+
+/// Whether a device is one of those named, if any are, and bears all tags.
+fn chosen(device: &Device, ids: &[String], tags: &[String]) -> bool {
+    (ids.is_empty() || ids.contains(&device.id)) && tags.iter().all(|tag| device.tag_ids.contains(tag))
 }
 
 struct Query {
@@ -88,37 +95,38 @@ struct Query {
 impl Query {
     fn of_params(cloud_ns: i128, params: &Params) -> Result<Self, ApiError> {
         let window = since(window(params)?, cloud_ns, params.get("interval"))?;
-        Self::new(params.get("encodedQuery"), window, None)
+        let mut query = decoded(params.get("encodedQuery"))?;
+        if let Some(bucket) = params.get("query.timeBucket") {
+            query["timeBucket"] = json!(bucket);
+        }
+        Self::new(&query, window, None)
     }
 
     fn of_body(cloud_ns: i128, body: &Value) -> Result<Self, ApiError> {
-        let time = |name: &str, open| match text(body, name) {
-            None => Ok(open),
-            Some(text) => parse_rfc3339(text)
-                .ok_or_else(|| ApiError::invalid(&format!("{name} is not a time in RFC 3339"))),
-        };
-        let window = Window { start: time("start", i128::MIN)?, end: time("end", i128::MAX)? };
+        let window = Window::read(text(body, "start"), text(body, "end"))?;
         let window = since(window, cloud_ns, text(body, "interval"))?;
-        let number =
-            |name: &str| body.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-        let page = Some((number("page").unwrap_or(0), number("perPage").unwrap_or(ONE_PAGE)));
-        Self::new(text(body, "encodedQuery"), window, page)
+        let count = |name: &str, otherwise: usize| {
+            let said = number(body, name)?;
+            Ok::<_, ApiError>(said.map_or(otherwise, |n| usize::try_from(n).unwrap_or(usize::MAX)))
+        };
+        let page = Some((count("page", 0)?, count("perPage", ONE_PAGE)?));
+        match (text(body, "encodedQuery"), body.get("query").filter(|query| query.is_object())) {
+            (None, Some(query)) => Self::new(query, window, page),
+            (encoded, _) => Self::new(&decoded(encoded)?, window, page),
+        }
     }
 
-    fn new(encoded: Option<&str>, window: Window, page: Option<(usize, usize)>) -> Result<Self, ApiError> {
-        let query: Value = match encoded {
-            None => json!({}),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| ApiError::invalid(&format!("encodedQuery is invalid JSON: {error}")))?,
-        };
-        let bucket = text(&query, "timeBucket").map(span).transpose()?;
+    fn new(query: &Value, window: Window, page: Option<(usize, usize)>) -> Result<Self, ApiError> {
+        let bucket = text(query, "timeBucket").map(span).transpose()?;
         let all = |name: &str| query.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         let mut fields = Vec::new();
         for field in all("fields") {
             let path = text(&field, "path").ok_or_else(|| ApiError::invalid("a field needs its path"))?;
             let alias = text(&field, "alias").unwrap_or(path);
             let aggregate = text(&field, "agg").map(Aggregate::named).transpose()?;
-            fields.push(Field { path: path.to_owned(), alias: alias.to_owned(), aggregate });
+            let (path, alias, kind) =
+                (path.to_owned(), alias.to_owned(), text(&field, "type").map(str::to_owned));
+            fields.push(Field { path, alias, kind, aggregate });
         }
         if fields.is_empty() {
             fields = ["time", "deviceId", "*"].map(Field::plain).into();
@@ -128,6 +136,16 @@ impl Query {
         }
         Ok(Self { window, fields, filters: all("filters"), bucket, page })
     }
+}
+
+/// A query as JSON in a text; none is one that asks for everything.
+fn decoded(encoded: Option<&str>) -> Result<Value, ApiError> {
+    let query: Value = match encoded {
+        None => json!({}),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| ApiError::invalid(&format!("encodedQuery is invalid JSON: {error}")))?,
+    };
+    if query.is_object() { Ok(query) } else { Err(ApiError::invalid("encodedQuery must be an object")) }
 }
 
 fn now_ns(handle: &CloudHandle) -> i128 {
@@ -165,7 +183,7 @@ struct Row<'a> {
 impl Row<'_> {
     fn at(&self, path: &str) -> Value {
         match path {
-            "time" => json!(rfc3339(self.unix_ns)),
+            "time" => json!(row_time(self.unix_ns)),
             "deviceId" | "device_id" => json!(self.device),
             "*" => self.data.clone(),
             dotted => dotted
@@ -175,6 +193,26 @@ impl Row<'_> {
                 .unwrap_or(Value::Null),
         }
     }
+
+    /// What a field asks for, in the type it wants.
+    fn field(&self, field: &Field) -> Value {
+        let found = self.at(&field.path);
+        match field.kind.as_deref() {
+            Some("float" | "double" | "numeric" | "number") => {
+                as_number(&found).map_or(Value::Null, |n| json!(n))
+            }
+            Some("int" | "integer" | "bigint") => as_number(&found).map_or(Value::Null, |n| json!(n as i64)),
+            Some("text" | "string") if !found.is_null() && !found.is_string() => json!(found.to_string()),
+            _ => found,
+        }
+    }
+}
+
+/// RFC 3339 as rows show it: an offset in figures, and no more digits than it needs.
+fn row_time(unix_ns: i128) -> String {
+    let text = rfc3339(unix_ns.div_euclid(1_000) * 1_000);
+    let text = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    format!("{text}+00:00")
 }
 
 /// Newest first.
@@ -199,7 +237,7 @@ fn query(cloud: &Cloud, params: &Params, query: &Query, of: impl Fn(&Device) -> 
         aggregate::groups(&kept, &query.fields, query.bucket)
     } else {
         let shown = |row: &Row<'_>| {
-            let field = |field: &Field| (field.name().to_owned(), row.at(&field.path));
+            let field = |field: &Field| (field.name().to_owned(), row.field(field));
             Value::Object(query.fields.iter().map(field).collect::<Map<_, _>>())
         };
         kept.iter().map(shown).collect()
@@ -259,9 +297,17 @@ fn holds(filter: &Value, row: &Row<'_>, depth: usize) -> Result<bool, ApiError> 
     let path = text(filter, "path").ok_or_else(|| ApiError::invalid("a filter needs its path"))?;
     let found = row.at(path);
     let wanted = filter.get("value").unwrap_or(&Value::Null);
-    let order = compare(&found, wanted);
+    let order = match op {
+        "=" | "<>" => compare(&found, wanted),
+        // The others compare numbers, whatever holds them, and times.
+        _ => as_number(&found)
+            .zip(as_number(wanted))
+            .map_or_else(|| compare(&found, wanted), |(a, b)| a.partial_cmp(&b)),
+    };
+    let one_of = |any: &[Value]| any.iter().any(|one| compare(&found, one) == Some(Ordering::Equal));
     Ok(match (op, wanted) {
-        ("=", Value::Array(any)) => any.iter().any(|one| compare(&found, one) == Some(Ordering::Equal)),
+        ("=", Value::Array(any)) => one_of(any),
+        ("<>", Value::Array(any)) => !one_of(any),
         ("=", _) => order == Some(Ordering::Equal),
         ("<>", _) => order != Some(Ordering::Equal),
         ("<", _) => order == Some(Ordering::Less),
@@ -270,6 +316,14 @@ fn holds(filter: &Value, row: &Row<'_>, depth: usize) -> Result<bool, ApiError> 
         (">=", _) => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
         _ => return Err(ApiError::invalid(&format!("{op:?} is no operator"))),
     })
+}
+
+/// A number, or a text that is one.
+fn as_number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_f64(),
+    }
 }
 
 fn compare(a: &Value, b: &Value) -> Option<Ordering> {

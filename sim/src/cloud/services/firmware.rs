@@ -3,6 +3,7 @@
 use super::{Reaction, Watch, bad_request, body, encoded, posts, wanted_format};
 use crate::cloud::device::{DeviceKey, OtaEvent};
 use crate::cloud::plane::Plane;
+use crate::cloud::releases::Target;
 use fieldgate_coap::{Block, Code, IncomingRequest, Method, Response, Szx, format};
 use serde_json::Value;
 use std::time::Duration;
@@ -19,11 +20,11 @@ pub(super) fn manifest(plane: &Plane, device: DeviceKey, request: &IncomingReque
 }
 
 pub(super) fn manifest_content(plane: &Plane, device: DeviceKey, format: u16) -> Response {
-    let cohort = plane.devices.get(&device).and_then(|device| device.cohort.as_deref());
+    let target = plane.devices.get(&device).map(Target::of).unwrap_or_default();
     if format == format::CBOR {
-        Response::content(format, plane.releases.manifest_cbor(cohort))
+        Response::content(format, plane.releases.manifest_cbor(target))
     } else {
-        encoded(&plane.releases.manifest_json(cohort), format)
+        encoded(&plane.releases.manifest_json(target), format)
     }
 }
 

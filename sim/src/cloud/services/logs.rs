@@ -1,7 +1,8 @@
 //! Device logs, `.s/logs` and the older `logs`: always taken, even when they cannot be read. A device whose logs are refused
-//! logs the refusal, and so on without end.
+//! logs the refusal, and so on without end. The first go through the pipelines, one of which brings CBOR to the logs in a new project; the
+//! older go there at once.
 
-use super::{Reaction, body, posts};
+use super::{Reaction, body, posts, stream};
 use crate::cloud::device::{DeviceKey, LogEntry};
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
@@ -12,12 +13,17 @@ pub(super) fn serve(
     plane: &mut Plane,
     now: Duration,
     device: DeviceKey,
+    path: &str,
     request: &IncomingRequest,
 ) -> Reaction {
     if !posts(request) {
         return Code::METHOD_NOT_ALLOWED.into();
     }
     plane.log_messages += 1;
+    if path == ".s/logs" {
+        let _listed_if_it_fails = stream::enter(plane, now, device, "/logs", request);
+        return Code::CHANGED.into();
+    }
     let unix_ns = plane.wall.unix_ns(now);
     let name = plane.devices.get(&device).map(|device| device.name.clone()).unwrap_or_default();
     if let Ok(Value::Object(keys)) = body(request, format::CBOR) {

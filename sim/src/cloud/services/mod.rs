@@ -26,8 +26,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Watch {
     State { path: Vec<String>, format: u16 },
-    Settings,
-    Calls,
+    Settings { format: u16 },
+    Calls { format: u16 },
     Manifest { format: u16 },
 }
 
@@ -36,8 +36,8 @@ impl Watch {
     pub(super) fn path(&self) -> String {
         match self {
             Self::State { path, .. } => format!(".d/{}", path.join("/")),
-            Self::Settings => ".c".to_owned(),
-            Self::Calls => ".rpc".to_owned(),
+            Self::Settings { .. } => ".c".to_owned(),
+            Self::Calls { .. } => ".rpc".to_owned(),
             Self::Manifest { .. } => ".u/desired".to_owned(),
         }
     }
@@ -74,7 +74,8 @@ pub(super) fn serve(
     match path.as_slice() {
         // A sign of life; the real one answers anything that carries the token.
         [] if request.method == Method::Delete => Code::DELETED.into(),
-        [".s", "logs"] | ["logs"] => logs::serve(plane, now, device, request),
+        [".s", "logs"] => logs::serve(plane, now, device, ".s/logs", request),
+        ["logs"] => logs::serve(plane, now, device, "logs", request),
         [".s", path @ ..] => stream::serve(plane, now, device, path, request),
         [".d", path @ ..] => state::serve(plane, device, path, request),
         [".rpc"] => rpc::observe(request),
@@ -101,8 +102,8 @@ pub(super) fn serve(
 pub(super) fn current(plane: &Plane, device: DeviceKey, watch: &Watch) -> Response {
     match watch {
         Watch::State { path, format } => state::content(plane, device, path, *format),
-        Watch::Settings => settings::content(plane, device),
-        Watch::Calls => rpc::greeting(),
+        Watch::Settings { format } => settings::content(plane, device, *format),
+        Watch::Calls { format } => rpc::greeting(*format),
         Watch::Manifest { format } => firmware::manifest_content(plane, device, *format),
     }
 }
@@ -111,9 +112,9 @@ pub(super) fn current(plane: &Plane, device: DeviceKey, watch: &Watch) -> Respon
 pub(super) fn concerns(watch: &Watch, notice: &Notice) -> bool {
     match (watch, notice) {
         (Watch::State { path, .. }, Notice::State { path: changed, .. }) => document::concerns(path, changed),
-        (Watch::Settings, Notice::Settings { .. })
+        (Watch::Settings { .. }, Notice::Settings { .. })
         | (Watch::Manifest { .. }, Notice::Manifest { .. })
-        | (Watch::Calls, Notice::Call { .. }) => true,
+        | (Watch::Calls { .. }, Notice::Call { .. }) => true,
         _ => false,
     }
 }
@@ -167,7 +168,8 @@ fn wanted_format(request: &IncomingRequest, otherwise: u16) -> Option<u16> {
     Some(request.accept.unwrap_or(otherwise)).filter(|format| matches!(*format, format::CBOR | format::JSON))
 }
 
-fn encoded(value: &Value, format: u16) -> Response {
+/// A value in one of the two formats.
+pub(super) fn encoded(value: &Value, format: u16) -> Response {
     if format == format::CBOR {
         Response::content(format, cbor::encode(value))
     } else {

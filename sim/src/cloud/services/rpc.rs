@@ -1,24 +1,24 @@
 //! Remote procedure calls, `.rpc` and `.rpc/status`.
 
-use super::{Reaction, Watch, bad_request, body, posts};
+use super::{Reaction, Watch, bad_request, body, encoded, posts, wanted_format};
 use crate::cloud::device::DeviceKey;
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, Method, Response, format};
 use serde_json::Value;
 
 pub(super) fn observe(request: &IncomingRequest) -> Reaction {
-    match (request.method, request.accept) {
-        (Method::Get, None | Some(format::CBOR)) => {
-            Reaction { response: greeting(), watch: Some(Watch::Calls) }
+    match (request.method, wanted_format(request, format::CBOR)) {
+        (Method::Get, Some(format)) => {
+            Reaction { response: greeting(format), watch: Some(Watch::Calls { format }) }
         }
-        (Method::Get, Some(_)) => Code::NOT_ACCEPTABLE.into(),
+        (Method::Get, None) => Code::NOT_ACCEPTABLE.into(),
         _ => Code::METHOD_NOT_ALLOWED.into(),
     }
 }
 
-/// The text "OK" in CBOR.
-pub(super) fn greeting() -> Response {
-    Response::content(format::CBOR, *b"\x62OK")
+/// The text "OK".
+pub(super) fn greeting(format: u16) -> Response {
+    encoded(&Value::from("OK"), format)
 }
 
 /// A device's answer: `id`, `statusCode` (or `status`, as once documented) and perhaps `detail`.

@@ -1,6 +1,6 @@
 //! Settings, `.c` and `.c/status`.
 
-use super::{Reaction, Watch, bad_request, body, posts};
+use super::{Reaction, Watch, bad_request, body, encoded, posts, wanted_format};
 use crate::cloud::device::DeviceKey;
 use crate::cloud::plane::Plane;
 use crate::cloud::settings::{SettingError, SettingsStatus};
@@ -12,20 +12,20 @@ use std::time::Duration;
 const MOST_ERRORS: usize = 256;
 
 pub(super) fn observe(plane: &Plane, device: DeviceKey, request: &IncomingRequest) -> Reaction {
-    match (request.method, request.accept) {
-        (Method::Get, None | Some(format::CBOR)) => {
-            Reaction { response: content(plane, device), watch: Some(Watch::Settings) }
+    match (request.method, wanted_format(request, format::CBOR)) {
+        (Method::Get, Some(format)) => {
+            Reaction { response: content(plane, device, format), watch: Some(Watch::Settings { format }) }
         }
-        (Method::Get, Some(_)) => Code::NOT_ACCEPTABLE.into(),
+        (Method::Get, None) => Code::NOT_ACCEPTABLE.into(),
         _ => Code::METHOD_NOT_ALLOWED.into(),
     }
 }
 
-pub(super) fn content(plane: &Plane, device: DeviceKey) -> Response {
+pub(super) fn content(plane: &Plane, device: DeviceKey, format: u16) -> Response {
     let device = plane.devices.get(&device);
     let name = device.map_or("", |device| device.name.as_str());
     let blueprint = device.and_then(|device| device.blueprint.as_deref());
-    Response::content(format::CBOR, plane.settings.payload(name, blueprint))
+    encoded(&plane.settings.told(name, blueprint), format)
 }
 
 /// A device's report: `version` as it was told, and `errors` where it could not take everything.

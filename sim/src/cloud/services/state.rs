@@ -24,7 +24,7 @@ pub(super) fn serve(
         },
         _ if posts(request) => match body(request, format::JSON) {
             Ok(value) => {
-                plane.set_state(device, path, value, false);
+                plane.set_state(device, path, value);
                 Code::CHANGED.into()
             }
             Err(refusal) => refusal.into(),

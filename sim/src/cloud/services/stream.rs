@@ -1,9 +1,9 @@
-//! LightDB Stream, `.s/<path>`: taken by a pipeline, or acknowledged and lost.
+//! LightDB Stream, `.s/<path>`: taken by a pipeline, or acknowledged and lost. Logs are stream messages like others.
 
 use super::{Reaction, body, posts};
 use crate::cloud::device::DeviceKey;
 use crate::cloud::intake::Arrival;
-use crate::cloud::pipelines::{self, Came};
+use crate::cloud::pipelines::{self, Came, Fate};
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
 use std::time::Duration;
@@ -34,10 +34,8 @@ pub(super) fn serve(
     plane.stream_messages += 1;
     plane.stream_bytes += request.payload.len() as u64;
     let path = format!("/{}", path.join("/"));
-    let (body, unix_ns) = (request.payload.as_slice(), plane.wall.unix_ns(now));
-    let came = Came { device, path: &path, content_format, body, unix_ns, at: now };
-    let fate = pipelines::deliver(plane, &came);
-    plane.unmatched_messages += u64::from(fate.unmatched > 0);
+    let fate = enter(plane, now, device, &path, request);
+    let body = request.payload.as_slice();
     let Some(owner) = plane.devices.get(&device).filter(|_| fate.is_whole()) else {
         return Code::CHANGED.into();
     };
@@ -50,4 +48,19 @@ pub(super) fn serve(
         plane.intake.enter(&owner.name, came, body);
     }
     Code::CHANGED.into()
+}
+
+/// Brings a message to the pipelines, as it is. `path` begins with its slash.
+pub(super) fn enter(
+    plane: &mut Plane,
+    now: Duration,
+    device: DeviceKey,
+    path: &str,
+    request: &IncomingRequest,
+) -> Fate {
+    let (body, unix_ns) = (request.payload.as_slice(), plane.wall.unix_ns(now));
+    let content_format = request.content_format;
+    let fate = pipelines::deliver(plane, &Came { device, path, content_format, body, unix_ns, at: now });
+    plane.unmatched_messages += u64::from(fate.unmatched > 0);
+    fate
 }

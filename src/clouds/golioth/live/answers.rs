@@ -8,16 +8,23 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::{Asked, LONGEST_SLEEP, Live, Waiting};
-use crate::board::LinkPhase;
+use crate::board::{LinkPhase, Trouble, TroubleKind};
 use crate::clock::Mono;
+use crate::clouds::golioth::fault;
 use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::services::{self, Kind, Watched, Watches};
-use crate::clouds::golioth::session::{Ended, ended};
+use crate::clouds::golioth::session::Ended;
 use crate::uplink::link::{CloudEvent, Outcome};
 
 /// A silence of this length that ends has cost something: what the cloud said of its own accord meanwhile.
 const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
+/// So many messages in a row that are none are no accident.
+const NONSENSE: u32 = 3;
+/// A registration that alone is not answered so often in a row is ignored.
+const IGNORED: u32 = 3;
+/// Refused calls are told of so often at most.
+const FLOOD_SAID: Duration = Duration::from_secs(600);
 /// A component report that the cloud refuses is not offered again before this.
 const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 
@@ -35,10 +42,10 @@ impl Live<'_> {
                 let with = if cid { " with Connection ID" } else { "" };
                 self.connected = Some(format!("connected, {}{with}", connection.suite.name()));
                 self.up_since = Some(now);
+                self.keeper.clear(|kind, _| fault::over_once_connected(kind));
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                let liveness = self.keeper.settings.liveness();
-                self.watches = Watches::new(now, liveness, self.observed, self.resumed);
+                self.watches = Watches::new(now, self.liveness, self.observed, self.resumed);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     if let Some(renewal) = &mut self.keeper.renewal {
@@ -53,14 +60,28 @@ impl Live<'_> {
                 self.usable();
             }
             dtls::Event::Received(message) => {
+                let malformed = self.endpoint.counters().malformed;
                 self.endpoint.handle_datagram(now, &message);
-                self.heard(now);
+                if self.endpoint.counters().malformed > malformed {
+                    self.not_understood();
+                } else {
+                    if std::mem::take(&mut self.unreadable) > 0
+                        || self.last_heard <= self.up_since.unwrap_or(now)
+                    {
+                        self.keeper.clear(|kind, _| fault::over_once_understood(kind));
+                    }
+                    self.heard(now);
+                }
             }
             dtls::Event::UnauthenticatedAlert(alert) => {
                 tracing::info!(%alert, "an alert that anyone could have sent; probing");
                 self.probe(now);
             }
-            dtls::Event::Closed { why } => return Err(ended(&why, self.connected.is_some())),
+            dtls::Event::Closed { why } => {
+                let noise = self.received > 0 && self.received == self.session.counters().ignored_datagrams;
+                let clock = self.keeper.clock_words();
+                return Err(fault::closed(&why, self.connected.is_some(), noise, &clock));
+            }
             // A later event of the core that this lane has no use for.
             _ => {}
         }
@@ -74,7 +95,20 @@ impl Live<'_> {
             return;
         }
         self.say_how_it_is();
+        if self.time_unverified() {
+            self.keeper.note(fault::time_unverified());
+        } else {
+            self.keeper.clear(|kind, _| kind == TroubleKind::TimeUnverified);
+        }
         self.keeper.ends.up.send_replace(!self.time_unverified());
+    }
+
+    /// A message came, authenticated, that is no message of CoAP. One or two may be a fault of the cloud's; it is there.
+    fn not_understood(&mut self) {
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.unreadable == NONSENSE {
+            self.note(fault::no_coap());
+        }
     }
 
     /// The cloud's certificate was checked against no more than a floor.
@@ -101,6 +135,7 @@ impl Live<'_> {
         self.watches.heard(now);
         self.keeper.state.last_heard = Some(Mono::from(now));
         if std::mem::take(&mut self.reopened) > 0 {
+            self.keeper.clear(|kind, _| kind == TroubleKind::Unreachable);
             self.usable();
         }
     }
@@ -126,6 +161,7 @@ impl Live<'_> {
                 match self.waiting.remove(&id) {
                     Some(Waiting::Certificate) => self.certificate_answered(now, &response, &outcome),
                     Some(Waiting::Send(reply)) => {
+                        self.judged(Asked::Send, &response, &outcome);
                         self.answered(Asked::Send, &outcome);
                         let _ = reply.send(outcome);
                     }
@@ -134,6 +170,7 @@ impl Live<'_> {
                         let _ = reply.send(outcome);
                     }
                     Some(Waiting::Report(kind, reply)) => {
+                        self.judged(Asked::Report(kind), &response, &outcome);
                         self.answered(Asked::Report(kind), &outcome);
                         if matches!(outcome, Outcome::LinkSick { .. }) {
                             self.reports_refused.insert(kind, (now + REFUSED_REPORTS, outcome.clone()));
@@ -147,15 +184,17 @@ impl Live<'_> {
             Event::Failed { id, why, .. } => {
                 self.watches.unanswered(now);
                 match self.waiting.remove(&id) {
-                    Some(Waiting::Send(reply) | Waiting::Report(_, reply)) => {
+                    Some(Waiting::Send(reply)) => self.no_answer(Asked::Send, why, reply),
+                    Some(Waiting::Report(Kind::Probe, reply)) => {
                         let _ = reply.send(outcome::of_failure(why));
                     }
+                    Some(Waiting::Report(kind, reply)) => self.no_answer(Asked::Report(kind), why, reply),
                     Some(Waiting::Certificate) => self.certificate_unanswered(now),
                     Some(Waiting::Probe) | None => {
                         let begun = self.probe.take().filter(|(probe, _)| *probe == id);
                         // Whatever was heard since says that the peer is there and knows us, a reset included.
                         if begun.is_some_and(|(_, begun)| self.last_heard < begun) {
-                            return Err(Ended::Lost("an alert came and the cloud no longer answers".into()));
+                            return Err(fault::silent_after_alert());
                         }
                     }
                 }
@@ -167,8 +206,7 @@ impl Live<'_> {
             }
             Event::NotificationLost { observation, why } => {
                 if let Some(watched) = self.watches.of(observation) {
-                    tracing::info!(%why, "{} came, but not whole; asked for again", watched.words());
-                    self.watches.refresh(watched).unanswered(now);
+                    self.not_shown(now, watched, why);
                 }
             }
             Event::ObservationEnded { observation, why } => {
@@ -191,6 +229,7 @@ impl Live<'_> {
             ObservationEnd::Rejected(response) => {
                 let outcome = outcome::of_response(&response);
                 tracing::warn!(code = %response.code, "the cloud refuses to show {}", watched.words());
+                self.judged(Asked::Watch(watched), &response, &outcome);
                 self.answered(Asked::Watch(watched), &outcome);
                 self.watches.refresh(watched).refused(now, random);
             }
@@ -198,8 +237,64 @@ impl Live<'_> {
             ObservationEnd::NotObservable | ObservationEnd::Cancelled => {
                 self.watches.refresh(watched).answered(now);
             }
-            ObservationEnd::Failed(_) => self.watches.refresh(watched).unanswered(now),
+            ObservationEnd::Failed(why) => self.not_shown(now, watched, why),
         }
+    }
+
+    /// What is observed did not come whole. A path that is down is found soon; what the cloud sends and nobody can take is not
+    /// asked for over and over, because each time costs its bytes.
+    fn not_shown(&mut self, now: Duration, watched: Watched, why: Failure) {
+        let random = self.keeper.rim.random.u64();
+        let trouble = match why {
+            Failure::BodyTooLarge => {
+                let again_in = self.watches.refresh(watched).unusable(now, random);
+                fault::too_large(watched, again_in)
+            }
+            Failure::Reset | Failure::BadResponse => {
+                self.watches.refresh(watched).refused(now, random);
+                fault::no_answer(watched.words(), &why.to_string())
+            }
+            _ => {
+                tracing::debug!(%why, "{} did not come whole; asked for again", watched.words());
+                if self.watches.refresh(watched).lost(now) < IGNORED {
+                    return;
+                }
+                fault::ignored(watched.words())
+            }
+        };
+        self.note(trouble);
+    }
+
+    /// A request of which no answer tells what became.
+    fn no_answer(&mut self, asked: Asked, why: Failure, reply: oneshot::Sender<Outcome>) {
+        let outcome = outcome::of_failure(why);
+        if outcome != Outcome::Unknown {
+            self.note(fault::no_answer(asked.words(), &why.to_string()));
+        }
+        let _ = reply.send(outcome);
+    }
+
+    /// Notes what is wrong, and says so once.
+    pub(super) fn note(&mut self, trouble: Trouble) {
+        let (state, words) = (trouble.kind.name(), trouble.words.clone());
+        if self.keeper.note(trouble) {
+            tracing::warn!(state, "{words}");
+        }
+    }
+
+    /// What an answer says of the cloud.
+    fn judged(&mut self, asked: Asked, response: &coap::Response, outcome: &Outcome) {
+        match fault::of_answer(asked.words(), response, outcome) {
+            Some(trouble) => self.note(trouble),
+            None if *outcome == Outcome::Acknowledged => self.in_order(asked),
+            None => {}
+        }
+    }
+
+    /// What was asked is answered as it should be.
+    fn in_order(&self, asked: Asked) {
+        let words = asked.words();
+        self.keeper.clear(|kind, about| about == words && fault::over_once_answered(kind));
     }
 
     /// What is observed is so now.
@@ -212,19 +307,23 @@ impl Live<'_> {
             );
         }
         self.answered(Asked::Watch(watched), &Outcome::Acknowledged);
+        self.in_order(Asked::Watch(watched));
         let event = match services::read(watched, payload) {
-            Ok(Some(event)) => event,
-            Ok(None) => return,
-            Err(why) => {
-                tracing::warn!("{why}");
-                return;
-            }
+            Ok(Some(event)) => Some(event),
+            Ok(None) => None,
+            Err(why) => return self.note(fault::unreadable(watched, why)),
         };
+        let over = |kind| matches!(kind, TroubleKind::Unreadable | TroubleKind::TooLarge);
+        self.keeper.clear(|kind, about| about == watched.words() && over(kind));
+        let Some(event) = event else { return };
         self.watches.holds(&event);
         match self.keeper.ends.events.try_send(event) {
             Ok(()) => {}
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
-                tracing::warn!(method = call.method, "too many remote calls at once; one is refused");
+                if self.flood_said.is_none_or(|said| now > said + FLOOD_SAID) {
+                    self.flood_said = Some(now);
+                    tracing::warn!(method = call.method, "too many remote calls at once; some are refused");
+                }
                 // Nobody waits for what becomes of it; while somebody could, it is taken.
                 let (reply, _outcome) = oneshot::channel();
                 self.take(Request::Report { report: services::too_many(call), reply });

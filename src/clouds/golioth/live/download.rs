@@ -5,6 +5,7 @@ use std::time::Duration;
 use fieldgate_coap::{Failure, RequestId, Response};
 
 use super::Live;
+use crate::clouds::golioth::fault;
 use crate::spend::{Cause, Purpose};
 
 /// A block and the request for it on the wire, headers included.
@@ -70,8 +71,13 @@ impl Live<'_> {
     /// Hands over what came, and forgets a download that is over. Whether one is: the endpoint may have something to say then.
     pub(super) fn settle_download(&mut self, now: Duration) -> bool {
         let over = self.fetching.as_mut().is_some_and(|fetching| fetching.settle(now, &mut self.endpoint));
-        if over {
-            self.fetching = None;
+        if over && let Some(ended) = self.fetching.take().and_then(|fetching| fetching.ended) {
+            match ended.as_ref().err().map(fault::download) {
+                Some(Some(trouble)) => self.note(trouble),
+                // It may go on later.
+                Some(None) => {}
+                None => self.keeper.clear(|kind, _| fault::over_once_fetched(kind)),
+            }
         }
         over
     }

@@ -7,6 +7,7 @@ use fieldgate_dtls as dtls;
 
 use super::{LONGEST_SLEEP, Live, Waiting};
 use crate::board::LinkPhase;
+use crate::clouds::golioth::fault;
 use crate::clouds::golioth::kept::{Kept, Moment};
 use crate::clouds::golioth::session::{DESTINATION, Ended};
 use crate::spend::{Cause, Direction, Why, wire};
@@ -83,7 +84,7 @@ impl Live<'_> {
     pub(super) fn socket_failed(&mut self, error: &io::Error) -> Result<(), Ended> {
         let words = format!("the network cannot be used: {error}. Check that the cellular interface is up");
         if self.connected.is_none() {
-            return Err(Ended::Lost(words));
+            return Err(Ended::Lost(fault::unreachable(words)));
         }
         let now = self.keeper.rim.now();
         let pause = policy::backoff(self.reopened, FIRST_REOPEN, LAST_REOPEN, self.keeper.rim.random.u64());
@@ -93,6 +94,7 @@ impl Live<'_> {
         self.reopened = self.reopened.saturating_add(1);
         self.owed_since.get_or_insert(now);
         self.keeper.ends.up.send_replace(false);
+        self.keeper.note(fault::unreachable(words.clone()));
         self.keeper.say(LinkPhase::Waiting, words);
         Ok(())
     }
@@ -114,11 +116,13 @@ impl Live<'_> {
                     self.keeper.say(LinkPhase::Waiting, words);
                 }
             }
-            Err(Ended::Lost(words)) => {
+            Err(Ended::Lost(trouble)) => {
                 let random = self.keeper.rim.random.u64();
                 let pause = policy::backoff(self.reopened, FIRST_REOPEN, LAST_REOPEN, random);
                 self.reopened = self.reopened.saturating_add(1);
                 self.reopen_at = self.keeper.rim.now() + pause;
+                let words = trouble.words.clone();
+                self.keeper.note(trouble);
                 self.keeper.say(LinkPhase::Waiting, words);
             }
             Err(ended) => return Err(ended),
@@ -150,6 +154,7 @@ impl Live<'_> {
         let now = self.keeper.rim.now();
         self.keeper.state.bytes_down += datagram.len() as u64;
         self.keeper.state.packets += 1;
+        self.received += 1;
         let owed = self.waiting.values().any(|waiting| matches!(waiting, Waiting::Send(_)));
         let cause = match owed {
             _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,

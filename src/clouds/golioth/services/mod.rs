@@ -51,6 +51,22 @@ pub(super) enum Kind {
     Probe,
 }
 
+impl Kind {
+    /// For people.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Component => "reports of firmware",
+            Self::FirmwareLog => "the firmware log",
+            Self::Answer => "answers to calls",
+            Self::SettingsStatus => "reports of settings",
+            Self::State => "the reported state",
+            Self::Log => "log lines",
+            Self::Network => "the serving cell",
+            Self::Probe => "probes",
+        }
+    }
+}
+
 /// A report as it is posted.
 pub(super) struct Post {
     pub(super) request: coap::Request,

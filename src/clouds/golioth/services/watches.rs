@@ -36,11 +36,29 @@ impl Watched {
 
     /// The request that observes it.
     pub(in crate::clouds::golioth) fn request(self) -> coap::Request {
-        match self {
+        let get = match self {
             Self::Desired => state::get(),
             Self::Manifest => firmware::get(),
             Self::Calls => calls::get(),
             Self::Settings => settings::get(),
+        };
+        coap::Request { max_body: Some(self.most_bytes()), ..get }
+    }
+
+    /// What is longer is left at the cloud: whoever writes there must not spend the data plan.
+    pub(in crate::clouds::golioth) fn most_bytes(self) -> usize {
+        match self {
+            Self::Desired | Self::Settings => 16 * 1024,
+            Self::Manifest => 64 * 1024,
+            Self::Calls => 4 * 1024,
+        }
+    }
+
+    /// How often it is asked for while nothing is heard, and how many times more a day.
+    fn declared(self, liveness: Liveness) -> (Duration, u32) {
+        match self {
+            Self::Desired => (liveness.keepalive, liveness.extra),
+            _ => (Refresh::keepalive_for(liveness.seldom), 0),
         }
     }
 
@@ -98,10 +116,7 @@ impl Watches {
     ) -> Self {
         let rows = Watched::ALL.map(|watched| {
             let observation = observed.0[watched as usize];
-            let (every, extra) = match watched {
-                Watched::Desired => (liveness.keepalive, liveness.extra),
-                _ => (Refresh::keepalive_for(liveness.seldom), 0),
-            };
+            let (every, extra) = watched.declared(liveness);
             let refresh = match silent {
                 Some(silent) => Refresh::resumed(now, every, silent, observation.is_some()),
                 None => Refresh::new(now, every),
@@ -109,6 +124,14 @@ impl Watches {
             Row { watched, observation, refresh: refresh.with_extra(now, extra) }
         });
         Self { rows, control: None, announced: Announced::new(silent.is_none()) }
+    }
+
+    /// Another profile is declared.
+    pub(in crate::clouds::golioth) fn retime(&mut self, now: Duration, liveness: Liveness) {
+        for row in &mut self.rows {
+            let (every, extra) = row.watched.declared(liveness);
+            row.refresh.retime(now, every, extra);
+        }
     }
 
     /// The next to be asked for, and when.
@@ -234,6 +257,16 @@ mod tests {
         assert_eq!(idle(&mut watches, 10 * MINUTE), [0; WATCHED]);
         watches.control(10 * MINUTE, b"{\"settings\":2}");
         assert_eq!(idle(&mut watches, 11 * MINUTE), [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn another_profile_holds_from_the_last_sign_of_life_on() {
+        let mut watches = begun();
+        let prompt = Liveness { keepalive: MINUTE, seldom: 6 * HOUR, extra: 48, dead_path: MINUTE };
+        watches.retime(10 * MINUTE, prompt);
+        assert_eq!(watches.due(), (MINUTE, Watched::Desired), "it is overdue by the new one");
+        assert_eq!(idle(&mut watches, 20 * MINUTE), [20, 0, 0, 0]);
+        assert_eq!(idle(&mut watches, 6 * HOUR + MINUTE)[1..], [1; 3]);
     }
 
     #[test]

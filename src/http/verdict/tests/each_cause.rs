@@ -49,6 +49,57 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             "Act on what it says",
         ),
         (
+            "a key that the cloud has otherwise, while it is tried again",
+            |s| {
+                down(s, LinkPhase::Connecting, 5);
+                trouble(s, TroubleKind::WrongKey, "", 9);
+            },
+            Broken,
+            "golioth: it has another key for this gateway",
+            "Do this and that.",
+        ),
+        (
+            "silence with a known cause that may mend itself",
+            |s| {
+                down(s, LinkPhase::Waiting, 60);
+                trouble(s, TroubleKind::NoAnswer, "", 3);
+            },
+            Attention,
+            "No connection to golioth",
+            "Do this and that.",
+        ),
+        (
+            "settings that cannot be read",
+            |s| trouble(s, TroubleKind::Unreadable, "the settings", 1),
+            Attention,
+            "golioth: the settings cannot be read",
+            "Do this and that.",
+        ),
+        (
+            "a cloud that failed once",
+            |s| trouble(s, TroubleKind::Failing, "readings", 1),
+            Fine,
+            "Connected",
+            "",
+        ),
+        (
+            "a cloud that goes on failing",
+            |s| trouble(s, TroubleKind::Failing, "readings", 3),
+            Attention,
+            "golioth: it fails at readings",
+            "Do this and that.",
+        ),
+        (
+            "readings that are acknowledged and kept nowhere",
+            |s| {
+                link_of(s).phase = LinkPhase::Sick;
+                trouble(s, TroubleKind::Unrouted, "", 1);
+            },
+            Broken,
+            "golioth: it keeps no readings",
+            "Do this and that.",
+        ),
+        (
             "link never started",
             |s| s.destinations[0].link = None,
             Broken,
@@ -387,19 +438,6 @@ fn each_thing_that_is_wrong_has_its_level_headline_and_next_step() {
             Fine,
             "Connected",
             "",
-        ),
-        (
-            "a certificate that ends",
-            |s| {
-                s.destinations[0].certificate = Some(CertificateState {
-                    condition: CertificateCondition::RenewalRefused,
-                    words: "the certificate ends in 11 days and its renewal is refused".into(),
-                    until_unix_s: 1_796_169_600,
-                });
-            },
-            Attention,
-            "The certificate for golioth needs somebody",
-            "before the certificate ends",
         ),
         ("no clock", |s| s.wall.trusted = false, Attention, "The clock is not set", "time server"),
     ];

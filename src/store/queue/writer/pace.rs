@@ -36,6 +36,13 @@ impl Pace {
         Self { configured, budget, window: configured, since: now, bytes: 0, forecast: None }
     }
 
+    /// The window is another from now on; what the budget widened beyond both stays until the next look.
+    pub(super) fn configure(&mut self, window: Duration) {
+        let widened = self.window > self.configured;
+        self.configured = window;
+        self.window = if widened { self.window.max(window) } else { window };
+    }
+
     /// How long readings wait for company just now.
     pub(super) fn window(&self) -> Duration {
         self.window
@@ -121,6 +128,20 @@ mod tests {
             prop_assert_eq!(pace.window(), Duration::from_millis(configured_ms));
             prop_assert!(pace.forecast().is_some(), "it is measured all the same");
         }
+    }
+
+    #[test]
+    fn another_window_holds_at_once_and_what_the_budget_widened_stays_wide() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::new(second, Some(100_000_000), Mono(1_000_000_000));
+        pace.configure(second / 2);
+        assert_eq!(pace.window(), second / 2);
+        a_day(&mut pace, 4000, 0);
+        let wide = pace.window();
+        pace.configure(second);
+        assert_eq!(pace.window(), wide);
+        pace.configure(wide * 2);
+        assert_eq!(pace.window(), wide * 2);
     }
 
     #[test]

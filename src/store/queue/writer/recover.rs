@@ -27,6 +27,7 @@ use super::disk::{self, Disk};
 use super::salvage::Rescue;
 use super::{Health, RETRY, Refused, SegmentBuilder, Waits, Writer};
 use crate::clock::{Mono, Wall};
+use crate::gather::Gather;
 use crate::reading::StreamId;
 use crate::store::sqlite::{self, OpenError, Trouble};
 
@@ -343,7 +344,7 @@ impl Writer {
             .zip(self.tally.newest(self.groups.len()))
             .filter(|(_, newest)| **newest > 0)
             .map(|(group, newest)| (group.name.as_str(), *newest))
-            .collect();
+            .gathered();
         serde_json::to_string(&newest).unwrap_or_default()
     }
 

@@ -24,6 +24,7 @@ use super::disk::Disk;
 use super::recover::LOG_BYTES;
 use super::{DestinationId, Epoch, Health, Writer};
 use crate::clock::{BootId, Mono};
+use crate::gather::Gather;
 use crate::reading::{Class, Sample, StreamId};
 use crate::store::sqlite::{self, Trouble};
 
@@ -384,7 +385,7 @@ fn state_the_rest(
                 let salvaged = progress.taken_for.get(of).copied().unwrap_or(0);
                 (of.clone(), n.as_u64().unwrap_or(0).saturating_sub(salvaged))
             });
-            lost.filter(|(_, n)| *n > 0).collect()
+            lost.filter(|(_, n)| *n > 0).gathered()
         });
     if let Some(said) = detail.as_object_mut() {
         said.insert("salvage".into(), "done".into());

@@ -1,8 +1,7 @@
 //! Rows put together: by bucket of time, and by what is asked for beside the aggregates.
 
 use super::super::answer::ApiError;
-use super::Row;
-use crate::cloud::wall::rfc3339;
+use super::{Row, row_time};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -11,12 +10,14 @@ use std::collections::BTreeMap;
 pub(super) struct Field {
     pub(super) path: String,
     pub(super) alias: String,
+    /// The type it is wanted in.
+    pub(super) kind: Option<String>,
     pub(super) aggregate: Option<Aggregate>,
 }
 
 impl Field {
     pub(super) fn plain(path: &str) -> Self {
-        Self { path: path.to_owned(), alias: path.to_owned(), aggregate: None }
+        Self { path: path.to_owned(), alias: path.to_owned(), kind: None, aggregate: None }
     }
 
     /// Under which name it is shown: the whole payload stands under `data`.
@@ -71,19 +72,19 @@ pub(super) fn groups(rows: &[Row<'_>], fields: &[Field], bucket: Option<i128>) -
         let beside = fields
             .iter()
             .filter(|field| field.aggregate.is_none() && !(bucket.is_some() && field.path == "time"));
-        let beside: Vec<Value> = beside.map(|field| row.at(&field.path)).collect();
+        let beside: Vec<Value> = beside.map(|field| row.field(field)).collect();
         let key = (std::cmp::Reverse(start), Value::Array(beside).to_string());
         groups.entry(key).or_default().push((start, row));
     }
     let shown = groups.values().map(|group| {
         let field = |field: &Field| {
-            let values = || group.iter().map(|(_, row)| row.at(&field.path)).collect::<Vec<_>>();
+            let values = || group.iter().map(|(_, row)| row.field(field)).collect::<Vec<_>>();
             let value = match (field.aggregate, group.first()) {
                 (Some(aggregate), _) => aggregate.of(&values()),
                 (None, Some((start, _))) if bucket.is_some() && field.path == "time" => {
-                    json!(rfc3339(*start))
+                    json!(row_time(*start))
                 }
-                (None, Some((_, row))) => row.at(&field.path),
+                (None, Some((_, row))) => row.field(field),
                 (None, None) => Value::Null,
             };
             (field.name().to_owned(), value)

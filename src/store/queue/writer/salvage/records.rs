@@ -17,6 +17,7 @@ use super::super::super::reader::RecordKind;
 use super::super::super::salvage::{Catalogue, DropRow, GapRow};
 use super::super::{DestinationId, Writer};
 use super::Sorted;
+use crate::gather::Gather;
 use crate::reading::StreamId;
 
 /// The longest reason.
@@ -162,7 +163,7 @@ fn origin(before: Option<(i64, i64)>, catalogue: &Catalogue, id: i64) -> Option<
 }
 
 fn origins(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<BTreeSet<(i64, i64)>> {
-    tx.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
+    tx.prepare(sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.try_gathered()
 }
 
 fn tell(
