@@ -362,6 +362,26 @@ fn a_manifest_whose_digest_is_none() {
 }
 
 #[test]
+fn a_manifest_of_more_packages_than_a_gateway_has() {
+    in_virtual_time(async {
+        let world = connected().await;
+        let digest = [b"\x78\x40".as_slice(), &[b'b'; 64]].concat();
+        let mut body = b"\xa2\x01\x01\x03\x98\xc8".to_vec();
+        for n in 0..200 {
+            body.extend(b"\xa5\x01\x68");
+            body.extend(format!("main-{n:03}").bytes());
+            body.extend(b"\x02\x651.2.3\x03");
+            body.extend(&digest);
+            body.extend(b"\x04\x19\x13\x88\x05\x74/.u/c/main-000@1.2.3");
+        }
+        says(&world, ".u/desired", &body).await;
+        named(&world, TroubleKind::TooLarge, "the manifest", "deploy fewer packages at once");
+        says_what_it_should(&world).await;
+        is_over(world, MINUTE).await;
+    });
+}
+
+#[test]
 fn a_control_document_that_cannot_be_read() {
     in_virtual_time(async {
         let world = connected().await;

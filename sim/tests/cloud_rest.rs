@@ -151,6 +151,7 @@ async fn state_is_written_over_the_api_and_read_by_the_device_and_back() {
     let live = Live::start().await;
     let data = format!("{P}/devices/{}/data", id_of(&live, "gw").await);
     assert_eq!(live.get(&format!("{data}/desired/led")).await, (200, json!({"data": null})));
+    assert_eq!(live.post(&format!("{data}{}", "/a".repeat(65)), json!(1)).await.0, 400);
     live.post(&format!("{data}/desired"), json!({"led": 1, "rate": 2.5})).await;
     live.request("PATCH", &format!("{data}/desired"), Some(json!({"led": 2}))).await;
     assert_eq!(live.coap(".d/desired", &["-A", "50"]).await.unwrap(), br#"{"led":2,"rate":2.5}"#);
@@ -174,18 +175,19 @@ async fn stream_rows_are_split_timed_and_filtered() {
         r#"[{"t":1700000000000,"temp":20},{"ts":"2023-11-14T22:13:21Z","temp":21},{"temp":22,"x":{"y":1}}]"#;
     live.coap(".s/sensor", &["-m", "post", "-t", "50", "-e", batch]).await.unwrap();
     let (status, all) = live.get(&format!("{P}/devices/{id}/stream")).await;
-    let temps: Vec<_> = all["list"].as_array().unwrap().iter().map(|row| &row["data"]["temp"]).collect();
+    let temps: Vec<_> =
+        all["list"].as_array().unwrap().iter().map(|row| &row["data"]["sensor"]["temp"]).collect();
     assert_eq!((status, temps), (200, vec![&json!(22), &json!(21), &json!(20)]), "newest first");
     assert_eq!(
         all["list"][2],
         json!({
-            "time": "2023-11-14T22:13:20+00:00", "deviceId": id, "data": {"temp": 20}
+            "time": "2023-11-14T22:13:20+00:00", "deviceId": id, "data": {"sensor": {"temp": 20}}
         })
     );
     let query = json!({
-        "fields": [{"path": "time"}, {"path": "x.y", "alias": "y"}],
+        "fields": [{"path": "time"}, {"path": "sensor.x.y", "alias": "y"}],
         "filters": [{"op": "or", "filters": [
-            {"path": "temp", "op": "<", "value": 20}, {"path": "temp", "op": "=", "value": [22, 23]}
+            {"path": "sensor.temp", "op": "<", "value": 20}, {"path": "sensor.temp", "op": "=", "value": [22, 23]}
         ]}],
     });
     let body = json!({"encodedQuery": query.to_string(), "page": 0, "perPage": 10});
@@ -196,10 +198,10 @@ async fn stream_rows_are_split_timed_and_filtered() {
     assert!(as_rows_have_it, "the arrival, where the payload has no time: {found}");
     let window = "start=2023-11-14T22:13:20.5Z&end=2023-11-14T22:13:21Z";
     let (_, found) = live.get(&format!("{P}/stream?{window}&deviceId={id}")).await;
-    assert_eq!((&found["total"], &found["list"][0]["data"]["temp"]), (&json!(1), &json!(21)));
+    assert_eq!((&found["total"], &found["list"][0]["data"]["sensor"]["temp"]), (&json!(1), &json!(21)));
     assert_eq!(live.get(&format!("{P}/stream?start=yesterday")).await.0, 400);
     let query = json!({
-        "fields": [{"path": "time"}, {"path": "temp", "agg": "max", "alias": "most"}, {"path": "*", "agg": "count", "alias": "n"}],
+        "fields": [{"path": "time"}, {"path": "sensor.temp", "agg": "max", "alias": "most", "type": "float"}, {"path": "*", "agg": "count", "alias": "n"}],
         "timeBucket": "1m"
     });
     let (_, buckets) =
@@ -211,7 +213,13 @@ async fn stream_rows_are_split_timed_and_filtered() {
     );
     let recent = json!({"interval": "8h"});
     let (_, recent) = live.post(&format!("{P}/devices/{id}/stream"), recent).await;
-    assert_eq!((&recent["total"], &recent["list"][0]["data"]["temp"]), (&json!(1), &json!(22)));
+    assert_eq!((&recent["total"], &recent["list"][0]["data"]["sensor"]["temp"]), (&json!(1), &json!(22)));
+    let (_, newest) = live.get(&format!("{P}/devices?deviceName=gw&streamPath=sensor/temp")).await;
+    assert_eq!(newest["list"][0]["data"], json!(22));
+    let without = json!({"filters": [{"path": "sensor.temp", "op": "<>", "value": [20, 22]}, {"path": "sensor.temp", "op": ">", "value": "20.5"}]});
+    let body = json!({"encodedQuery": without.to_string()});
+    let (_, left) = live.post(&format!("{P}/devices/{id}/stream"), body).await;
+    assert_eq!((&left["total"], &left["list"][0]["data"]["sensor"]["temp"]), (&json!(1), &json!(21)));
     for wrong in [r#"{"timeBucket":"soon"}"#, r#"{"fields":[{"path":"a","agg":"median"}]}"#] {
         let body = json!({"encodedQuery": wrong});
         assert_eq!(live.post(&format!("{P}/devices/{id}/stream"), body).await.0, 400, "{wrong}");

@@ -117,7 +117,7 @@ fn logs_are_taken_on_both_paths_and_answered_well_whatever_they_say() {
     let mut world = World::connected(config());
     let sdk = hex("bf 656c6576656c 64696e666f 666d6f64756c65 6b676f6c696f74685f727063 636d7367 781b \
          525043206f62736572766174696f6e2065737461626c6973686564 ff");
-    let older = br#"{"level":"warn","module":"net","message":"late","uptime":172271000}"#.to_vec();
+    let older = br#"{"level":"warn","module":"net","message":"late","uptime":172271000,"time":"2022-12-08T20:45:47+00:00"}"#.to_vec();
     for (path, format, body) in [(".s/logs", CBOR, sdk), ("logs", JSON, older), (".s/logs", CBOR, vec![0xFF])]
     {
         assert_eq!(world.ask(Request::post(path).payload(format, body)).code, Code::CHANGED);
@@ -127,6 +127,7 @@ fn logs_are_taken_on_both_paths_and_answered_well_whatever_they_say() {
     assert_eq!((logs[0].level.as_str(), logs[0].module.as_str()), ("INFO", "golioth_rpc"));
     assert_eq!(logs[0].message, "RPC observation established");
     assert_eq!((logs[1].level.as_str(), &logs[1].metadata), ("WARN", &json!({"uptime": 172271000})));
+    assert_eq!(logs[1].unix_ns, 1_670_532_347_000_000_000, "the older path takes the line's own time");
     assert_eq!(world.cloud.counters().stream_messages, 0, "logs are no stream messages");
     let failed: Vec<_> = world.cloud.pipeline_errors().iter().map(|e| (e.path.as_str(), e.place)).collect();
     assert_eq!(failed, [("/logs", 0)], "what cannot be read fails in the pipeline, not at the device");

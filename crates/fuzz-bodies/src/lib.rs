@@ -21,7 +21,7 @@ pub mod seeds;
 pub type Body = fn(&[u8]) -> bool;
 
 /// Every target: its name, which is that of its corpus under `fuzz/corpus`, and its body.
-pub const TARGETS: [(&str, Body); 17] = [
+pub const TARGETS: [(&str, Body); 18] = [
     ("at_console", at::console),
     ("at_decoders", at::decoders),
     ("at_session", at::session),
@@ -39,6 +39,7 @@ pub const TARGETS: [(&str, Body); 17] = [
     ("modbus_answers", inputs::modbus_answers),
     ("nmea", inputs::nmea),
     ("senml", inputs::senml),
+    ("sensor_input", inputs::sensor_input),
 ];
 
 /// Runs the body of the target of that name.

@@ -192,6 +192,16 @@ impl Command {
         self.payload.is_some()
     }
 
+    /// How many `+` end data mode, should its payload not have arrived whole; none without a payload. A counted payload ends by its
+    /// count alone, so they must make up for all of it; in command mode they are junk.
+    pub(crate) fn pluses_to_escape(&self) -> usize {
+        match (&self.payload, self.afterwards()) {
+            (None, _) => 0,
+            (Some(payload), Afterwards::Payload(Some(_))) => payload.len().max(payload::ESCAPE.len()),
+            (Some(_), _) => payload::ESCAPE.len(),
+        }
+    }
+
     pub(crate) fn afterwards(&self) -> Afterwards {
         payload::afterwards(self)
     }

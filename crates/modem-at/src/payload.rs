@@ -65,7 +65,8 @@ pub(crate) fn afterwards(command: &Command) -> Afterwards {
         "+CGDATA" | "+CMUX" | "#XCMUX" => Afterwards::Other,
         // <type>,<address>,<length>
         "#XDFUWRITE" => {
-            Afterwards::Payload(arguments.split(',').nth(2).and_then(|it| it.trim().parse().ok()))
+            let length = arguments.split(',').nth(2).and_then(|it| it.trim().parse().ok());
+            Afterwards::Payload(Some(length.unwrap_or(0)))
         }
         "#XNRFCLOUD" if arguments.trim() == "2" => Afterwards::Payload(None),
         "#XSEND" | "#XSENDTO" | "#XMQTTPUB" | "#XCARRIER" => Afterwards::Payload(None),

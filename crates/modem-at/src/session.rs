@@ -23,7 +23,7 @@ use crate::application::ApplicationReport;
 use crate::classify::{Banner, Kind, Outstanding, classify, name_of};
 use crate::command::{Command, Terminator};
 use crate::line::LineSplitter;
-use crate::payload::{Afterwards, ESCAPE};
+use crate::payload::Afterwards;
 use crate::result::{CommandError, Success};
 use crate::urc::Urc;
 use event::Events;
@@ -132,9 +132,9 @@ impl Session {
                 let after = busy.command.deadline();
                 self.stale = Some(busy.command.name().to_owned());
                 // Whether it was taken or not: the line may be in data mode.
-                let from_data = busy.command.has_payload();
+                let pluses = busy.command.pluses_to_escape();
                 self.finish(Err(CommandError::TimedOut { after }));
-                self.start_resync(now, from_data);
+                self.start_resync(now, pluses);
             }
             State::Resync(resync) => {
                 let step = resync.handle_timeout(now);
@@ -327,7 +327,7 @@ impl Session {
             return;
         }
         match self.state {
-            State::Unsynchronised => self.start_resync(now, false),
+            State::Unsynchronised => self.start_resync(now, 0),
             State::Synchronised => {
                 let Some((id, command)) = self.queue.pop_front() else { return };
                 self.transmit.push_back(command.wire(self.terminator));
@@ -347,8 +347,8 @@ impl Session {
         }
     }
 
-    fn start_resync(&mut self, now: Duration, from_data: bool) {
-        let (resync, step) = Resync::start(now, from_data);
+    fn start_resync(&mut self, now: Duration, pluses: usize) {
+        let (resync, step) = Resync::start(now, pluses);
         self.state = State::Resync(resync);
         self.follow(now, step);
     }
@@ -356,9 +356,9 @@ impl Session {
     fn follow(&mut self, now: Duration, step: resync::Step) {
         match step {
             resync::Step::Wait => {}
-            resync::Step::Escape => {
+            resync::Step::Escape(pluses) => {
                 self.transmit.clear();
-                self.transmit.push_back(ESCAPE.to_vec());
+                self.transmit.push_back(vec![b'+'; pluses]);
             }
             resync::Step::Send { flushed } => {
                 // A command whose time is over must not leave late.

@@ -1,11 +1,15 @@
 //! What sensors on a serial line say, from bytes to values with a meaning, as functions and small state machines.
 //!
-//! What lives here: cutting bytes into lines ([`Lines`]) and COBS frames ([`CobsFrames`]), the formats on them ([`nmea`],
-//! [`senml`], JSON and CBOR documents with [`Mapping`]s of paths to streams), telling an application's lines from the AT
-//! lines they share a wire with ([`Spoken`]), all of that as one device that speaks by itself ([`Input`]), the pure parts of Modbus ([`modbus`]), what a number means ([`meaning`]),
-//! and what a line sounds like as a whole ([`LineHealth`]). Nothing here opens a port, reads a clock or draws random
-//! numbers: bytes and `now` come in. `now` is a [`core::time::Duration`] since an origin of the caller's choice that never
-//! goes back.
+//! - Pieces: [`Lines`] and [`CobsFrames`] cut bytes into messages.
+//! - Formats: [`nmea`], [`senml`], [`json_document`] and [`cbor_document`] with [`Mapping`]s of places to streams; [`Spoken`]
+//!   tells an application's lines from the AT lines they share a wire with.
+//! - A device that speaks by itself: [`Input`] is all of that as one state machine.
+//! - A device that is asked: [`modbus`], the pure parts of it.
+//! - What a number means: [`meaning`].
+//! - A line as a whole: [`LineHealth`] says what it sounds like, [`Probe`] finds out who speaks on an unknown one.
+//!
+//! Nothing here opens a port, reads a clock or draws random numbers: bytes and `now` come in. `now` is a
+//! [`core::time::Duration`] since an origin of the caller's choice that never goes back.
 //!
 //! Who owns the state: whoever owns the port owns its splitter and its [`LineHealth`]; whoever owns a stream owns its
 //! deadband and its alarms.
@@ -24,8 +28,11 @@ mod mapping;
 pub mod meaning;
 pub mod modbus;
 pub mod nmea;
+mod probe;
 pub mod senml;
 mod spoken;
+#[cfg(test)]
+mod wire;
 
 pub use cbor::{CborFault, cbor_document};
 pub use cobs::{Check, CobsFrames, CobsPiece};
@@ -35,4 +42,5 @@ pub use health::{Carries, Fault, LineHealth, Tally, Verdict};
 pub use input::{Input, Place, PlaceRefused, Said, Speech, Unused};
 pub use line::{LinePiece, Lines};
 pub use mapping::{MOST_PATHS, Mapping, MappingRefused, Pointer, PointerRefused};
+pub use probe::{Finding, Line, Parity, Probe, Step, Tongue};
 pub use spoken::Spoken;

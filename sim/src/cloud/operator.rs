@@ -119,7 +119,7 @@ impl Cloud {
         &self.plane.pipelines.errors
     }
 
-    /// What pipelines handed to destinations outside of the cloud, oldest first; the last 1 000. Nothing leaves this machine.
+    /// What pipelines handed to destinations outside of the cloud, oldest first; the last 256. Nothing leaves this machine.
     #[must_use]
     pub fn delivered(&self) -> &VecDeque<Delivered> {
         &self.plane.pipelines.delivered

@@ -118,6 +118,8 @@ pub(super) struct Live<'a> {
     last_heard: Duration,
     /// Messages since then that were none: what can be told apart is heard.
     unreadable: u32,
+    /// When the path was last found to have been in doubt.
+    doubted: Option<Duration>,
     /// When too many calls at once were told of last.
     flood_said: Option<Duration>,
     /// Datagrams that came.
@@ -167,6 +169,7 @@ impl<'a> Live<'a> {
             liveness,
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             unreadable: 0,
+            doubted: None,
             flood_said: None,
             received: 0,
             owed_since: None,

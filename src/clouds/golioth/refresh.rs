@@ -26,6 +26,8 @@ const LOST: Duration = Duration::from_secs(150);
 const FIRST_REFUSED: Duration = Duration::from_secs(120);
 const LAST_REFUSED: Duration = Duration::from_secs(3600);
 
+/// A registration that alone is not answered so often in a row is ignored.
+pub(super) const IGNORED: u32 = 3;
 /// Pauses where what comes is of no use and costs its bytes.
 const FIRST_UNUSABLE: Duration = Duration::from_secs(1800);
 const LAST_UNUSABLE: Duration = Duration::from_secs(6 * 3600);
@@ -203,8 +205,8 @@ impl Refresh {
 
     fn sooner(&mut self, at: Duration) {
         self.doubted = true;
-        // A refusal's pause is not shortened by a bad path.
-        if self.refusals == 0 {
+        // The pause after refusals, or after having been ignored, is not shortened by a bad path.
+        if self.refusals == 0 && self.ignored < IGNORED {
             self.soon = Some(self.soon.map_or(at, |soon| soon.min(at)));
         }
     }

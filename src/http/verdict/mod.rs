@@ -116,7 +116,7 @@ impl Findings {
     }
 
     /// The reason found last comes with this text.
-    fn to_paste(&mut self, text: Option<String>) {
+    fn with_text(&mut self, text: Option<String>) {
         if let Some((_, reason)) = self.0.last_mut() {
             reason.paste = text;
         }
@@ -162,7 +162,7 @@ fn link(snapshot: &Snapshot, destination: &Destination, found: &mut Findings) {
     for trouble in weighing(Weight::Act) {
         let meaning = format!("{} {kept}", sentence(&trouble.words));
         found.add(Level::Broken, trouble.headline(name), meaning, sentence(&trouble.next_step));
-        found.to_paste(trouble.paste.clone());
+        found.with_text(trouble.paste.clone());
     }
     for trouble in weighing(Weight::Look).filter(|trouble| lasts(trouble)) {
         let meaning = format!("{} Readings go on.", sentence(&trouble.words));

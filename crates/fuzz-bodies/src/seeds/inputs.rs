@@ -3,7 +3,7 @@
 use super::{Seed, chunk, hex, seed};
 
 pub(super) fn all() -> Vec<Seed> {
-    [sentences(), packs(), frames(), documents(), answers()].into_iter().flatten().collect()
+    [sentences(), packs(), frames(), documents(), answers(), devices()].into_iter().flatten().collect()
 }
 
 const SENTENCES: [(&str, &str); 12] = [
@@ -96,5 +96,24 @@ fn answers() -> Vec<Seed> {
         ("of_another", "05 04 0000 0003", "12 04 06 00d7 01e3 ffc9 0000 11 04 06 00d7 01e3 ffc9 a8ed"),
     ]
     .map(|(name, request, heard)| seed("modbus_answers", name, hex(&format!("11 {request} {heard}"))))
+    .into()
+}
+
+fn devices() -> Vec<Seed> {
+    let device = |speech: u8, places: &str, wire: &[u8]| {
+        [vec![speech], chunk(places.as_bytes()), wire.to_vec()].concat()
+    };
+    let fix = "$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n$GPZDA,201530.00,04,07,2002,00,00*60\r\n";
+    let mixed =
+        b"OK\r\n{\"t\":1}\r\n[00:00:01.234,000] <inf> app: x\r\n[{\"n\":\"dev:t\",\"v\":2}]\r\n+CEREG: 1\r\n";
+    [
+        ("json", device(0, "/t\n/h", b"{\"t\":21.5,\"h\":40}\r\n{\"t\":null}\n")),
+        ("senml", device(1, "a:t", b"[{\"bn\":\"a:\",\"n\":\"t\",\"u\":\"Cel\",\"v\":21}]\n")),
+        ("nmea", device(2, "GGA.altitude\nGPGGA.hdop", fix.as_bytes())),
+        ("cobs", device(3, "/t", &hex("08 a26174fb403780 01 01 01 01 03 6168 01 00 05 01 00"))),
+        ("application", device(5, "/t\ndev:t\nGGA.hdop", mixed)),
+        ("marked", device(6, "/t", b"#APP {\"t\":4}\r\n{\"t\":5}\r\n")),
+    ]
+    .map(|(name, bytes)| seed("sensor_input", name, bytes))
     .into()
 }

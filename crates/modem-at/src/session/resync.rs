@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use crate::command::Terminator;
-use crate::payload::ESCAPE_PAUSE;
+use crate::payload::{ESCAPE, ESCAPE_PAUSE};
 
 /// How long each `AT` may stay unanswered. Their number bounds the attempts.
 const WAITS: [Duration; 5] = [
@@ -27,8 +27,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct Resync {
     attempt: usize,
-    /// The line was in data mode: the first attempt is escaped too.
-    from_data: bool,
+    /// So many `+` end the data mode the line was in, before the first attempt; 0 where it was in none.
+    pluses: usize,
     /// The escape of this attempt was sent, its `AT` was not.
     escaping: bool,
     /// When this attempt's wait, or the settling, ends.
@@ -41,8 +41,8 @@ pub(super) struct Resync {
 /// What the session shall do.
 pub(super) enum Step {
     Wait,
-    /// End data mode.
-    Escape,
+    /// End data mode with so many `+`.
+    Escape(usize),
     /// Send `AT`, behind a line end where half a command may stand before it.
     Send {
         /// With the line end.
@@ -53,9 +53,9 @@ pub(super) enum Step {
 }
 
 impl Resync {
-    pub(super) fn start(now: Duration, from_data: bool) -> (Self, Step) {
+    pub(super) fn start(now: Duration, pluses: usize) -> (Self, Step) {
         let give_up = now.saturating_add(LIMIT);
-        let mut resync = Self { attempt: 0, from_data, escaping: false, until: now, settling: None, give_up };
+        let mut resync = Self { attempt: 0, pluses, escaping: false, until: now, settling: None, give_up };
         let step = resync.send(now, 0);
         (resync, step)
     }
@@ -102,11 +102,11 @@ impl Resync {
         let Some(wait) = WAITS.get(attempt) else { return Step::GiveUp };
         self.attempt = attempt;
         self.settling = None;
-        let escaped = attempt == ESCAPED || (self.from_data && attempt == 0);
+        let escaped = attempt == ESCAPED || (self.pluses > 0 && attempt == 0);
         if escaped && !self.escaping {
             self.escaping = true;
             self.until = now.saturating_add(ESCAPE_PAUSE);
-            return Step::Escape;
+            return Step::Escape(self.pluses.max(ESCAPE.len()));
         }
         self.escaping = false;
         self.until = now.saturating_add(*wait);

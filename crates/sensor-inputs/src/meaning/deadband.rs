@@ -15,7 +15,6 @@ pub struct Deadband {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     Number(f64),
-    /// What is no number: told again when it is another. Text by its hash is not enough; any text counts as new.
     Flag(bool),
     Absent,
     Text,

@@ -107,6 +107,14 @@ impl Expected {
     }
 }
 
+/// The whole frame that asks a unit for its first holding register: every slave answers it, if only by an exception.
+#[must_use]
+pub fn read_request(unit: u8) -> [u8; 8] {
+    let content = [unit, 3, 0, 0, 0, 1];
+    let [low, high] = CRC.checksum(&content).to_le_bytes();
+    [unit, 3, 0, 0, 0, 1, low, high]
+}
+
 /// What was heard behind the echo of what was sent, if it begins with that.
 #[must_use]
 pub fn without_echo<'a>(heard: &'a [u8], sent: &[u8]) -> &'a [u8] {

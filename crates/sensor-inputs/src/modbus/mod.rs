@@ -12,7 +12,7 @@ mod identity;
 mod layout;
 mod read;
 
-pub use answer::{Expected, MOST_FRAME, is_of_others, without_echo};
+pub use answer::{Expected, MOST_FRAME, is_of_others, read_request, without_echo};
 pub use identity::{Identification, IdentityFault, IdentityLevel, Step};
 pub use layout::{Bits, BitsRefused, Layout, Raw, Table, ValueType, WordOrder};
 pub use read::{Forbidden, Limits, Placed, Read, ReadsRefused, Span, reads};

@@ -411,8 +411,8 @@ impl<'a> Fields<'a> {
     }
 
     fn gsv(self) -> Result<Gsv, Unreadable> {
-        let digit = |index| self.0.digit(index).ok_or_else(|| self.unreadable(index, "a count"));
-        Ok(Gsv { parts: digit(0)?.get(), part: digit(1)?.get(), in_view: self.count(2)?.unwrap_or(0) })
+        let ordinal = |index| self.0.ordinal(index).ok_or_else(|| self.unreadable(index, "a count"));
+        Ok(Gsv { parts: ordinal(0)?.get(), part: ordinal(1)?.get(), in_view: self.count(2)?.unwrap_or(0) })
     }
 
     fn vtg(self) -> Result<Vtg, Unreadable> {

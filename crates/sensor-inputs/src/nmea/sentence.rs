@@ -126,8 +126,8 @@ impl<'a> Sentence<'a> {
         if self.body.is_empty() { 0 } else { self.body.split(',').count() }
     }
 
-    /// The number of field `index` if it is a digit from 1 to 9.
-    pub(super) fn digit(&self, index: usize) -> Option<NonZeroU8> {
+    /// The number in field `index`, which counts from 1.
+    pub(super) fn ordinal(&self, index: usize) -> Option<NonZeroU8> {
         self.field(index)?.parse().ok()
     }
 }

@@ -6,7 +6,8 @@
 //! listed as an error.
 //!
 //! A [`Route`] is a filter whose messages are stored as Golioth did until 2024, without steps: batches split, times taken
-//! from the payload. It stays as it came and is split when somebody asks, so that a million of them cost little.
+//! from the payload, what is left nested under the path. A message stays as it came, and all this is done when somebody asks, so that
+//! a million of them cost little.
 
 mod outside;
 mod parts;
@@ -26,13 +27,13 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-pub(super) use transform::extract_time;
+pub(super) use transform::{extract_time, nest, parse_time};
 use zeroize::Zeroizing;
 
 /// Different unmatched (device, path, format) kept; the oldest goes first.
 const MOST_UNMATCHED: usize = 1_000;
 const MOST_ERRORS: usize = 1_000;
-const MOST_DELIVERED: usize = 1_000;
+const MOST_DELIVERED: usize = 256;
 const MOST_PIPELINES: usize = 256;
 const MOST_SECRETS: usize = 256;
 /// Webhook requests that wait to be carried out, or for their answer; one more is an error.
@@ -154,8 +155,9 @@ impl Pipelines {
             };
             let content = filter.content_type.iter().map(|kind| format!("  content_type: {kind}\n"));
             let yaml = format!(
-                "filter:\n  path: \"{}\"\n{}steps:\n  - name: step0\n    destination:\n      type: lightdb-stream\n      version: \
-                 v1\n",
+                "filter:\n  path: \"{}\"\n{}steps:\n  - name: step-0\n    destination:\n      type: batch\n  - name: step-1\n    \
+                 transformer:\n      type: extract-timestamp\n  - name: step-2\n    transformer:\n      type: inject-path\n    \
+                 destination:\n      type: lightdb-stream\n",
                 route.path,
                 content.collect::<String>()
             );

@@ -4,6 +4,10 @@
 use serde_json::{Map, Value};
 
 const MOST_OPERATIONS: usize = 256;
+/// Parts of a pointer: deeper documents are none that could be written out.
+const MOST_PARTS: usize = 64;
+/// Longest document that a copy may leave, bytes: each doubles it at most.
+const LONGEST: usize = 1 << 20;
 
 /// A patch, read once.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +59,9 @@ impl Patch {
                 Operation::Copy(from, path) => {
                     let value = find(&changed, from).ok_or_else(|| nothing_at(from))?.clone();
                     add(&mut changed, path, value)?;
+                    if changed.to_string().len() > LONGEST {
+                        return Err("json-patch: the message grows too long".to_owned());
+                    }
                 }
                 Operation::Test(path, value) => {
                     if find(&changed, path).is_none_or(|found| !same(found, value)) {
@@ -90,7 +97,8 @@ fn parts(pointer: &str) -> Option<Pointer> {
         return Some(Vec::new());
     }
     let plain = |part: &str| part.replace("~1", "/").replace("~0", "~");
-    Some(pointer.strip_prefix('/')?.split('/').map(plain).collect())
+    let parts: Pointer = pointer.strip_prefix('/')?.split('/').map(plain).collect();
+    (parts.len() <= MOST_PARTS).then_some(parts)
 }
 
 /// The place an array gives a part of a pointer: digits without a leading zero.
@@ -254,6 +262,13 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_copies_end_before_they_fill_the_memory() {
+        let doubling = vec![json!({"op": "copy", "from": "", "path": "/a"}); 200];
+        let refused = patched(json!({"text": "x".repeat(100)}), Value::Array(doubling));
+        assert!(refused.is_err_and(|why| why.contains("too long")));
+    }
+
+    #[test]
     fn a_test_that_fails_undoes_what_came_before_it() {
         let patch = json!([
             {"op": "add", "path": "/demo", "value": true},
@@ -269,6 +284,8 @@ mod tests {
 
     #[test]
     fn what_is_no_patch_is_refused_when_it_is_read() {
+        let deep = format!(r#"[{{"op":"add","path":"{}","value":1}}]"#, "/a".repeat(65));
+        assert!(Patch::read(&deep).is_err());
         for text in [
             "",
             "{}",

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How often a batch may hold batches.
 const MOST_DEPTH: u8 = 4;
+/// Longest body a transformer may leave.
+const LONGEST_BODY: usize = 4 << 20;
 
 /// A message as it came from a device.
 #[derive(Debug)]
@@ -137,7 +139,11 @@ fn work(
                 continue;
             }
             Some(transformer) => {
-                if let Err(why) = transform(plane, transformer, &mut changed) {
+                let done = transform(plane, transformer, &mut changed);
+                let fits = changed.body.len() <= LONGEST_BODY;
+                let done =
+                    done.and_then(|()| fits.then_some(()).ok_or("the message grows too long".to_owned()));
+                if let Err(why) = done {
                     fail(plane, id, step, &message, why, fate);
                     if step.destination.is_none() {
                         return;

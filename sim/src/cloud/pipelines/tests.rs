@@ -20,6 +20,16 @@ fn a_route_may_ask_for_one_content_format() {
 }
 
 #[test]
+fn what_a_route_is_said_to_do_can_be_read_as_a_pipeline() {
+    let pipelines =
+        Pipelines::new(&[Route::everything(), Route { content_format: Some(50), ..Route::path("/a") }]);
+    for pipeline in &pipelines.all {
+        let (filter, steps) = read(&pipeline.yaml).unwrap();
+        assert_eq!((filter, steps.len()), (pipeline.filter.clone(), 3), "{}", pipeline.yaml);
+    }
+}
+
+#[test]
 fn new_routes_leave_pipelines_with_steps_alone() {
     let mut pipelines = Pipelines::new(&[Route::everything()]);
     let (filter, steps) = read("steps:\n  - destination:\n      type: logs\n").unwrap();

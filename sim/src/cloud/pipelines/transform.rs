@@ -66,12 +66,7 @@ fn transform_json(
                 message.unix_ns = unix_ns;
             }
         }
-        Transformer::InjectPath => {
-            value = super::segments(&message.path)
-                .into_iter()
-                .rev()
-                .fold(value, |below, segment| Value::Object(Map::from_iter([(segment, below)])));
-        }
+        Transformer::InjectPath => value = nest(&message.path, value),
         Transformer::InjectMetadata => {
             let device = plane.devices.get(&message.device).map_or("", |device| &device.id);
             value = json!({
@@ -87,6 +82,12 @@ fn transform_json(
         _ => {}
     }
     Ok(value)
+}
+
+/// A value under the path of its message, an object for each part.
+pub(in crate::cloud) fn nest(path: &str, value: Value) -> Value {
+    let parts = super::segments(path).into_iter().rev();
+    parts.fold(value, |below, part| Value::Object(Map::from_iter([(part, below)])))
 }
 
 fn becomes(message: &mut Message, value: &Value) -> Result<(), String> {
@@ -107,17 +108,22 @@ fn expect(message: &Message, content_type: &str, name: &str) -> Result<(), Strin
 pub(in crate::cloud) fn extract_time(element: &mut Value) -> Option<i128> {
     let map = element.as_object_mut()?;
     for key in ["t", "ts", "time", "timestamp"] {
-        let read = match map.get(key) {
-            Some(Value::Number(ms)) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
-            Some(Value::String(text)) => parse_rfc3339(text),
-            _ => None,
-        };
+        let read = map.get(key).and_then(parse_time);
         if read.is_some() {
             map.remove(key);
             return read;
         }
     }
     None
+}
+
+/// A time of either form, Unix nanoseconds.
+pub(in crate::cloud) fn parse_time(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(ms) => ms.as_i64().map(|ms| i128::from(ms) * 1_000_000),
+        Value::String(text) => parse_rfc3339(text),
+        _ => None,
+    }
 }
 
 /// Where the cells and access points of a message are. The place is made up: it follows from the first cell, else the first access

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Longest time a call may be given.
 const LONGEST_CALL_S: u64 = 300;
+/// Parts of a path.
+const MOST_PARTS: usize = 64;
 
 /// Path parameters: `project`, `device`, and `path` below the document's root.
 type At = Path<BTreeMap<String, String>>;
@@ -33,14 +35,15 @@ pub(super) fn routes_by_tag() -> MethodRouter<CloudHandle> {
 async fn read(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     handle.read(|cloud| {
         let device = the_device(cloud, device_by_id(cloud, part(&at, "device"))?)?;
-        one(document::get(&device.state, &below(&at)).cloned().unwrap_or(Value::Null))
+        one(document::get(&device.state, &below(&at)?).cloned().unwrap_or(Value::Null))
     })
 }
 
 async fn remove(State(handle): State<CloudHandle>, Path(at): At) -> Answer {
     handle.with(|cloud, now| {
+        let path = below(&at)?;
         for key in devices(cloud, &at)? {
-            cloud.plane.delete_state(key, below(&at));
+            cloud.plane.delete_state(key, path.clone());
         }
         cloud.pump(now);
         nothing()
@@ -52,7 +55,7 @@ async fn write(State(handle): State<CloudHandle>, Path(at): At, body: Bytes) -> 
     let value: Value = serde_json::from_slice(&body)
         .map_err(|error| ApiError::invalid(&format!("invalid JSON: {error}")))?;
     handle.with(|cloud, now| {
-        let (keys, path) = (devices(cloud, &at)?, below(&at));
+        let (keys, path) = (devices(cloud, &at)?, below(&at)?);
         for key in &keys {
             cloud.plane.set_state(*key, path.clone(), value.clone());
         }
@@ -133,6 +136,9 @@ fn part<'a>(at: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     at.get(name).map_or("", String::as_str)
 }
 
-fn below(at: &BTreeMap<String, String>) -> Vec<String> {
-    part(at, "path").split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+/// The parts of the path in the document. Deeper documents are none that could be written out.
+fn below(at: &BTreeMap<String, String>) -> Result<Vec<String>, ApiError> {
+    let parts = part(at, "path").split('/').filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(str::to_owned).collect();
+    if parts.len() > MOST_PARTS { Err(ApiError::invalid("the path is too deep")) } else { Ok(parts) }
 }

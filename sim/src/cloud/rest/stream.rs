@@ -14,7 +14,7 @@ use super::device_by_id;
 use super::logs::{Window, window};
 use crate::cloud::core::Cloud;
 use crate::cloud::device::{Device, StreamMessage};
-use crate::cloud::pipelines::extract_time;
+use crate::cloud::pipelines::{extract_time, nest};
 use crate::cloud::wall::{parse_rfc3339, rfc3339};
 use crate::cloud::{CloudHandle, cbor, document};
 use axum::body::Bytes;
@@ -259,12 +259,11 @@ pub(super) fn newest(device: &Device, path: &[String]) -> Option<Value> {
     let came_on = format!("/{}", path.join("/"));
     let on_path = device.rows.iter().filter(|row| row.path == came_on);
     let on_path = on_path.map(|row| (row.unix_ns, row.data.clone()));
-    let of_routes = device.messages.iter().filter(|message| message.path == came_on).flat_map(split);
     let within = all_of(device).filter_map(|(at, data)| Some((at, document::get(&data, path)?.clone())));
-    on_path.chain(of_routes).chain(within).max_by_key(|(at, _)| *at).map(|(_, data)| data)
+    on_path.chain(within).max_by_key(|(at, _)| *at).map(|(_, data)| data)
 }
 
-/// A batch becomes its elements; a time in an element counts, and goes out of it.
+/// A batch becomes its elements; a time in an element counts, and goes out of it; what is left is nested under the message's path.
 fn split(message: &StreamMessage) -> impl Iterator<Item = (i128, Value)> {
     let value = match message.content_format {
         Some(format::CBOR) => cbor::decode(&message.body).ok(),
@@ -278,7 +277,10 @@ fn split(message: &StreamMessage) -> impl Iterator<Item = (i128, Value)> {
         Some(other) => vec![other],
     };
     let arrived = message.unix_ns;
-    elements.into_iter().map(move |mut element| (extract_time(&mut element).unwrap_or(arrived), element))
+    elements.into_iter().map(move |mut element| {
+        let at = extract_time(&mut element).unwrap_or(arrived);
+        (at, nest(&message.path, element))
+    })
 }
 
 fn holds(filter: &Value, row: &Row<'_>, depth: usize) -> Result<bool, ApiError> {

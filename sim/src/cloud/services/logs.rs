@@ -4,6 +4,7 @@
 
 use super::{Reaction, body, posts, stream};
 use crate::cloud::device::{DeviceKey, LogEntry};
+use crate::cloud::pipelines::parse_time;
 use crate::cloud::plane::Plane;
 use fieldgate_coap::{Code, IncomingRequest, format};
 use serde_json::{Map, Value};
@@ -26,10 +27,17 @@ pub(super) fn serve(
     }
     let unix_ns = plane.wall.unix_ns(now);
     let name = plane.devices.get(&device).map(|device| device.name.clone()).unwrap_or_default();
-    if let Ok(Value::Object(keys)) = body(request, format::CBOR) {
-        plane.add_log(log_entry(name, keys, unix_ns));
+    if let Ok(Value::Object(mut keys)) = body(request, format::CBOR) {
+        let said = time_of(&mut keys).unwrap_or(unix_ns);
+        plane.add_log(log_entry(name, keys, said));
     }
     Code::CHANGED.into()
+}
+
+/// Takes the time out of a line of the older path, which alone may have one. Unix nanoseconds.
+fn time_of(keys: &mut Map<String, Value>) -> Option<i128> {
+    let key = ["time", "timestamp"].into_iter().find(|key| keys.get(*key).and_then(parse_time).is_some())?;
+    parse_time(&keys.remove(key)?)
 }
 
 /// A line as the cloud keeps it; what it has no place for is metadata.

@@ -13,6 +13,7 @@ use crate::clock::Mono;
 use crate::clouds::golioth::fault;
 use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
+use crate::clouds::golioth::refresh::IGNORED;
 use crate::clouds::golioth::services::{self, Kind, Watched, Watches};
 use crate::clouds::golioth::session::Ended;
 use crate::uplink::link::{CloudEvent, Outcome};
@@ -21,10 +22,10 @@ use crate::uplink::link::{CloudEvent, Outcome};
 const DOUBTFUL_PATH: Duration = Duration::from_secs(20);
 /// So many messages in a row that are none are no accident.
 const NONSENSE: u32 = 3;
-/// A registration that alone is not answered so often in a row is ignored.
-const IGNORED: u32 = 3;
 /// Refused calls are told of so often at most.
 const FLOOD_SAID: Duration = Duration::from_secs(600);
+/// What may have been missed is asked for so often at most.
+const DOUBTED_EVERY: Duration = Duration::from_secs(300);
 /// A component report that the cloud refuses is not offered again before this.
 const REFUSED_REPORTS: Duration = Duration::from_secs(600);
 
@@ -127,7 +128,12 @@ impl Live<'_> {
     pub(super) fn heard(&mut self, now: Duration) {
         let silent = self.owed_since.map(|since| now.saturating_sub(since.max(self.last_heard)));
         if silent.is_some_and(|silent| silent > DOUBTFUL_PATH) {
-            self.watches.path_is_back(now);
+            // Where one request alone is never answered, every pause looks like a doubtful path.
+            let at = self.doubted.map_or(now, |doubted| now.max(doubted + DOUBTED_EVERY));
+            if at == now {
+                self.doubted = Some(now);
+            }
+            self.watches.path_is_back(at);
         }
         self.last_heard = now;
         self.resumed = None;

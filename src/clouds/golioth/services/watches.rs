@@ -48,8 +48,7 @@ impl Watched {
     /// What is longer is left at the cloud: whoever writes there must not spend the data plan.
     pub(in crate::clouds::golioth) fn most_bytes(self) -> usize {
         match self {
-            Self::Desired | Self::Settings => 16 * 1024,
-            Self::Manifest => 64 * 1024,
+            Self::Desired | Self::Settings | Self::Manifest => 16 * 1024,
             Self::Calls => 4 * 1024,
         }
     }

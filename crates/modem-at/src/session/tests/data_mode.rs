@@ -97,6 +97,21 @@ fn a_payload_that_never_ends_is_escaped_from() {
     assert_eq!(desk.sent().as_deref(), Some("AT+CFUN?\r\n"));
 }
 
+/// A line that lost bytes of a counted payload: the application waits for the rest and takes everything for it.
+#[test]
+fn a_counted_payload_that_lost_bytes_is_made_up_for() {
+    let mut desk = Desk::in_step();
+    desk.submit_with("AT#XDFUWRITE=0,0,512", &[7; 512]);
+    desk.sent();
+    desk.hears("\r\nOK\r\n");
+    assert_eq!(desk.session.poll_transmit().map(|bytes| bytes.len()), Some(512));
+    desk.wait(Duration::from_secs(10));
+    assert!(matches!(desk.done().result, Err(CommandError::TimedOut { .. })));
+    assert_eq!(desk.sent(), Some("+".repeat(512)));
+    desk.wait(Duration::from_millis(200));
+    assert_eq!(desk.sent().as_deref(), Some("\r\nAT\r\n"));
+}
+
 #[test]
 fn a_line_found_silent_is_escaped_from_before_it_is_given_up() {
     let mut desk = Desk::new();
