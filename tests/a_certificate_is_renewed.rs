@@ -310,7 +310,11 @@ fn without_renewal_its_end_is_announced_and_told() {
         world.pass(HOUR + MINUTE).await;
         let state = certificate(&world);
         assert_eq!(state.condition, CertificateCondition::ExpiresSoon);
-        assert!(state.words.contains("ends in 1 d 22 h and is not renewed (golioth.renew)"), "{}", state.words);
+        assert!(
+            state.words.contains("ends in 1 d 22 h and is not renewed (golioth.renew)"),
+            "{}",
+            state.words
+        );
         world.pass(2 * DAY).await;
         let state = certificate(&world);
         assert_eq!(state.condition, CertificateCondition::Expired);
