@@ -181,8 +181,8 @@ const GATEWAY_KEYS: &str = "
     dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
     dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged
     destinations[].account.dropped destinations[].account.queued destinations[].account.setAside
-    destinations[].certificate destinations[].certificate.condition destinations[].certificate.endsUnixSeconds
-    destinations[].certificate.words destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
+    destinations[].certificate.condition destinations[].certificate.endsUnixSeconds
+    destinations[].certificate.words destinations[].delivery destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
     destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
     destinations[].link.owedSeconds destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
