@@ -18,6 +18,7 @@ use crate::board::Board;
 use crate::clouds::Means;
 use crate::clouds::golioth::delivery::{PipelineLists, UNVERIFIED};
 use crate::clouds::golioth::kept::Bound;
+use crate::clouds::golioth::looks::LastLooks;
 use crate::clouds::golioth::probe::{Fate, probe};
 use crate::clouds::golioth::rest::GoliothProvider;
 use crate::clouds::golioth::session;
@@ -165,9 +166,15 @@ pub async fn alone(config: &Config, rim: &Rim) -> (Vec<Probed>, Option<String>) 
         }
     };
     let means = Means { rim, board: &board, purse: &purse, stop: &stop };
-    let bound =
-        Bound { state_dir, passes_on: false, queue_file_id: 0, time_floor_unix_ms: time_floor(state_dir) };
-    let (link, lane, _shelf) = session::link(&errand(golioth), &config.path, 1, means, bound);
+    let bound = Bound {
+        state_dir,
+        passes_on: false,
+        modem: false,
+        queue_file_id: 0,
+        time_floor_unix_ms: time_floor(state_dir),
+    };
+    let (link, lane, _shelf) =
+        session::link(&errand(golioth), &config.path, 1, means, bound, LastLooks::none());
     // What the cloud says meanwhile it says again to the daemon.
     let _unheard = link.events();
     supervisor.spawn(lane);
