@@ -10,7 +10,8 @@
 //! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace,
 //!   `commit` is the one transaction, `quota` gives up the oldest (of a class that takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
-//! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to;
+//!   `complaint` is how often that is said.
 //! - `answer` is what it says to those who hand in, and how it is.
 //! - `aside` is what people do with readings a destination refused, `give_up` what they drop of those that wait.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
@@ -44,6 +45,7 @@ mod answer;
 mod aside;
 mod class_quota;
 mod commit;
+mod complaint;
 mod disk;
 mod gaps;
 mod give_up;
@@ -60,6 +62,7 @@ mod wear;
 
 pub use answer::{Accepted, Health, Refused};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
+use complaint::Complaint;
 use disk::Disk;
 use gaps::Gaps;
 pub use give_up::{GaveUp, GiveUp, GiveUpError};
@@ -194,6 +197,9 @@ pub struct Writer {
     rescue: Rescue,
     /// See [`QueueStatus::stated`].
     stated: u64,
+    /// Why the file cannot be used, and why not even answers can be booked: met each second.
+    unusable: Complaint,
+    roomless: Complaint,
     /// What readings refer to, once more in each round of the log.
     definitions: String,
     definitions_due: bool,
@@ -302,6 +308,8 @@ impl Writer {
             definitions: opened.definitions,
             damaged: Arc::default(),
             definitions_due: false,
+            unusable: Complaint::default(),
+            roomless: Complaint::default(),
             wear: Wear::default(),
             pace: Pace::new(options.commit_window, options.flash_budget_per_day, now),
             has_committed: false,
