@@ -16,7 +16,7 @@ use std::time::Duration;
 use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
 use fieldgate::clock::{BootId, Mono};
 use fieldgate::reading::Class;
-use fieldgate::store::queue::{ClassQuota, OpenOptions};
+use fieldgate::store::queue::{ClassQuota, OpenOptions, Outcome as Settled, Position};
 use fieldgate::uplink::drain::DrainOptions;
 use fieldgate::uplink::link::Outcome;
 use proptest::prelude::*;
@@ -301,6 +301,33 @@ fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
             OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
         // That boot never learned the time, and had run for a month.
         let month = Mono::from(720 * HOUR);
+/// The books of a destination have a bounded number of places for what is settled beyond the oldest reading that is not.
+#[test]
+fn an_answer_that_the_store_had_no_place_for_is_found_out_and_its_readings_go_again() {
+    in_virtual_time(async {
+        // The oldest message takes long, so that whatever is answered meanwhile lies beyond it.
+        let slow = |values: &[u32]| if values.contains(&0) { 60 * S } else { S };
+        let bench = Bench::start(move |values, _| (slow(values), Outcome::Acknowledged));
+        bench.link_is(false);
+        bench.take(0, 0..1500).await;
+        let golioth = bench.queue.destinations()[0].0;
+        let rows = support::waiting(bench.queue.path(), golioth);
+        let generation = bench.queue.status().borrow().generation;
+        for row in rows[901..].iter().step_by(2).take(256) {
+            let (from, to) = (row.position, Position { row: row.position.row + 1, ..row.position });
+            let one = std::slice::from_ref(row);
+            let settled = support::settlement(generation, golioth, from, to, one, Settled::Acknowledged);
+            bench.queue.settle(settled).await;
+        }
+        bench.queue.flush().await;
+        assert_eq!(bench.queued(), 1500 - 256);
+        bench.link_is(true);
+        bench.drained(HOUR).await;
+        assert!(bench.queue.status().borrow().forgotten.contains_key(&golioth), "no answer was forgotten");
+        bench.finish().await;
+    });
+}
+
         let mut hand = Hand::open(earlier, month).unwrap();
         let (id, group) = hand.writer.stream_ids()[0];
         hand.accept(capture(group, month, vec![steps(id, 5)])).unwrap();

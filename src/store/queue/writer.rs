@@ -18,7 +18,7 @@
 //! - `salvage` takes in what was found in a damaged predecessor.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,6 +172,10 @@ pub struct Writer {
     undated: u64,
     /// See [`QueueStatus::rearranged`].
     rearranged: u64,
+    /// Destinations of which an answer was forgotten since the last commit.
+    forgetting: BTreeSet<DestinationId>,
+    /// See [`QueueStatus::forgotten`].
+    forgotten: BTreeMap<DestinationId, u64>,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -193,13 +197,13 @@ pub struct Writer {
     health: Health,
     /// How often in a row a file that looks whole has refused a commit.
     doubts: u32,
+    /// Why the file cannot be used, and why not even answers can be booked: met each second.
+    unusable: Complaint,
+    roomless: Complaint,
     ballast: Option<Ballast>,
     rescue: Rescue,
     /// See [`QueueStatus::stated`].
     stated: u64,
-    /// Why the file cannot be used, and why not even answers can be booked: met each second.
-    unusable: Complaint,
-    roomless: Complaint,
     /// What readings refer to, once more in each round of the log.
     definitions: String,
     definitions_due: bool,
@@ -286,6 +290,8 @@ impl Writer {
             corrections: 0,
             undated: 0,
             rearranged: 0,
+            forgetting: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             by_id,
             groups,
             group_places,
@@ -302,14 +308,14 @@ impl Writer {
             verdicts: Vec::new(),
             health: Health::Good,
             doubts: 0,
+            unusable: Complaint::default(),
+            roomless: Complaint::default(),
             ballast,
             rescue: Rescue::of(opened.salvage, now),
             stated: 0,
             definitions: opened.definitions,
             damaged: Arc::default(),
             definitions_due: false,
-            unusable: Complaint::default(),
-            roomless: Complaint::default(),
             wear: Wear::default(),
             pace: Pace::new(options.commit_window, options.flash_budget_per_day, now),
             has_committed: false,
@@ -379,8 +385,13 @@ impl Writer {
             return;
         }
         if self.pending.settlements.len() >= MAX_PENDING_SETTLEMENTS {
-            // Forgetting an answer costs a duplicate after a restart, never a reading.
-            tracing::warn!("too many answers wait for a disk that takes none; one is forgotten");
+            // Forgetting an answer costs a duplicate, never a reading: with the next commit its drain begins anew.
+            if self.forgetting.insert(settlement.destination) {
+                tracing::warn!(
+                    destination = settlement.destination.0,
+                    "too many answers wait for a disk that takes none; what was answered beyond them is sent again"
+                );
+            }
             return;
         }
         if crate::sabotage::on("one-cursor") {
@@ -435,6 +446,7 @@ impl Writer {
             status.corrections = self.corrections;
             status.undated = self.undated;
             status.rearranged = self.rearranged;
+            status.forgotten.clone_from(&self.forgotten);
             status.stated = self.stated;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;

@@ -169,7 +169,7 @@ impl Drain<'_> {
 
     pub(super) async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
         if parcel.flow.class() == Class::Telemetry {
-            // Should it not fit, the writer forgets the answer too, and the readings are sent again after a restart.
+            // Should it not fit, the writer forgets the answer too, says so, and this drain begins anew.
             let _ = self.telemetry.settle(parcel.from, parcel.to);
         }
         if parcel.announces_epoch && outcome != Settled::Acknowledged {
