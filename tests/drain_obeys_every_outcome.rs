@@ -222,6 +222,32 @@ fn a_statement_that_aged_out_with_its_readings_goes_with_others() {
 }
 
 #[test]
+fn a_statement_that_was_refused_goes_again_with_a_message_an_hour_later() {
+    in_virtual_time(async {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&refuses);
+        let bench = Bench::start(move |_, message| {
+            let stated = message.body.starts_with(b"SSSSSSSSSS");
+            let refused = stated && asked.load(Ordering::Relaxed);
+            (S, if refused { Outcome::Bad { why: "4.00".into() } } else { Outcome::Acknowledged })
+        });
+        let announced = || bench.queue.status().borrow().announced.len();
+        bench.take(0, 0..10).await;
+        bench.drained(300 * S).await;
+        refuses.store(false, Ordering::Relaxed);
+        tokio::time::sleep(HOUR / 2).await;
+        bench.take(0, 10..20).await;
+        bench.drained(300 * S).await;
+        assert_eq!(announced(), 0, "not with every message");
+        tokio::time::sleep(HOUR).await;
+        bench.take(0, 20..30).await;
+        bench.drained(300 * S).await;
+        assert_eq!(announced(), 1);
+        bench.finish().await;
+    });
+}
+
+#[test]
 fn refusals_of_a_whole_window_count_as_one() {
     in_virtual_time(async {
         let sick = Outcome::LinkSick { why: "no".into(), next_step: "do".into() };
@@ -275,32 +301,6 @@ fn a_destination_that_refuses_everything_is_shown_until_it_takes_something() {
     });
 }
 
-#[test]
-fn readings_of_other_destinations_in_between_are_passed_over() {
-    in_virtual_time(async {
-        let bench = Bench::start(|_, _| (S / 10, Outcome::Acknowledged));
-        for n in 0..40 {
-            bench.take(2, [n]).await;
-            if n % 10 == 9 {
-                bench.take(0, [n]).await;
-            }
-        }
-        bench.drained(30 * S).await;
-        let other = bench.queue.destinations()[1].0;
-        assert_eq!(bench.queue.status().borrow().destination(other).queued, 40);
-        assert_eq!(bench.finish().await.acknowledged.len(), 4);
-    });
-}
-
-#[test]
-fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
-    in_virtual_time(async {
-        let folder = support::fast_folder();
-        let path = folder.path().join("queue.db");
-        let earlier =
-            OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
-        // That boot never learned the time, and had run for a month.
-        let month = Mono::from(720 * HOUR);
 /// The books of a destination have a bounded number of places for what is settled beyond the oldest reading that is not.
 #[test]
 fn an_answer_that_the_store_had_no_place_for_is_found_out_and_its_readings_go_again() {
@@ -328,6 +328,32 @@ fn an_answer_that_the_store_had_no_place_for_is_found_out_and_its_readings_go_ag
     });
 }
 
+#[test]
+fn readings_of_other_destinations_in_between_are_passed_over() {
+    in_virtual_time(async {
+        let bench = Bench::start(|_, _| (S / 10, Outcome::Acknowledged));
+        for n in 0..40 {
+            bench.take(2, [n]).await;
+            if n % 10 == 9 {
+                bench.take(0, [n]).await;
+            }
+        }
+        bench.drained(30 * S).await;
+        let other = bench.queue.destinations()[1].0;
+        assert_eq!(bench.queue.status().borrow().destination(other).queued, 40);
+        assert_eq!(bench.finish().await.acknowledged.len(), 4);
+    });
+}
+
+#[test]
+fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
+    in_virtual_time(async {
+        let folder = support::fast_folder();
+        let path = folder.path().join("queue.db");
+        let earlier =
+            OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
+        // That boot never learned the time, and had run for a month.
+        let month = Mono::from(720 * HOUR);
         let mut hand = Hand::open(earlier, month).unwrap();
         let (id, group) = hand.writer.stream_ids()[0];
         hand.accept(capture(group, month, vec![steps(id, 5)])).unwrap();

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{EpochStatement, Link, Message, Outcome};
 use super::parcel::Parcel;
-use super::pause::Pause;
+use super::pause::{Pause, Refusal};
 use super::policy::{self, Choice, Flow, FlowView};
 use super::share::{Share, Weights};
 use super::shelf::Shelf;
@@ -161,7 +161,7 @@ struct Drain<'a> {
     /// The opening statement is under way or delivered.
     announcing: bool,
     /// A message with the statement was refused, and it is not known whether for its sake.
-    statement_suspect: bool,
+    statement_suspect: Refusal,
     letters: Letters,
     set_aside: VecDeque<Duration>,
     /// The destination did not acknowledge lately: one message at a time.
@@ -250,7 +250,7 @@ impl<'a> Drain<'a> {
             limit,
             limit_since: now,
             announcing: false,
-            statement_suspect: false,
+            statement_suspect: Refusal::default(),
             letters: Letters::default(),
             set_aside: VecDeque::new(),
             cautious: false,
@@ -438,7 +438,8 @@ impl<'a> Drain<'a> {
     }
 
     fn next_parcel(&mut self, flow: Flow, status: &QueueStatus) -> Option<Parcel> {
-        let states = !self.announcing && !self.statement_suspect;
+        let suspect = self.statement_suspect.until(self.rim.now()).is_some();
+        let states = !self.announcing && !suspect;
         let statement =
             (states && !status.announced.contains(&self.destination)).then(|| statement(status)).flatten();
         let (link, limit) = (self.link, self.limit);

@@ -52,12 +52,12 @@ impl Drain<'_> {
                     why,
                     "refused; sent again without the statement"
                 );
-                self.statement_suspect = true;
+                self.statement_suspect.again(now);
                 self.without_statement(parcel);
             }
             Outcome::Bad { why } => {
                 // Also without a statement: it was a reading, and the statement may be tried again.
-                self.statement_suspect = false;
+                self.statement_suspect.is_over();
                 if parcel.rows.len() == 1 {
                     return self.put_aside(parcel, why).await;
                 }
