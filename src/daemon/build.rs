@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::accountant;
 use super::log_lines;
 use super::log_push;
+use super::probe::{GoliothProber, NoProber};
 use super::reporter;
 use super::rim::{Entropy, Rim};
 use super::stores::{SharedConfig, Stores};
@@ -23,6 +24,7 @@ use crate::clock::Mono;
 use crate::clouds::Means;
 use crate::clouds::golioth::delivery::PipelineLists;
 use crate::clouds::golioth::kept::{Bound, Shelf};
+use crate::clouds::golioth::looks::{Held, LastLooks};
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
@@ -310,10 +312,19 @@ impl Daemon {
             let state_dir = &config.gateway.state_dir;
             let bound = Bound {
                 state_dir,
+                passes_on: true,
                 queue_file_id: self.stores.queue.status().borrow().file_id,
+                modem: config.modem.is_some(),
                 time_floor_unix_ms: time_floor(state_dir),
             };
-            let (link, lane, shelf) = golioth::session::link(settings, &config.path, window, means, bound);
+            let gateway = &self.stores.gateway;
+            let held = Held {
+                settings: remote::settings_in_force(gateway, golioth::session::DESTINATION),
+                manifest: gateway.last_manifest(&config.gateway.serial).map(|(number, _)| number),
+            };
+            let looks = LastLooks::open(gateway, held);
+            let (link, lane, shelf) =
+                golioth::session::link(settings, &config.path, window, means, bound, looks);
             // Set once: a daemon has one link to Golioth.
             let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);
@@ -374,9 +385,17 @@ impl Daemon {
     }
 
     /// Hears operators at this socket. One of the machine's: left out in virtual time.
-    pub fn control(&self, socket: PathBuf, state: control::StateId, rim: &Rim) {
+    pub fn control(&self, config: &SharedConfig, socket: PathBuf, state: control::StateId, rim: &Rim) {
         let (queue, gateway) = (self.stores.queue.clone(), self.stores.gateway.clone());
-        let parts = control::lane::Parts { state, queue, gateway };
+        let prober: Arc<dyn control::Prober> = match (self.device_plane(), &config.golioth) {
+            (Some(link), Some(golioth)) => {
+                let (board, purse) = (Arc::clone(&self.board), Arc::clone(&self.purse));
+                let serial = &config.gateway.serial;
+                Arc::new(GoliothProber::new(link, golioth, serial, board, purse, rim.clone()))
+            }
+            _ => Arc::new(NoProber),
+        };
+        let parts = control::lane::Parts { state, queue, gateway, prober };
         self.lane(control::lane::lane(socket, parts, rim.clone(), self.stop.clone()));
     }
 

@@ -56,7 +56,7 @@ pub async fn run(config: Config, logs: Arc<Logs>) -> Result<(), String> {
     daemon.serve(&config, &rim, door);
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
-    daemon.control(socket, state, &rim);
+    daemon.control(&config, socket, state, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use fieldgate::board::SlaveRefusal;
+use fieldgate::board::{
+    CertificateCondition, CertificateState, DeliveryState, SlaveRefusal, Trouble, TroubleKind,
+};
 use fieldgate::store::queue::{DestinationId, Salvaging};
 use serde_json::Value as Json;
 
@@ -26,6 +28,15 @@ async fn the_status_has_the_keys_that_programs_rely_on() {
         why: "it has no such address",
     });
     gateway.board.slaves.set("pump", seconds_ago(1), pump);
+    let certificate = CertificateState {
+        condition: CertificateCondition::Renewed,
+        words: "the certificate was renewed and ends in 90 days".into(),
+        until_unix_s: 1_803_000_000,
+    };
+    gateway.board.certificates.set("golioth", seconds_ago(1), certificate);
+    let trouble = Trouble::new(TroubleKind::Unreadable, "the settings", "they broke off", "look");
+    gateway.board.troubles.note("golioth", seconds_ago(1), trouble);
+    gateway.board.deliveries.set("golioth", seconds_ago(1), DeliveryState::default());
     let status = gateway.serve().get("/api/gateway/status").await;
     assert_eq!(status.header("content-type"), Some("application/json"));
     assert_eq!(
@@ -175,10 +186,15 @@ const GATEWAY_KEYS: &str = "
     dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
     dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged
     destinations[].account.dropped destinations[].account.queued destinations[].account.setAside
-    destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
+    destinations[].certificate.condition destinations[].certificate.endsUnixSeconds
+    destinations[].certificate.words destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
     destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
     destinations[].link.owedSeconds destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
+    destinations[].delivery.lostAtMost destinations[].delivery.unrouted destinations[].delivery.words
+    destinations[].troubles[].about destinations[].troubles[].nextStep destinations[].troubles[].paste
+    destinations[].troubles[].sinceSeconds destinations[].troubles[].state destinations[].troubles[].times
+    destinations[].troubles[].words
     destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.corrected gateway.clock.source gateway.clock.trusted gateway.clock.undatedReadings
     gateway.clock.uncertaintyMilliseconds gateway.clock.unixMilliseconds gateway.name gateway.serial
     gateway.uptimeSeconds gateway.version gatewayDb.detail gatewayDb.health lanes[].excused lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name

@@ -56,10 +56,12 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("power-cut", "sync-normal"),
     ("power-cut", "sync-off"),
     ("rebinding", "no-connection-id"),
+    ("resume", "any-hardware"),
     ("resume", "message-id-reuse"),
     ("resume", "record-kept"),
     ("services", "call-acts-twice"),
     ("services", "settings-unchecked"),
+    ("session-cut", "record-unsynced"),
     ("two-destinations", "one-cursor"),
     ("unrouted", "believe-unrouted"),
     ("wire-cost", "chatty-keepalive"),
@@ -102,6 +104,8 @@ pub enum Claim {
     Rebinding(rebinding::Args),
     /// A session outlives a clean stop, and is never used twice.
     Resume(resume::Args),
+    /// A session's record is off the disk before anything is sent on it, whenever the power goes, on a real file system.
+    SessionCut(power_cut::session::Args),
     /// Every service of the cloud does what it says, both ways, and bears what is wrong.
     Services(services::Args),
     /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
@@ -200,6 +204,9 @@ pub fn run(args: &Args) -> ExitCode {
             here::prove_here("rebinding", &args.common, || rebinding::prove(args))
         }
         Some(Claim::Resume(args)) => here::prove_here("resume", &args.common, || resume::prove(args)),
+        Some(Claim::SessionCut(args)) => {
+            here::prove_here("session-cut", &args.common, || power_cut::session::prove(args))
+        }
         Some(Claim::Services(args)) => here::prove_here("services", &args.common, || services::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {

@@ -2,7 +2,8 @@
 //!
 //! The two protocol cores are told the time and handed bytes; this loop is the only place where they meet a socket. One
 //! iteration: take what happened (a request, a datagram, a time), then drain both cores until they have nothing to say.
-//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks.
+//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks,
+//! `certificate` the gateway's next certificate.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for the configured `dead_path` while an answer is owed is the session given up. Nor is a socket that fails: the session
@@ -15,6 +16,7 @@
 
 mod answers;
 mod asks;
+mod certificate;
 mod download;
 mod path;
 
@@ -30,6 +32,7 @@ use tokio::sync::oneshot;
 use super::fault;
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
+use super::modem::Claim;
 use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
@@ -60,6 +63,8 @@ pub(super) struct Start {
     pub(super) observed: Observed,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
+    /// Of such a one: the modem that it was kept with.
+    pub(super) claim: Option<Claim>,
 }
 
 /// Whose answer a CoAP request's is.
@@ -67,6 +72,7 @@ enum Waiting {
     Send(oneshot::Sender<Outcome>),
     Report(Kind, oneshot::Sender<Outcome>),
     Probe,
+    Certificate,
 }
 
 /// What the cloud may refuse by itself, so that one of them working does not hide that another does not.
@@ -105,6 +111,8 @@ pub(super) struct Live<'a> {
     resumed: Option<Duration>,
     /// Its one record that may be sent before something is heard has been.
     tried: bool,
+    /// The modem that it was kept with, until the modem here has said which it is.
+    claim: Option<Claim>,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
@@ -146,7 +154,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let liveness = keeper.liveness();
-        let Start { socket, peer, session, endpoint, observed, resumed } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed, claim } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -158,11 +166,12 @@ impl<'a> Live<'a> {
             connected: None,
             resumed,
             tried: false,
+            claim,
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,
             observed,
-            watches: Watches::new(now, liveness, observed, None),
+            watches: Watches::new(now, liveness, observed, None, |_| None),
             liveness,
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             unreadable: 0,
@@ -188,6 +197,11 @@ impl<'a> Live<'a> {
         self.up_since.map_or(Duration::ZERO, |since| self.last_heard.saturating_sub(since))
     }
 
+    /// Whether there ever was a session.
+    pub(super) fn was_up(&self) -> bool {
+        self.up_since.is_some()
+    }
+
     /// Lives until the session ends.
     pub(super) async fn run(&mut self, incoming: &mut Incoming) -> Ended {
         match self.live(incoming).await {
@@ -200,6 +214,7 @@ impl<'a> Live<'a> {
         let mut buffer = vec![0u8; DATAGRAM];
         loop {
             self.reopen().await?;
+            self.keeper.keep_certificate().await;
             self.turn()?;
             self.sending = Cause::Session;
             self.affordable()?;
@@ -215,6 +230,13 @@ impl<'a> Live<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Ended::Stopped),
+                same = settled(self.claim.as_mut()) => {
+                    self.claim = None;
+                    if !same {
+                        // Without a goodbye: its number may be used by whoever has the session too.
+                        return Err(Ended::NotTakenUp("it was kept with another modem"));
+                    }
+                }
                 received = receive(self.socket.as_deref(), &mut buffer) => match received {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
@@ -228,6 +250,7 @@ impl<'a> Live<'a> {
                     None => return Err(Ended::Stopped),
                 },
                 () = taker_moved(self.fetching.as_ref()) => {}
+                () = self.keeper.looks.write(&self.keeper.rim) => {}
                 Ok(()) = self.keeper.tuning.changed() => self.tuned(),
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
@@ -285,7 +308,7 @@ impl<'a> Live<'a> {
         self.drain_cores(now)?;
         if self.dead_at().is_some_and(|at| now >= at) {
             if self.resumed.is_some() {
-                return Err(Ended::NotTakenUp);
+                return Err(Ended::NotTakenUp("the cloud does not answer on it"));
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(fault::dead(&silent, self.unreadable > 0));
@@ -301,6 +324,7 @@ impl<'a> Live<'a> {
             self.register(now, watched);
             self.drain_cores(now)?;
         }
+        self.renew(now)?;
         self.tell(now);
         Ok(())
     }
@@ -374,6 +398,13 @@ impl<'a> Live<'a> {
 async fn receive(socket: Option<&dyn Datagrams>, buffer: &mut [u8]) -> io::Result<usize> {
     match socket {
         Some(socket) => socket.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settled(claim: Option<&mut Claim>) -> bool {
+    match claim {
+        Some(claim) => claim.settled().await,
         None => std::future::pending().await,
     }
 }

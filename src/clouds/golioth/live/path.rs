@@ -28,7 +28,10 @@ impl Live<'_> {
         // Without a Connection ID the cloud knows a session by its address, which the next run will not have. One that was
         // taken up, and used, and not heard of since, may be one the cloud does not know.
         let known_anywhere = self.session.connection().is_some_and(|it| it.peer_cid.is_some());
-        if !known_anywhere || (self.resumed.is_some() && self.tried) {
+        let modem = self.keeper.modem().or(self.claim.as_ref().map(|claim| claim.number));
+        let passed_on = known_anywhere && self.keeper.shelf.passes_on();
+        let bound = modem.is_some() || !self.keeper.shelf.needs_modem();
+        if !passed_on || !bound || (self.resumed.is_some() && self.tried) {
             return self.say_goodbye(now);
         }
         let heard_ago = now.saturating_sub(self.last_heard);
@@ -42,6 +45,7 @@ impl Live<'_> {
                 observations,
                 peer: self.peer,
                 heard: Moment::ago(&*self.keeper.rim.clock, heard_ago),
+                modem,
             }),
             Err(dtls::SaveRefused { session, why }) => {
                 tracing::info!(%why, "the session is not kept for the next run");
@@ -49,6 +53,12 @@ impl Live<'_> {
                 self.say_goodbye(now);
             }
         }
+    }
+
+    /// Ends the session for good.
+    pub(in crate::clouds::golioth) fn end(mut self) {
+        let now = self.keeper.rim.now();
+        self.say_goodbye(now);
     }
 
     fn say_goodbye(&mut self, now: Duration) {
@@ -152,6 +162,7 @@ impl Live<'_> {
         let cause = match owed {
             _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,
             true => self.asked_for,
+            false if self.asks_for_certificate() => Cause::Management,
             false => Cause::Session,
         };
         self.charge(cause, Direction::Down, datagram.len());
