@@ -123,6 +123,9 @@ pub struct QueueStatus {
     pub undated: u64,
     /// How often in this run an operator had a range settled: it was no answer that did, and not everything in it is dropped.
     pub rearranged: u64,
+    /// How often in this run answers of a destination were forgotten for want of a place. What its drain believes settled is
+    /// not: it has to read the file again.
+    pub forgotten: BTreeMap<DestinationId, u64>,
     /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.

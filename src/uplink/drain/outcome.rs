@@ -52,12 +52,12 @@ impl Drain<'_> {
                     why,
                     "refused; sent again without the statement"
                 );
-                self.statement_suspect = true;
+                self.statement_suspect.again(now);
                 self.without_statement(parcel);
             }
             Outcome::Bad { why } => {
                 // Also without a statement: it was a reading, and the statement may be tried again.
-                self.statement_suspect = false;
+                self.statement_suspect.is_over();
                 if parcel.rows.len() == 1 {
                     return self.put_aside(parcel, why).await;
                 }
@@ -169,7 +169,7 @@ impl Drain<'_> {
 
     pub(super) async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
         if parcel.flow.class() == Class::Telemetry {
-            // Should it not fit, the writer forgets the answer too, and the readings are sent again after a restart.
+            // Should it not fit, the writer forgets the answer too, says so, and this drain begins anew.
             let _ = self.telemetry.settle(parcel.from, parcel.to);
         }
         if parcel.announces_epoch && outcome != Settled::Acknowledged {

@@ -205,3 +205,23 @@ fn captures_that_add_no_reading_are_committed_before_they_are_too_many() {
     assert!(first.try_recv().unwrap().is_ok());
     assert!(bench.writer.pending.captures.is_empty());
 }
+
+#[test]
+fn an_answer_that_finds_no_place_is_said_to_be_forgotten_once_the_others_are_on_disk() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    bench.take(&[A], 2);
+    let (rows, cloud) = (bench.waiting(), bench.cloud());
+    let forgotten = |bench: &Bench| bench.writer.subscribe().borrow().forgotten.get(&cloud).copied();
+    bench.writer.health = Health::DiskFull;
+    bench.writer.pending.retry_at = Some(NOW.plus(Duration::from_secs(1)));
+    for _ in 0..MAX_PENDING_SETTLEMENTS {
+        bench.settle(&rows[..1], Outcome::Acknowledged);
+    }
+    bench.settle(&rows[1..], Outcome::Acknowledged);
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::DiskFull, None), "nothing is on disk yet");
+    bench.writer.pending.retry_at = None;
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::Good, Some(1)));
+    assert_eq!(bench.waiting(), rows[1..], "the file still has what was forgotten, and only that");
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::Good, Some(1)));
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+}
