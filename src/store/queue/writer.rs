@@ -207,6 +207,7 @@ pub struct Writer {
     used_bytes: u64,
     /// Commits since [`Writer::used_bytes`] was asked of the file.
     unmeasured: u32,
+    counted: Option<quota::Counted>,
     file_id: u64,
     status: watch::Sender<QueueStatus>,
 }
@@ -309,6 +310,7 @@ impl Writer {
             last_commit: Duration::ZERO,
             used_bytes: 0,
             unmeasured: 0,
+            counted: None,
             file_id: opened.file_id,
             status: watch::Sender::new(QueueStatus::default()),
             disk: Disk::Open(connection),

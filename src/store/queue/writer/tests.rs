@@ -205,3 +205,50 @@ fn captures_that_add_no_reading_are_committed_before_they_are_too_many() {
     assert!(first.try_recv().unwrap().is_ok());
     assert!(bench.writer.pending.captures.is_empty());
 }
+
+/// Two streams' texts of about 20 kB in one commit.
+fn take_large(bench: &mut Bench, commit: usize) {
+    for n in 0..40 {
+        let text = format!("{commit:>8} {n:>8} ").repeat(14);
+        let sample = |place| Sample {
+            stream: bench.writer.stream_ids()[place].0,
+            value: Value::Text(text.as_str().into()),
+            quality: Quality::Good,
+        };
+        drop(bench.offer(vec![sample(A), sample(B)]));
+    }
+    bench.flush();
+}
+
+#[test]
+fn one_step_of_the_quota_gives_up_a_sixteenth_of_it_also_where_segments_are_large() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    let max = bench.writer.options.max_bytes;
+    let mut commits = 0;
+    while bench.drops().is_empty() {
+        take_large(&mut bench, commits);
+        commits += 1;
+        assert!(commits < 200, "the quota is never reached");
+    }
+    let used = bench.writer.used_bytes;
+    assert!(commits > 16 && used < max / 16 * 14, "{commits} commits, {used} B");
+    assert!(used >= max / 16 * 12, "{used} B of {max} are left: more than a sixteenth went at once");
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+}
+
+#[test]
+fn what_may_be_given_up_is_counted_again_only_where_it_may_suffice() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    take_large(&mut bench, 0);
+    let file = rusqlite::Connection::open(&bench.path).unwrap();
+    let there: i64 = file.query_row("SELECT sum(length(body)) FROM segments", [], |r| r.get(0)).unwrap();
+    let there = there.cast_unsigned();
+    assert!(there > 10_000 && bench.writer.may_give_up(there) && !bench.writer.may_give_up(there + 1));
+    // Behind the writer's back, so that it shows whether the file is asked.
+    file.execute("UPDATE segments SET body = zeroblob(length(body) + 100)", []).unwrap();
+    assert!(!bench.writer.may_give_up(there + 1), "the count before says no, and nothing came since");
+    assert!(bench.writer.may_give_up(there), "that it may suffice is looked into");
+    assert!(bench.writer.may_give_up(there + 100), "and remembered as it was then");
+    bench.take(&[A], 1);
+    assert!(bench.writer.may_give_up(there + 101), "what came is counted");
+}
