@@ -58,7 +58,7 @@ mod told;
 mod wall;
 mod wear;
 
-pub use answer::{Accepted, Health, Refused};
+pub use answer::{Accepted, Health, Refused, Turned};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use disk::Disk;
 use gaps::Gaps;
@@ -246,6 +246,7 @@ struct Waiting {
     sequence: u64,
     accepted: u32,
     refused: u32,
+    first_refused: Option<Turned>,
     coalesced: u32,
 }
 

@@ -252,3 +252,36 @@ fn what_may_be_given_up_is_counted_again_only_where_it_may_suffice() {
     bench.take(&[A], 1);
     assert!(bench.writer.may_give_up(there + 101), "what came is counted");
 }
+
+#[test]
+fn a_refusal_names_the_stream_and_the_reason() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    let ids = bench.writer.stream_ids();
+    let sample = |stream, value| Sample { stream, value, quality: Quality::Good };
+    let first_refused = |bench: &mut Bench, samples| {
+        let mut answer = bench.offer(samples);
+        bench.flush();
+        let accepted = answer.try_recv().unwrap().unwrap();
+        (accepted.refused, accepted.first_refused.map(|turned| (turned.stream, turned.reason)))
+    };
+    let good = |place: usize| sample(ids[place].0, Value::Bool(true));
+    assert_eq!(first_refused(&mut bench, vec![good(A), good(B)]), (0, None));
+    let not_finite = sample(ids[B].0, Value::Float(f64::NAN));
+    let stranger = sample(StreamId(4711), Value::Bool(true));
+    let refused = first_refused(&mut bench, vec![good(A), not_finite, stranger.clone()]);
+    assert_eq!(refused, (2, Some((ids[B].0, "not_finite"))));
+    let refused = first_refused(&mut bench, vec![stranger, good(A)]);
+    assert_eq!(refused, (1, Some((StreamId(4711), "unknown_stream"))), "its number is told, not the record's");
+
+    let answered = |bench: &mut Bench, at, samples| {
+        let (reply, mut answer) = oneshot::channel();
+        let capture = Capture { group: ids[A].1, at, samples, missing: Vec::new() };
+        bench.writer.handle(NOW, Command::Accept { capture, reply });
+        answer.try_recv().unwrap().unwrap_err()
+    };
+    let ahead = Duration::from_secs(7200);
+    let refused = answered(&mut bench, NOW.plus(ahead), vec![good(B)]);
+    assert_eq!(refused, Refused::ImplausibleTime { ahead, stream: "b".into() });
+    let refused = answered(&mut bench, NOW, vec![good(A); MAX_SAMPLES + 1]);
+    assert_eq!(refused, Refused::TooLarge { readings: MAX_SAMPLES + 1, stream: "a".into() });
+}
