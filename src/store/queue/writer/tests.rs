@@ -285,3 +285,27 @@ fn a_refusal_names_the_stream_and_the_reason() {
     let refused = answered(&mut bench, NOW, vec![good(A); MAX_SAMPLES + 1]);
     assert_eq!(refused, Refused::TooLarge { readings: MAX_SAMPLES + 1, stream: "a".into() });
 }
+
+#[test]
+fn a_record_without_an_account_is_a_problem() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    bench.take(&[A], 3);
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+    let file = rusqlite::Connection::open(&bench.path).unwrap();
+    file.execute_batch(
+        "INSERT INTO drops (destination, stream, reason, count, at_epoch, at_mono_ns) VALUES (7, 1, 'age', 4, 1, 0);
+         INSERT INTO set_aside (destination, stream, epoch, sequence, mono_ns, body, reason, at_mono_ns)
+             VALUES (0, 77, 1, 3, 0, x'', 'too long', 0);
+         INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
+             VALUES (78, 'refused', 'too_long', 1, 5, 0, 0);",
+    )
+    .unwrap();
+    assert_eq!(
+        problems(&bench.path),
+        [
+            "destination 7, stream 1: 4 readings dropped, as the drop records say, without an account",
+            "destination 0, stream 77: 1 readings set aside without an account",
+            "stream 78: 5 readings refused, as the gap records say, and no books of it",
+        ]
+    );
+}
