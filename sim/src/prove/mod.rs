@@ -44,6 +44,7 @@ pub const SABOTAGES: &[(&str, &str, &str)] = &[
     ("drain", "drain-one-by-one", "of what link and cloud can carry at least"),
     ("drain", "shelf-without-end", "a longer queue takes at most"),
     ("footprint", "slow-start", "ready within"),
+    ("month-offline", "class-quota-ignored", "a class keeps to its own quota"),
     ("month-offline", "drop-off-the-record", "each reading given up is on record"),
     ("month-offline", "drop-urgent-first", "the least urgent goes first"),
     ("month-offline", "send-the-dropped", "the oldest go, nothing after what is kept is missing"),
