@@ -209,7 +209,8 @@ impl<'a> Drain<'a> {
             let dropped = status.destination(destination).dropped;
             (status.generation, dropped, status.corrections, status.rearranged)
         };
-        let reader = queue.reader(destination).map_err(LaneError::new)?;
+        let mut reader = queue.reader(destination).map_err(LaneError::new)?;
+        let set_aside = outcome::set_aside_lately(&mut reader, &rim).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
         let now = rim.now();
         let shelf = |flow: Flow| {
@@ -248,7 +249,7 @@ impl<'a> Drain<'a> {
             announcing: false,
             statement_suspect: false,
             letters: Letters::default(),
-            set_aside: VecDeque::new(),
+            set_aside,
             cautious: false,
             sick: None,
             sickness: 0,
