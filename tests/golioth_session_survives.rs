@@ -563,3 +563,43 @@ fn a_stop_during_the_handshake_is_prompt() {
         assert_eq!(outcome.handshakes, 0);
     });
 }
+
+/// What people were told first after a restart.
+async fn told_after_a_restart(world: World, options: &WorldOptions) -> (World, String) {
+    let world = world.restart(options).await.unwrap();
+    world.pass(S / 10).await;
+    let words = world.link().unwrap().words;
+    (world, words)
+}
+
+#[test]
+fn a_session_of_other_hardware_is_not_gone_on_with_and_people_are_told_why() {
+    in_virtual_time(async {
+        let options = WorldOptions { bus: false, ..WorldOptions::default() };
+        let world = quiet_world(options.clone()).await;
+        let other = WorldOptions { board: Some("board-2"), ..options.clone() };
+        let (world, words) = told_after_a_restart(world, &other).await;
+        assert!(words.ends_with("is not gone on with: its record was made on another board"), "{words}");
+        world.pass(MINUTE).await;
+        assert_eq!((world.link().unwrap().phase, world.handshakes()), (LinkPhase::Up, 2));
+    });
+}
+
+#[test]
+fn where_nothing_tells_the_hardware_but_the_modem_it_is_waited_for_and_not_for_ever() {
+    in_virtual_time(async {
+        let options = WorldOptions { bus: false, board: None, ..WorldOptions::default() };
+        let world = quiet_world(options.clone()).await;
+        let (world, words) = told_after_a_restart(world, &options).await;
+        assert!(words.contains("waiting for the modem to say which it is"), "{words}");
+        world.pass(MINUTE).await;
+        assert_eq!((world.link().unwrap().phase, world.handshakes()), (LinkPhase::Up, 1));
+        // This modem never says it.
+        let mute = WorldOptions { imei: Some(""), ..options };
+        let world = world.restart(&mute).await.unwrap();
+        world.pass(19 * S).await;
+        assert_eq!(world.handshakes(), 1);
+        world.pass(10 * S).await;
+        assert_eq!((world.link().unwrap().phase, world.handshakes()), (LinkPhase::Up, 2));
+    });
+}

@@ -8,6 +8,7 @@ use cloud_common::{config, hex};
 use fieldgate_sim::cloud::CloudServer;
 use serde_json::json;
 use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn libcoap_reads_the_empty_manifest_byte_for_byte() {
@@ -110,6 +111,24 @@ async fn a_call_over_the_management_api_reaches_a_device_and_brings_its_answer_b
     let (answer, ()) = tokio::join!(call, device);
     assert_eq!(answer, (200, json!({"statusCode": 0, "detail": {"value": 42}})));
     listener.kill().await.unwrap();
+    live.stop().await;
+}
+
+#[tokio::test]
+async fn openssls_client_asks_with_every_suite_and_is_answered() {
+    let live = Live::start().await;
+    // CON GET hello, message id 0x1234, token 0xAB; ACK, 2.05, the same, and what it says.
+    let get = hex("41 01 1234 ab b5 68656c6c6f");
+    for suite in ["CCM8", "CCM", "GCM-SHA256", "CBC-SHA256"] {
+        let mut client = live.s_client(&format!("PSK-AES128-{suite}"));
+        client.stdin.as_mut().unwrap().write_all(&get).await.unwrap();
+        let mut answer = [0; 5];
+        client.stdout.as_mut().unwrap().read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..], hex("61 45 1234 ab"), "{suite}");
+        client.kill().await.unwrap();
+    }
+    let counters = live.handle.read(|cloud| cloud.counters());
+    assert_eq!((counters.handshakes, counters.requests), (4, 4));
     live.stop().await;
 }
 

@@ -220,9 +220,20 @@ fn a_session_outlives_a_clean_stop_and_is_never_used_twice() {
 }
 
 #[test]
-fn the_proof_of_sessions_sees_counters_that_go_back_and_a_record_that_stays() {
+fn the_proof_of_sessions_sees_counters_that_go_back_a_record_that_stays_and_one_that_fits_any_hardware() {
+    sees("resume", "any-hardware");
     sees("resume", "message-id-reuse");
     sees("resume", "record-kept");
+}
+
+#[test]
+fn a_record_is_off_the_disk_before_anything_is_sent() {
+    holds("session-cut");
+}
+
+#[test]
+fn the_proof_of_the_disk_sees_a_deletion_that_is_not_synced() {
+    sees("session-cut", "record-unsynced");
 }
 
 #[test]
@@ -265,6 +276,7 @@ fn every_claim_is_listed_with_a_defect() {
         "rebinding",
         "resume",
         "services",
+        "session-cut",
         "two-destinations",
         "unrouted",
         "wire-cost",

@@ -1,5 +1,7 @@
 //! Facts about the modem and its radio.
 
+use sha2::{Digest, Sha256};
+
 /// How good the radio is, as people say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalGrade {
@@ -109,6 +111,12 @@ impl Hidden {
         Self(number.into())
     }
 
+    /// SHA-256 of it, to know it again by. It has few digits and can be found from this by trying: no place for it but a sealed one.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
+    }
+
     /// All but the last four characters replaced.
     #[must_use]
     pub fn masked(&self) -> String {
@@ -140,6 +148,8 @@ mod tests {
     fn a_subscribers_number_is_masked_wherever_it_is_printed() {
         let imsi = Hidden::new("204080813630037");
         assert_eq!(imsi.masked(), "•••••••••••0037");
+        assert_eq!(imsi.digest(), Hidden::new("204080813630037").digest());
+        assert_ne!(imsi.digest(), Hidden::new("204080813630038").digest());
         assert!(!format!("{imsi:?}").contains("20408"));
     }
 }

@@ -2,6 +2,7 @@
 //! nowhere else but in the configuration and in the factory that builds it.
 
 pub mod golioth;
+pub(crate) mod https;
 pub mod mqtt;
 
 use std::sync::Arc;

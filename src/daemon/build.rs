@@ -23,6 +23,7 @@ use crate::clock::Mono;
 use crate::clouds::Means;
 use crate::clouds::golioth::delivery::PipelineLists;
 use crate::clouds::golioth::kept::{Bound, Shelf};
+use crate::clouds::golioth::looks::{Held, LastLooks};
 use crate::clouds::golioth::{self, delivery};
 use crate::clouds::mqtt::MqttLink;
 use crate::config::{Golioth, NetworkPath};
@@ -311,9 +312,17 @@ impl Daemon {
             let bound = Bound {
                 state_dir,
                 queue_file_id: self.stores.queue.status().borrow().file_id,
+                modem: config.modem.is_some(),
                 time_floor_unix_ms: time_floor(state_dir),
             };
-            let (link, lane, shelf) = golioth::session::link(settings, &config.path, window, means, bound);
+            let gateway = &self.stores.gateway;
+            let held = Held {
+                settings: remote::settings_in_force(gateway, golioth::session::DESTINATION),
+                manifest: gateway.last_manifest(&config.gateway.serial).map(|(number, _)| number),
+            };
+            let looks = LastLooks::open(gateway, held);
+            let (link, lane, shelf) =
+                golioth::session::link(settings, &config.path, window, means, bound, looks);
             // Set once: a daemon has one link to Golioth.
             let _first = self.shelf.set((shelf, Arc::clone(&rim.random)));
             self.lane(lane);

@@ -190,11 +190,24 @@ pub mod machine {
             "/sys/devices/soc0/serial_number",
             "/sys/class/dmi/id/product_serial",
         ];
-        SOURCES.iter().find_map(|path| {
-            let text = std::fs::read_to_string(path).ok()?;
-            let serial = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-            (!serial.is_empty()).then(|| serial.into())
-        })
+        SOURCES.iter().find_map(|path| serial_in(&std::fs::read_to_string(path).ok()?))
+    }
+
+    /// A serial number, if the text is one: makers of boards leave the field as it came, and then all boards have the same.
+    pub(super) fn serial_in(text: &str) -> Option<Arc<str>> {
+        const NONE: [&str; 6] = [
+            "to be filled by o.e.m.",
+            "default string",
+            "system serial number",
+            "not specified",
+            "not applicable",
+            "none",
+        ];
+        let serial = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+        let first = serial.chars().next()?;
+        let told =
+            !NONE.iter().any(|none| serial.eq_ignore_ascii_case(none)) && serial.chars().any(|c| c != first);
+        told.then(|| serial.into())
     }
 
     #[derive(Debug)]
@@ -306,6 +319,20 @@ pub mod machine {
                     other => return other,
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::machine::serial_in;
+
+    #[test]
+    fn a_serial_number_that_every_board_of_its_kind_has_is_none() {
+        assert_eq!(serial_in("10000000abcdef01\0").as_deref(), Some("10000000abcdef01"));
+        assert_eq!(serial_in("  SN-7 \n").as_deref(), Some("SN-7"));
+        for none in ["", "\0", "To Be Filled By O.E.M.\n", "Default string", "0000000000000000\0", "None"] {
+            assert_eq!(serial_in(none), None, "{none:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::compare::{ComponentChange, addressed, compare, judge};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::store::gateway::{Component, ComponentUpdate, Gateway, GatewayError};
-use crate::uplink::link::{Manifest, Report};
+use crate::uplink::link::{Manifest, ManifestComponent, Report};
 
 /// What the lane works with.
 #[derive(Debug)]
@@ -43,9 +43,12 @@ const MAX_UNKNOWN: usize = 16;
 /// The lane, named `ota`.
 #[must_use]
 pub fn lane(parts: Parts) -> Lane {
+    // What was journaled counts, also where a run ended before anything followed from it.
+    let journaled = parts.gateway.last_manifest(&parts.own_serial);
+    let manifest = journaled.and_then(|(sequence_number, detail)| journaled_as(sequence_number, &detail));
     let shared = Arc::new(Mutex::new(Updates {
         parts,
-        manifest: None,
+        manifest,
         unjournaled: None,
         unknown: BTreeMap::new(),
         sent: BTreeMap::new(),
@@ -59,7 +62,7 @@ pub fn lane(parts: Parts) -> Lane {
 
 struct Updates {
     parts: Parts,
-    /// The newest deployment of this run.
+    /// The newest deployment, of this run or an earlier one.
     manifest: Option<Manifest>,
     /// One that the disk did not take, and when it is tried again: nothing follows from it before, and no link says it again soon.
     unjournaled: Option<(Manifest, Duration)>,
@@ -142,7 +145,7 @@ impl Updates {
         let components = self.parts.gateway.components().await.map_err(LaneError::new)?;
         let changes = match &self.manifest {
             Some(manifest) => compare(manifest, &components, &self.parts.own_serial),
-            // None came yet in this run: what the last one wanted is on record.
+            // None is on record.
             None => components.iter().map(|c| judge(c, c.target.as_deref())).collect(),
         };
         self.unknown.clear();
@@ -238,6 +241,37 @@ fn detail(manifest: &Manifest) -> serde_json::Value {
         })
         .collect();
     serde_json::json!({ "sequence_number": manifest.sequence_number, "components": components })
+}
+
+/// A deployment that was journaled with this detail.
+fn journaled_as(sequence_number: u64, detail: &str) -> Option<Manifest> {
+    #[derive(serde::Deserialize)]
+    struct Detail {
+        components: Vec<Package>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Package {
+        package: String,
+        version: String,
+        sha256: String,
+        size_bytes: u64,
+        uri: String,
+    }
+    let Detail { components } = serde_json::from_str(detail).ok()?;
+    let component = |it: Package| {
+        let mut sha256 = [0; 32];
+        let digits = it.sha256.as_bytes().chunks_exact(2);
+        if digits.len() != sha256.len() {
+            return None;
+        }
+        for (byte, digits) in sha256.iter_mut().zip(digits) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        let Package { package, version, size_bytes, uri, .. } = it;
+        Some(ManifestComponent { package, version, sha256, size_bytes, uri })
+    };
+    let components = components.into_iter().map(component).collect::<Option<_>>()?;
+    Some(Manifest { sequence_number, components })
 }
 
 #[cfg(test)]

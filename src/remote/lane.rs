@@ -64,7 +64,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 #[must_use]
 pub fn lane(parts: Parts) -> Lane {
     let name = format!("remote from {}", parts.link.name());
-    let kept = parts.gateway.kept(&kept_as(&*parts.link));
+    let kept = parts.gateway.kept(&kept_as(parts.link.name()));
     let in_force = kept.as_deref().map(InForce::kept).unwrap_or_default();
     let remote = Remote { parts, in_force, told: None, owed: None, unkept: None, window: None };
     remote.apply(&[]);
@@ -76,9 +76,16 @@ pub fn lane(parts: Parts) -> Lane {
     })
 }
 
+/// The version of the settings that the run before kept of this link's cloud. Reads the file: for a start, not for a lane.
+#[must_use]
+pub fn settings_in_force(gateway: &Gateway, link: &str) -> Option<u64> {
+    let kept = gateway.kept(&kept_as(link))?;
+    u64::try_from(InForce::kept(&kept).version?).ok()
+}
+
 /// What the settings in force are kept under.
-fn kept_as(link: &dyn Link) -> String {
-    format!("settings:{}", link.name())
+fn kept_as(link: &str) -> String {
+    format!("settings:{link}")
 }
 
 type Told = (Option<i64>, Vec<(String, SettingFault)>);
@@ -163,7 +170,7 @@ impl Remote {
         self.unkept = None;
         if next != self.in_force {
             let text = serde_json::to_string(&next).unwrap_or_default();
-            match self.parts.gateway.keep(&kept_as(&*self.parts.link), text).await {
+            match self.parts.gateway.keep(&kept_as(self.parts.link.name()), text).await {
                 Ok(()) => self.in_force = next,
                 Err(error) => {
                     tracing::warn!(%error, "the cloud's settings could not be kept and are not in force");

@@ -20,4 +20,4 @@ pub mod reported;
 mod settings;
 mod status;
 
-pub use lane::{Configured, Parts, lane};
+pub use lane::{Configured, Parts, lane, settings_in_force};

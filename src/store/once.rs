@@ -69,7 +69,9 @@ impl OnceFile {
         let read = file.take(MOST_BYTES + 1).read_to_end(&mut content);
         if !sabotage::on("record-kept") {
             fs::remove_file(&self.path)?;
-            self.sync_folder()?;
+            if !sabotage::on("record-unsynced") {
+                self.sync_folder()?;
+            }
         }
         read?;
         if content.len() as u64 > MOST_BYTES {

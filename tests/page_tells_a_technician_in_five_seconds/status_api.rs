@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fieldgate::board::SlaveRefusal;
+use fieldgate::board::{DeliveryState, SlaveRefusal, Trouble, TroubleKind};
 use fieldgate::store::queue::{DestinationId, Salvaging};
 use serde_json::Value as Json;
 
@@ -26,6 +26,9 @@ async fn the_status_has_the_keys_that_programs_rely_on() {
         why: "it has no such address",
     });
     gateway.board.slaves.set("pump", seconds_ago(1), pump);
+    let trouble = Trouble::new(TroubleKind::Unreadable, "the settings", "they broke off", "look");
+    gateway.board.troubles.note("golioth", seconds_ago(1), trouble);
+    gateway.board.deliveries.set("golioth", seconds_ago(1), DeliveryState::default());
     let status = gateway.serve().get("/api/gateway/status").await;
     assert_eq!(status.header("content-type"), Some("application/json"));
     assert_eq!(
@@ -179,6 +182,10 @@ const GATEWAY_KEYS: &str = "
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
     destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
     destinations[].link.owedSeconds destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes
+    destinations[].delivery.lostAtMost destinations[].delivery.unrouted destinations[].delivery.words
+    destinations[].troubles[].about destinations[].troubles[].nextStep destinations[].troubles[].paste
+    destinations[].troubles[].sinceSeconds destinations[].troubles[].state destinations[].troubles[].times
+    destinations[].troubles[].words
     destinations[].link.sentBytes destinations[].link.words destinations[].name gateway.clock.corrected gateway.clock.source gateway.clock.trusted gateway.clock.undatedReadings
     gateway.clock.uncertaintyMilliseconds gateway.clock.unixMilliseconds gateway.name gateway.serial
     gateway.uptimeSeconds gateway.version gatewayDb.detail gatewayDb.health lanes[].excused lanes[].fine lanes[].lastProgressAgeSeconds lanes[].name

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::peers::{Driver, PATIENCE, Peer, free_pair};
 use common::pki::{Pki, SERVER_NAME};
-use common::{IDENTITY, KEY, client_config, ms, rng, server_config};
+use common::{ms, rng, server_config};
 use fieldgate_dtls::{
     CertificateProblem, CipherSuite, ClientConfig, CloseReason, Event, Refusal, Server, ServerCertificate,
     WallTime,
@@ -168,25 +168,6 @@ fn our_client_connects_to_openssl_with_certificates_and_refuses_what_it_must() {
     let (_peer, event) = s_server(&arguments, &asking(&pki, &["other-root"]), pki.now());
     let Event::Closed { why } = event else { panic!("{event:?}") };
     assert_eq!(why, CloseReason::BadCertificate(CertificateProblem::UnknownRoot));
-}
-
-#[test]
-fn our_client_connects_to_openssl_with_a_key() {
-    let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
-    for (suite, name) in [
-        (CipherSuite::PskAes128Ccm8, "PSK-AES128-CCM8"),
-        (CipherSuite::PskAes128Ccm, "PSK-AES128-CCM"),
-        (CipherSuite::PskAes128Gcm, "PSK-AES128-GCM-SHA256"),
-        (CipherSuite::PskAes128Cbc, "PSK-AES128-CBC-SHA256"),
-    ] {
-        let cipher = format!("{name}:@SECLEVEL=0");
-        let mut config = client_config(suite, suite.is_aead());
-        (config.timer_min, config.timer_max, config.handshake_deadline) = (ms(200), ms(1000), PATIENCE);
-        let arguments = ["-nocert", "-psk", &hex, "-psk_identity", IDENTITY, "-cipher", &cipher];
-        let (_peer, event) = s_server(&arguments, &config, WallTime { unix_s: 0, trusted: false });
-        let Event::Connected(connection) = event else { panic!("{suite}: {event:?}") };
-        assert_eq!((connection.suite, connection.peer_cid), (suite, None));
-    }
 }
 
 /// Serves one foreign client until it exits, echoing nothing; what it sent, and the server as it is then.

@@ -31,15 +31,16 @@ fn rng(seed: u64) -> Rng {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum To {
+pub(crate) enum To {
     Server,
     Client,
 }
 
-struct Wire {
+/// A client, a server, and what is between them.
+pub(crate) struct Wire {
     now: Duration,
-    server: Server,
-    client: Session,
+    pub(crate) server: Server,
+    pub(crate) client: Session,
     at: SocketAddr,
     /// On the way, oldest first.
     air: VecDeque<(To, Vec<u8>)>,
@@ -47,7 +48,8 @@ struct Wire {
     seen: VecDeque<(To, Vec<u8>)>,
     server_got: Vec<Vec<u8>>,
     client_got: Vec<Vec<u8>>,
-    session: Option<SessionId>,
+    /// The server's, once it is established.
+    pub(crate) session: Option<SessionId>,
     closed: Vec<CloseReason>,
 }
 
@@ -57,14 +59,21 @@ impl Wire {
         let mut config = ClientConfig::new(Psk::new(IDENTITY, KEY).ok()?);
         config.suites = vec![suite];
         config.connection_id = connection_id;
-        let mut settings =
+        let server =
             ServerConfig::new(|identity| (identity == IDENTITY.as_bytes()).then(|| PskKey::new(KEY)));
-        settings.max_sessions = MOST_SESSIONS;
+        let mut wire = Self::between(&config, server)?;
+        wire.drain();
+        Some(wire)
+    }
+
+    /// The same of any two; nothing has moved yet.
+    pub(crate) fn between(client: &ClientConfig, mut server: ServerConfig) -> Option<Self> {
+        server.max_sessions = MOST_SESSIONS;
         let now = Duration::ZERO;
-        let mut wire = Self {
+        Some(Self {
             now,
-            server: Server::new(settings, now, rng(1)).ok()?,
-            client: Session::client(&config, now, rng(2)).ok()?,
+            server: Server::new(server, now, rng(1)).ok()?,
+            client: Session::client(client, now, rng(2)).ok()?,
             at: SocketAddr::from(([192, 0, 2, 1], 1000)),
             air: VecDeque::new(),
             seen: VecDeque::new(),
@@ -72,9 +81,11 @@ impl Wire {
             client_got: Vec::new(),
             session: None,
             closed: Vec::new(),
-        };
-        wire.drain();
-        Some(wire)
+        })
+    }
+
+    pub(crate) fn nobody_received_anything(&self) {
+        assert!(self.server_got.is_empty() && self.client_got.is_empty(), "nobody sent anything");
     }
 
     fn deliver(&mut self, to: To, datagram: &[u8]) {
@@ -99,7 +110,7 @@ impl Wire {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(datagram) = self.client.poll_transmit() {
             self.fly(To::Server, datagram);
         }
@@ -137,7 +148,7 @@ impl Wire {
     }
 
     /// One thing that a hostile wire may do.
-    fn act(&mut self, act: u8, feed: &mut Feed<'_>) {
+    pub(crate) fn act(&mut self, act: u8, feed: &mut Feed<'_>) {
         let to = if act & 0x10 == 0 { To::Server } else { To::Client };
         match act % 16 {
             0..=4 => {
@@ -204,7 +215,7 @@ pub(crate) fn handshake(data: &[u8]) -> bool {
     while let Some(act) = feed.next() {
         wire.act(act, &mut feed);
     }
-    assert!(wire.server_got.is_empty() && wire.client_got.is_empty(), "nobody sent anything");
+    wire.nobody_received_anything();
     wire.session.is_some()
 }
 

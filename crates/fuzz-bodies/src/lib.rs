@@ -9,6 +9,7 @@
 
 mod at;
 mod blockwise;
+mod certificates;
 mod coap;
 mod dtls;
 mod feed;
@@ -29,6 +30,7 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("coap_endpoint", coap::endpoint),
     ("coap_observe", observe::observe),
     ("cobs", inputs::cobs),
+    ("dtls_certificates", certificates::certificates),
     ("dtls_connected", dtls::connected),
     ("dtls_handshake", dtls::handshake),
     ("golioth_columns", golioth::columns),

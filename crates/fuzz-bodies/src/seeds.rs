@@ -24,6 +24,7 @@ pub fn all() -> Vec<Seed> {
         bodies(),
         notifications(),
         handshakes(),
+        certificates(),
         inbound(),
         outbound(),
         batches(),
@@ -364,6 +365,39 @@ fn handshakes() -> Vec<Seed> {
             "noise",
             &[&[0, 13, 5, 1, 2, 3, 4, 5, 13 | 0x10, 3, 25, 254, 253, 12, 25, 1, 9, 4, 1, 2, 3, 4]],
         ),
+    ]
+}
+
+fn certificates() -> Vec<Seed> {
+    // More than a handshake in fragments has.
+    let through = [0; 24];
+    let script = |name: &str, steps: &[&[u8]]| {
+        seed("dtls_certificates", name, [steps.concat(), through.to_vec()].concat())
+    };
+    // Bytes of the newest datagram and of those before it, each at some place of it.
+    let damage = |which: u8, at: [u8; 2], byte: u8| [8, which, 0, at[0], at[1], byte];
+    vec![
+        script("ccm8_with_connection_id", &[&[0x80, 0]]),
+        script("ccm", &[&[1, 0]]),
+        script("gcm", &[&[2, 0]]),
+        script("time_unknown", &[&[0x80, 0x10]]),
+        script("late_and_unknown", &[&[0x80, 0x13]]),
+        script("wrong_name", &[&[0, 1]]),
+        script("stranger", &[&[0x80, 2]]),
+        script("late", &[&[2, 3]]),
+        script("out_of_order", &[&[0x80, 0, 0, 0, 6, 0, 6, 0, 0, 6]]),
+        script("lost_and_repeated", &[&[0x80, 0, 0, 0, 5, 14, 8, 0, 0, 7, 1, 0, 5, 14, 8, 0]]),
+        script(
+            "damaged_certificate",
+            &[&[0x80, 0, 0, 0, 0], &damage(0, [1, 0], 0x30), &damage(1, [0, 90], 6)],
+        ),
+        script("damaged_request", &[&[0x82, 0, 0, 0, 0], &damage(0, [0, 30], 0xff), &[14, 0x80, 4]]),
+        script("cut_off", &[&[0x80, 0, 0, 0, 0, 0x28, 1, 0, 0, 9, 1, 0, 60]]),
+        script(
+            "chain_and_roots",
+            &[&[0x80, 0x80], &chunk(b"-----BEGIN CERTIFICATE-----\nMIIBAA==\n-----END CERTIFICATE-----\n")],
+        ),
+        script("alert", &[&[0x80, 0, 0, 0, 11 | 0x10, 21, 0, 9, 2, 2, 42, 14, 0x80, 0xff]]),
     ]
 }
 

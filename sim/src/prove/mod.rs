@@ -58,10 +58,12 @@ pub const SABOTAGES: &[(&str, &str, &str)] = &[
     ("power-cut", "sync-normal", "accepted readings survive a power cut"),
     ("power-cut", "sync-off", "accepted readings survive a power cut"),
     ("rebinding", "no-connection-id", "changes of the source address need no handshake"),
+    ("resume", "any-hardware", "another board: handshakes needed: 1"),
     ("resume", "message-id-reuse", "what is acknowledged is at the cloud"),
     ("resume", "record-kept", "no record number is used twice"),
     ("services", "call-acts-twice", "a call that is heard again is not carried out again"),
     ("services", "settings-unchecked", "is refused with"),
+    ("session-cut", "record-unsynced", "a session that may be sent on has no record on the disk"),
     ("two-destinations", "one-cursor", "what is accepted while a destination is dead waits for it"),
     ("unrouted", "believe-unrouted", "what no pipeline takes is kept"),
     ("wire-cost", "chatty-keepalive", "a day with nothing to send costs at most"),
@@ -104,6 +106,8 @@ pub enum Claim {
     Rebinding(rebinding::Args),
     /// A session outlives a clean stop, and is never used twice.
     Resume(resume::Args),
+    /// A session's record is off the disk before anything is sent on it, whenever the power goes, on a real file system.
+    SessionCut(power_cut::session::Args),
     /// Every service of the cloud does what it says, both ways, and bears what is wrong.
     Services(services::Args),
     /// A month without a link grows neither memory nor disk, and what has to go is what the policy says.
@@ -202,6 +206,9 @@ pub fn run(args: &Args) -> ExitCode {
             here::prove_here("rebinding", &args.common, || rebinding::prove(args))
         }
         Some(Claim::Resume(args)) => here::prove_here("resume", &args.common, || resume::prove(args)),
+        Some(Claim::SessionCut(args)) => {
+            here::prove_here("session-cut", &args.common, || power_cut::session::prove(args))
+        }
         Some(Claim::Services(args)) => here::prove_here("services", &args.common, || services::prove(args)),
         Some(Claim::NoLoss(args)) => prove("no-loss", &args.common, |subject| no_loss::prove(args, subject)),
         Some(Claim::CrashPoints(args)) => {

@@ -5,7 +5,8 @@
 //! message taken for one to a new one would show there. Of every protected record the number is noted: one that comes twice
 //! would repeat a nonce.
 //!
-//! In this order: clean restarts; a copy of the folder started after the original; a kill; a file system that was set back. In
+//! In this order: clean restarts; a copy of the folder started after the original; a kill; the same folder behind another board or
+//! another modem, as when a disk is cloned block by block, which no file system can know; a file system that was set back. In
 //! the last, numbers do repeat, which nothing on the gateway can know; the cloud takes none of them, and the gateway gives the
 //! session up soon.
 
@@ -90,10 +91,12 @@ async fn run(restarts: u64) -> Result<Proof, Trouble> {
     sender.judge(&mut proof, &world, "a kill");
     let over_kill = world.handshakes() - before;
     proof.demand(over_kill == 1, || format!("after a kill there is one handshake ({over_kill} were made)"));
+
+    let (moved, hardware) = other_hardware(&mut proof, world, &options, &mut sender).await?;
+    world = moved;
     let repeated = world.repeated_records();
     proof.demand(repeated == 0, || format!("no record number is used twice ({repeated} were)"));
 
-    world.pass(BETWEEN).await;
     let before = world.handshakes();
     world = world.restart_set_back(&options).await?;
     let began = world.now();
@@ -109,11 +112,56 @@ async fn run(restarts: u64) -> Result<Proof, Trouble> {
     proof.figures = serde_json::json!({
         "clean_restarts": restarts, "handshakes_over_clean_restarts": over_restarts,
         "handshakes_of_a_copy": over_copy, "handshakes_after_a_kill": over_kill,
+        "handshakes_on_other_hardware": hardware,
         "handshakes_after_a_set_back": over_set_back, "a_set_back_delays_s": took.as_secs(),
         "false_acknowledgements": sender.false_acknowledgements, "record_numbers_repeated": repeated,
         "readings": sender.sent,
     });
     Ok(proof)
+}
+
+/// Another modem's number.
+const OTHER_IMEI: &str = "352656100664880";
+
+/// The same folder behind hardware that changes from one start to the next. The handshakes of each start, by its name.
+async fn other_hardware(
+    proof: &mut Proof,
+    mut world: World,
+    options: &WorldOptions,
+    sender: &mut Sender,
+) -> Result<(World, serde_json::Value), Trouble> {
+    let other_modem = Some(OTHER_IMEI);
+    // The handshakes that a start needs, and whether it may begin on the session of the run before. A board with a serial number
+    // does not wait for its modem, and gives the session up when that says which it is.
+    let starts = [
+        ("another board", Some("board-2"), None, 1, false),
+        ("the same board", Some("board-2"), None, 0, true),
+        ("another modem at the same board", Some("board-2"), other_modem, 1, true),
+        ("a board without a serial number", None, None, 1, false),
+        ("the same modem at a board without a serial number", None, None, 0, true),
+        ("another modem at a board without a serial number", None, other_modem, 1, false),
+        ("the board as before", options.board, None, 1, false),
+    ];
+    let mut figures = serde_json::Map::new();
+    for (name, board, imei, expected, within) in starts {
+        world.pass(BETWEEN).await;
+        let before = world.handshakes();
+        world = world.restart(&WorldOptions { board, imei, ..options.clone() }).await?;
+        sender.burst(&world).await?;
+        world.pass(BETWEEN).await;
+        sender.judge(proof, &world, name);
+        let made = world.handshakes() - before;
+        proof
+            .demand(made == expected, || format!("{name}: handshakes needed: {expected} ({made} were made)"));
+        proof.demand(world.began_within_a_session() == within, || {
+            format!(
+                "{name}: what is sent first is{} of the session of the run before",
+                if within { "" } else { " not" }
+            )
+        });
+        figures.insert(name.into(), made.into());
+    }
+    Ok((world, figures.into()))
 }
 
 /// Counts what it sends, and compares what is acknowledged with what is there.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::machine::MemoryPorts;
+use super::wires::PROTECTED;
 use super::{World, WorldError, WorldOptions, boot, daemon, folder, lend, ranked};
 use fieldgate::daemon::rim::Rim;
 
@@ -11,13 +13,26 @@ const SESSION: &str = "golioth.session";
 
 impl World {
     /// Stops the daemon cleanly and starts another on the same files, in the same surroundings: of the options only what makes
-    /// the configuration counts.
+    /// the configuration, and what the board and its modem are, counts.
     ///
     /// # Errors
     /// [`WorldError`], when the options make no daemon.
     pub async fn restart(self, options: &WorldOptions) -> Result<Self, WorldError> {
+        self.restart_looking(options, |_| ()).await
+    }
+
+    /// As [`World::restart`], with a look at the folder between the two.
+    ///
+    /// # Errors
+    /// As [`World::restart`].
+    pub async fn restart_looking(
+        self,
+        options: &WorldOptions,
+        look: impl FnOnce(&Path),
+    ) -> Result<Self, WorldError> {
         let Self { daemon: old, rim, clock, boots, dir, wires, .. } = self;
         old.stop().await;
+        look(dir.path());
         start_again(options, rim, clock, boots, dir, wires)
     }
 
@@ -97,6 +112,17 @@ impl World {
         start_again(options, rim, clock, boots, dir, wires)
     }
 
+    /// From now on called as each run of the daemon sends its first DTLS record.
+    pub fn at_first_datagram(&self, act: impl FnMut() + Send + 'static) {
+        self.wires.with(|state, _| state.at_first_datagram = Some(Box::new(act)));
+    }
+
+    /// Whether the first DTLS record that this run of the daemon sent was one of a session that another run had made.
+    #[must_use]
+    pub fn began_within_a_session(&self) -> bool {
+        self.wires.with(|state, _| state.began_with == Some(PROTECTED))
+    }
+
     /// From now on notes the numbers of the gateway's protected records.
     pub fn watch_record_numbers(&self) {
         self.wires.with(|state, _| state.records = Some(super::wires::Records::default()));
@@ -117,8 +143,14 @@ fn start_again(
     dir: tempfile::TempDir,
     wires: Arc<super::Wires>,
 ) -> Result<World, WorldError> {
+    wires.with(|state, _| state.began_with = None);
     // What the process before had heard of the time went with it.
-    let rim = Rim { clock: ranked(&wires, &clock, dir.path()), ..rim };
+    let rim = Rim {
+        clock: ranked(&wires, &clock, dir.path()),
+        ports: Arc::new(MemoryPorts::new(options, &wires)),
+        hardware: options.board.map(Into::into),
+        ..rim
+    };
     let (daemon, config) = daemon(options, dir.path(), &rim, &wires)?;
     let logs = lend(&daemon, &config, &rim, &wires);
     Ok(World { daemon, config, rim, clock, boots, dir, wires, logs })

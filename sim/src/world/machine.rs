@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::UNIX_MS;
 use super::wires::Wires;
+use super::{UNIX_MS, WorldOptions};
 use crate::device::SerialDevice;
 use crate::modem::{ModemProfile, SimModem};
 use crate::relay::{Direction, FlowId};
@@ -98,6 +98,14 @@ impl Datagrams for MemorySocket {
             if state.dead {
                 return Ok(());
             }
+            if let Some(kind @ 20..=25) = datagram.first()
+                && state.began_with.is_none()
+            {
+                state.began_with = Some(*kind);
+                if let Some(act) = &mut state.at_first_datagram {
+                    act();
+                }
+            }
             if let Some(records) = &mut state.records {
                 records.note(datagram);
             }
@@ -123,9 +131,17 @@ impl Drop for MemorySocket {
 
 #[derive(Debug)]
 pub(super) struct MemoryPorts {
-    pub(super) wires: Arc<Wires>,
-    pub(super) seed: u64,
-    pub(super) network_time: Option<Duration>,
+    wires: Arc<Wires>,
+    seed: u64,
+    network_time: Option<Duration>,
+    imei: Option<&'static str>,
+}
+
+impl MemoryPorts {
+    pub(super) fn new(options: &WorldOptions, wires: &Arc<Wires>) -> Self {
+        let WorldOptions { seed, network_time, imei, .. } = *options;
+        Self { wires: Arc::clone(wires), seed, network_time, imei }
+    }
 }
 
 impl Ports for MemoryPorts {
@@ -137,8 +153,11 @@ impl Ports for MemoryPorts {
         } else if settings.path.ends_with("quiet") {
             tokio::spawn(quiet(theirs));
         } else {
-            let mut modem =
-                SimModem::new(ModemProfile::serial_modem(), self.seed, UNIX_MS.unsigned_abs() / 1000);
+            let mut profile = ModemProfile::serial_modem();
+            if let Some(imei) = self.imei {
+                profile.imei = imei.to_owned();
+            }
+            let mut modem = SimModem::new(profile, self.seed, UNIX_MS.unsigned_abs() / 1000);
             modem.tell_time_from(self.network_time.unwrap_or(Duration::MAX));
             modem.power_on(wires.now());
             tokio::spawn(modem_line(wires, modem, theirs));

@@ -129,17 +129,23 @@ impl World {
     /// # Errors
     /// [`WorldError`], when the options make no world.
     pub async fn start(options: &WorldOptions) -> Result<Self, WorldError> {
-        let dir = folder()?;
+        Self::start_in(folder()?, options).await
+    }
+
+    /// As [`World::start`], the daemon's files being in this folder.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub async fn start_in(dir: tempfile::TempDir, options: &WorldOptions) -> Result<Self, WorldError> {
         let wires = Arc::new(wires(options)?);
         tokio::spawn(carry(Arc::clone(&wires)));
         let clock = Arc::new(boot(options, 0));
-        let network_time = options.network_time;
         let rim = Rim {
             clock: ranked(&wires, &clock, dir.path()),
             random: Arc::new(Seeded(Mutex::new(options.seed))),
             net: Arc::new(MemoryNet(Arc::clone(&wires))),
-            ports: Arc::new(MemoryPorts { wires: Arc::clone(&wires), seed: options.seed, network_time }),
-            hardware: Some("board-1".into()),
+            ports: Arc::new(MemoryPorts::new(options, &wires)),
+            hardware: options.board.map(Into::into),
         };
         let (daemon, config) = daemon(options, dir.path(), &rim, &wires)?;
         let logs = lend(&daemon, &config, &rim, &wires);
@@ -624,6 +630,8 @@ fn wires(options: &WorldOptions) -> Result<Wires, WorldError> {
             interface_down: false,
             dead: false,
             nat: None,
+            began_with: None,
+            at_first_datagram: None,
             records: None,
             management_down: false,
             looks_at_lists: 0,

@@ -52,6 +52,10 @@ pub struct WorldOptions {
     pub network_time: Option<Duration>,
     /// How often each of the three slaves is read.
     pub period: Duration,
+    /// The board's serial number, if it has one.
+    pub board: Option<&'static str>,
+    /// The modem's number, if not the usual one.
+    pub imei: Option<&'static str>,
 }
 
 impl Default for WorldOptions {
@@ -76,6 +80,8 @@ impl Default for WorldOptions {
             system_unix_ms: UNIX_MS,
             network_time: None,
             period: Duration::from_secs(1),
+            board: Some("board-1"),
+            imei: None,
         }
     }
 }

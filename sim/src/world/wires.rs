@@ -47,6 +47,10 @@ pub(super) struct State {
     pub(super) dead: bool,
     /// The address translation on the way, if it forgets by itself.
     pub(super) nat: Option<Nat>,
+    /// The type of the first DTLS record that this run of the daemon has sent (RFC 6347 section 4.1).
+    pub(super) began_with: Option<u8>,
+    /// Called as each run of the daemon sends its first.
+    pub(super) at_first_datagram: Option<Box<dyn FnMut() + Send>>,
     /// Numbers of protected records the gateway has sent, once somebody wants to know whether one comes twice.
     pub(super) records: Option<Records>,
     /// Nobody answers at the management API.
@@ -62,6 +66,9 @@ pub(super) struct Nat {
     pub(super) used: Duration,
 }
 
+/// The type of a record with Connection ID: one of a session that is established (RFC 9146 section 4).
+pub(super) const PROTECTED: u8 = 25;
+
 /// Which record numbers were used under which Connection ID.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -72,7 +79,7 @@ pub(super) struct Records {
 impl Records {
     /// Of a record with Connection ID (RFC 9146 section 4) epoch, number and identifier; the simulated cloud's have 8 bytes.
     pub(super) fn note(&mut self, datagram: &[u8]) {
-        if let Some(number) = datagram.get(3..19).filter(|_| datagram.first() == Some(&25)) {
+        if let Some(number) = datagram.get(3..19).filter(|_| datagram.first() == Some(&PROTECTED)) {
             self.repeated += u64::from(!self.seen.insert(number.to_vec()));
         }
     }

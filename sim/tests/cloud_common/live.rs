@@ -81,6 +81,16 @@ impl Live {
         command.spawn().expect("coap-client-openssl (libcoap3-bin) is installed")
     }
 
+    /// `openssl s_client` as the device `gw`, offering one suite: what goes in and out is what DTLS carries.
+    pub(crate) fn s_client(&self, suite: &str) -> Child {
+        let key: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-dtls1_2", "-quiet", "-connect", &self.udp.to_string(), "-psk", &key]);
+        command.args(["-psk_identity", &format!("gw@{PROJECT}"), "-cipher", &format!("{suite}:@SECLEVEL=0")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command.spawn().expect("the Debian package openssl is installed")
+    }
+
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
         use std::io::Write as _;
         let path: PathBuf = self.folder.path().join(name);

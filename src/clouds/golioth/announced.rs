@@ -12,9 +12,12 @@
 //! sequence number of the manifest, or counters. Numbers may be text; one beyond 2^53 may not survive as a number.
 //!
 //! What is named anew and not held is asked for at once, and once: a wrong name costs one request. What is not named is asked for
-//! seldom, as if there were no document.
+//! seldom, as if there were no document. What a session or a run before looked at is not named anew as long as the name is the one
+//! that it was asked for under, or the version that was seen ([`super::looks`]).
 
 use serde_json::Value;
+
+use super::looks::Known;
 
 /// What may be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,7 @@ pub(super) enum Rest {
     Manifest,
 }
 
+/// In the order of their numbers.
 const NAMES: [(&str, Rest); 2] = [("settings", Rest::Settings), ("manifest", Rest::Manifest)];
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +34,8 @@ struct Item {
     named: Option<u64>,
     held: Option<u64>,
     tried: Option<u64>,
+    /// It was looked at before the session.
+    known: bool,
 }
 
 /// See the module head.
@@ -41,9 +47,17 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    /// Of a session; of one that `begins` now, the rest is asked for in any case, right after the control document.
-    pub(super) fn new(begins: bool) -> Self {
-        Self { items: [Item::default(); NAMES.len()], begins }
+    /// Of a session; of one that `begins` now, what of the rest is not known is asked for in any case, right after the control document.
+    pub(super) fn new(begins: bool, known: impl Fn(Rest) -> Option<Known>) -> Self {
+        let item = |rest| {
+            known(rest).map_or_else(Item::default, |known| Item {
+                named: None,
+                held: Some(known.version),
+                tried: known.named,
+                known: true,
+            })
+        };
+        Self { items: NAMES.map(|(_, rest)| item(rest)), begins }
     }
 
     /// What the control document says now. One that cannot be read names nothing.
@@ -54,7 +68,7 @@ impl Announced {
         for (name, rest) in NAMES {
             let item = &mut self.items[rest as usize];
             item.named = number(changed).or_else(|| number(&changed[name]));
-            if begins {
+            if begins && !item.known {
                 item.tried = item.named;
             }
         }
@@ -65,9 +79,19 @@ impl Announced {
         self.items.iter().any(|item| item.named.is_some())
     }
 
+    /// Whether the document names it.
+    pub(super) fn names(&self, rest: Rest) -> bool {
+        self.items[rest as usize].named.is_some()
+    }
+
+    /// What it was named when it was last asked for.
+    pub(super) fn tried(&self, rest: Rest) -> Option<u64> {
+        self.items[rest as usize].tried
+    }
+
     /// Whether it is to be asked for before its time.
     pub(super) fn wants(&self, rest: Rest) -> bool {
-        let Item { named, held, tried } = self.items[rest as usize];
+        let Item { named, held, tried, .. } = self.items[rest as usize];
         named.is_some() && named != held && named != tried
     }
 
@@ -89,10 +113,12 @@ fn number(value: &Value) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn told(document: &str) -> Announced {
-        let mut announced = Announced::new(false);
+        let mut announced = Announced::new(false, |_| None);
         announced.control(document.as_bytes());
         announced
     }
@@ -132,12 +158,25 @@ mod tests {
 
     #[test]
     fn a_session_that_begins_does_not_ask_twice_and_one_taken_up_asks_for_what_it_cannot_know() {
-        let mut announced = Announced::new(true);
+        let mut announced = Announced::new(true, |_| None);
         announced.control(br#"{"changed": 7}"#);
         assert!(!announced.wants(Rest::Manifest));
         announced.control(br#"{"changed": 8}"#);
         assert!(announced.wants(Rest::Manifest));
         assert!(told(r#"{"changed": 7}"#).wants(Rest::Manifest));
+    }
+
+    #[test]
+    fn what_was_looked_at_before_the_session_is_named_by_its_version_or_as_it_was_asked_for() {
+        let looked_at = Known { named: Some(7), version: 100, left: Duration::from_secs(60) };
+        for begins in [true, false] {
+            for (document, wanted) in [("7", false), ("100", false), ("8", true), ("null", false)] {
+                let mut announced =
+                    Announced::new(begins, |rest| (rest == Rest::Settings).then_some(looked_at));
+                announced.control(format!(r#"{{"changed": {document}}}"#).as_bytes());
+                assert_eq!(announced.wants(Rest::Settings), wanted, "{document}, begins {begins}");
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! A session that is used twice would repeat nonces, which gives its keys away, and message ids, which makes the cloud answer a
 //! new message with the answer to an old one. So the record is written only at a clean stop, after the session's last datagram;
-//! it is taken once, its deletion is on the disk before anything is sent ([`OnceFile`]); and it opens only as the file it was
-//! written as, on the same board, beside the same queue, for the same endpoint and credential. A folder that was put back
-//! behind our back passes all that. Against it the next run sends one record and waits: the cloud takes no record number twice, so
+//! it is taken once, its deletion is on the disk before anything is sent ([`OnceFile`]); and it is used only as the file it was
+//! written as, on the same board, beside the same queue, for the same endpoint and credential (`bound`), and with the same modem: a
+//! board that has no serial number waits until the modem has said which it is, any other goes on and gives the session up when
+//! the modem turns out to be another. A folder that was put back behind our back passes all that. Against it the next run sends one record and waits: the cloud takes no record number twice, so
 //! it stays silent, and that silence ends in a handshake (`live`); and it counts on from a random distance, so that no answer
 //! the cloud has kept fits (`session`).
+
+mod bound;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +22,9 @@ use fieldgate_dtls as dtls;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use bound::Names;
+pub(super) use bound::Refused;
+
 use crate::clock::{BootId, Clock};
 use crate::config::Secret;
 use crate::daemon::rim::{Entropy, Rim};
@@ -27,7 +33,7 @@ use crate::store::once::{FileId, OnceFile};
 /// The cloud forgets a session that is idle for longer.
 pub(super) const SESSION_LIMIT: Duration = Duration::from_secs(3 * 3600);
 const FILE: &str = "golioth.session";
-const PURPOSE: &str = "fieldgate golioth session 1";
+const PURPOSE: &str = "fieldgate golioth session 2";
 
 /// What a record is bound to besides its own file.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +42,8 @@ pub struct Bound<'a> {
     pub state_dir: &'a Path,
     /// Of `queue.db`: what was accepted under another file is not this session's to send.
     pub queue_file_id: u64,
+    /// A modem is configured, and will say which it is.
+    pub modem: bool,
     /// Not bound to, but as old: the newest time that was once certain, Unix milliseconds.
     pub time_floor_unix_ms: Option<i64>,
 }
@@ -54,6 +62,15 @@ pub(super) struct Kept {
     pub(super) peer: Option<SocketAddr>,
     /// When it was last heard.
     pub(super) heard: Moment,
+    /// The modem's number, as [`Hidden::digest`](crate::board::Hidden::digest) tells it, where one had said it.
+    pub(super) modem: Option<[u8; 32]>,
+}
+
+/// As it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    names: Names,
+    kept: Kept,
 }
 
 /// Bytes that are zeroed after use.
@@ -100,7 +117,7 @@ impl Observed {
 }
 
 /// An instant that another run, and another boot if both knew the time, can place.
-#[derive(Serialize, Deserialize, Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Moment {
     boot: [u8; 16],
     mono_ms: u64,
@@ -121,7 +138,7 @@ impl Moment {
     }
 
     /// How long it is past. `None` where nobody can tell, or where it is yet to come.
-    fn age(self, clock: &dyn Clock) -> Option<Duration> {
+    pub(super) fn age(self, clock: &dyn Clock) -> Option<Duration> {
         let wall = clock.wall();
         let age_ms = if clock.boot_id() == BootId(self.boot) {
             clock.mono().ms().checked_sub(self.mono_ms)
@@ -138,10 +155,18 @@ impl Moment {
 pub struct Shelf {
     file: OnceFile,
     secret: Secret,
-    bound: Vec<u8>,
-    taken: Mutex<Option<(Kept, Duration)>>,
+    endpoint: String,
+    /// The board's serial number.
+    board: Option<Arc<str>>,
+    queue: u64,
+    /// A modem will say which it is.
+    modem: bool,
+    taken: Mutex<Option<Taken>>,
     left: Mutex<Option<Kept>>,
 }
+
+/// What the run before left, and since when nothing was heard of it; or why it is not to be used.
+pub(super) type Taken = Result<(Kept, Duration), Refused>;
 
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -152,42 +177,41 @@ impl std::fmt::Debug for Kept {
 impl Shelf {
     /// Takes what the run before left, if it may be used. Blocks for as long as the deletion takes to reach the disk.
     pub(super) fn open(bound: Bound<'_>, endpoint: &str, secret: Secret, rim: &Rim) -> Arc<Self> {
-        let hardware = rim.hardware.as_deref().unwrap_or("");
-        let bound_to = format!("{endpoint}\n{hardware}\n{:016x}\n", bound.queue_file_id).into_bytes();
         let shelf = Self {
             file: OnceFile::new(bound.state_dir, FILE),
             secret,
-            bound: bound_to,
+            endpoint: endpoint.to_owned(),
+            board: rim.hardware.clone(),
+            queue: bound.queue_file_id,
+            modem: bound.modem,
             taken: Mutex::default(),
             left: Mutex::default(),
         };
-        match shelf.take(&*rim.clock) {
-            Ok(Some((kept, age))) => {
-                tracing::info!(age_s = age.as_secs(), "the session of the run before is gone on with");
-                *lock(&shelf.taken) = Some((kept, age));
-            }
-            Ok(None) => {}
-            Err(why) => tracing::info!(why, "the session of the run before is not gone on with"),
-        }
+        *lock(&shelf.taken) = shelf.take(&*rim.clock).transpose();
         Arc::new(shelf)
     }
 
-    fn take(&self, clock: &dyn Clock) -> Result<Option<(Kept, Duration)>, String> {
-        let taken = self.file.take().map_err(|error| format!("its record cannot be taken: {error}"))?;
-        let Some((id, sealed)) = taken else { return Ok(None) };
-        let plain = dtls::unseal(self.secret.expose(), PURPOSE, &self.bound_to(id), &sealed)
-            .ok_or("its record was made as another file, on other hardware, beside another queue or for another cloud")?;
-        let kept: Kept = serde_json::from_slice(&plain).map_err(|error| format!("its record: {error}"))?;
-        let age = kept.heard.age(clock).ok_or("nobody can tell how old it is")?;
+    fn take(&self, clock: &dyn Clock) -> Result<Option<(Kept, Duration)>, Refused> {
+        let Some((id, sealed)) = self.file.take()? else { return Ok(None) };
+        let plain = dtls::unseal(self.secret.expose(), PURPOSE, self.endpoint.as_bytes(), &sealed)
+            .ok_or(Refused::Sealed)?;
+        let Record { names, kept } = serde_json::from_slice(&plain)?;
+        names.holds(&self.names(id))?;
+        let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
         if age > SESSION_LIMIT {
-            return Err(format!("it was last heard {} s ago", age.as_secs()));
+            return Err(Refused::TooOld(age));
         }
         Ok(Some((kept, age)))
     }
 
-    /// The session of the run before, for whoever asks first; and since when nothing was heard of it.
-    pub(super) fn taken(&self) -> Option<(Kept, Duration)> {
+    /// What the run before left, for whoever asks first.
+    pub(super) fn taken(&self) -> Option<Taken> {
         lock(&self.taken).take()
+    }
+
+    /// Whether a session is bound to hardware only once the modem has said which it is: then it is neither used nor left before.
+    pub(super) fn needs_modem(&self) -> bool {
+        self.board.is_none() && self.modem
     }
 
     /// Leaves a session for the next run. Nothing may be sent on it any more.
@@ -204,15 +228,20 @@ impl Shelf {
     }
 
     fn seal(&self, kept: &Kept, id: FileId, random: &Arc<dyn Entropy>) -> io::Result<Vec<u8>> {
-        let plain = Zeroizing::new(serde_json::to_vec(kept)?);
+        #[derive(Serialize)]
+        struct ToSeal<'a> {
+            names: Names,
+            kept: &'a Kept,
+        }
+        let plain = Zeroizing::new(serde_json::to_vec(&ToSeal { names: self.names(id), kept })?);
         let random = Arc::clone(random);
         let mut rng: dtls::Rng = Box::new(move |bytes| random.fill(bytes));
-        dtls::seal(self.secret.expose(), PURPOSE, &self.bound_to(id), &plain, &mut rng)
+        dtls::seal(self.secret.expose(), PURPOSE, self.endpoint.as_bytes(), &plain, &mut rng)
             .map_err(io::Error::other)
     }
 
-    fn bound_to(&self, id: FileId) -> Vec<u8> {
-        [self.bound.as_slice(), &id.to_bytes()].concat()
+    fn names(&self, file: FileId) -> Names {
+        Names::new(file, self.board.as_deref(), self.queue)
     }
 }
 

@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use super::fault;
 use super::fetch::Fetching;
 use super::link::{Incoming, Next};
+use super::modem::Claim;
 use super::services::{Kind, Observed, Watched, Watches};
 use super::session::{Ended, Keeper};
 use crate::board::in_words;
@@ -60,6 +61,8 @@ pub(super) struct Start {
     pub(super) observed: Observed,
     /// Of a session of an earlier run: for how long nothing was heard of it.
     pub(super) resumed: Option<Duration>,
+    /// Of such a one: the modem that it was kept with.
+    pub(super) claim: Option<Claim>,
 }
 
 /// Whose answer a CoAP request's is.
@@ -105,6 +108,8 @@ pub(super) struct Live<'a> {
     resumed: Option<Duration>,
     /// Its one record that may be sent before something is heard has been.
     tried: bool,
+    /// The modem that it was kept with, until the modem here has said which it is.
+    claim: Option<Claim>,
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
@@ -146,7 +151,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let liveness = keeper.liveness();
-        let Start { socket, peer, session, endpoint, observed, resumed } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed, claim } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -158,11 +163,12 @@ impl<'a> Live<'a> {
             connected: None,
             resumed,
             tried: false,
+            claim,
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,
             observed,
-            watches: Watches::new(now, liveness, observed, None),
+            watches: Watches::new(now, liveness, observed, None, |_| None),
             liveness,
             last_heard: now.saturating_sub(resumed.unwrap_or_default()),
             unreadable: 0,
@@ -215,6 +221,13 @@ impl<'a> Live<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Ended::Stopped),
+                same = settled(self.claim.as_mut()) => {
+                    self.claim = None;
+                    if !same {
+                        // Without a goodbye: its number may be used by whoever has the session too.
+                        return Err(Ended::NotTakenUp("it was kept with another modem"));
+                    }
+                }
                 received = receive(self.socket.as_deref(), &mut buffer) => match received {
                     Ok(len) => self.receive(buffer.get(..len).unwrap_or_default()),
                     Err(error) => self.socket_failed(&error)?,
@@ -228,6 +241,7 @@ impl<'a> Live<'a> {
                     None => return Err(Ended::Stopped),
                 },
                 () = taker_moved(self.fetching.as_ref()) => {}
+                () = self.keeper.looks.write(&self.keeper.rim) => {}
                 Ok(()) = self.keeper.tuning.changed() => self.tuned(),
                 () = self.keeper.rim.sleep_until(wake) => {}
             }
@@ -285,7 +299,7 @@ impl<'a> Live<'a> {
         self.drain_cores(now)?;
         if self.dead_at().is_some_and(|at| now >= at) {
             if self.resumed.is_some() {
-                return Err(Ended::NotTakenUp);
+                return Err(Ended::NotTakenUp("the cloud does not answer on it"));
             }
             let silent = in_words(now.saturating_sub(self.last_heard));
             return Err(fault::dead(&silent, self.unreadable > 0));
@@ -374,6 +388,13 @@ impl<'a> Live<'a> {
 async fn receive(socket: Option<&dyn Datagrams>, buffer: &mut [u8]) -> io::Result<usize> {
     match socket {
         Some(socket) => socket.recv(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settled(claim: Option<&mut Claim>) -> bool {
+    match claim {
+        Some(claim) => claim.settled().await,
         None => std::future::pending().await,
     }
 }

@@ -4,10 +4,11 @@
 //! socket, DTLS and CoAP; `fetch` is a download in it. [`pack`] makes message bodies, [`outcome`] reads answers, [`pace`] keeps the
 //! request limit and shares it, `refresh` says when to give a sign of life and `tighten` how much sooner it may, `announced` what the
 //! control document says of the rest, `services` knows paths and bodies, `fault` gives what goes wrong its name and next step; these
-//! are pure. [`rest`] is the management plane: the
+//! are pure. [`looks`] keeps when the rest was last looked at. [`rest`] is the management plane: the
 //! gateway's own record, where a key allows it.
 //!
-//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs. `delivery` stands between the
+//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs, `modem` whether it still has the
+//! modem that it was kept with. `delivery` stands between the
 //! drain and the link where a management key tells whether what was acknowledged was also kept.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
@@ -21,6 +22,8 @@ mod fetch;
 pub mod kept;
 pub mod link;
 mod live;
+pub mod looks;
+mod modem;
 pub mod outcome;
 pub mod pace;
 pub mod pack;

@@ -114,6 +114,16 @@ impl Refresh {
         self.soon.unwrap_or(silence.min(self.registered + self.keepalive * WITH_TRAFFIC))
     }
 
+    /// Whether it registers soon, whatever the intervals say.
+    pub(super) fn is_soon(&self) -> bool {
+        self.soon.is_some()
+    }
+
+    /// Registers then, whatever the intervals say.
+    pub(super) fn at(&mut self, at: Duration) {
+        self.soon = Some(at);
+    }
+
     /// A registration has left.
     pub(super) fn asked(&mut self, now: Duration) {
         self.asked = Some(now);
@@ -187,6 +197,7 @@ impl Refresh {
     /// the path, and each time costs its repetitions.
     pub(super) fn lost(&mut self, now: Duration) -> u32 {
         if self.asked.is_some_and(|asked| self.heard <= asked) {
+            self.ignored = 0;
             self.unanswered(now);
             return 0;
         }

@@ -1,6 +1,6 @@
 //! Golioth's management REST API, as far as the gateway reads its own record (requirement C1).
 //!
-//! Makes its own sockets through reqwest, so it is left out of runs in virtual time. Nothing here is on the way of a
+//! Makes its own sockets ([`HttpClient`]), so it is left out of runs in virtual time. Nothing here is on the way of a
 //! reading: without a management key this module is never constructed and the device plane works fully.
 //!
 //! Golioth's documents are read liberally: integers may be strings, absent fields are absent, timestamps have up to nine
@@ -11,9 +11,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::{Map, Value};
 
 use super::delivery::{Entry, Found, PipelineLists};
+use crate::clouds::https::{Answer, HttpClient, HttpError};
 use crate::config::GoliothRest;
 use crate::gather::Gather;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
@@ -22,7 +24,6 @@ use crate::spend::{Direction, Purpose, Purse, wire};
 const SERVICE: &str = "golioth";
 /// A device record is a few kilobytes; far longer is not one.
 const LONGEST_ANSWER: usize = 256 * 1024;
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Headers of a request and of an answer in HTTP and TLS, about, bytes.
 const REQUEST: u64 = 400 + wire::TCP_SEGMENT;
 const ANSWER: u64 = 600;
@@ -38,8 +39,7 @@ const PLACED: [&str; 9] =
 
 /// The management plane of one project, for one device's own record.
 pub struct GoliothProvider {
-    http: reqwest::Client,
-    url: String,
+    http: HttpClient,
     project: String,
     serial: String,
     config: GoliothRest,
@@ -51,7 +51,7 @@ pub struct GoliothProvider {
 impl std::fmt::Debug for GoliothProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GoliothProvider")
-            .field("url", &self.url)
+            .field("http", &self.http)
             .field("project", &self.project)
             .finish_non_exhaustive()
     }
@@ -63,15 +63,9 @@ impl GoliothProvider {
     /// # Errors
     /// [`ProviderError::Unreachable`] when no TLS client can be made on this system.
     pub fn new(config: &GoliothRest, serial: &str, purse: Arc<Purse>) -> Result<Self, ProviderError> {
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("fieldgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| unreachable(&e))?;
+        let http = HttpClient::new(&config.url).map_err(no_answer)?;
         Ok(Self {
             http,
-            url: config.url.clone(),
             project: config.project.clone(),
             serial: serial.to_owned(),
             config: config.clone(),
@@ -82,11 +76,15 @@ impl GoliothProvider {
 
     /// The answer, and what the service's clock said with it.
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<(Value, Option<i64>), ProviderError> {
-        let mut url = reqwest::Url::parse(&format!("{}/v1{path}", self.url))
-            .map_err(|e| ProviderError::Unintelligible { service: SERVICE.into(), detail: e.to_string() })?;
-        url.query_pairs_mut().extend_pairs(query);
+        let mut path = format!("/v1{path}");
+        for (n, (name, value)) in query.iter().enumerate() {
+            path.push(if n == 0 { '?' } else { '&' });
+            path.push_str(name);
+            path.push('=');
+            path.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+        }
         let key = self.config.api_key.expose_str().unwrap_or_default();
-        let mut key = reqwest::header::HeaderValue::from_str(key).map_err(|_| ProviderError::Refused {
+        let mut key = HeaderValue::from_str(key).map_err(|_| ProviderError::Refused {
             service: SERVICE.into(),
             detail: "the key has characters that no key has".into(),
         })?;
@@ -96,20 +94,14 @@ impl GoliothProvider {
             return Err(ProviderError::TooMany { service: SERVICE.into(), after: Some(PLAN_HOLDS) });
         }
         // It may fail on the way: then this is more than it cost.
-        let opening =
-            wire::lookup(url.host_str().unwrap_or_default()) + wire::TCP_CONNECTION + wire::TLS_HANDSHAKE;
-        self.purse.charge(Purpose::Management, Direction::Up, opening + REQUEST + url.as_str().len() as u64);
-        let response =
-            self.http.get(url).header("x-api-key", key).send().await.map_err(|e| unreachable(&e))?;
-        let status = response.status().as_u16();
-        let after = response
-            .headers()
-            .get(reqwest::header::RETRY_AFTER)
-            .and_then(|v| v.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+        let opening = wire::lookup(self.http.host()) + wire::TCP_CONNECTION + wire::TLS_HANDSHAKE;
+        self.purse.charge(Purpose::Management, Direction::Up, opening + REQUEST + path.len() as u64);
+        let answer = self.http.get(&path, (HeaderName::from_static("x-api-key"), key), LONGEST_ANSWER);
+        let Answer { status, headers, body } = answer.await.map_err(no_answer)?;
+        let after =
+            headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         // Without TLS anybody on the way could say any time.
-        let said_at = (response.url().scheme() == "https").then(|| date(response.headers())).flatten();
-        let body = bounded(response).await?;
+        let said_at = self.http.is_secure().then(|| date(&headers)).flatten();
         let answer = ANSWER + body.len() as u64;
         self.purse.charge(Purpose::Management, Direction::Down, wire::stream(answer));
         match status {
@@ -249,20 +241,9 @@ impl Provider for GoliothProvider {
 }
 
 /// The `Date` of an answer (RFC 9110, section 6.6.1), unix milliseconds.
-fn date(headers: &reqwest::header::HeaderMap) -> Option<i64> {
-    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+fn date(headers: &HeaderMap) -> Option<i64> {
+    let text = headers.get(DATE)?.to_str().ok()?;
     Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond())
-}
-
-async fn bounded(mut response: reqwest::Response) -> Result<Vec<u8>, ProviderError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(&e))? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(unintelligible("the answer is longer than any device record"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// Reads a device object. Pure.
@@ -334,18 +315,14 @@ fn unintelligible(detail: &str) -> ProviderError {
     ProviderError::Unintelligible { service: SERVICE.into(), detail: detail.to_owned() }
 }
 
-/// Without the address: it would repeat the project in every line, and adds nothing to what failed.
-fn unreachable(error: &reqwest::Error) -> ProviderError {
-    let mut detail = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        detail = error.to_string();
-        cause = error.source();
+fn no_answer(error: HttpError) -> ProviderError {
+    match error {
+        HttpError::TooLong(_) => unintelligible("the answer is longer than any device record"),
+        HttpError::Address(_) => unintelligible(&error.to_string()),
+        HttpError::Tls(_) | HttpError::Connection(_) | HttpError::TimedOut => {
+            ProviderError::Unreachable { service: SERVICE.into(), detail: error.to_string() }
+        }
     }
-    if detail.is_empty() {
-        detail = if error.is_timeout() { "no answer in time".into() } else { "the connection failed".into() };
-    }
-    ProviderError::Unreachable { service: SERVICE.into(), detail }
 }
 
 #[cfg(test)]
@@ -379,7 +356,6 @@ mod tests {
             stream.write_all(body.as_bytes()).await.unwrap();
             String::from_utf8(request).unwrap()
         });
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = GoliothRest {
             url,
             project: "my-project".into(),
@@ -395,12 +371,12 @@ mod tests {
     #[test]
     fn the_date_of_an_answer_is_read_and_one_that_is_none_is_not() {
         let with = |text: &'static str| {
-            let value = reqwest::header::HeaderValue::from_static(text);
-            date(&[(reqwest::header::DATE, value)].into_iter().collect())
+            let value = HeaderValue::from_static(text);
+            date(&[(DATE, value)].into_iter().collect())
         };
         assert_eq!(with("Fri, 20 Nov 2026 13:33:20 GMT"), Some(1_795_181_600_000));
         assert_eq!(with("soon"), None);
-        assert_eq!(date(&reqwest::header::HeaderMap::new()), None);
+        assert_eq!(date(&HeaderMap::new()), None);
     }
 
     #[tokio::test]

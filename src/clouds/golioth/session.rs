@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use fieldgate_coap::{self as coap, Endpoint};
 use fieldgate_dtls::{self as dtls, SavedSession, Session};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::credential;
 use super::fault;
-use super::kept::{Bound, Kept, Shelf};
+use super::kept::{Bound, Kept, Refused, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
 use super::live::{Live, Start};
+use super::looks::LastLooks;
+use super::modem;
 use super::pace::Pace;
 use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
@@ -31,7 +33,7 @@ use crate::spend::{Direction, Purpose, Purse, Why, wire};
 use crate::uplink::policy;
 
 /// The name of the destination, of the lane and of the link on the board.
-pub(super) const DESTINATION: &str = "golioth";
+pub const DESTINATION: &str = "golioth";
 /// Requests in flight, blocks of a download among them: as many as a slow link of long delay can hold. Of messages there are as
 /// many as is configured.
 const MOST_IN_FLIGHT: u32 = 16;
@@ -41,6 +43,8 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
 /// So long may it take to resolve the name and open a socket.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(60);
+/// So long may the modem take to say which it is, where a session is bound to nothing else.
+const MODEM_DEADLINE: Duration = Duration::from_secs(20);
 /// Pauses between attempts to connect: full jitter below a bound that doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -58,6 +62,7 @@ pub fn link(
     max_in_flight: usize,
     means: Means<'_>,
     bound: Bound<'_>,
+    looks: LastLooks,
 ) -> (Arc<GoliothLink>, Lane, Arc<Shelf>) {
     let (link, ends) = GoliothLink::new(DESTINATION, &config.stream_path, config.encoding, max_in_flight);
     let NetworkPath::System { interface } = path;
@@ -79,19 +84,14 @@ pub fn link(
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let on_shelf = Arc::clone(&shelf);
+    let looks = Arc::new(Mutex::new(looks));
     let lane = Lane::new(DESTINATION, move |progress| {
-        let keeper = Keeper {
-            settings: Arc::clone(&settings),
-            ends: Arc::clone(&ends),
-            rim: rim.clone(),
-            board: Arc::clone(&board),
-            purse: Arc::clone(&purse),
-            stop: stop.clone(),
-            progress,
-            shelf: Arc::clone(&shelf),
-            pace: Pace::new(settings.requests_per_second),
-            tuning: board.asks.tuning.subscribe(),
-            state: LinkState {
+        let (settings, ends, shelf) = (Arc::clone(&settings), Arc::clone(&ends), Arc::clone(&shelf));
+        let (rim, board, purse, stop) = (rim.clone(), Arc::clone(&board), Arc::clone(&purse), stop.clone());
+        let looks = Arc::clone(&looks);
+        async move {
+            let pace = Pace::new(settings.requests_per_second);
+            let state = LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
                 handshakes: 0,
@@ -101,9 +101,14 @@ pub fn link(
                 in_flight: 0,
                 last_heard: None,
                 owed_since: None,
-            },
-        };
-        keeper.run()
+            };
+            // They outlive a life of the lane; only one life holds them at a time.
+            let looks = looks.lock_owned().await;
+            let tuning = board.asks.tuning.subscribe();
+            Keeper { settings, ends, rim, board, purse, stop, progress, shelf, looks, pace, tuning, state }
+                .run()
+                .await
+        }
     });
     (link, lane, on_shelf)
 }
@@ -135,6 +140,7 @@ pub(super) struct Keeper {
     pub(super) stop: CancellationToken,
     pub(super) progress: Progress,
     pub(super) shelf: Arc<Shelf>,
+    pub(super) looks: OwnedMutexGuard<LastLooks>,
     pub(super) pace: Pace,
     pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) state: LinkState,
@@ -148,8 +154,8 @@ pub(super) enum Ended {
     Lost(Trouble),
     /// The cloud refuses us, and somebody must act.
     Refused(Trouble),
-    /// A session of the run before is not answered; one is made anew.
-    NotTakenUp,
+    /// A session of the run before is not to be used; one is made anew.
+    NotTakenUp(&'static str),
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
     Unaffordable(Why),
 }
@@ -195,8 +201,8 @@ impl Keeper {
                     tracing::warn!(why = why.words(), "the session with Golioth is not kept");
                     continue;
                 }
-                Ended::NotTakenUp => {
-                    tracing::warn!("the cloud does not answer on the session of the run before");
+                Ended::NotTakenUp(why) => {
+                    tracing::warn!(why, "the session of the run before is given up");
                     continue;
                 }
                 Ended::Lost(trouble) => (trouble, LinkPhase::Waiting, LONGEST_PAUSE),
@@ -301,6 +307,7 @@ impl Keeper {
         *lived = live.lived();
         if matches!(ended, Ended::Stopped) {
             live.leave();
+            self.looks.finish().await;
         }
         ended
     }
@@ -311,11 +318,20 @@ impl Keeper {
         let client = credential::client(&self.settings.config);
         let mut client = client.map_err(|words| Ended::Refused(fault::own_credential(words)))?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
-        if let Some(start) = self.take_up(&client) {
-            return Ok(start);
-        }
         let target = &self.settings.target;
-        let words = format!("connecting to {}:{}", target.host, target.port);
+        let mut words = format!("connecting to {}:{}", target.host, target.port);
+        match self.take_up(&client).await? {
+            Some(Ok(start)) => return Ok(start),
+            Some(Err(why)) => {
+                if why.is_ordinary() {
+                    tracing::info!(%why, "the session of the run before is not gone on with");
+                } else {
+                    tracing::warn!(%why, "the session of the run before is not gone on with");
+                }
+                words.push_str(&format!("; the session of the run before is not gone on with: {why}"));
+            }
+            None => {}
+        }
         self.say(LinkPhase::Connecting, words);
         self.progress.waiting("connecting", SOCKET_DEADLINE);
         let socket = Some(self.socket(None).await?);
@@ -329,13 +345,47 @@ impl Keeper {
             random: self.rim.random.u64(),
         };
         let endpoint = self.endpoint(seed);
-        Ok(Start { socket, peer: None, session, endpoint, observed: Observed::default(), resumed: None })
+        let observed = Observed::default();
+        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None })
     }
 
-    /// The session of the run before, ready to send on the first socket there is.
-    fn take_up(&self, client: &dtls::ClientConfig) -> Option<Start> {
-        let (kept, silent) = self.shelf.taken()?;
-        let Kept { session, message_id, token, observations, peer, .. } = kept;
+    /// The session of the run before, ready to send on the first socket there is; or why it is not to be used.
+    async fn take_up(
+        &mut self,
+        client: &dtls::ClientConfig,
+    ) -> Result<Option<Result<Start, Refused>>, Ended> {
+        let (kept, silent) = match self.shelf.taken() {
+            None => return Ok(None),
+            Some(Err(why)) => return Ok(Some(Err(why))),
+            Some(Ok(taken)) => taken,
+        };
+        if self.shelf.needs_modem() {
+            let same = match kept.modem {
+                Some(number) => self.same_modem(number).await?,
+                None => Err(Refused::NoModem),
+            };
+            if let Err(why) = same {
+                return Ok(Some(Err(why)));
+            }
+        }
+        Ok(Some(self.restore(client, kept, silent)))
+    }
+
+    /// Waits until the modem says which it is. Nothing else tells this hardware from another.
+    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Ended> {
+        self.say(LinkPhase::Connecting, "waiting for the modem to say which it is");
+        self.progress.waiting("waiting for the modem's identity", MODEM_DEADLINE);
+        let mut modem = modem::Claim::new(&self.board, number);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Ended::Stopped),
+            same = modem.settled() => Ok(if same { Ok(()) } else { Err(Refused::OtherModem) }),
+            () = self.rim.sleep(MODEM_DEADLINE) => Ok(Err(Refused::NoModem)),
+        }
+    }
+
+    fn restore(&self, client: &dtls::ClientConfig, kept: Kept, silent: Duration) -> Result<Start, Refused> {
+        let Kept { session, message_id, token, observations, peer, modem: number, .. } = kept;
         // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
         // the cloud kept for it fits nothing that is asked now.
         let far = self.rim.random.u64();
@@ -348,8 +398,8 @@ impl Keeper {
         let now = self.rim.now();
         let saved = SavedSession::from_bytes(session.to_vec());
         let session = Session::restore(client, saved, now, self.rng())
-            .inspect_err(|error| tracing::info!(%error, "the session of the run before is not gone on with"))
-            .ok()?;
+            .map_err(|error| Refused::Unusable(error.to_string()))?;
+        tracing::info!(age_s = silent.as_secs(), "the session of the run before is gone on with");
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
         let mut observed = Observed::default();
         for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
@@ -357,7 +407,13 @@ impl Keeper {
                 observed.set(watched, endpoint.keep_observing(now, kept));
             }
         }
-        Some(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent) })
+        let claim = number.map(|number| modem::Claim::new(&self.board, number));
+        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim })
+    }
+
+    /// What the modem said of itself.
+    pub(super) fn modem(&self) -> Option<[u8; 32]> {
+        modem::said(&self.board)
     }
 
     fn rng(&self) -> dtls::Rng {

@@ -18,6 +18,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 
 use super::streak::Sick;
 use crate::clock::{Clock, RELEASE_FLOOR_UNIX_MS};
+use crate::clouds::https::system_roots;
 
 /// No chain is longer; each turn of looking for a time at which all are valid settles at least one certificate.
 const LONGEST_CHAIN: usize = 8;
@@ -48,10 +49,8 @@ pub(super) fn client(ca_file: Option<&Path>, clock: &Arc<dyn Clock>) -> Result<A
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Sick> {
-    let mut roots = RootCertStore::empty();
     let Some(path) = ca_file else {
-        // Certificates that do not parse are passed over: systems carry some.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = system_roots();
         return if roots.is_empty() {
             Err(Sick {
                 why: "this system has no certificates to trust".into(),
@@ -65,6 +64,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Sick> {
         why: format!("ca_file {} {what}", path.display()),
         next_step: "Put the authority's certificate there, in PEM, readable by fieldgate".into(),
     };
+    let mut roots = RootCertStore::empty();
     let text = std::fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         certificate.map_err(|_| unusable("is not a PEM file".into())).and_then(|der| {

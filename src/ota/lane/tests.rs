@@ -147,6 +147,24 @@ async fn what_was_deployed_is_remembered_over_a_restart_before_the_cloud_says_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_journaled_is_followed_although_the_run_ended_before_anything_came_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = manifest(7, &[("main", "1.1"), ("toaster", "3")]);
+    assert_eq!(journaled_as(7, &detail(&wanted).to_string()).as_ref(), Some(&wanted));
+    let first = house(dir.path()).await;
+    first.gateway.record_manifest("gw", 7, &detail(&wanted)).await.unwrap();
+    first.end().await;
+    let mut second = house(dir.path()).await;
+    assert_eq!(
+        second.reported().await,
+        [said("cell", "", None, 0), said("main", "1.0", Some("1.1"), 6), said("toaster", "", Some("3"), 6)]
+    );
+    second.end().await;
+    assert_eq!(journaled_as(7, r#"{"components":[{"package":"main"}]}"#), None);
+    assert_eq!(journaled_as(7, &detail(&wanted).to_string().replace("01", "0x")), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_takes_no_reports_and_a_closed_one_stop_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut house = house(dir.path()).await;

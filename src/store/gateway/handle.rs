@@ -9,7 +9,7 @@ use super::writer::{Command, GatewayHealth, Noted, Writer};
 use super::{
     Audited, Begun, BytePage, CallKey, Component, ComponentKey, ComponentUpdate, CursorError, Device, Head,
     HistoryEntry, HistoryQuery, Identity, LaneRestart, LocalDevice, LogPage, NewVersion, OpenOptions, Origin,
-    Recorded, RemoteDevice, Source, Upserted, Verified, kept, pages,
+    Recorded, RemoteDevice, Source, Upserted, Verified, journal, kept, pages,
 };
 use crate::clock::sources::Claim;
 use crate::clock::{Clock, Mono, Wall};
@@ -249,6 +249,13 @@ impl Gateway {
     ) -> Result<bool, GatewayError> {
         let (device, detail, wall) = (device.to_owned(), detail.to_string(), self.clock.wall());
         self.ask(|reply| Command::RecordManifest { device, sequence_number, detail, wall, reply }).await
+    }
+
+    /// The deployment that was journaled last for a device: its sequence number, and the detail it was journaled with. As
+    /// [`Gateway::spending`].
+    #[must_use]
+    pub fn last_manifest(&self, device: &str) -> Option<(u64, String)> {
+        journal::last_manifest(&self.path, device)
     }
 
     /// Puts a board's own log line into the firmware log.

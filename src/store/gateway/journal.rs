@@ -1,11 +1,14 @@
 //! The journal of updates, and events for people. A journal row is written before the effect it names; each one is also a
 //! transition in the firmware log, in the same transaction.
 
+use std::path::Path;
+
 use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::chain::Canon;
 use super::writer::{Context, Failure};
 use super::{Hash, Stamp, log};
+use crate::store::sqlite;
 
 /// Longest detail of a journal row or an event, bytes of JSON. Longer is refused.
 pub const MAX_DETAIL: usize = 16 * 1024;
@@ -103,6 +106,18 @@ pub(super) fn append(
     Ok(entry)
 }
 
+/// The deployment that was journaled last for a device: its sequence number and detail. `None` when there is none, or it does
+/// not read.
+pub(super) fn last_manifest(path: &Path, device: &str) -> Option<(u64, String)> {
+    let connection = sqlite::open_reader(path).ok()?;
+    let (deployment, detail): (Option<i64>, String) =
+        connection.query_row(LAST_MANIFEST, [device], |r| Ok((r.get(0)?, r.get(1)?))).ok()?;
+    Some((deployment?.cast_unsigned(), detail))
+}
+
+const LAST_MANIFEST: &str =
+    "SELECT deployment, detail FROM journal WHERE device = ?1 AND step = 'manifest' ORDER BY id DESC LIMIT 1";
+
 /// Journals a deployment as received, unless it is the one journaled last. Tells whether it was new.
 pub(super) fn manifest(
     tx: &Transaction<'_>,
@@ -112,12 +127,8 @@ pub(super) fn manifest(
     sequence_number: u64,
     detail: &str,
 ) -> Result<bool, Failure> {
-    let last: Option<(Option<i64>, String)> = tx
-        .prepare_cached(
-            "SELECT deployment, detail FROM journal WHERE device = ?1 AND step = 'manifest' ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row([device], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
+    let last: Option<(Option<i64>, String)> =
+        tx.prepare_cached(LAST_MANIFEST)?.query_row([device], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
     if last == Some((Some(sequence_number.cast_signed()), detail.to_owned())) {
         return Ok(false);
     }

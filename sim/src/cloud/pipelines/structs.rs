@@ -1,4 +1,4 @@
-//! Packed C structures as JSON, by a list of their members in order: `struct-to-json`. Little-endian, as the documented example is.
+//! Packed C structures as JSON, by a list of their members in order: `struct-to-json`. Little-endian, as documented by example.
 
 use crate::cloud::config::CloudError;
 use crate::cloud::pipelines::parts::{Said, text_of};
@@ -141,19 +141,18 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_example_holds() {
+    fn members_come_out_in_order_and_a_text_may_say_its_length_before_it() {
         let parameters = json!({"members": [
-            {"name": "temperature", "type": "float"},
-            {"name": "string1", "type": "string", "length": 5},
-            {"name": "string2_len", "type": "u8"},
-            {"name": "string2", "type": "string", "length": "string2_len"}
+            {"name": "level", "type": "float"},
+            {"name": "site", "type": "string", "length": 4},
+            {"name": "length", "type": "u8"},
+            {"name": "note", "type": "string", "length": "length"}
         ]});
         let members = members(&parameters, &said).unwrap();
-        let body = b"\x00\x00\xbc\x41hello\x08Golioth!";
-        let expected =
-            json!({"temperature": 23.5, "string1": "hello", "string2_len": 8, "string2": "Golioth!"});
+        let body = b"\x00\x00\x4c\x41pump\x06leaks!";
+        let expected = json!({"level": 12.75, "site": "pump", "length": 6, "note": "leaks!"});
         assert_eq!(read(&members, body), Ok(expected));
-        assert!(read(&members, &body[..body.len() - 1]).unwrap_err().contains("string2"));
+        assert!(read(&members, &body[..body.len() - 1]).unwrap_err().contains("note"));
     }
 
     #[test]

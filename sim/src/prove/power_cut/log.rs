@@ -1,9 +1,16 @@
-//! The log of a recording block device, and what a disk holds when the power goes at some point of it. Pure.
+//! The log of a recording block device, and what a disk holds when the power goes at some point of it. Pure, but
+//! for [`Told`], which looks at a log that grows, and [`read`].
 //!
 //! The format is that of dm-log-writes, as QEMU's `blklogwrites` writes it: a first sector with the count of entries, then for
 //! each a sector of head (where, how many sectors, flags) and the sectors written. What was written before a flush is on the disk. Of
 //! what came after the last flush a disk keeps what it likes: nothing, all, any part, and of a write any of its sectors.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use crate::gateway::Trouble;
 use crate::random::Dice;
 
 /// Bytes a sector, of the log and of the disk.
@@ -12,6 +19,43 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
+
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Told(File);
+
+impl Told {
+    pub(super) fn open(log: &Path) -> Result<Self, Trouble> {
+        File::open(log).map(Self).map_err(Trouble::system("open the device's log"))
+    }
+
+    /// How many entries it has now; all, where that cannot be read: then whatever is asked of later ones fails.
+    pub(super) fn entries(&self) -> usize {
+        let mut count = [0; 8];
+        // After the magic number and the version.
+        self.0
+            .read_exact_at(&mut count, 16)
+            .map_or(usize::MAX, |()| usize::try_from(u64::from_le_bytes(count)).unwrap_or(usize::MAX))
+    }
+}
+
+/// Reads a log as far as it was written: the rest of the file is a hole, and a large one.
+pub(super) fn read(log: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(log)?;
+    let field = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).map(|()| u64::from_le_bytes(bytes))
+    };
+    let sector = SECTOR as u64;
+    let mut end = sector;
+    for _ in 0..field(16)? {
+        let sectors = if field(end + 16)? & DISCARD == 0 { field(end + 8)? } else { 0 };
+        end = end.saturating_add(sector).saturating_add(sectors.saturating_mul(sector));
+    }
+    let mut bytes = Vec::new();
+    file.take(end).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// One thing the disk was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +217,15 @@ mod tests {
         assert_eq!(images(2), [1].into());
         assert_eq!(images(1), [1, 9].into());
         assert_eq!(images(0), [9].into());
+    }
+
+    #[test]
+    fn a_log_is_read_to_its_end_and_not_what_lies_behind() {
+        let log = log(&[Some((0, 1, 2)), None, Some((1, 2, 1))]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().write_all_at(&log, 0).unwrap();
+        file.as_file().set_len(1 << 30).unwrap();
+        assert_eq!(read(file.path()).unwrap(), log);
     }
 
     #[test]

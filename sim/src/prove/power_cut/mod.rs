@@ -7,6 +7,7 @@
 
 mod log;
 mod rig;
+pub(super) mod session;
 mod told;
 
 use std::collections::BTreeMap;

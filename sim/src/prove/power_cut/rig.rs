@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::log;
 use crate::clock::Clock;
 use crate::gateway::{Trouble, eventually};
 
@@ -175,8 +176,7 @@ impl Rig {
         let Self { _mounted, _recorder, blank, log } = self;
         drop(_mounted);
         drop(_recorder);
-        // Only as far as it was written: the rest of the file is a hole.
-        let bytes = std::fs::read(&log).map_err(Trouble::system("read the log"))?;
+        let bytes = log::read(&log).map_err(Trouble::system("read the log"))?;
         Ok((blank, bytes))
     }
 }

@@ -18,17 +18,25 @@ struct Run {
     key: &'static str,
     hardware: Option<&'static str>,
     queue: u64,
+    modem: bool,
 }
 
 fn run() -> Run {
-    Run { clock: clock(1, true), endpoint: "cloud:5684", key: "key", hardware: Some("board-1"), queue: 7 }
+    let (endpoint, key, hardware) = ("cloud:5684", "key", Some("board-1"));
+    Run { clock: clock(1, true), endpoint, key, hardware, queue: 7, modem: true }
 }
 
 fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
     let rim = Rim { hardware: run.hardware.map(Into::into), ..rim(&run.clock) };
-    let bound = Bound { state_dir: folder, queue_file_id: run.queue, time_floor_unix_ms: None };
+    let bound =
+        Bound { state_dir: folder, queue_file_id: run.queue, modem: run.modem, time_floor_unix_ms: None };
     let secret = Secret::new(run.key.as_bytes().to_vec());
     (Shelf::open(bound, run.endpoint, secret, &rim), rim)
+}
+
+/// Whether the run takes up what is there, and if not, why.
+fn found(folder: &Path, run: &Run) -> Result<bool, String> {
+    shelf(folder, run).0.taken().transpose().map(|taken| taken.is_some()).map_err(|why| why.to_string())
 }
 
 fn leave(folder: &Path, run: &Run, silent: Duration) {
@@ -42,6 +50,7 @@ fn leave(folder: &Path, run: &Run, silent: Duration) {
         observations: vec![observed.into()],
         peer: Some(([192, 0, 2, 1], 5684).into()),
         heard: Moment::ago(&*run.clock, silent),
+        modem: Some([5; 32]),
     });
     shelf.put_away(&rim.random);
 }
@@ -55,32 +64,44 @@ async fn the_next_run_goes_on_where_this_one_stopped_and_the_one_after_finds_not
     let bytes = std::fs::read(folder.path().join(FILE)).unwrap();
     assert!(!bytes.windows(8).any(|bytes| bytes == b"the keys" || bytes == b"115,104,"), "not in clear text");
     let (shelf_of_next, _) = shelf(folder.path(), &run);
-    let (kept, silent) = shelf_of_next.taken().unwrap();
+    let (kept, silent) = shelf_of_next.taken().unwrap().unwrap();
     assert_eq!(
-        (kept.session.as_slice(), kept.message_id, kept.token),
-        (b"the keys".as_slice(), 0x1234, 0x5678)
+        (kept.session.as_slice(), kept.message_id, kept.token, kept.modem),
+        (b"the keys".as_slice(), 0x1234, 0x5678, Some([5; 32]))
     );
     assert_eq!(silent.as_secs(), 5);
     let observed = kept.observations[0].to_kept().unwrap();
     assert_eq!(observed.request, Request::get(".u/desired").accept(60));
     assert_eq!((observed.token.as_bytes(), observed.newest), ([1, 2].as_slice(), Some(9)));
     assert!(shelf_of_next.taken().is_none());
-    assert!(shelf(folder.path(), &run).0.taken().is_none());
+    assert_eq!(found(folder.path(), &run), Ok(false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_key_endpoint_board_or_queue_finds_nothing_and_leaves_nothing() {
-    for other in [
-        Run { key: "another", ..run() },
-        Run { endpoint: "cloud:5685", ..run() },
-        Run { hardware: Some("board-2"), ..run() },
-        Run { hardware: None, ..run() },
-        Run { queue: 8, ..run() },
+async fn another_key_endpoint_board_or_queue_is_told_by_name_and_leaves_nothing() {
+    let sealed = "does not open: the cloud's address or the credential is another";
+    for (other, why) in [
+        (Run { key: "another", ..run() }, sealed),
+        (Run { endpoint: "cloud:5685", ..run() }, sealed),
+        (Run { hardware: Some("board-2"), ..run() }, "on another board"),
+        (Run { hardware: None, ..run() }, "on another board"),
+        (Run { queue: 8, ..run() }, "beside another queue file"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         leave(folder.path(), &run(), Duration::ZERO);
-        assert!(shelf(folder.path(), &other).0.taken().is_none());
-        assert!(shelf(folder.path(), &run()).0.taken().is_none(), "gone with the refusal");
+        let said = found(folder.path(), &other).unwrap_err();
+        assert!(said.contains(why), "{said}");
+        assert_eq!(found(folder.path(), &run()), Ok(false), "gone with the refusal");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_board_without_a_serial_number_is_told_apart_by_its_modem_alone() {
+    for (hardware, modem, needs) in [(None, true, true), (None, false, false), (Some("board-1"), true, false)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run { hardware, modem, ..run() };
+        assert_eq!(shelf(folder.path(), &run).0.needs_modem(), needs);
     }
 }
 
@@ -89,8 +110,9 @@ async fn a_copy_of_the_folder_finds_nothing() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     leave(folder.path(), &run(), Duration::ZERO);
     std::fs::copy(folder.path().join(FILE), copy.path().join(FILE)).unwrap();
-    assert!(shelf(copy.path(), &run()).0.taken().is_none());
-    assert!(shelf(folder.path(), &run()).0.taken().is_some());
+    let said = found(copy.path(), &run()).unwrap_err();
+    assert!(said.contains("is a copy"), "{said}");
+    assert_eq!(found(folder.path(), &run()), Ok(true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,8 +133,8 @@ async fn a_session_that_is_too_old_or_of_unknown_age_is_not_taken_up() {
         let wall = Wall { unix_ms: NOON + 5 * 3_600_000, uncertainty_ms: 10, trusted: knows };
         let other: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(BootId([2; 16]), wall));
         let next = Run { clock: if same_boot { before.clock } else { other }, ..run() };
-        let found = shelf(folder.path(), &next).0.taken().is_some();
-        assert_eq!(found, taken, "same boot {same_boot}, knows {knows}, silent {silent:?}");
+        let found = found(folder.path(), &next);
+        assert_eq!(found.is_ok(), taken, "same boot {same_boot}, knows {knows}, silent {silent:?}");
     }
 }
 
@@ -123,5 +145,5 @@ async fn a_record_that_is_damaged_is_not_taken_up() {
     let path = folder.path().join(FILE);
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 60).unwrap();
-    assert!(shelf(folder.path(), &run()).0.taken().is_none());
+    assert!(found(folder.path(), &run()).is_err());
 }

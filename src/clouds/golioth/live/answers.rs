@@ -46,7 +46,9 @@ impl Live<'_> {
                 self.keeper.clear(|kind, _| fault::over_once_connected(kind));
                 // There was room for the handshake: the session it made is not ended at once.
                 self.afford_at = now + LONGEST_SLEEP;
-                self.watches = Watches::new(now, self.liveness, self.observed, self.resumed);
+                let (looks, clock) = (&self.keeper.looks, &*self.keeper.rim.clock);
+                let known = |rest| looks.known(rest, clock, self.liveness.seldom);
+                self.watches = Watches::new(now, self.liveness, self.observed, self.resumed, known);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
                     self.heard(now);
@@ -310,9 +312,13 @@ impl Live<'_> {
         let over = |kind| matches!(kind, TroubleKind::Unreadable | TroubleKind::TooLarge);
         self.keeper.clear(|kind, about| about == watched.words() && over(kind));
         let Some(event) = event else { return };
-        self.watches.holds(&event);
+        let held = self.watches.holds(&event);
         match self.keeper.ends.events.try_send(event) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some((rest, named, version)) = held {
+                    self.keeper.looks.seen(rest, named, version, &*self.keeper.rim.clock);
+                }
+            }
             Err(TrySendError::Full(CloudEvent::Call(call))) => {
                 if self.flood_said.is_none_or(|said| now > said + FLOOD_SAID) {
                     self.flood_said = Some(now);

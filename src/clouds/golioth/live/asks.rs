@@ -105,7 +105,7 @@ impl Live<'_> {
                 self.watches.observing(watched, observation);
             }),
         };
-        self.watches.refresh(watched).asked(now);
+        self.watches.asked(now, watched);
         match registered {
             Ok(()) => {
                 self.keeper.pace.leaves(now);

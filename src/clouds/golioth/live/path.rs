@@ -28,7 +28,9 @@ impl Live<'_> {
         // Without a Connection ID the cloud knows a session by its address, which the next run will not have. One that was
         // taken up, and used, and not heard of since, may be one the cloud does not know.
         let known_anywhere = self.session.connection().is_some_and(|it| it.peer_cid.is_some());
-        if !known_anywhere || (self.resumed.is_some() && self.tried) {
+        let modem = self.keeper.modem().or(self.claim.as_ref().map(|claim| claim.number));
+        let bound = modem.is_some() || !self.keeper.shelf.needs_modem();
+        if !known_anywhere || !bound || (self.resumed.is_some() && self.tried) {
             return self.say_goodbye(now);
         }
         let heard_ago = now.saturating_sub(self.last_heard);
@@ -42,6 +44,7 @@ impl Live<'_> {
                 observations,
                 peer: self.peer,
                 heard: Moment::ago(&*self.keeper.rim.clock, heard_ago),
+                modem,
             }),
             Err(dtls::SaveRefused { session, why }) => {
                 tracing::info!(%why, "the session is not kept for the next run");

@@ -5,6 +5,10 @@
 //! ([`Announced`]), that is asked for. Where it has changed and names nothing, everything is asked for, so that an operator
 //! who writes there reaches a gateway whose other observations were lost. They are asked for daily as well; and all of them
 //! once the path was in doubt, because what the cloud said meanwhile may be lost.
+//!
+//! A session that begins asks for everything, because what is not observed is not told. But settings and manifest that were looked at
+//! within the day wait for the control document: where that names what is held, they wait for their time, and the document tells
+//! of changes instead of them.
 
 use std::time::Duration;
 
@@ -14,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{calls, firmware, settings, state};
 use crate::clouds::golioth::announced::{Announced, Rest};
+use crate::clouds::golioth::looks::Known;
 use crate::clouds::golioth::refresh::Refresh;
 use crate::config::Liveness;
 use crate::uplink::link::CloudEvent;
@@ -33,6 +38,15 @@ const WATCHED: usize = 4;
 impl Watched {
     /// All of them, in the order in which they are asked for.
     const ALL: [Self; WATCHED] = [Self::Desired, Self::Manifest, Self::Calls, Self::Settings];
+
+    /// Which of the rest it is, if it is.
+    fn rest(self) -> Option<Rest> {
+        match self {
+            Self::Settings => Some(Rest::Settings),
+            Self::Manifest => Some(Rest::Manifest),
+            Self::Desired | Self::Calls => None,
+        }
+    }
 
     /// The request that observes it.
     pub(in crate::clouds::golioth) fn request(self) -> coap::Request {
@@ -88,11 +102,16 @@ impl Observed {
     }
 }
 
+/// So long settings and manifest wait for what the control document says of them.
+const CONTROL_SAYS: Duration = Duration::from_secs(30);
+
 #[derive(Debug)]
 struct Row {
     watched: Watched,
     observation: Option<ObservationId>,
     refresh: Refresh,
+    /// It waits for the control document, and where that vouches for what is held, until then.
+    waits_until: Option<Duration>,
 }
 
 /// See the module head.
@@ -106,12 +125,14 @@ pub(in crate::clouds::golioth) struct Watches {
 }
 
 impl Watches {
-    /// Of a session that begins now, or that was taken up after having heard nothing for `silent`.
+    /// Of a session that begins now, or that was taken up after having heard nothing for `silent`; with what is `known` of the
+    /// rest from before.
     pub(in crate::clouds::golioth) fn new(
         now: Duration,
         liveness: Liveness,
         observed: Observed,
         silent: Option<Duration>,
+        known: impl Fn(Rest) -> Option<Known>,
     ) -> Self {
         let rows = Watched::ALL.map(|watched| {
             let observation = observed.0[watched as usize];
@@ -120,9 +141,14 @@ impl Watches {
                 Some(silent) => Refresh::resumed(now, every, silent, observation.is_some()),
                 None => Refresh::new(now, every),
             };
-            Row { watched, observation, refresh: refresh.with_extra(now, extra) }
+            let mut row =
+                Row { watched, observation, refresh: refresh.with_extra(now, extra), waits_until: None };
+            if let Some(known) = watched.rest().and_then(&known) {
+                row.look_again(now, now + known.left);
+            }
+            row
         });
-        Self { rows, control: None, announced: Announced::new(silent.is_none()) }
+        Self { rows, control: None, announced: Announced::new(silent.is_none(), known) }
     }
 
     /// Another profile is declared.
@@ -152,6 +178,16 @@ impl Watches {
     /// It is observed under this from now on.
     pub(in crate::clouds::golioth) fn observing(&mut self, watched: Watched, observation: ObservationId) {
         self.rows[watched as usize].observation = Some(observation);
+    }
+
+    /// It is asked for.
+    pub(in crate::clouds::golioth) fn asked(&mut self, now: Duration, watched: Watched) {
+        let row = &mut self.rows[watched as usize];
+        row.refresh.asked(now);
+        row.waits_until = None;
+        if let Some(rest) = watched.rest() {
+            self.announced.asked(rest);
+        }
     }
 
     /// When and whether it is asked for again.
@@ -184,10 +220,14 @@ impl Watches {
         self.announced.control(payload);
         let digest = Sha256::digest(payload).into();
         let changed = self.control.replace(digest).is_some_and(|before| before != digest);
-        for (watched, rest) in [(Watched::Settings, Rest::Settings), (Watched::Manifest, Rest::Manifest)] {
-            if self.announced.wants(rest) {
+        for row in &mut self.rows {
+            let Some(rest) = row.watched.rest() else { continue };
+            let waited = row.waits_until.take();
+            if self.announced.wants(rest) || (waited.is_some() && !self.announced.names(rest)) {
                 self.announced.asked(rest);
-                self.refresh(watched).path_is_back(now);
+                row.refresh.path_is_back(now);
+            } else if let Some(until) = waited {
+                row.refresh.at(until);
             }
         }
         if changed && !self.announced.names_any() {
@@ -197,16 +237,30 @@ impl Watches {
         missed
     }
 
-    /// This was said: what is held already need not be asked for when it is announced.
-    pub(in crate::clouds::golioth) fn holds(&mut self, event: &CloudEvent) {
-        match event {
-            CloudEvent::Manifest(manifest) => self.announced.holds(Rest::Manifest, manifest.sequence_number),
-            CloudEvent::Settings(settings) => {
-                if let Some(version) = settings.version.and_then(|version| u64::try_from(version).ok()) {
-                    self.announced.holds(Rest::Settings, version);
-                }
-            }
-            CloudEvent::Call(_) | CloudEvent::Desired(_) => {}
+    /// This was said: what is held already need not be asked for when it is announced. Which of the rest it is, its version,
+    /// and what the control document called it when it was asked for.
+    pub(in crate::clouds::golioth) fn holds(
+        &mut self,
+        event: &CloudEvent,
+    ) -> Option<(Rest, Option<u64>, u64)> {
+        let (rest, version) = match event {
+            CloudEvent::Manifest(manifest) => (Rest::Manifest, manifest.sequence_number),
+            CloudEvent::Settings(settings) => (Rest::Settings, u64::try_from(settings.version?).ok()?),
+            CloudEvent::Call(_) | CloudEvent::Desired(_) => return None,
+        };
+        self.announced.holds(rest, version);
+        Some((rest, self.announced.tried(rest), version))
+    }
+}
+
+impl Row {
+    /// It was looked at before, and is due again at `due`: where it would be asked for now, the control document is waited for.
+    fn look_again(&mut self, now: Duration, due: Duration) {
+        if self.refresh.is_soon() {
+            self.waits_until = Some(due);
+            self.refresh.at(now + CONTROL_SAYS);
+        } else {
+            self.refresh.at(due);
         }
     }
 }
@@ -216,6 +270,7 @@ mod tests {
     use super::*;
     use crate::uplink::link::Settings;
 
+    const AT_ONCE: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -228,16 +283,24 @@ mod tests {
                 return asked;
             }
             asked[watched as usize] += 1;
-            watches.refresh(watched).asked(at);
+            watches.asked(at, watched);
             watches.refresh(watched).answered(at);
             watches.heard(at);
         }
     }
 
+    fn liveness() -> Liveness {
+        Liveness { keepalive: 15 * MINUTE, seldom: 24 * HOUR, extra: 4, dead_path: 3 * MINUTE }
+    }
+
+    /// Of a session that begins now, the settings and the manifest having been looked at 14 hours ago.
+    fn begun_knowing() -> Watches {
+        let known = |rest| Some(Known { named: Some(7), version: rest as u64 + 100, left: 10 * HOUR });
+        Watches::new(Duration::ZERO, liveness(), Observed::default(), None, known)
+    }
+
     fn begun() -> Watches {
-        let liveness =
-            Liveness { keepalive: 15 * MINUTE, seldom: 24 * HOUR, extra: 4, dead_path: 3 * MINUTE };
-        let mut watches = Watches::new(Duration::ZERO, liveness, Observed::default(), None);
+        let mut watches = Watches::new(Duration::ZERO, liveness(), Observed::default(), None, |_| None);
         assert_eq!(idle(&mut watches, Duration::ZERO), [1; WATCHED], "everything, at once");
         watches
     }
@@ -278,6 +341,50 @@ mod tests {
         watches.holds(&CloudEvent::Settings(settings));
         watches.control(4 * MINUTE, b"{\"changed\":{\"settings\":3}}");
         assert_eq!(idle(&mut watches, 5 * MINUTE), [0; WATCHED], "it is held already");
+    }
+
+    #[test]
+    fn what_was_looked_at_within_the_day_waits_for_its_time_where_the_control_document_vouches_for_it() {
+        for vouches in ["{\"changed\":7}", "{\"changed\":{\"settings\":100,\"manifest\":101}}"] {
+            let mut watches = begun_knowing();
+            assert_eq!(idle(&mut watches, Duration::ZERO), [1, 0, 1, 0], "what is observed only");
+            watches.control(AT_ONCE, vouches.as_bytes());
+            let [_, manifest, _, settings] = idle(&mut watches, 10 * HOUR - MINUTE);
+            assert_eq!((manifest, settings), (0, 0), "{vouches}");
+            let [_, manifest, _, settings] = idle(&mut watches, 33 * HOUR);
+            assert_eq!((manifest, settings), (1, 1), "{vouches}: when it was due, and a day from then");
+        }
+    }
+
+    #[test]
+    fn what_the_control_document_does_not_vouch_for_is_asked_for_as_ever() {
+        for (document, asked) in [
+            ("{\"changed\":8}", [0, 1, 0, 1]),
+            ("{\"changed\":{\"settings\":101,\"manifest\":101}}", [0, 0, 0, 1]),
+            ("{\"changed\":{\"settings\":100}}", [0, 1, 0, 0]),
+            ("null", [0, 1, 0, 1]),
+        ] {
+            let mut watches = begun_knowing();
+            idle(&mut watches, Duration::ZERO);
+            watches.control(AT_ONCE, document.as_bytes());
+            assert_eq!(idle(&mut watches, MINUTE), asked, "{document}");
+        }
+        let mut watches = begun_knowing();
+        idle(&mut watches, Duration::ZERO);
+        assert_eq!(idle(&mut watches, MINUTE), [0, 1, 0, 1], "it never comes");
+    }
+
+    #[test]
+    fn a_session_taken_up_at_once_keeps_to_the_time_of_the_last_look() {
+        let mut observed = Observed::default();
+        let mut endpoint = coap::Endpoint::new(coap::Config::default(), coap::Seed::default());
+        for watched in Watched::ALL {
+            observed.set(watched, endpoint.observe(Duration::ZERO, watched.request()).unwrap());
+        }
+        let known = |_| Some(Known { named: None, version: 1, left: HOUR });
+        let mut watches = Watches::new(HOUR, liveness(), observed, Some(5 * AT_ONCE), known);
+        assert_eq!(idle(&mut watches, 2 * HOUR - AT_ONCE), [4, 0, 0, 0]);
+        assert_eq!(idle(&mut watches, 2 * HOUR + AT_ONCE), [0, 1, 0, 1]);
     }
 
     #[test]

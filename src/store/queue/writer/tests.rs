@@ -210,7 +210,7 @@ fn captures_that_add_no_reading_are_committed_before_they_are_too_many() {
 fn take_large(bench: &mut Bench, commit: usize) {
     for n in 0..40 {
         let text = format!("{commit:>8} {n:>8} ").repeat(14);
-        let sample = |place| Sample {
+        let sample = |place: usize| Sample {
             stream: bench.writer.stream_ids()[place].0,
             value: Value::Text(text.as_str().into()),
             quality: Quality::Good,
