@@ -696,7 +696,8 @@ fn what_was_lost_stays_on_record_as_its_destination_knows_it() {
 /// Has the file at `path` refuse rows: as one would that lost a part of itself.
 fn refuse(path: &Path, name: &str, what: &str) {
     let file = rusqlite::Connection::open(path).unwrap();
-    file.execute_batch(&format!("CREATE TRIGGER {name} BEFORE {what} BEGIN SELECT RAISE(ABORT, 'no'); END")).unwrap();
+    file.execute_batch(&format!("CREATE TRIGGER {name} BEFORE {what} BEGIN SELECT RAISE(ABORT, 'no'); END"))
+        .unwrap();
 }
 
 #[test]
@@ -705,7 +706,10 @@ fn records_that_do_not_go_in_end_the_salvage_without_them_and_that_is_said() {
     lose(&path, &mut hand);
     let waits = |hand: &Hand| {
         let of_old = |row: &QueuedRow| row.epoch.epoch.0 == 1;
-        destinations(hand).iter().map(|d| waiting(&path, *d).iter().filter(|r| of_old(r)).count()).sum::<usize>()
+        destinations(hand)
+            .iter()
+            .map(|d| waiting(&path, *d).iter().filter(|r| of_old(r)).count())
+            .sum::<usize>()
     };
     let there = waits(&hand);
     hand.close();

@@ -87,7 +87,9 @@ impl Handover {
             match receipt.try_recv() {
                 Err(TryRecvError::Empty) => return,
                 Ok(Ok(Accepted { first_refused: None, .. })) => {}
-                Ok(Ok(Accepted { first_refused: Some(first), refused, .. })) => self.complain_of(first, refused),
+                Ok(Ok(Accepted { first_refused: Some(first), refused, .. })) => {
+                    self.complain_of(first, refused)
+                }
                 Ok(Err(why)) => self.complain(why.reason(), &why.to_string()),
                 Err(TryRecvError::Closed) => self.complain("stopped", "the store has stopped"),
             }
@@ -98,11 +100,19 @@ impl Handover {
     /// A stream says what the store does not hold.
     fn complain_of(&mut self, first: Turned, readings: u32) {
         let Turned { stream, reason } = first;
-        let Some(refused) = self.complaints.add(self.rim.now(), Some(stream), reason, readings) else { return };
+        let Some(refused) = self.complaints.add(self.rim.now(), Some(stream), reason, readings) else {
+            return;
+        };
         let name = self.queue.stream_name(stream);
         let unknown = || format!("number {}", stream.0);
         let stream = name.map_or_else(unknown, str::to_owned);
-        tracing::warn!(lane = self.lane, stream, reason, refused, "readings are refused: the store does not hold such");
+        tracing::warn!(
+            lane = self.lane,
+            stream,
+            reason,
+            refused,
+            "readings are refused: the store does not hold such"
+        );
     }
 
     /// The store takes nothing.

@@ -187,11 +187,8 @@ impl Promises {
                     None => self.count_return(point, *number, destination, &mut broken),
                 }
                 // Nothing to look up where nothing is given up, which is the rule.
-                let records = if given_up.is_empty() {
-                    None
-                } else {
-                    given_up.get(&(destination, row.stream.clone()))
-                };
+                let records =
+                    if given_up.is_empty() { None } else { given_up.get(&(destination, row.stream.clone())) };
                 if records.into_iter().flatten().any(|record| record.whole && record.holds(row.identity)) {
                     broken.corrupt.push(format!("{name}: reading {number}: is on record as given up"));
                 }
@@ -339,7 +336,11 @@ mod tests {
         assert_eq!(lost(&given_up(1, (1, 3), 3, true)), 0);
         assert_eq!(lost(&given_up(1, (1, 2), 3, true)), 1, "a count is no explanation");
         assert_eq!(lost(&given_up(2, (1, 3), 3, true)), 3, "another epoch's neither");
-        assert_eq!(lost(&given_up(1, (1, 3), 2, false)), 1, "one that is not whole speaks for what it counts");
+        assert_eq!(
+            lost(&given_up(1, (1, 3), 2, false)),
+            1,
+            "one that is not whole speaks for what it counts"
+        );
         let there = found([(2, held(2, (1, 3)))]);
         assert_eq!(promises.compare(10, &there, &given_up(1, (1, 2), 2, true)), Broken::default());
         let corrupt = promises.compare(10, &there, &given_up(1, (1, 3), 3, true)).corrupt;

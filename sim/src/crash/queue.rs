@@ -15,7 +15,8 @@ use fieldgate::clock::{BootId, Mono, Wall};
 use fieldgate::reading::{Class, GroupId, Resolution, StreamId};
 use fieldgate::store::queue::writer::{Command, Writer};
 use fieldgate::store::queue::{
-    Accepted, ClassQuota, ClassQuotas, DestinationId, DestinationSpec, Epoch, Health, OpenOptions, Position, Refused, StreamSpec, open,
+    Accepted, ClassQuota, ClassQuotas, DestinationId, DestinationSpec, Epoch, Health, OpenOptions, Position,
+    Refused, StreamSpec, open,
 };
 use fieldgate::store::sqlite::OpenError;
 use fieldgate::store::worker::Machine;

@@ -229,12 +229,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::pick`].
-    pub fn set_aside_since(
-        &mut self,
-        boot: BootId,
-        since: Mono,
-        most: u32,
-    ) -> Result<Vec<Mono>, ReadError> {
+    pub fn set_aside_since(&mut self, boot: BootId, since: Mono, most: u32) -> Result<Vec<Mono>, ReadError> {
         let read = || -> rusqlite::Result<Vec<Mono>> {
             // A time of another boot says nothing: the epoch of the reading tells the boot.
             let mut rows = self.connection.prepare(

@@ -39,8 +39,12 @@ pub(super) async fn run() -> Result<Proof, Trouble> {
         "[store]\ncommit_window = \"20s\"\n[store.max_rows]\ndiagnostics = {MAX_ROWS}\n[uplink.max_age]\ntelemetry = \"{}s\"\n",
         MAX_AGE.as_secs()
     );
-    let options =
-        WorldOptions { bus: false, quiet: feed.tables().into(), tables: tables.into(), ..WorldOptions::default() };
+    let options = WorldOptions {
+        bus: false,
+        quiet: feed.tables().into(),
+        tables: tables.into(),
+        ..WorldOptions::default()
+    };
     let world = World::start(&options).await?;
     world.relay(|relay| relay.cut());
     let began = world.now();
@@ -66,13 +70,16 @@ pub(super) async fn run() -> Result<Proof, Trouble> {
     }
     let captured = |instant: u64| began + EVERY * u32::try_from(instant).unwrap_or(u32::MAX);
     let mut kept_of_quota = 0;
-    for Arrived { alias, class, there, wrong, fed, missing, .. } in feed.compare(|alias| world.far_values(alias)) {
+    for Arrived { alias, class, there, wrong, fed, missing, .. } in
+        feed.compare(|alias| world.far_values(alias))
+    {
         proof.demand(wrong == 0, || format!("what arrives is what was fed ({wrong} of {alias} are not)"));
         let gone = match missing.as_slice() {
             [] => 0,
             [(0, last)] => last + 1,
             runs => {
-                proof.demand(false, || format!("the oldest go, and nothing between ({alias} lacks {runs:?})"));
+                proof
+                    .demand(false, || format!("the oldest go, and nothing between ({alias} lacks {runs:?})"));
                 continue;
             }
         };
@@ -83,7 +90,10 @@ pub(super) async fn run() -> Result<Proof, Trouble> {
             _ => "",
         };
         proof.demand(gone == of(reason), || {
-            format!("each reading beyond a limit is on record as that ({alias}: {gone} are missing, {} recorded)", of(reason))
+            format!(
+                "each reading beyond a limit is on record as that ({alias}: {gone} are missing, {} recorded)",
+                of(reason)
+            )
         });
         let all: u64 = recorded.iter().filter(|((of, _), _)| *of == alias).map(|(_, count)| count).sum();
         proof.demand(all == gone, || format!("and as nothing else ({alias}: {recorded:?})"));
@@ -105,7 +115,9 @@ pub(super) async fn run() -> Result<Proof, Trouble> {
         }
     }
     proof.demand((LEFT..=MAX_ROWS).contains(&kept_of_quota), || {
-        format!("a class keeps to its own quota, and to no less ({kept_of_quota} were kept of at most {MAX_ROWS})")
+        format!(
+            "a class keeps to its own quota, and to no less ({kept_of_quota} were kept of at most {MAX_ROWS})"
+        )
     });
     let verified = world.stop().await?;
     proof.demand(verified.problems.is_empty(), || {

@@ -48,7 +48,9 @@ pub enum Refused {
     #[error("the disk refuses writes ({0}); readings are refused until it recovers. Check the disk's health")]
     Faulty(String),
     /// The capture is not one a lane makes: too many samples.
-    #[error("a capture of {readings} readings at once, first {stream}, is refused; at most {MAX_SAMPLES} are taken")]
+    #[error(
+        "a capture of {readings} readings at once, first {stream}, is refused; at most {MAX_SAMPLES} are taken"
+    )]
     TooLarge {
         /// How many it has.
         readings: usize,
@@ -60,7 +62,9 @@ pub enum Refused {
     UnknownGroup(u32),
     /// The capture claims to be made later than now. There is no bound the other way: monotonic time counts from the boot, so
     /// that none is before it, and a device may hand over what it kept since.
-    #[error("a capture of {stream} from {ahead:?} ahead of now is refused: its time is of another boot, or of no clock")]
+    #[error(
+        "a capture of {stream} from {ahead:?} ahead of now is refused: its time is of another boot, or of no clock"
+    )]
     ImplausibleTime {
         /// By how much.
         ahead: Duration,

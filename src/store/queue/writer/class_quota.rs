@@ -36,8 +36,7 @@ impl Writer {
                 return;
             };
             // The policy has looked at bytes and rows already.
-            let share =
-                Share { segments: usize::try_from(segments).unwrap_or(usize::MAX), bytes: u64::MAX };
+            let share = Share { segments: usize::try_from(segments).unwrap_or(usize::MAX), bytes: u64::MAX };
             if self.give_up_oldest_of(now, "class_quota", &[class], share) == 0 {
                 return;
             }

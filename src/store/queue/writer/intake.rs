@@ -66,8 +66,7 @@ impl Writer {
             let early = std::mem::replace(&mut waiting.reply, reply);
             let Waiting { accepted, refused, first_refused, coalesced, .. } = waiting;
             let epoch = self.options.epoch;
-            let _ =
-                early.send(Ok(Accepted { epoch, sequence, accepted, refused, first_refused, coalesced }));
+            let _ = early.send(Ok(Accepted { epoch, sequence, accepted, refused, first_refused, coalesced }));
             if accepted > 0 {
                 self.tally.accepted(capture.group.0 as usize, sequence);
                 self.publish();

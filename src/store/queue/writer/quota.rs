@@ -109,9 +109,10 @@ impl Writer {
     /// Whether at least `wanted` bytes of readings may be given up. Counting reads the heads of all segments. A disk that
     /// stays full is asked each second: it is counted again only where the count before does not rule it out.
     pub(super) fn may_give_up(&mut self, wanted: u64) -> bool {
-        let known = self.counted.as_ref().filter(|counted| {
-            counted.generation == self.generation && counted.ends == self.next_segment
-        });
+        let known = self
+            .counted
+            .as_ref()
+            .filter(|counted| counted.generation == self.generation && counted.ends == self.next_segment);
         if known.is_some_and(|counted| counted.bytes < wanted) {
             return false;
         }

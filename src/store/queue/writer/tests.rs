@@ -271,7 +271,11 @@ fn a_refusal_names_the_stream_and_the_reason() {
     let refused = first_refused(&mut bench, vec![good(A), not_finite, stranger.clone()]);
     assert_eq!(refused, (2, Some((ids[B].0, "not_finite"))));
     let refused = first_refused(&mut bench, vec![stranger, good(A)]);
-    assert_eq!(refused, (1, Some((StreamId(4711), "unknown_stream"))), "its number is told, not the record's");
+    assert_eq!(
+        refused,
+        (1, Some((StreamId(4711), "unknown_stream"))),
+        "its number is told, not the record's"
+    );
 
     let answered = |bench: &mut Bench, at, samples| {
         let (reply, mut answer) = oneshot::channel();
