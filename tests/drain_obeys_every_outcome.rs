@@ -365,6 +365,37 @@ fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
     });
 }
 
+#[test]
+fn a_lane_that_starts_over_counts_what_was_set_aside_in_the_hour_before() {
+    for (boot, most) in [(support::BOOT, 100), (BootId([6; 16]), 160)] {
+        in_virtual_time(async {
+            let folder = support::fast_folder();
+            let path = folder.path().join("queue.db");
+            let options = |epoch, boot| OpenOptions {
+                boot,
+                ..options(path.clone(), streams(), &["golioth", "other"], epoch)
+            };
+            let mut hand = Hand::open(options(7, boot), Mono(1_000_000)).unwrap();
+            let (id, group) = hand.writer.stream_ids()[0];
+            let golioth = hand.writer.destination_ids()[0].0;
+            for n in 0..60 {
+                hand.accept(capture(group, Mono(1_000_000), vec![steps(id, n)])).unwrap();
+            }
+            let rows = support::waiting(&path, golioth);
+            let end = rows[59].position.next_segment();
+            let refused = fieldgate::store::queue::Outcome::SetAside("4.00".into());
+            hand.settle(support::settlement(0, golioth, rows[0].position, end, &rows, refused));
+            hand.close();
+            let refuses = |_: &[u32], _: &_| (S / 10, Outcome::Bad { why: "4.00".into() });
+            let queue = options(8, support::BOOT);
+            let bench = Bench::start_with(queue, WALL, folder, DrainOptions::default(), refuses);
+            bench.take(0, 100..300).await;
+            tokio::time::sleep(600 * S).await;
+            assert_eq!(bench.set_aside(), most, "what another boot set aside is not of this hour");
+        });
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Mood {
     Takes,

@@ -212,7 +212,8 @@ impl<'a> Drain<'a> {
             let forgotten = status.forgotten.get(&destination).copied();
             (status.generation, dropped, status.corrections, status.rearranged, forgotten)
         };
-        let reader = queue.reader(destination).map_err(LaneError::new)?;
+        let mut reader = queue.reader(destination).map_err(LaneError::new)?;
+        let set_aside = outcome::set_aside_lately(&mut reader, &rim).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
         let now = rim.now();
         let shelf = |flow: Flow| {
@@ -252,7 +253,7 @@ impl<'a> Drain<'a> {
             announcing: false,
             statement_suspect: Refusal::default(),
             letters: Letters::default(),
-            set_aside: VecDeque::new(),
+            set_aside,
             cautious: false,
             sick: None,
             sickness: 0,

@@ -60,7 +60,7 @@ mod told;
 mod wall;
 mod wear;
 
-pub use answer::{Accepted, Health, Refused};
+pub use answer::{Accepted, Health, Refused, Turned};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
 use complaint::Complaint;
 use disk::Disk;
@@ -217,6 +217,7 @@ pub struct Writer {
     used_bytes: u64,
     /// Commits since [`Writer::used_bytes`] was asked of the file.
     unmeasured: u32,
+    counted: Option<quota::Counted>,
     file_id: u64,
     status: watch::Sender<QueueStatus>,
 }
@@ -255,6 +256,7 @@ struct Waiting {
     sequence: u64,
     accepted: u32,
     refused: u32,
+    first_refused: Option<Turned>,
     coalesced: u32,
 }
 
@@ -323,6 +325,7 @@ impl Writer {
             last_commit: Duration::ZERO,
             used_bytes: 0,
             unmeasured: 0,
+            counted: None,
             file_id: opened.file_id,
             status: watch::Sender::new(QueueStatus::default()),
             disk: Disk::Open(connection),

@@ -1,9 +1,13 @@
 //! What each outcome of a send does to the readings that were in the message.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Drain, Settled};
+use crate::clock::Mono;
+use crate::daemon::rim::Rim;
 use crate::reading::Class;
+use crate::store::queue::reader::{ReadError, Reader};
 use crate::store::queue::{SettledRow, Settlement};
 use crate::uplink::link::Outcome;
 use crate::uplink::parcel::Parcel;
@@ -11,6 +15,7 @@ use crate::uplink::policy;
 
 /// More rows than this set aside within an hour mean that the destination, not the rows, is at fault.
 const SET_ASIDE_PER_HOUR: usize = 100;
+const HOUR: Duration = Duration::from_secs(3600);
 /// Before a message without an answer is sent again. Waiting for the answer took its time already; this is for links that
 /// say at once that they do not know.
 const BEFORE_REPEATING: Duration = Duration::from_secs(1);
@@ -22,6 +27,15 @@ const SMALLEST_LIMIT: usize = 64;
 pub(super) struct Sick {
     pub(super) until: Duration,
     pub(super) words: String,
+}
+
+/// When readings were set aside within the last hour, by a lane before this one too: one that starts over every few minutes must
+/// not set aside a hundred each time.
+pub(super) fn set_aside_lately(reader: &mut Reader, rim: &Rim) -> Result<VecDeque<Duration>, ReadError> {
+    let since = Mono::from(rim.now().saturating_sub(HOUR));
+    let most = u32::try_from(SET_ASIDE_PER_HOUR).unwrap_or(u32::MAX);
+    let times = reader.set_aside_since(rim.clock.boot_id(), since, most)?;
+    Ok(times.into_iter().map(Mono::since_boot).collect())
 }
 
 impl Drain<'_> {
@@ -131,7 +145,7 @@ impl Drain<'_> {
 
     async fn put_aside(&mut self, parcel: Parcel, why: String) {
         let now = self.rim.now();
-        while self.set_aside.front().is_some_and(|at| now.saturating_sub(*at) > Duration::from_secs(3600)) {
+        while self.set_aside.front().is_some_and(|at| now.saturating_sub(*at) > HOUR) {
             self.set_aside.pop_front();
         }
         if self.set_aside.len() >= SET_ASIDE_PER_HOUR {

@@ -389,6 +389,7 @@ impl Writer {
                 sequence: waiting.sequence,
                 accepted: waiting.accepted,
                 refused: waiting.refused,
+                first_refused: waiting.first_refused,
                 coalesced: waiting.coalesced,
             };
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.
