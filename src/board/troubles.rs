@@ -63,6 +63,10 @@ pub enum TroubleKind {
     Unrouted,
     /// It acknowledges something beside the readings and keeps it nowhere.
     Dropped,
+    /// This gateway's certificate ends soon, or has ended, and there is no next one.
+    OwnCertificateEnds,
+    /// The next certificate is refused, or what came does not do.
+    RenewalRefused,
 }
 
 /// What a trouble means for the readings.
@@ -126,6 +130,10 @@ impl TroubleKind {
             Self::ReadingsRejected => ("readings_rejected", "it rejects readings", Act),
             Self::Unrouted => ("unrouted", "it keeps no readings", Act),
             Self::Dropped => ("dropped", "it keeps nothing of {}", Act),
+            Self::OwnCertificateEnds => ("own_certificate_ends", "this gateway's certificate ends", Look),
+            Self::RenewalRefused => {
+                ("renewal_refused", "the renewal of this gateway's certificate is refused", Look)
+            }
         }
     }
 }
@@ -256,8 +264,10 @@ mod tests {
             K::ReadingsRejected,
             K::Unrouted,
             K::Dropped,
+            K::OwnCertificateEnds,
+            K::RenewalRefused,
         ];
-        assert_eq!(all.len(), K::Dropped as usize + 1, "all of them");
+        assert_eq!(all.len(), K::RenewalRefused as usize + 1, "all of them");
         let names: std::collections::BTreeSet<_> = all.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), all.len());
         let document = include_str!("../../docs/states.md");

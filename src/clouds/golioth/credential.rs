@@ -12,22 +12,25 @@ const PSK_HANDSHAKE_BYTES: u64 = 2100;
 /// The same with certificates: two chains of two.
 const CERTIFICATE_HANDSHAKE_BYTES: u64 = 5000;
 
-/// What is offered and asked for in every handshake. Certificates are read from their files each time, which are small: a
-/// renewed one needs no restart, and one that cannot be read keeps nothing from being accepted meanwhile.
+/// What is offered and asked for in every handshake; `identity` is what is shown where there is a certificate. Roots are read from
+/// their file each time, which is small.
 ///
 /// # Errors
 /// In words, with what to do.
-pub(super) fn client(config: &Golioth) -> Result<dtls::ClientConfig, String> {
+pub(super) fn client(
+    config: &Golioth,
+    identity: Option<dtls::Identity>,
+) -> Result<dtls::ClientConfig, String> {
     let mut client = match &config.credential {
         GoliothCredential::Psk { id, key } => {
             let psk = dtls::Psk::new(id.as_bytes(), key.expose()).map_err(|error| error.to_string())?;
             dtls::ClientConfig::new(psk)
         }
-        GoliothCredential::Certificate { certificate_file, key, ca_file, server_name } => {
-            let certificate = read(certificate_file, "certificate_file")?;
-            let identity = dtls::Identity::from_pem(&certificate, key.expose()).map_err(|error| {
-                format!("the certificate in {} with its key: {error}", certificate_file.display())
-            })?;
+        GoliothCredential::Certificate { certificate_file, key, ca_file, server_name, .. } => {
+            let identity = match identity {
+                Some(identity) => identity,
+                None => configured(certificate_file, key)?,
+            };
             let roots = dtls::Roots::from_pem(&read(ca_file, "ca_file")?)
                 .map_err(|error| format!("the roots in {}: {error}", ca_file.display()))?;
             dtls::ClientConfig::with_certificate(identity, roots, server_name)
@@ -36,6 +39,17 @@ pub(super) fn client(config: &Golioth) -> Result<dtls::ClientConfig, String> {
     client.suites = config.suites.iter().map(|suite| dtls_suite(*suite)).collect();
     client.connection_id = config.connection_id && !crate::sabotage::on("no-connection-id");
     Ok(client)
+}
+
+/// The operator's certificate, read from its file: one that was replaced by hand needs no restart, and one that cannot be read
+/// keeps nothing from being accepted meanwhile.
+///
+/// # Errors
+/// In words, with what to do.
+pub(super) fn configured(certificate_file: &Path, key: &Secret) -> Result<dtls::Identity, String> {
+    let certificate = read(certificate_file, "certificate_file")?;
+    dtls::Identity::from_pem(&certificate, key.expose())
+        .map_err(|error| format!("the certificate in {} with its key: {error}", certificate_file.display()))
 }
 
 /// What only this gateway and the operator have: the key, whichever kind it is.
@@ -52,7 +66,7 @@ pub(super) fn handshake_bytes(credential: &GoliothCredential) -> u64 {
     }
 }
 
-fn read(path: &Path, key: &str) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path, key: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| {
         format!("{} cannot be read: {error}. Put it there, or correct golioth.{key}", path.display())
     })

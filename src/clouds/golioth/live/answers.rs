@@ -13,7 +13,7 @@ use crate::clock::Mono;
 use crate::clouds::golioth::fault;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::refresh::IGNORED;
-use crate::clouds::golioth::services::{self, Watched, Watches};
+use crate::clouds::golioth::services::{self, Kind, Watched, Watches};
 use crate::clouds::golioth::session::Ended;
 use crate::uplink::link::{CloudEvent, Outcome};
 
@@ -48,6 +48,9 @@ impl Live<'_> {
                 self.watches = Watches::new(now, self.liveness, self.observed, self.resumed, known);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
+                    if let Some(renewal) = &mut self.keeper.renewal {
+                        renewal.accepted(now);
+                    }
                     self.heard(now);
                 }
                 self.usable();
@@ -162,6 +165,14 @@ impl Live<'_> {
             // Of a download that was given up.
             Event::Failed { why: Failure::Cancelled, .. } => {}
             Event::Response { id, response, .. } => match self.waiting.remove(&id) {
+                Some(Waiting::Certificate) => {
+                    let outcome = outcome::of_response(&response, "look at the project's PKI provider");
+                    self.certificate_answered(now, &response, &outcome);
+                }
+                // What an operator tries says nothing to people who look later, nor to the next who tries.
+                Some(Waiting::Report(Kind::Probe, _, reply)) => {
+                    let _ = reply.send(outcome::of_response(&response, Asked::Send.if_not_found()));
+                }
                 Some(Waiting::Send(reply)) => {
                     let _ = reply.send(self.judged(now, Asked::Send, "", &response));
                 }
@@ -175,6 +186,10 @@ impl Live<'_> {
                 self.watches.unanswered(now);
                 match self.waiting.remove(&id) {
                     Some(Waiting::Send(reply)) => self.no_answer(Asked::Send, why, reply),
+                    Some(Waiting::Report(Kind::Probe, _, reply)) => {
+                        let _ = reply.send(outcome::of_failure(why));
+                    }
+                    Some(Waiting::Certificate) => self.certificate_unanswered(now),
                     Some(Waiting::Report(kind, _, reply)) => self.no_answer(Asked::Report(kind), why, reply),
                     Some(Waiting::Probe) | None => {
                         let begun = self.probe.take().filter(|(probe, _)| *probe == id);
