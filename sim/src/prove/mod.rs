@@ -57,6 +57,7 @@ pub const SABOTAGES: &[(&str, &str)] = &[
     ("power-cut", "sync-off"),
     ("rebinding", "no-connection-id"),
     ("resume", "any-hardware"),
+    ("resume", "goodbye-unproven"),
     ("resume", "message-id-reuse"),
     ("resume", "record-kept"),
     ("services", "call-acts-twice"),
