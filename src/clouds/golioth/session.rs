@@ -41,6 +41,8 @@ const MOST_IN_FLIGHT: u32 = 16;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the data plan is asked again when it has no room for that.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
+/// A session is gone on with at most so many message ids further on, all bits set.
+const FURTHEST: u64 = 0xfff;
 /// So long may it take to resolve the name and open a socket.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(60);
 /// So long may the modem take to say which it is, where a session is bound to nothing else.
@@ -386,14 +388,10 @@ impl Keeper {
 
     fn restore(&self, client: &dtls::ClientConfig, kept: Kept, silent: Duration) -> Result<Start, Refused> {
         let Kept { session, message_id, token, observations, peer, modem: number, .. } = kept;
-        // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
-        // the cloud kept for it fits nothing that is asked now.
-        let far = self.rim.random.u64();
         let (message_id, token) = if sabotage::on("message-id-reuse") {
             (message_id.wrapping_sub(1), token.wrapping_sub(1))
         } else {
-            let ids = u16::try_from(far & 0x3fff).unwrap_or(0);
-            (message_id.wrapping_add(ids), token.wrapping_add(far >> 16 & 0xffff))
+            further(message_id, token, self.rim.random.u64())
         };
         let now = self.rim.now();
         let saved = SavedSession::from_bytes(session.to_vec());
@@ -431,5 +429,32 @@ impl Keeper {
             ..coap::Config::default()
         };
         Endpoint::new(config, seed)
+    }
+}
+
+/// Further on by a random distance: should another have gone on from here before, an answer that the cloud kept for it fits nothing
+/// that is asked now. Short, so that many restarts within the life of an id (RFC 7252 section 4.8.2: 247 s) do not come round.
+fn further(message_id: u16, token: u64, random: u64) -> (u16, u64) {
+    let ids = u16::try_from(random & FURTHEST).unwrap_or(0);
+    (message_id.wrapping_add(ids), token.wrapping_add(random >> 16 & 0xffff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dozen_restarts_within_the_life_of_an_id_repeat_none() {
+        // A thousand messages in each run.
+        const SENT: u16 = 1000;
+        let (mut message_id, mut token, mut gone) = (60_000_u16, 0, 0_u32);
+        for _ in 0..12 {
+            let (next, next_token) = further(message_id, token, u64::MAX);
+            assert!(next_token > token);
+            gone += u32::from(next.wrapping_sub(message_id)) + u32::from(SENT);
+            (message_id, token) = (next.wrapping_add(SENT), next_token);
+        }
+        assert!(gone < 1 << 16, "{gone}");
+        assert_ne!(further(1, 1, 1), further(1, 1, 2), "two runs from one record go on elsewhere");
     }
 }
