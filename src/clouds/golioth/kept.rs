@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use bound::Names;
 pub(super) use bound::Refused;
 
+use super::services::{self, Watched};
 use crate::clock::{BootId, Clock};
 use crate::config::Secret;
 use crate::daemon::rim::{Entropy, Rim};
@@ -108,11 +109,14 @@ impl From<KeptObservation> for Observed {
 }
 
 impl Observed {
-    /// `None` where the token is none.
-    pub(super) fn to_kept(&self) -> Option<KeptObservation> {
+    /// With the request as it is made today, its limits included. `None` where the token is none, and where this release makes no such
+    /// request.
+    pub(super) fn to_kept(&self) -> Option<(Watched, KeptObservation)> {
         let get = Request::get(&self.path);
-        let request = Request { accept: self.accept, ..get };
-        Some(KeptObservation { request, token: Token::new(&self.token)?, newest: self.newest })
+        let watched = services::Observed::watched(&get)?;
+        let request = Some(watched.request()).filter(|request| request.accept == self.accept)?;
+        let token = Token::new(&self.token)?;
+        Some((watched, KeptObservation { request, token, newest: self.newest }))
     }
 }
 

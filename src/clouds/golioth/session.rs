@@ -400,10 +400,8 @@ impl Keeper {
         tracing::info!(age_s = silent.as_secs(), "the session of the run before is gone on with");
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
         let mut observed = Observed::default();
-        for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
-            if let Some(watched) = Observed::watched(&kept.request) {
-                observed.set(watched, endpoint.keep_observing(now, kept));
-            }
+        for (watched, kept) in observations.iter().filter_map(super::kept::Observed::to_kept) {
+            observed.set(watched, endpoint.keep_observing(now, kept));
         }
         let claim = number.map(|number| modem::Claim::new(&self.board, number));
         Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim })

@@ -41,8 +41,7 @@ fn found(folder: &Path, run: &Run) -> Result<bool, String> {
 
 fn leave(folder: &Path, run: &Run, silent: Duration) {
     let (shelf, rim) = shelf(folder, run);
-    let get = Request::get(".u/desired").accept(60);
-    let observed = KeptObservation { request: get, token: Token::new(&[1, 2]).unwrap(), newest: Some(9) };
+    let observed = KeptObservation { request: Watched::Manifest.request(), token: Token::new(&[1, 2]).unwrap(), newest: Some(9) };
     shelf.leave(Kept {
         session: b"the keys".to_vec().into(),
         message_id: 0x1234,
@@ -70,8 +69,9 @@ async fn the_next_run_goes_on_where_this_one_stopped_and_the_one_after_finds_not
         (b"the keys".as_slice(), 0x1234, 0x5678, Some([5; 32]))
     );
     assert_eq!(silent.as_secs(), 5);
-    let observed = kept.observations[0].to_kept().unwrap();
-    assert_eq!(observed.request, Request::get(".u/desired").accept(60));
+    let (watched, observed) = kept.observations[0].to_kept().unwrap();
+    assert_eq!((watched, &observed.request), (Watched::Manifest, &Watched::Manifest.request()));
+    assert_eq!(observed.request.max_body, Some(Watched::Manifest.most_bytes()), "with the limit on its size");
     assert_eq!((observed.token.as_bytes(), observed.newest), ([1, 2].as_slice(), Some(9)));
     assert!(shelf_of_next.taken().is_none());
     assert_eq!(found(folder.path(), &run), Ok(false));
