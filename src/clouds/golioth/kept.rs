@@ -165,7 +165,8 @@ pub struct Shelf {
     queue: u64,
     /// A modem will say which it is.
     modem: bool,
-    taken: Mutex<Option<Taken>>,
+    /// Nobody has asked for it yet.
+    taken: Mutex<Option<Result<Kept, Refused>>>,
     left: Mutex<Option<Kept>>,
 }
 
@@ -191,26 +192,26 @@ impl Shelf {
             taken: Mutex::default(),
             left: Mutex::default(),
         };
-        *lock(&shelf.taken) = shelf.take(&*rim.clock).transpose();
+        *lock(&shelf.taken) = shelf.take().transpose();
         Arc::new(shelf)
     }
 
-    fn take(&self, clock: &dyn Clock) -> Result<Option<(Kept, Duration)>, Refused> {
+    fn take(&self) -> Result<Option<Kept>, Refused> {
         let Some((id, sealed)) = self.file.take()? else { return Ok(None) };
         let plain = dtls::unseal(self.secret.expose(), PURPOSE, self.endpoint.as_bytes(), &sealed)
             .ok_or(Refused::Sealed)?;
         let Record { names, kept } = serde_json::from_slice(&plain)?;
         names.holds(&self.names(id))?;
-        let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
-        if age > SESSION_LIMIT {
-            return Err(Refused::TooOld(age));
-        }
-        Ok(Some((kept, age)))
+        Ok(Some(kept))
     }
 
-    /// What the run before left, for whoever asks first.
-    pub(super) fn taken(&self) -> Option<Taken> {
-        lock(&self.taken).take()
+    /// What the run before left, for whoever asks first: by its age then, because the data plan may have made the lane wait for days.
+    pub(super) fn taken(&self, clock: &dyn Clock) -> Option<Taken> {
+        let taken = lock(&self.taken).take()?;
+        Some(taken.and_then(|kept| {
+            let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
+            if age > SESSION_LIMIT { Err(Refused::TooOld(age)) } else { Ok((kept, age)) }
+        }))
     }
 
     /// Whether a session is bound to hardware only once the modem has said which it is: then it is neither used nor left before.
@@ -223,9 +224,10 @@ impl Shelf {
         *lock(&self.left) = Some(kept);
     }
 
-    /// Writes what was left. For the daemon's end, when the lanes are done.
+    /// Writes what was left, or what nobody has asked for. For the daemon's end, when the lanes are done.
     pub fn put_away(&self, random: &Arc<dyn Entropy>) {
-        let Some(kept) = lock(&self.left).take() else { return };
+        let unused = lock(&self.taken).take().and_then(Result::ok);
+        let Some(kept) = lock(&self.left).take().or(unused) else { return };
         if let Err(error) = self.file.put(|id| self.seal(&kept, id, random)) {
             tracing::warn!(%error, "the session is not kept for the next run, which will make a new one");
         }

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use super::fault;
 use super::fetch::Fetching;
+use super::kept::SESSION_LIMIT;
 use super::link::{Incoming, Next};
 use super::modem::Claim;
 use super::services::{Kind, Observed, Watched, Watches};
@@ -292,6 +293,10 @@ impl<'a> Live<'a> {
     /// Drives both cores until neither has anything left to say, and does what time alone asks for.
     fn turn(&mut self) -> Result<(), Ended> {
         let now = self.keeper.rim.now();
+        // It was young enough when it was taken up; without a network since, it no longer is.
+        if self.resumed.is_some() && !self.tried && now.saturating_sub(self.last_heard) > SESSION_LIMIT {
+            return Err(Ended::NotTakenUp("nothing was heard of it for too long"));
+        }
         self.session.handle_timeout(now);
         if self.connected.is_some() {
             self.endpoint.handle_timeout(now);

@@ -162,6 +162,9 @@ pub(super) enum Ended {
     Unaffordable(Why),
 }
 
+/// The daemon stops.
+struct Stopped;
+
 /// Says that the link is down however the lane's life ends.
 struct DownAfterwards(Arc<Ends>);
 
@@ -356,15 +359,20 @@ impl Keeper {
         &mut self,
         client: &dtls::ClientConfig,
     ) -> Result<Option<Result<Start, Refused>>, Ended> {
-        let (kept, silent) = match self.shelf.taken() {
+        let (kept, silent) = match self.shelf.taken(&*self.rim.clock) {
             None => return Ok(None),
             Some(Err(why)) => return Ok(Some(Err(why))),
             Some(Ok(taken)) => taken,
         };
         if self.shelf.needs_modem() {
             let same = match kept.modem {
-                Some(number) => self.same_modem(number).await?,
-                None => Err(Refused::NoModem),
+                Some(number) => self.same_modem(number).await,
+                None => Ok(Err(Refused::NoModem)),
+            };
+            let Ok(same) = same else {
+                // Nothing was sent: the next run may use it.
+                self.shelf.leave(kept);
+                return Err(Ended::Stopped);
             };
             if let Err(why) = same {
                 return Ok(Some(Err(why)));
@@ -374,13 +382,13 @@ impl Keeper {
     }
 
     /// Waits until the modem says which it is. Nothing else tells this hardware from another.
-    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Ended> {
+    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Stopped> {
         self.say(LinkPhase::Connecting, "waiting for the modem to say which it is");
         self.progress.waiting("waiting for the modem's identity", MODEM_DEADLINE);
         let mut modem = modem::Claim::new(&self.board, number);
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(Ended::Stopped),
+            () = self.stop.cancelled() => Err(Stopped),
             same = modem.settled() => Ok(if same { Ok(()) } else { Err(Refused::OtherModem) }),
             () = self.rim.sleep(MODEM_DEADLINE) => Ok(Err(Refused::NoModem)),
         }
