@@ -34,7 +34,7 @@ use crate::store::once::{FileId, OnceFile};
 /// The cloud forgets a session that is idle for longer.
 pub(super) const SESSION_LIMIT: Duration = Duration::from_secs(3 * 3600);
 const FILE: &str = "golioth.session";
-const PURPOSE: &str = "fieldgate golioth session 2";
+const PURPOSE: &str = "fieldgate golioth session 3";
 
 /// What a record is bound to besides its own file.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,8 @@ pub(super) struct Kept {
     pub(super) peer: Option<SocketAddr>,
     /// When it was last heard.
     pub(super) heard: Moment,
+    /// Who we were and whom we trusted when it was made ([`Loaded`](super::credential::Loaded)).
+    pub(super) credential: [u8; 32],
     /// The modem's number, as [`Hidden::digest`](crate::board::Hidden::digest) tells it, where one had said it.
     pub(super) modem: Option<[u8; 32]>,
 }
@@ -205,10 +207,13 @@ impl Shelf {
         Ok(Some(kept))
     }
 
-    /// What the run before left, for whoever asks first: by its age then, because the data plan may have made the lane wait for days.
-    pub(super) fn taken(&self, clock: &dyn Clock) -> Option<Taken> {
+    /// What the run before left, for whoever asks first: by what `credential` is then, and by its age then, because the data plan may have made the lane wait for days.
+    pub(super) fn taken(&self, credential: [u8; 32], clock: &dyn Clock) -> Option<Taken> {
         let taken = lock(&self.taken).take()?;
         Some(taken.and_then(|kept| {
+            if kept.credential != credential {
+                return Err(Refused::OtherCredential);
+            }
             let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
             if age > SESSION_LIMIT { Err(Refused::TooOld(age)) } else { Ok((kept, age)) }
         }))

@@ -64,6 +64,8 @@ pub(super) struct Start {
     pub(super) resumed: Option<Duration>,
     /// Of such a one: the modem that it was kept with.
     pub(super) claim: Option<Claim>,
+    /// Who we were and whom we trusted when it was made.
+    pub(super) credential: [u8; 32],
 }
 
 /// Whose answer a CoAP request's is.
@@ -111,6 +113,8 @@ pub(super) struct Live<'a> {
     tried: bool,
     /// The modem that it was kept with, until the modem here has said which it is.
     claim: Option<Claim>,
+    /// See [`Start`].
+    credential: [u8; 32],
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
@@ -152,7 +156,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let liveness = keeper.liveness();
-        let Start { socket, peer, session, endpoint, observed, resumed, claim } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed, claim, credential } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -165,6 +169,7 @@ impl<'a> Live<'a> {
             resumed,
             tried: false,
             claim,
+            credential,
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,

@@ -13,7 +13,7 @@ use fieldgate_dtls::{self as dtls, SavedSession, Session};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::credential;
+use super::credential::{self, Loaded};
 use super::fault;
 use super::kept::{Bound, Kept, Refused, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
@@ -320,12 +320,13 @@ impl Keeper {
     /// Goes on with the session of the run before, if there is one, or makes one.
     async fn begin(&mut self) -> Result<Start, Ended> {
         // Waiting does not mend a certificate that cannot be read; somebody must act.
-        let client = credential::client(&self.settings.config);
-        let mut client = client.map_err(|words| Ended::Refused(fault::own_credential(words)))?;
+        let loaded = credential::load(&self.settings.config);
+        let Loaded { mut client, digest: credential } =
+            loaded.map_err(|words| Ended::Refused(fault::own_credential(words)))?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
         let target = &self.settings.target;
         let mut words = format!("connecting to {}:{}", target.host, target.port);
-        match self.take_up(&client).await? {
+        match self.take_up(&client, credential).await? {
             Some(Ok(start)) => return Ok(start),
             Some(Err(why)) => {
                 if why.is_ordinary() {
@@ -351,15 +352,16 @@ impl Keeper {
         };
         let endpoint = self.endpoint(seed);
         let observed = Observed::default();
-        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None })
+        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None, credential })
     }
 
     /// The session of the run before, ready to send on the first socket there is; or why it is not to be used.
     async fn take_up(
         &mut self,
         client: &dtls::ClientConfig,
+        credential: [u8; 32],
     ) -> Result<Option<Result<Start, Refused>>, Ended> {
-        let (kept, silent) = match self.shelf.taken(&*self.rim.clock) {
+        let (kept, silent) = match self.shelf.taken(credential, &*self.rim.clock) {
             None => return Ok(None),
             Some(Err(why)) => return Ok(Some(Err(why))),
             Some(Ok(taken)) => taken,
@@ -395,7 +397,7 @@ impl Keeper {
     }
 
     fn restore(&self, client: &dtls::ClientConfig, kept: Kept, silent: Duration) -> Result<Start, Refused> {
-        let Kept { session, message_id, token, observations, peer, modem: number, .. } = kept;
+        let Kept { session, message_id, token, observations, peer, modem: number, credential, .. } = kept;
         let (message_id, token) = if sabotage::on("message-id-reuse") {
             (message_id.wrapping_sub(1), token.wrapping_sub(1))
         } else {
@@ -412,7 +414,7 @@ impl Keeper {
             observed.set(watched, endpoint.keep_observing(now, kept));
         }
         let claim = number.map(|number| modem::Claim::new(&self.board, number));
-        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim })
+        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim, credential })
     }
 
     /// What the modem said of itself.

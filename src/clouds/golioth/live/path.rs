@@ -46,6 +46,7 @@ impl Live<'_> {
                 observations,
                 peer: self.peer,
                 heard: Moment::ago(&*self.keeper.rim.clock, heard_ago),
+                credential: self.credential,
                 modem,
             }),
             Err(dtls::SaveRefused { session, why }) => {
