@@ -142,7 +142,9 @@ async fn stopped_before_heard(
     let world = world.restart(options).await?;
     let repeated = world.repeated_records() - before;
     proof.demand(repeated == 1, || {
-        format!("a folder that was set back and stopped at once sends one record ({repeated} under used numbers)")
+        format!(
+            "a folder that was set back and stopped at once sends one record ({repeated} under used numbers)"
+        )
     });
     Ok((world, repeated))
 }

@@ -52,6 +52,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The last where the cloud refuses who we are.
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(1800);
+/// A refusal that anyone could have sent is believed when it ended so many attempts in a row.
+const BELIEVED_HINTS: u32 = 4;
 /// A session that lived this long starts the pauses over.
 const STABLE: Duration = Duration::from_secs(300);
 
@@ -156,6 +158,8 @@ pub(super) enum Ended {
     Lost(Trouble),
     /// The cloud refuses us, and somebody must act.
     Refused(Trouble),
+    /// So it seems, but anyone could have sent the alert that says so: believed when it is met again and again.
+    Hinted(Trouble),
     /// A session of the run before is not to be used; one is made anew.
     NotTakenUp(&'static str),
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
@@ -182,7 +186,7 @@ impl Keeper {
         let ends = Arc::clone(&self.ends);
         let _down = DownAfterwards(Arc::clone(&ends));
         let mut incoming = ends.incoming.lock().await;
-        let mut attempt = 0;
+        let (mut attempt, mut hints) = (0, 0_u32);
         loop {
             if let Some((until, why)) = self.purse.link_refused(DESTINATION, self.settings.handshake_bytes) {
                 let now = self.rim.now();
@@ -200,6 +204,7 @@ impl Keeper {
             let ended = self.session(&mut incoming, &mut lived).await;
             self.ends.up.send_replace(false);
             (self.state.in_flight, self.state.owed_since) = (0, None);
+            hints = if matches!(ended, Ended::Hinted(_)) { hints.saturating_add(1) } else { 0 };
             let (trouble, phase, longest) = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Unaffordable(why) => {
@@ -210,8 +215,13 @@ impl Keeper {
                     tracing::warn!(why, "the session of the run before is given up");
                     continue;
                 }
+                Ended::Hinted(trouble) if hints < BELIEVED_HINTS => {
+                    (trouble, LinkPhase::Waiting, LONGEST_PAUSE)
+                }
                 Ended::Lost(trouble) => (trouble, LinkPhase::Waiting, LONGEST_PAUSE),
-                Ended::Refused(trouble) => (trouble, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
+                Ended::Refused(trouble) | Ended::Hinted(trouble) => {
+                    (trouble, LinkPhase::Sick, LONGEST_REFUSED_PAUSE)
+                }
             };
             if lived > STABLE {
                 attempt = 0;
@@ -414,7 +424,16 @@ impl Keeper {
             observed.set(watched, endpoint.keep_observing(now, kept));
         }
         let claim = number.map(|number| modem::Claim::new(&self.board, number));
-        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim, credential })
+        Ok(Start {
+            socket: None,
+            peer,
+            session,
+            endpoint,
+            observed,
+            resumed: Some(silent),
+            claim,
+            credential,
+        })
     }
 
     /// What the modem said of itself.

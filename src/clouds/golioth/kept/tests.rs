@@ -37,12 +37,21 @@ fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
 
 /// Whether the run takes up what is there, and if not, why.
 fn found(folder: &Path, run: &Run) -> Result<bool, String> {
-    shelf(folder, run).0.taken(run.credential, &*run.clock).transpose().map(|taken| taken.is_some()).map_err(|why| why.to_string())
+    shelf(folder, run)
+        .0
+        .taken(run.credential, &*run.clock)
+        .transpose()
+        .map(|taken| taken.is_some())
+        .map_err(|why| why.to_string())
 }
 
 fn leave(folder: &Path, run: &Run, silent: Duration) {
     let (shelf, rim) = shelf(folder, run);
-    let observed = KeptObservation { request: Watched::Manifest.request(), token: Token::new(&[1, 2]).unwrap(), newest: Some(9) };
+    let observed = KeptObservation {
+        request: Watched::Manifest.request(),
+        token: Token::new(&[1, 2]).unwrap(),
+        newest: Some(9),
+    };
     shelf.leave(Kept {
         session: b"the keys".to_vec().into(),
         message_id: 0x1234,
@@ -87,7 +96,10 @@ async fn another_key_identity_endpoint_board_or_queue_is_told_by_name_and_leaves
         (Run { endpoint: "cloud:5685", ..run() }, sealed),
         (Run { hardware: Some("board-2"), ..run() }, "on another board"),
         (Run { hardware: None, ..run() }, "on another board"),
-        (Run { credential: [4; 32], ..run() }, "with another identity, certificate, root, name or list of suites"),
+        (
+            Run { credential: [4; 32], ..run() },
+            "with another identity, certificate, root, name or list of suites",
+        ),
         (Run { queue: 8, ..run() }, "beside another queue file"),
     ] {
         let folder = tempfile::tempdir().unwrap();
