@@ -693,6 +693,56 @@ fn what_was_lost_stays_on_record_as_its_destination_knows_it() {
     assert_eq!(file.query_row(kept, [file_id.cast_signed()], |r| r.get::<_, i64>(0)).unwrap(), 2);
 }
 
+/// Has the file at `path` refuse rows: as one would that lost a part of itself.
+fn refuse(path: &Path, name: &str, what: &str) {
+    let file = rusqlite::Connection::open(path).unwrap();
+    file.execute_batch(&format!("CREATE TRIGGER {name} BEFORE {what} BEGIN SELECT RAISE(ABORT, 'no'); END"))
+        .unwrap();
+}
+
+#[test]
+fn records_that_do_not_go_in_end_the_salvage_without_them_and_that_is_said() {
+    let Filled { folder: _folder, path, mut hand, .. } = filled(20);
+    lose(&path, &mut hand);
+    let waits = |hand: &Hand| {
+        let of_old = |row: &QueuedRow| row.epoch.epoch.0 == 1;
+        destinations(hand)
+            .iter()
+            .map(|d| waiting(&path, *d).iter().filter(|r| of_old(r)).count())
+            .sum::<usize>()
+    };
+    let there = waits(&hand);
+    hand.close();
+    damage_the_header(&path);
+    let mut hand = open(&path, 2);
+    refuse(&path, "no_drops", "INSERT ON drops WHEN NEW.from_file IS NOT NULL");
+    salvage(&mut hand);
+    let said = statement(&path);
+    assert_eq!(said["records"], serde_json::Value::Null, "{said}");
+    assert!(said["salvage"].as_str().unwrap().contains("could not be taken"), "{said}");
+    assert_eq!(waits(&hand), there, "no reading is passed over for it");
+    assert_eq!(problems(&path), Vec::<String>::new());
+}
+
+#[test]
+fn a_salvage_that_cannot_be_ended_is_left_to_the_next_start() {
+    let Filled { folder: _folder, path, hand, .. } = filled(20);
+    hand.close();
+    damage_the_header(&path);
+    let mut hand = open(&path, 2);
+    refuse(&path, "no_statement", "UPDATE ON statements");
+    salvage(&mut hand);
+    assert_eq!(statement(&path)["salvage"], "under way");
+    hand.close();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch("DROP TRIGGER no_statement").unwrap();
+    drop(file);
+    let mut hand = open(&path, 3);
+    salvage(&mut hand);
+    assert_eq!(statement(&path)["salvage"], "done");
+    assert_eq!(problems(&path), Vec::<String>::new());
+}
+
 #[test]
 fn a_sum_of_what_was_told_is_not_told_again_although_the_note_of_it_is_lost() {
     let Filled { folder: _folder, path, mut hand, .. } = filled(20);

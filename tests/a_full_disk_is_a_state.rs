@@ -12,9 +12,13 @@ mod support;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate::clock::Mono;
+use fieldgate::clock::{Clock, Mono, SystemClock};
+use fieldgate::config;
+use fieldgate::daemon::rim::machine;
+use fieldgate::daemon::stores::Stores;
 use fieldgate::reading::{Class, Sample, StreamId, Value};
 use fieldgate::store::queue::{
     DestinationId, Health, OpenOptions, Outcome, Position, Reader, Refused, StreamSpec, verify,
@@ -377,6 +381,45 @@ fn a_store_that_starts_on_a_full_disk_starts_sick_and_gets_well() {
     one(&mut hand, 1, 3).unwrap();
     assert_eq!(queued(&path, &hand, 1), [1, 3]);
     assert_eq!(problems(&path), Vec::<String>::new());
+}
+
+/// Both files of a daemon, as it opens them: `gateway.db` comes first, and writes.
+fn stores(mount: &Mount, configuration: &Path) -> Result<Stores, sqlite::OpenError> {
+    let text = format!("[gateway]\nserial = \"gw\"\nstate_dir = \"{}\"\n", mount.at.display());
+    let written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(configuration);
+    written.unwrap().write_all(text.as_bytes()).unwrap();
+    let config = config::load_without_secrets(configuration).unwrap().config;
+    assert!(config.store.ballast_bytes > BALLAST);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(false, None));
+    Stores::on_threads(&config, &machine::rim(clock))
+}
+
+#[test]
+fn a_daemon_whose_disk_was_filled_while_it_was_stopped_starts_in_the_ballasts_room_and_gets_well() {
+    let Some(mount) = Mount::tmpfs("16m") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("fieldgate.toml");
+    let ballast = mount.at.join("ballast");
+    let first = stores(&mount, &configuration).unwrap();
+    let gateway = first.gateway.identity().gateway;
+    first.stop();
+    drop(first);
+    assert!(ballast.exists());
+    let foreign = mount.fill_leaving(0);
+
+    let stores = stores(&mount, &configuration).expect("the ballast is room enough to start");
+    assert_eq!(stores.gateway.identity().gateway, gateway);
+    assert_eq!(stores.queue.status().borrow().health, Health::DiskFull, "a state with a name, not an end");
+    assert!(!ballast.exists());
+
+    std::fs::remove_file(foreign).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut status = stores.queue.status();
+        let well = status.wait_for(|status| status.health == Health::Good && status.ballast.held);
+        tokio::time::timeout(Duration::from_secs(120), well).await.expect("it never got well").unwrap();
+    });
+    stores.stop();
 }
 
 #[test]

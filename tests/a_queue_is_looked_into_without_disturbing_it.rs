@@ -260,7 +260,7 @@ fn a_snapshot_of_a_busy_queue_closes_and_holds_no_writer_back() {
             std::thread::yield_now();
         }
         let before = during.load(Ordering::Relaxed);
-        snapshot(&files.queue(), &target).unwrap();
+        snapshot(&files.queue(), &target, 0).unwrap();
         let after = during.load(Ordering::Relaxed);
         stop.store(true, Ordering::Relaxed);
         (before, after, writer.join().unwrap())
@@ -281,12 +281,12 @@ fn a_snapshot_overwrites_nothing_and_says_what_is_in_its_way() {
     let running = filled(files.queue());
     #[allow(clippy::disallowed_methods, reason = "the test plays the operator")]
     std::fs::write(files.path("mine"), "keep me").unwrap();
-    let refused = snapshot(&files.queue(), &files.path("mine")).unwrap_err();
+    let refused = snapshot(&files.queue(), &files.path("mine"), 0).unwrap_err();
     assert!(matches!(refused, SnapshotError::Exists(_)), "{refused}");
     assert_eq!(std::fs::read_to_string(files.path("mine")).unwrap(), "keep me");
-    let refused = snapshot(&files.path("nothing.db"), &files.path("new")).unwrap_err();
+    let refused = snapshot(&files.path("nothing.db"), &files.path("new"), 0).unwrap_err();
     assert!(matches!(refused, SnapshotError::NoSource(_)), "{refused}");
-    let refused = snapshot(&files.queue(), &files.path("no/such/folder")).unwrap_err();
+    let refused = snapshot(&files.queue(), &files.path("no/such/folder"), 0).unwrap_err();
     assert!(matches!(refused, SnapshotError::Failed { .. }), "{refused}");
     assert!(!files.path("new").exists() && !files.path("new.partial").exists());
     running.close();
@@ -296,7 +296,7 @@ fn a_snapshot_overwrites_nothing_and_says_what_is_in_its_way() {
 fn a_restored_snapshot_goes_on_as_a_queue_under_a_new_epoch() {
     let files = Files::new();
     let mut running = filled(files.queue());
-    snapshot(&files.queue(), &files.elsewhere().join("queue.db")).unwrap();
+    snapshot(&files.queue(), &files.elsewhere().join("queue.db"), 0).unwrap();
     levels(&mut running, 1);
     running.close();
     let mut restored = opened(files.elsewhere().join("queue.db"), 6);

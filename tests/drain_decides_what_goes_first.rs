@@ -167,7 +167,8 @@ fn messages_that_wait_to_be_sent_again_are_given_up_for_their_age_too() {
 }
 
 /// A reading of an earlier boot, captured two days before the bench begins, of which the wall time is known or not.
-async fn of_an_earlier_boot(dated: bool) -> u64 {
+/// How many are dropped of one reading of an earlier boot, with a limit of a day; it is dated so many hours ago, give or take.
+async fn of_an_earlier_boot(dated: Option<(i64, u32)>) -> u64 {
     let folder = fast_folder();
     let path = folder.path().join("queue.db");
     let earlier = OpenOptions { boot: BootId([6; 16]), ..options(path, streams(), &["golioth", "other"], 7) };
@@ -175,9 +176,9 @@ async fn of_an_earlier_boot(dated: bool) -> u64 {
     let mut hand = Hand::open(earlier, at).unwrap();
     let (id, group) = hand.writer.stream_ids()[0];
     hand.accept(capture(group, at, vec![steps(id, 5)])).unwrap();
-    if dated {
-        let two_days = 2 * 86_400_000;
-        let claim = Claim::new(Source::Ntp, at, bench::WALL.unix_ms - two_days, 50);
+    if let Some((hours, uncertain)) = dated {
+        let (ago, uncertainty_ms) = (hours * 3_600_000, uncertain * 3_600_000 + 50);
+        let claim = Claim::new(Source::Modem, at, bench::WALL.unix_ms - ago, uncertainty_ms);
         hand.writer.handle(hand.now, Command::WallKnown(claim));
         hand.flush();
     }
@@ -195,8 +196,17 @@ async fn of_an_earlier_boot(dated: bool) -> u64 {
 #[test]
 fn a_reading_of_an_earlier_boot_is_aged_by_wall_time_and_kept_while_nobody_knows_its_age() {
     in_virtual_time(async {
-        assert_eq!(of_an_earlier_boot(true).await, 1);
-        assert_eq!(of_an_earlier_boot(false).await, 0);
+        assert_eq!(of_an_earlier_boot(Some((48, 0))).await, 1);
+        assert_eq!(of_an_earlier_boot(None).await, 0);
+    });
+}
+
+#[test]
+fn a_reading_whose_time_is_uncertain_is_given_up_only_when_it_is_surely_too_old() {
+    in_virtual_time(async {
+        assert_eq!(of_an_earlier_boot(Some((25, 0))).await, 1);
+        assert_eq!(of_an_earlier_boot(Some((29, 6))).await, 0, "it may be 23 hours old");
+        assert_eq!(of_an_earlier_boot(Some((31, 6))).await, 1);
     });
 }
 

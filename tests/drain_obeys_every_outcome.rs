@@ -16,7 +16,7 @@ use std::time::Duration;
 use bench::{Bench, HOUR, S, WALL, in_virtual_time, streams};
 use fieldgate::clock::{BootId, Mono};
 use fieldgate::reading::Class;
-use fieldgate::store::queue::{ClassQuota, OpenOptions};
+use fieldgate::store::queue::{ClassQuota, OpenOptions, Outcome as Settled, Position};
 use fieldgate::uplink::drain::DrainOptions;
 use fieldgate::uplink::link::Outcome;
 use proptest::prelude::*;
@@ -222,6 +222,32 @@ fn a_statement_that_aged_out_with_its_readings_goes_with_others() {
 }
 
 #[test]
+fn a_statement_that_was_refused_goes_again_with_a_message_an_hour_later() {
+    in_virtual_time(async {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&refuses);
+        let bench = Bench::start(move |_, message| {
+            let stated = message.body.starts_with(b"SSSSSSSSSS");
+            let refused = stated && asked.load(Ordering::Relaxed);
+            (S, if refused { Outcome::Bad { why: "4.00".into() } } else { Outcome::Acknowledged })
+        });
+        let announced = || bench.queue.status().borrow().announced.len();
+        bench.take(0, 0..10).await;
+        bench.drained(300 * S).await;
+        refuses.store(false, Ordering::Relaxed);
+        tokio::time::sleep(HOUR / 2).await;
+        bench.take(0, 10..20).await;
+        bench.drained(300 * S).await;
+        assert_eq!(announced(), 0, "not with every message");
+        tokio::time::sleep(HOUR).await;
+        bench.take(0, 20..30).await;
+        bench.drained(300 * S).await;
+        assert_eq!(announced(), 1);
+        bench.finish().await;
+    });
+}
+
+#[test]
 fn refusals_of_a_whole_window_count_as_one() {
     in_virtual_time(async {
         let sick = Outcome::LinkSick { why: "no".into(), next_step: "do".into() };
@@ -275,6 +301,33 @@ fn a_destination_that_refuses_everything_is_shown_until_it_takes_something() {
     });
 }
 
+/// The books of a destination have a bounded number of places for what is settled beyond the oldest reading that is not.
+#[test]
+fn an_answer_that_the_store_had_no_place_for_is_found_out_and_its_readings_go_again() {
+    in_virtual_time(async {
+        // The oldest message takes long, so that whatever is answered meanwhile lies beyond it.
+        let slow = |values: &[u32]| if values.contains(&0) { 60 * S } else { S };
+        let bench = Bench::start(move |values, _| (slow(values), Outcome::Acknowledged));
+        bench.link_is(false);
+        bench.take(0, 0..1500).await;
+        let golioth = bench.queue.destinations()[0].0;
+        let rows = support::waiting(bench.queue.path(), golioth);
+        let generation = bench.queue.status().borrow().generation;
+        for row in rows[901..].iter().step_by(2).take(256) {
+            let (from, to) = (row.position, Position { row: row.position.row + 1, ..row.position });
+            let one = std::slice::from_ref(row);
+            let settled = support::settlement(generation, golioth, from, to, one, Settled::Acknowledged);
+            bench.queue.settle(settled).await;
+        }
+        bench.queue.flush().await;
+        assert_eq!(bench.queued(), 1500 - 256);
+        bench.link_is(true);
+        bench.drained(HOUR).await;
+        assert!(bench.queue.status().borrow().forgotten.contains_key(&golioth), "no answer was forgotten");
+        bench.finish().await;
+    });
+}
+
 #[test]
 fn readings_of_other_destinations_in_between_are_passed_over() {
     in_virtual_time(async {
@@ -310,6 +363,37 @@ fn a_reading_of_an_earlier_boot_does_not_wait_for_that_boots_clock() {
         bench.drained(30 * S).await;
         assert_eq!(bench.finish().await.acknowledged.len(), 2);
     });
+}
+
+#[test]
+fn a_lane_that_starts_over_counts_what_was_set_aside_in_the_hour_before() {
+    for (boot, most) in [(support::BOOT, 100), (BootId([6; 16]), 160)] {
+        in_virtual_time(async {
+            let folder = support::fast_folder();
+            let path = folder.path().join("queue.db");
+            let options = |epoch, boot| OpenOptions {
+                boot,
+                ..options(path.clone(), streams(), &["golioth", "other"], epoch)
+            };
+            let mut hand = Hand::open(options(7, boot), Mono(1_000_000)).unwrap();
+            let (id, group) = hand.writer.stream_ids()[0];
+            let golioth = hand.writer.destination_ids()[0].0;
+            for n in 0..60 {
+                hand.accept(capture(group, Mono(1_000_000), vec![steps(id, n)])).unwrap();
+            }
+            let rows = support::waiting(&path, golioth);
+            let end = rows[59].position.next_segment();
+            let refused = fieldgate::store::queue::Outcome::SetAside("4.00".into());
+            hand.settle(support::settlement(0, golioth, rows[0].position, end, &rows, refused));
+            hand.close();
+            let refuses = |_: &[u32], _: &_| (S / 10, Outcome::Bad { why: "4.00".into() });
+            let queue = options(8, support::BOOT);
+            let bench = Bench::start_with(queue, WALL, folder, DrainOptions::default(), refuses);
+            bench.take(0, 100..300).await;
+            tokio::time::sleep(600 * S).await;
+            assert_eq!(bench.set_aside(), most, "what another boot set aside is not of this hour");
+        });
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

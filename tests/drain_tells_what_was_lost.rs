@@ -143,12 +143,20 @@ fn a_destination_that_refuses_to_be_told_still_gets_its_readings() {
     in_virtual_time(async {
         let bench = takes_all();
         lose(&bench, 300).await;
-        bench.link.seen.lock().unwrap().letter_outcomes = vec![Outcome::Bad { why: "what is this".into() }];
+        bench.link.seen.lock().unwrap().letter_outcomes =
+            vec![Outcome::Bad { why: "what is this".into() }; 9];
         bench.link_is(true);
         bench.take(0, 1000..1100).await;
         bench.drained(MINUTE).await;
-        tokio::time::sleep(3 * HOUR).await;
+        tokio::time::sleep(HOUR / 2).await;
         assert_eq!((letters(&bench), bench.owed().await), (1, 1), "it stays on record as not told");
+        tokio::time::sleep(HOUR).await;
+        assert_eq!((letters(&bench), bench.owed().await), (2, 1), "and is tried again");
+        tokio::time::sleep(28 * HOUR).await;
+        assert_eq!((letters(&bench), bench.owed().await), (5, 1), "after twice as long each time");
+        bench.link.seen.lock().unwrap().letter_outcomes.clear();
+        tokio::time::sleep(24 * HOUR).await;
+        assert_eq!((letters(&bench), bench.owed().await), (6, 0), "until the cloud was mended");
         assert_eq!(bench.finish().await.acknowledged.len(), 100);
     });
 }

@@ -17,13 +17,9 @@ fn all_images(log: &Log, judge: &impl Judge, wanted: Wanted) -> Sum {
     sum
 }
 
-fn of_queue(kind: Kind, lived: &Lived) -> Sum {
+fn of_queue(lived: &Lived) -> Sum {
     assert_eq!(lived.wrong, Vec::<String>::new());
-    all_images(
-        &lived.log,
-        &QueueJudge { kind, promises: &lived.promises, clock: Clock::start() },
-        EVERY_POINT,
-    )
+    all_images(&lived.log, &QueueJudge { promises: &lived.promises, clock: Clock::start() }, EVERY_POINT)
 }
 
 /// The events until the first segment could be answered: SQLite makes the file, its log, the tables, the first epoch.
@@ -33,7 +29,7 @@ const MAKING: usize = 110;
 fn a_power_cut_while_the_queue_is_made_is_never_taken_for_damage() {
     let mut lived = queue::live(Kind::Plain, 3, MAKING, None).unwrap();
     lived.log.events.truncate(MAKING);
-    let sum = of_queue(Kind::Plain, &lived);
+    let sum = of_queue(&lived);
     assert!(sum.points as usize == MAKING + 1 && sum.images > 500, "{sum:?}");
 }
 
@@ -51,7 +47,7 @@ fn what_is_accepted_after_a_failed_sync_survives_a_power_cut_that_takes_what_the
     let lived = queue::live(Kind::Faulty, 5, 500, None).unwrap();
     assert!(lived.failures.0 > 0 && lived.restarts > 0, "the test does not meet its subject");
     let wanted = Wanted { points: 40, ..EVERY_POINT };
-    let judge = QueueJudge { kind: Kind::Faulty, promises: &lived.promises, clock: Clock::start() };
+    let judge = QueueJudge { promises: &lived.promises, clock: Clock::start() };
     let sum =
         examine(&lived.log, &judge, wanted, lived.stale_index.as_deref(), &CancellationToken::new()).unwrap();
     assert_eq!(sum.broken(), 0, "{sum:#?}");
@@ -79,7 +75,7 @@ fn a_life_whose_syncs_did_nothing_is_seen_to_lose() {
     let writes =
         lived.log.events.iter().filter(|e| matches!(e, Event::Changed(Change::Write { .. }))).count();
     assert!(writes > 100);
-    let judge = QueueJudge { kind: Kind::Plain, promises: &lived.promises, clock: Clock::start() };
+    let judge = QueueJudge { promises: &lived.promises, clock: Clock::start() };
     // The store sees that something is missing more often than not, and says so: the search goes on to what it cannot see.
     let wanted = Wanted { points: 10, enough: u64::MAX, ..EVERY_POINT };
     let sum = examine(&lived.log, &judge, wanted, None, &CancellationToken::new()).unwrap();

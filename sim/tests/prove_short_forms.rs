@@ -42,7 +42,17 @@ fn sees(claim: &str, defect: &str) {
         return;
     }
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(said(&output).lines().any(|line| line.starts_with("violated: ")), "{}", said(&output));
+    let promise = promise(claim, defect);
+    let breaks = |line: &str| line.starts_with("violated: ") && line.contains(&promise);
+    assert!(said(&output).lines().any(breaks), "{promise}: {}", said(&output));
+}
+
+/// Words of the promise that a defect must break.
+fn promise(claim: &str, defect: &str) -> String {
+    let listed = String::from_utf8(prove(&["--list-sabotage"]).stdout).unwrap();
+    let of = format!("{claim} {defect} ");
+    let promise = listed.lines().find_map(|line| line.strip_prefix(&of)).expect("it is listed");
+    promise.to_owned()
 }
 
 #[test]
@@ -276,8 +286,9 @@ fn every_claim_is_listed_with_a_defect() {
     assert_eq!(listed_claims, claims.into());
     for claim in claims {
         let pairs = listed.lines().filter(|line| line.split(' ').next() == Some(claim));
+        // Words enough to tell one promise from another.
         assert!(
-            pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() == 2),
+            pairs.clone().count() > 0 && pairs.clone().all(|line| line.split(' ').count() >= 4),
             "{listed}"
         );
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TroubleKind;
 use crate::clock::Mono;
 
 /// A link to a destination, as people need to know it.
@@ -68,4 +69,60 @@ pub struct DeliveryState {
     pub remedy: Option<String>,
     /// Readings that were acknowledged and lost since the daemon started, at most.
     pub lost: u64,
+}
+
+/// How the gateway's certificate at a destination stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateState {
+    /// Where it stands.
+    pub condition: CertificateCondition,
+    /// In words: what is so, and what to do when something is to be done.
+    pub words: String,
+    /// The last moment of the one in use, Unix seconds.
+    pub until_unix_s: u64,
+}
+
+/// Where a certificate stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateCondition {
+    /// It holds for long.
+    Valid,
+    /// It was renewed lately.
+    Renewed,
+    /// The next one is asked for, or waits to be shown for the first time.
+    Renewing,
+    /// It ends soon, and no next one is there.
+    ExpiresSoon,
+    /// The cloud, or what it gave, does not do; it is asked again.
+    RenewalRefused,
+    /// It has ended.
+    Expired,
+    /// Nobody knows, for want of a clock.
+    ClockNotTrusted,
+}
+
+impl CertificateCondition {
+    /// The word for it in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Renewed => "renewed",
+            Self::Renewing => "renewing",
+            Self::ExpiresSoon => "expires_soon",
+            Self::RenewalRefused => "renewal_refused",
+            Self::Expired => "expired",
+            Self::ClockNotTrusted => "clock_not_trusted",
+        }
+    }
+
+    /// What is wrong, where somebody has to act before it ends.
+    #[must_use]
+    pub fn trouble(self) -> Option<TroubleKind> {
+        match self {
+            Self::ExpiresSoon | Self::Expired => Some(TroubleKind::OwnCertificateEnds),
+            Self::RenewalRefused => Some(TroubleKind::RenewalRefused),
+            Self::Valid | Self::Renewed | Self::Renewing | Self::ClockNotTrusted => None,
+        }
+    }
 }

@@ -23,7 +23,10 @@ use crate::clock::Mono;
 pub use asks::{Asks, Console, ConsoleAsk, Hands, Tuning};
 pub use cell::{Cell, Cells, Stamped};
 pub use inside::{ComponentState, LaneState, RemoteSettings, WriterPhase, WriterState};
-pub use links::{ANSWER_OVERDUE, DeliveryState, DestinationState, LinkPhase, LinkState};
+pub use links::{
+    ANSWER_OVERDUE, CertificateCondition, CertificateState, DeliveryState, DestinationState, LinkPhase,
+    LinkState,
+};
 pub use plan::{Counter, DataPlan, Others, PlanPeriod};
 pub use radio::{
     DataCounters, Hidden, ModemIdentity, ModemPhase, ModemState, Registration, Signal, SignalGrade,
@@ -61,6 +64,8 @@ pub struct Board {
     pub destinations: Cells<DestinationState>,
     /// Deliveries by destination name.
     pub deliveries: Cells<DeliveryState>,
+    /// Our own certificates by destination name, where we have one.
+    pub certificates: Cells<CertificateState>,
     /// What is wrong with destinations, by name.
     pub troubles: Troubles,
     /// Slaves by name.
@@ -117,6 +122,16 @@ impl Board {
                 }
             }
         }
+        for (name, Stamped { value: certificate, .. }) in self.certificates.all() {
+            // What is wrong with it is a trouble of its own.
+            let news = certificate.condition != CertificateCondition::Valid;
+            if news
+                && certificate.condition.trouble().is_none()
+                && let Some(link) = links.get_mut(&name)
+            {
+                link.value.words = format!("{}; {}", link.value.words, certificate.words);
+            }
+        }
         for (name, destination) in self.destinations.all() {
             if let (Some(words), Some(link)) = (destination.value.refuses, links.get_mut(&name))
                 && matches!(link.value.phase, LinkPhase::Up | LinkPhase::Silent)
@@ -147,6 +162,11 @@ impl Board {
             && let Some(words) = &value.refuses
         {
             add(at, TroubleKind::ReadingsRejected, words, None);
+        }
+        if let Some(Stamped { value, at }) = self.certificates.get(destination)
+            && let Some(kind) = value.condition.trouble()
+        {
+            add(at, kind, &value.words, None);
         }
         troubles.sort_by_key(|(_, trouble)| trouble.kind.weight() as u8);
         troubles
@@ -197,6 +217,39 @@ mod tests {
         assert_eq!(phase(), Some((LinkPhase::Sick, "too many refusals. Next: look".into())));
         board.destinations.set("golioth", Mono(3), DestinationState::default());
         assert_eq!(phase(), Some((LinkPhase::Up, "connected".into())));
+    }
+
+    #[test]
+    fn a_link_says_what_is_new_of_its_certificate_and_stays_what_it_is() {
+        let board = Board::default();
+        let link = LinkState {
+            phase: LinkPhase::Up,
+            words: "connected".into(),
+            handshakes: 1,
+            bytes_up: 0,
+            bytes_down: 0,
+            packets: 0,
+            in_flight: 0,
+            last_heard: None,
+            owed_since: None,
+        };
+        board.links.set("golioth", Mono(1), link);
+        let seen = |condition| {
+            let words = "the certificate ends in 9 days".into();
+            board.certificates.set(
+                "golioth",
+                Mono(2),
+                CertificateState { condition, words, until_unix_s: 9 },
+            );
+            board.links_as_seen(Mono(3)).remove("golioth").map(|l| (l.value.phase, l.value.words))
+        };
+        assert_eq!(seen(CertificateCondition::Valid), Some((LinkPhase::Up, "connected".into())));
+        let words = "connected; the certificate ends in 9 days".to_owned();
+        assert_eq!(seen(CertificateCondition::Renewing), Some((LinkPhase::Up, words)));
+        assert!(board.troubles_as_seen("golioth").is_empty());
+        assert_eq!(seen(CertificateCondition::ExpiresSoon), Some((LinkPhase::Up, "connected".into())));
+        let kinds: Vec<_> = board.troubles_as_seen("golioth").iter().map(|(_, it)| it.kind).collect();
+        assert_eq!(kinds, [TroubleKind::OwnCertificateEnds]);
     }
 
     #[test]

@@ -61,6 +61,10 @@ pub enum TroubleKind {
     ReadingsRejected,
     /// It acknowledges readings and keeps them nowhere.
     Unrouted,
+    /// This gateway's certificate ends soon, or has ended, and there is no next one.
+    OwnCertificateEnds,
+    /// The next certificate is refused, or what came does not do.
+    RenewalRefused,
 }
 
 /// What a trouble means for the readings.
@@ -123,6 +127,10 @@ impl TroubleKind {
             Self::ArtifactChanged => ("artifact_changed", "{} changed while it was fetched", Look),
             Self::ReadingsRejected => ("readings_rejected", "it rejects readings", Act),
             Self::Unrouted => ("unrouted", "it keeps no readings", Act),
+            Self::OwnCertificateEnds => ("own_certificate_ends", "this gateway's certificate ends", Look),
+            Self::RenewalRefused => {
+                ("renewal_refused", "the renewal of this gateway's certificate is refused", Look)
+            }
         }
     }
 }
@@ -252,8 +260,10 @@ mod tests {
             K::ArtifactChanged,
             K::ReadingsRejected,
             K::Unrouted,
+            K::OwnCertificateEnds,
+            K::RenewalRefused,
         ];
-        assert_eq!(all.len(), K::Unrouted as usize + 1, "all of them");
+        assert_eq!(all.len(), K::RenewalRefused as usize + 1, "all of them");
         let names: std::collections::BTreeSet<_> = all.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), all.len());
         let document = include_str!("../../docs/states.md");

@@ -1,9 +1,10 @@
 //! `fieldgate check`: what a technician wants to know before starting the daemon, or when it does not start.
 //!
 //! Each line is a finding: `ok`, `warn` or `FAIL`, what was looked at, what was found, what to do. Looks only; changes
-//! nothing, and holds no port, serial or of the page, longer than it takes to open it.
+//! nothing, and holds no port, serial or of the page, longer than it takes to open it. With `--probe` it also sends one message.
 
 mod delivery;
+mod probe;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ enum Level {
 
 struct Finding(Level, String);
 
-pub(super) fn check(path: &Path) -> ExitCode {
+pub(super) fn check(path: &Path, probed: bool) -> ExitCode {
     let loaded = match config::load_without_secrets(path) {
         Ok(loaded) => loaded,
         Err(refused) => {
@@ -36,7 +37,12 @@ pub(super) fn check(path: &Path) -> ExitCode {
     findings.extend(loaded.warnings.iter().map(|w| Finding(Level::Warn, w.to_string())));
     findings.extend(secrets);
     findings.extend(all(&loaded.config));
-    findings.extend(delivery::finding(&loaded.config, path));
+    if probed {
+        // It tells more than the lists alone do, and reads them itself.
+        findings.extend(probe::findings(&loaded.config, path));
+    } else {
+        findings.extend(delivery::finding(&loaded.config, path));
+    }
     let mut failed = false;
     for Finding(level, words) in findings {
         let mark = match level {

@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod decode;
 pub mod firmware;
+mod lock;
 mod queue;
 mod run;
 mod status;
@@ -47,7 +48,12 @@ enum Command {
     /// Run the daemon.
     Run,
     /// Look at configuration, ports, disk and store, and say what is wrong.
-    Check,
+    Check {
+        /// Also send one message, marked as none, the way readings take to Golioth, and say what became of it. It costs a few kilobytes
+        /// of the data plan, more where a management key allows to look whether a pipeline took it.
+        #[arg(long)]
+        probe: bool,
+    },
     /// Ask the running daemon how it is: the verdict, what to do next, and what matters.
     Status(status::Shape),
     /// Look into the history of firmware versions.
@@ -94,7 +100,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Run => with_secrets(&arguments.config, run::run),
-        Command::Check => check::check(&arguments.config),
+        Command::Check { probe } => check::check(&arguments.config, probe),
         Command::Decode(message) => decode::decode(&message),
         Command::Status(shape) => {
             with_config(&arguments.config, |loaded| status::status(&loaded.config, shape))

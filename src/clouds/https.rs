@@ -9,25 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 /// From connecting to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// A connection takes questions for this long; then a new one is made.
-const FRESH: Duration = Duration::from_secs(60);
-/// It is closed after this, when no question can be under way on it any more.
-const CLOSED: Duration = Duration::from_secs(100);
+/// A connection is closed after this, whatever is under way on it: that is asked again on a new one.
+const KEPT: Duration = Duration::from_secs(90);
 
 /// Why there is no answer. No message has the address: it would repeat the project in every line.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +68,7 @@ pub(crate) struct HttpClient {
     kept: Mutex<Option<Connection>>,
 }
 
-struct Connection {
-    requests: SendRequest<Empty<Bytes>>,
-    since: Instant,
-}
+type Connection = SendRequest<Empty<Bytes>>;
 
 impl HttpClient {
     /// For `https://host[:port][/base]`, or `http://` without TLS.
@@ -135,44 +129,32 @@ impl HttpClient {
         };
         let asked = async {
             let mut kept = self.kept.lock().await;
-            let (mut connection, response) = match self.answered_by_kept(kept.take(), request()?).await {
-                Some(answered) => answered,
-                None => {
-                    let mut connection = self.connect().await?;
-                    let response = connection.requests.send_request(request()?).await;
-                    (connection, response.map_err(|e| broken(&e))?)
+            if let Some(mut connection) = kept.take() {
+                match ask(&mut connection, request()?, longest).await {
+                    // It may have been closed meanwhile; and a question that changes nothing may be asked again.
+                    Err(HttpError::Connection(_)) => {}
+                    answered => {
+                        *kept = Some(connection);
+                        return answered;
+                    }
                 }
-            };
-            let answer = whole(response, longest).await?;
-            if connection.since.elapsed() < FRESH && connection.requests.ready().await.is_ok() {
-                *kept = Some(connection);
             }
+            let mut connection = self.connect().await?;
+            let answer = ask(&mut connection, request()?, longest).await?;
+            *kept = Some(connection);
             Ok(answer)
         };
         tokio::time::timeout(DEADLINE, asked).await.unwrap_or(Err(HttpError::TimedOut))
     }
 
-    /// `None` where there is no connection, or it was closed meanwhile. A question that changes nothing may be asked again.
-    async fn answered_by_kept(
-        &self,
-        kept: Option<Connection>,
-        request: Request<Empty<Bytes>>,
-    ) -> Option<(Connection, Response<Incoming>)> {
-        let mut connection = kept.filter(|kept| kept.since.elapsed() < FRESH)?;
-        let response = connection.requests.send_request(request).await.ok()?;
-        Some((connection, response))
-    }
-
     async fn connect(&self) -> Result<Connection, HttpError> {
-        let since = Instant::now();
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| broken(&e))?;
-        let requests = match &self.tls {
+        match &self.tls {
             None => speaking(tcp).await,
             Some((tls, name)) => {
                 speaking(tls.connect(name.clone(), tcp).await.map_err(|e| broken(&e))?).await
             }
-        }?;
-        Ok(Connection { requests, since })
+        }
     }
 }
 
@@ -207,17 +189,24 @@ fn connector() -> Result<TlsConnector, HttpError> {
 }
 
 /// A connection, moved on by a task of its own for as long as it may last.
-async fn speaking<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, HttpError>
+async fn speaking<S>(stream: S) -> Result<Connection, HttpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
     // How it ended is heard by whoever asks on it.
-    tokio::spawn(tokio::time::timeout(CLOSED, connection));
+    tokio::spawn(tokio::time::timeout(KEPT, connection));
     Ok(requests)
 }
 
-async fn whole(response: Response<Incoming>, longest: usize) -> Result<Answer, HttpError> {
+/// On a connection that was closed this fails at once.
+async fn ask(
+    connection: &mut Connection,
+    request: Request<Empty<Bytes>>,
+    longest: usize,
+) -> Result<Answer, HttpError> {
+    connection.ready().await.map_err(|e| broken(&e))?;
+    let response = connection.send_request(request).await.map_err(|e| broken(&e))?;
     let (head, mut incoming) = response.into_parts();
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {

@@ -321,7 +321,16 @@ pub enum GoliothCredential {
         ca_file: PathBuf,
         /// The name that the server's certificate must have. Default: the endpoint's host.
         server_name: String,
+        /// `renew`: whether the gateway asks for the next certificate itself. Default: it does.
+        renewal: Option<Renewal>,
     },
+}
+
+/// How a certificate is renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Renewal {
+    /// `renew_ca_file`: PEM of those who may have signed a renewed certificate. Default: whoever the cloud has sign it.
+    pub signers_file: Option<PathBuf>,
 }
 
 /// `[golioth.rest]`: the management API.

@@ -98,6 +98,7 @@ impl Change {
         let (retry, which) = match request {
             Request::Retry(which) => (true, which),
             Request::DropSetAside(which) => (false, which),
+            Request::Probe => return Err("a probe is no change of the queue".into()),
             Request::DropWaiting(waiting) => {
                 let what = give_up(queue, waiting).await?;
                 return Ok(Self::Waiting { what, name: waiting.destination.clone() });

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Asked, Done, LINE_BYTES, StateId, Until, carry_out, may_ask};
+use super::{Answer, Asked, LINE_BYTES, Prober, Request, StateId, Until, carry_out, may_ask};
 use crate::daemon::rim::Rim;
 use crate::daemon::supervisor::{Lane, LaneError, Progress};
 use crate::store::gateway::Gateway;
@@ -41,6 +41,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Its audit.
     pub gateway: Gateway,
+    /// Who sends probes.
+    pub prober: Arc<dyn Prober>,
 }
 
 /// The lane `control`, listening at `socket`.
@@ -97,10 +99,7 @@ async fn listen(
 }
 
 async fn serve(mut stream: UnixStream, own: u32, parts: Parts, stop: CancellationToken) {
-    let answer = match answer(&mut stream, own, &parts, &stop).await {
-        Ok(done) => Answer::Done(done),
-        Err(why) => Answer::Refused(why),
-    };
+    let answer = answer(&mut stream, own, &parts, &stop).await.unwrap_or_else(Answer::Refused);
     let Ok(mut line) = serde_json::to_vec(&answer) else { return };
     line.push(b'\n');
     // Whoever asked may have gone, or does not listen.
@@ -112,7 +111,7 @@ async fn answer(
     own: u32,
     parts: &Parts,
     stop: &CancellationToken,
-) -> Result<Done, String> {
+) -> Result<Answer, String> {
     // SO_PEERCRED: the user at the time of the connect, by the kernel's word.
     let uid = stream.peer_cred().map_err(|e| format!("the system does not say who asks: {e}"))?.uid();
     if let Err(refused) = may_ask(uid, own) {
@@ -132,14 +131,13 @@ async fn answer(
             .into());
     }
     tracing::info!(uid, ?request, "an operator asks");
-    carry_out(
-        &parts.queue,
-        Some(&parts.gateway),
-        uid,
-        &request,
-        &Until { limit: Some(CHANGE_TIME), stop: stop.clone() },
-    )
-    .await
+    if request == Request::Probe {
+        let probed = tokio::time::timeout(CHANGE_TIME, parts.prober.probe()).await;
+        return probed.map(Answer::Probed).map_err(|_| "the probe was not answered within 10 minutes".into());
+    }
+    let until = Until { limit: Some(CHANGE_TIME), stop: stop.clone() };
+    let done = carry_out(&parts.queue, Some(&parts.gateway), uid, &request, &until).await?;
+    Ok(Answer::Done(done))
 }
 
 async fn read(stream: &mut UnixStream) -> Result<Asked, String> {

@@ -6,6 +6,7 @@
 //! - [`mod@carry_out`] does what is asked, on the queue's own writer. With the daemon stopped the command line calls it
 //!   itself, so that both are one code.
 //! - [`client`] asks.
+//! - A [`Prober`] answers the one request that changes nothing.
 //!
 //! Invariants: the daemon that holds the lock of the state folder is the one that listens; where it listens stands in that
 //! lock file, so that whoever finds the lock taken knows where to ask. Nobody is answered whose user the kernel did not vouch
@@ -22,6 +23,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use carry_out::{Until, carry_out};
@@ -72,6 +74,8 @@ pub enum Request {
     DropSetAside(Which),
     /// Give up readings that wait.
     DropWaiting(Waiting),
+    /// Send a probe to every destination that takes one, and wait for what becomes of it. Changes nothing.
+    Probe,
 }
 
 /// Which readings that were set aside.
@@ -103,6 +107,8 @@ pub struct Waiting {
 pub enum Answer {
     /// It was done.
     Done(Done),
+    /// What became of the probes.
+    Probed(Vec<Probed>),
     /// It was not, or not all of it, in words for the operator.
     Refused(String),
 }
@@ -120,6 +126,40 @@ pub struct Done {
     pub unknown: Vec<i64>,
     /// Why it is not in the audit, if it is not.
     pub not_audited: Option<String>,
+}
+
+/// What became of the probe to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Which.
+    pub destination: String,
+    /// What it means for readings.
+    pub verdict: ProbeVerdict,
+    /// In words: what happened, what it means, what to do.
+    pub words: String,
+    /// Where no pipeline took it: the content type that one is needed for.
+    pub unrouted: Option<String>,
+    /// What it cost, as charged to the data plan.
+    pub bytes: u64,
+}
+
+/// What a probe says of the way that readings take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeVerdict {
+    /// It leads to its end.
+    Open,
+    /// It leads to the cloud's door; nobody can look further.
+    Unknown,
+    /// It does not.
+    Broken,
+}
+
+/// Sends probes.
+#[async_trait]
+pub trait Prober: Send + Sync + std::fmt::Debug {
+    /// To every destination that takes one, and waits for what becomes of them: minutes at most.
+    async fn probe(&self) -> Vec<Probed>;
 }
 
 /// Who asks is not answered.

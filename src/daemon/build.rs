@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::accountant;
 use super::log_lines;
 use super::log_push;
+use super::probe::{GoliothProber, NoProber};
 use super::reporter;
 use super::rim::{Entropy, Rim};
 use super::stores::{SharedConfig, Stores};
@@ -311,6 +312,7 @@ impl Daemon {
             let state_dir = &config.gateway.state_dir;
             let bound = Bound {
                 state_dir,
+                passes_on: true,
                 queue_file_id: self.stores.queue.status().borrow().file_id,
                 modem: config.modem.is_some(),
                 time_floor_unix_ms: time_floor(state_dir),
@@ -383,9 +385,17 @@ impl Daemon {
     }
 
     /// Hears operators at this socket. One of the machine's: left out in virtual time.
-    pub fn control(&self, socket: PathBuf, state: control::StateId, rim: &Rim) {
+    pub fn control(&self, config: &SharedConfig, socket: PathBuf, state: control::StateId, rim: &Rim) {
         let (queue, gateway) = (self.stores.queue.clone(), self.stores.gateway.clone());
-        let parts = control::lane::Parts { state, queue, gateway };
+        let prober: Arc<dyn control::Prober> = match (self.device_plane(), &config.golioth) {
+            (Some(link), Some(golioth)) => {
+                let (board, purse) = (Arc::clone(&self.board), Arc::clone(&self.purse));
+                let serial = &config.gateway.serial;
+                Arc::new(GoliothProber::new(link, golioth, serial, board, purse, rim.clone()))
+            }
+            _ => Arc::new(NoProber),
+        };
+        let parts = control::lane::Parts { state, queue, gateway, prober };
         self.lane(control::lane::lane(socket, parts, rim.clone(), self.stop.clone()));
     }
 

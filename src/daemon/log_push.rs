@@ -65,6 +65,9 @@ struct Push {
 impl Push {
     async fn carry(&self) -> Result<(), LaneError> {
         let puller = format!("push:{}", self.link.name());
+        if let Err(error) = self.gateway.introduce(&puller).await {
+            tracing::warn!(%error, "the firmware log may be freed before this destination has it");
+        }
         let mut cursor = self.gateway.acknowledged(&puller).await.map_err(LaneError::new)?;
         let mut limit = PAGE_BYTES.min(self.link.capabilities().max_message_bytes);
         let mut refused_again = REFUSED_AGAIN;

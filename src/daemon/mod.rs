@@ -4,6 +4,7 @@
 //! - [`supervisor`] keeps lanes running and knows which of them are making progress ([`mod@progress`]).
 //! - [`watchdog`] judges when only another process helps; [`watch`] looks, asks it, and feeds systemd's watchdog.
 //! - [`stores`] opens the two files; [`build`] wires every room to every other and is the one place that knows them all.
+//! - [`probe`] finds out where the way of the readings ends, beside a daemon or without one.
 //! - [`service`] is the life of the process around it: lock, readiness, signals, clean stop.
 
 mod accountant;
@@ -13,6 +14,7 @@ mod inherited;
 mod log_lines;
 mod log_push;
 mod ntp;
+pub mod probe;
 pub mod progress;
 mod reporter;
 pub mod rim;

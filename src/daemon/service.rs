@@ -2,6 +2,7 @@
 //! only while the parts that must move do move (see [`super::watchdog`]), and a clean stop.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub async fn run(config: Config, logs: Arc<Logs>) -> Result<(), String> {
     daemon.serve(&config, &rim, door);
     daemon.brokers(&config, &rim);
     daemon.manage(&config, &rim);
-    daemon.control(socket, state, &rim);
+    daemon.control(&config, socket, state, &rim);
     if sabotage::on("slow-start") {
         rim.sleep(Duration::from_secs(2)).await;
     }
@@ -98,19 +99,52 @@ fn notify(state: &[NotifyState<'_>]) {
 /// One daemon a state folder: two would each acknowledge the other's readings.
 fn lock(state_dir: &Path) -> Result<File, String> {
     let path = state_dir.join("lock");
-    let file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| {
-            format!(
-                "{} cannot be written: {e}. Create {} and give it to the user fieldgate runs as",
-                path.display(),
-                state_dir.display()
-            )
-        })?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| no_lock(&path, state_dir, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => Err(format!(
             "another fieldgate runs on {}. Stop it first, or give this one another gateway.state_dir",
             state_dir.display()
         )),
+    }
+}
+
+fn no_lock(path: &Path, state_dir: &Path, error: &std::io::Error) -> String {
+    let (file, folder) = (path.display(), state_dir.display());
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => format!(
+            "{file} cannot be written: the file system of {folder} is read-only, so nothing can be accepted. What is stored \
+             there is left as it is. After an error on the disk the kernel mounts it so: see dmesg, check the disk, and \
+             mount it writable; the service tries again by itself"
+        ),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!(
+            "{file} cannot be made: there is no room on the disk of {folder}. What is stored there is left as it is. Make \
+             room; the service tries again by itself"
+        ),
+        _ => format!(
+            "{file} cannot be written: {error}. Create {folder} and give it to the user fieldgate runs as"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_that_takes_no_writes_is_named_with_the_reason_and_the_next_step() {
+        let (folder, file) = (Path::new("/var/lib/fieldgate"), Path::new("/var/lib/fieldgate/lock"));
+        let said = |kind: ErrorKind| no_lock(file, folder, &kind.into());
+        for (kind, reason, next) in [
+            (ErrorKind::ReadOnlyFilesystem, "read-only", "mount it writable"),
+            (ErrorKind::StorageFull, "no room", "Make room"),
+            (ErrorKind::NotFound, "not found", "Create /var/lib/fieldgate"),
+        ] {
+            let words = said(kind);
+            for part in ["/var/lib/fieldgate/lock", reason, next] {
+                assert!(words.contains(part), "{part} in: {words}");
+            }
+        }
     }
 }

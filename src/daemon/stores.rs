@@ -1,11 +1,13 @@
 //! Opening the two files for a configuration: which streams exist, where they go, what the limits are.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::rim::Rim;
 use crate::config::Config;
 use crate::sensors;
 use crate::store::gateway::{self, Gateway};
+use crate::store::queue::ballast::Ballast;
 use crate::store::queue::{self, ClassQuotas, DestinationSpec, Epoch, OpenOptions, Queue};
 use crate::store::sqlite::OpenError;
 
@@ -25,13 +27,16 @@ pub fn streams(config: &Config) -> Vec<queue::StreamSpec> {
 }
 
 impl Stores {
-    /// Opens both, each with its writer on a thread of its own.
+    /// Opens both, each with its writer on a thread of its own. On a full disk the ballast is released for it, whichever of
+    /// the two needs the room; the queue then says that its disk is full, and takes the ballast back before it accepts.
     ///
     /// # Errors
-    /// When a file is a newer release's, or its folder cannot be written. Damage is not an error.
+    /// When a file is a newer release's, its folder cannot be written, or a disk stays full without the ballast. Damage is
+    /// not an error.
     pub fn on_threads(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
         // In this order: a queue file without a gateway file is evidence that the latter was lost.
-        let gateway = Gateway::open(gateway_options(config), &rim.clock, &*rim.random)?;
+        let gateway =
+            with_ballast(config, || Gateway::open(gateway_options(config), &rim.clock, &*rim.random))?;
         let queue = Queue::open(queue_options(config, rim), &rim.clock)?;
         Ok(Self { gateway, queue })
     }
@@ -41,7 +46,8 @@ impl Stores {
     /// # Errors
     /// As [`Stores::on_threads`].
     pub fn inline(config: &Config, rim: &Rim) -> Result<Self, OpenError> {
-        let (gateway, pump) = Gateway::open_inline(gateway_options(config), &rim.clock, &*rim.random)?;
+        let (gateway, pump) =
+            with_ballast(config, || Gateway::open_inline(gateway_options(config), &rim.clock, &*rim.random))?;
         tokio::spawn(pump);
         let (queue, pump) = Queue::open_inline(queue_options(config, rim), &rim.clock)?;
         tokio::spawn(pump);
@@ -55,6 +61,22 @@ impl Stores {
     }
 }
 
+/// Opens what the queue's own opening comes after, and what it therefore cannot help: where there is no room even to open,
+/// the ballast is released, once.
+fn with_ballast<T>(config: &Config, open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let opened = open();
+    if matches!(opened, Err(OpenError::NoRoom { .. })) && config.store.ballast_bytes > 0 {
+        tracing::warn!("the disk is full: the ballast is released so that the daemon can start");
+        Ballast::beside(&queue_file(config), config.store.ballast_bytes).release();
+        return open();
+    }
+    opened
+}
+
+fn queue_file(config: &Config) -> PathBuf {
+    config.gateway.state_dir.join("queue.db")
+}
+
 fn gateway_options(config: &Config) -> gateway::OpenOptions {
     gateway::OpenOptions::in_folder(&config.gateway.state_dir)
 }
@@ -63,7 +85,7 @@ fn gateway_options(config: &Config) -> gateway::OpenOptions {
 #[must_use]
 pub fn queue_options(config: &Config, rim: &Rim) -> OpenOptions {
     OpenOptions {
-        path: config.gateway.state_dir.join("queue.db"),
+        path: queue_file(config),
         streams: streams(config),
         destinations: config.destinations().map(|name| DestinationSpec { name: name.to_owned() }).collect(),
         commit_window: config.store.commit_window,

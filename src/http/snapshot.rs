@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use super::recent::{Moved, Outgoing, Recent};
 use super::sources::{GatewayFacts, Sources};
 use crate::board::{
-    ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState, ModemIdentity,
-    ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble, WriterState,
+    CertificateState, ClockState, ComponentState, DataPlan, DeliveryState, LaneState, Latest, LinkState,
+    ModemIdentity, ModemState, Registration, RemoteSettings, Signal, SlaveState, Stamped, Trouble,
+    WriterState,
 };
 use crate::clock::{Mono, Wall};
 use crate::reading::Class;
@@ -71,6 +72,8 @@ pub struct Destination {
     pub name: String,
     /// Its link, once its lane has said anything.
     pub link: Option<LinkState>,
+    /// The gateway's certificate there, where it has one.
+    pub certificate: Option<CertificateState>,
     /// What is wrong with it, what weighs most first, and since when.
     pub troubles: Vec<(Mono, Trouble)>,
     /// What becomes of what it acknowledged.
@@ -104,6 +107,7 @@ impl Snapshot {
             .map(|(id, name)| Destination {
                 name: name.clone(),
                 link: links.get(name).map(|link| link.value.clone()),
+                certificate: board.certificates.get(name).map(|certificate| certificate.value),
                 troubles: board.troubles_as_seen(name),
                 delivery: board.deliveries.get(name).map(|delivery| delivery.value),
                 books: Outgoing::of(&queue, *id),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::grant::{Ask, Grant, Why};
 use super::ledger::{Ledger, Moment, Network, Record};
 use super::plan::Plan;
-use super::purpose::{Direction, Purpose};
+use super::purpose::{Direction, PURPOSES, Purpose};
 use super::total::Total;
 use super::wire::Learned;
 use crate::board::{Board, Counter, DataPlan, PlanPeriod};
@@ -58,8 +58,8 @@ struct State {
     backlog: BTreeSet<String>,
     /// One reading in so many is sent of a backlog, by destination, and when it asked last.
     thinned: BTreeMap<String, (u64, Duration)>,
-    /// Everything charged in this run.
-    charged: u64,
+    /// Everything charged in this run, by what for.
+    charged: [u64; PURPOSES],
     /// What the path's own counters say.
     total: Option<Total>,
 }
@@ -135,7 +135,7 @@ impl Purse {
             waits: BTreeMap::new(),
             backlog: BTreeSet::new(),
             thinned: BTreeMap::new(),
-            charged: 0,
+            charged: [0; PURPOSES],
             total: None,
         };
         Arc::new(Self {
@@ -159,7 +159,9 @@ impl Purse {
         let (now, network) = (self.now(), self.network());
         let mut state = self.state();
         state.ledger.charge(now, purpose, direction, bytes, network);
-        state.charged = state.charged.saturating_add(bytes);
+        if let Some(charged) = state.charged.get_mut(purpose as usize) {
+            *charged = charged.saturating_add(bytes);
+        }
         if state.ledger.wants_record(now.mono) {
             self.due.notify_one();
         }
@@ -190,6 +192,12 @@ impl Purse {
                 learned.charged(bytes);
             }
         }
+    }
+
+    /// What was charged for a purpose in this run, bytes.
+    #[must_use]
+    pub fn charged_for(&self, purpose: Purpose) -> u64 {
+        self.state().charged.get(purpose as usize).copied().unwrap_or(0)
     }
 
     /// Whether a message may be packed now.
@@ -377,7 +385,7 @@ impl Purse {
     /// only when it has counted anew.
     pub fn counted(&self, counter: Counter, bytes: u64) {
         let mut state = self.state();
-        let charged = state.charged;
+        let charged = state.charged.iter().sum();
         match &mut state.total {
             Some(total) => total.counted(counter, bytes, charged),
             none => *none = Some(Total::begin(counter, bytes, charged)),

@@ -3,21 +3,18 @@
 //! Invariants: what [`OnceFile::take`] hands over is deleted, and the deletion is on the disk, before it is handed over. A file
 //! is told apart from its copies by [`FileId`], which its content is to be bound to: a copy has another.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use super::whole;
 use crate::sabotage;
-
-/// Larger ones are not ours.
-const MOST_BYTES: u64 = 64 * 1024;
 
 /// See the module head.
 #[derive(Debug)]
 pub struct OnceFile {
-    folder: PathBuf,
     path: PathBuf,
 }
 
@@ -51,7 +48,7 @@ impl OnceFile {
     /// A file of this name in the folder, there or not.
     #[must_use]
     pub fn new(folder: &Path, name: &str) -> Self {
-        Self { folder: folder.to_owned(), path: folder.join(name) }
+        Self { path: folder.join(name) }
     }
 
     /// Reads the file and deletes it. `None` where there is none.
@@ -65,19 +62,14 @@ impl OnceFile {
             Err(error) => return Err(error),
         };
         let id = FileId::of(&file);
-        let mut content = Vec::new();
-        let read = file.take(MOST_BYTES + 1).read_to_end(&mut content);
+        let content = whole::contents(file);
         if !sabotage::on("record-kept") {
             fs::remove_file(&self.path)?;
             if !sabotage::on("record-unsynced") {
-                self.sync_folder()?;
+                whole::sync_folder_of(&self.path)?;
             }
         }
-        read?;
-        if content.len() as u64 > MOST_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than 64 KiB"));
-        }
-        Ok(Some((id?, content)))
+        Ok(Some((id?, content?)))
     }
 
     /// Writes the file, in place of one that is there. `content` is told which file it will be.
@@ -85,22 +77,7 @@ impl OnceFile {
     /// # Errors
     /// Then there is no file, or the one before.
     pub fn put(&self, content: impl FnOnce(FileId) -> io::Result<Vec<u8>>) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        // One that a run left half-written is another file, and was read by nobody.
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        let id = FileId::of(&file)?;
-        file.write_all(&content(id)?)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)?;
-        self.sync_folder()
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        whole::replace(&self.path, |file| content(FileId::of(file)?))
     }
 }
 

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{EpochStatement, Link, Message, Outcome};
 use super::parcel::Parcel;
-use super::pause::Pause;
+use super::pause::{Pause, Refusal};
 use super::policy::{self, Choice, Flow, FlowView};
 use super::share::{Share, Weights};
 use super::shelf::Shelf;
@@ -151,6 +151,8 @@ struct Drain<'a> {
     dropped: u64,
     corrections: u64,
     rearranged: u64,
+    /// [`QueueStatus::forgotten`] of this destination when the file was read.
+    forgotten: Option<u64>,
     /// Looking for a place to jump to costs a few reads: not before this.
     next_jump: Duration,
     /// The longest message this destination takes, as learned, and when.
@@ -159,7 +161,7 @@ struct Drain<'a> {
     /// The opening statement is under way or delivered.
     announcing: bool,
     /// A message with the statement was refused, and it is not known whether for its sake.
-    statement_suspect: bool,
+    statement_suspect: Refusal,
     letters: Letters,
     set_aside: VecDeque<Duration>,
     /// The destination did not acknowledge lately: one message at a time.
@@ -204,12 +206,14 @@ impl<'a> Drain<'a> {
     ) -> Result<Self, LaneError> {
         let status = queue.status();
         // Before the file is asked: what changes in between is looked at again.
-        let (generation, dropped, corrections, rearranged) = {
+        let (generation, dropped, corrections, rearranged, forgotten) = {
             let status = status.borrow();
             let dropped = status.destination(destination).dropped;
-            (status.generation, dropped, status.corrections, status.rearranged)
+            let forgotten = status.forgotten.get(&destination).copied();
+            (status.generation, dropped, status.corrections, status.rearranged, forgotten)
         };
-        let reader = queue.reader(destination).map_err(LaneError::new)?;
+        let mut reader = queue.reader(destination).map_err(LaneError::new)?;
+        let set_aside = outcome::set_aside_lately(&mut reader, &rim).map_err(LaneError::new)?;
         let limit = link.capabilities().max_message_bytes;
         let now = rim.now();
         let shelf = |flow: Flow| {
@@ -239,6 +243,7 @@ impl<'a> Drain<'a> {
             telemetry: reader.settled(Class::Telemetry),
             dropped,
             rearranged,
+            forgotten,
             corrections,
             next_jump: now,
             reader,
@@ -246,9 +251,9 @@ impl<'a> Drain<'a> {
             limit,
             limit_since: now,
             announcing: false,
-            statement_suspect: false,
+            statement_suspect: Refusal::default(),
             letters: Letters::default(),
-            set_aside: VecDeque::new(),
+            set_aside,
             cautious: false,
             sick: None,
             sickness: 0,
@@ -267,8 +272,18 @@ impl<'a> Drain<'a> {
             if status.generation != self.generation {
                 return Err(LaneError("the queue file was replaced; starting over with the new one".into()));
             }
+            let forgotten = status.forgotten.get(&self.destination).copied() != self.forgotten;
+            if forgotten && sending.is_empty() {
+                return Err(LaneError(
+                    "answers were forgotten while the store was full; reading again what it holds".into(),
+                ));
+            }
             self.lift_limit();
             let wait = loop {
+                // What is under way is waited for: its answers close the oldest holes, so that each new beginning is further on.
+                if forgotten {
+                    break None;
+                }
                 self.refill(&status).await?;
                 self.look_for_owed(&status)?;
                 let before = sending.len();
@@ -424,7 +439,8 @@ impl<'a> Drain<'a> {
     }
 
     fn next_parcel(&mut self, flow: Flow, status: &QueueStatus) -> Option<Parcel> {
-        let states = !self.announcing && !self.statement_suspect;
+        let suspect = self.statement_suspect.until(self.rim.now()).is_some();
+        let states = !self.announcing && !suspect;
         let statement =
             (states && !status.announced.contains(&self.destination)).then(|| statement(status)).flatten();
         let (link, limit) = (self.link, self.limit);

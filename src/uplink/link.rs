@@ -279,6 +279,15 @@ pub enum Report {
     },
     /// The cell that serves the modem.
     Network(ServingCell),
+    /// What takes the way of the readings and is none, to tell where that way ends.
+    Probe {
+        /// As of a [`Message`] with readings.
+        address: String,
+        /// By which a person finds it at the cloud.
+        mark: String,
+        /// When it is sent, if the time is trusted, Unix milliseconds.
+        unix_ms: Option<i64>,
+    },
 }
 
 /// A cell of the mobile network.

@@ -1,4 +1,4 @@
-//! How long a destination asked a class to wait. Pure.
+//! How long a destination asked a class to wait, and how long what it refused is not tried again. Pure.
 
 use std::time::Duration;
 
@@ -41,6 +41,39 @@ impl Pause {
     }
 }
 
+/// What was refused for its content is tried again after this, and then after twice as long each time.
+const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
+/// But at least this often: a message a day costs nothing, and nobody has to tell the gateway that the cloud was mended.
+const REFUSED_MOST: Duration = Duration::from_secs(86_400);
+
+/// Something that a destination refused for its content.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refusal {
+    until: Option<Duration>,
+    /// How often in a row.
+    times: u32,
+}
+
+impl Refusal {
+    /// It was refused. Tells how long it is not tried.
+    pub(super) fn again(&mut self, now: Duration) -> Duration {
+        let wait = REFUSED_AGAIN.saturating_mul(1 << self.times.min(10)).min(REFUSED_MOST);
+        self.times = self.times.saturating_add(1);
+        self.until = Some(now + wait);
+        wait
+    }
+
+    /// Until when it is not tried, if that is still to come.
+    pub(super) fn until(&self, now: Duration) -> Option<Duration> {
+        self.until.filter(|until| *until > now)
+    }
+
+    /// It was taken, or it is known that something else was at fault.
+    pub(super) fn is_over(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +104,22 @@ mod tests {
         pause.is_over();
         assert_eq!(pause.asked_for(now, 5 * S), 5 * S);
         assert!((0..20).all(|n| Pause { until: None, asked: n }.asked_for(now, 5 * S) <= LATER_MOST));
+    }
+
+    #[test]
+    fn what_is_refused_is_tried_after_an_hour_and_at_least_once_a_day() {
+        let mut refusal = Refusal::default();
+        let mut now = Duration::ZERO;
+        let mut hours = Vec::new();
+        for _ in 0..7 {
+            let wait = refusal.again(now);
+            assert_eq!(refusal.until(now), Some(now + wait));
+            now += wait;
+            assert_eq!(refusal.until(now), None);
+            hours.push(wait.as_secs() / 3600);
+        }
+        assert_eq!(hours, [1, 2, 4, 8, 16, 24, 24]);
+        refusal.is_over();
+        assert_eq!(refusal.again(now), REFUSED_AGAIN);
     }
 }

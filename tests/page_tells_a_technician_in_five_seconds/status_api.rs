@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use fieldgate::board::{DeliveryState, SlaveRefusal, Trouble, TroubleKind};
+use fieldgate::board::{
+    CertificateCondition, CertificateState, DeliveryState, SlaveRefusal, Trouble, TroubleKind,
+};
 use fieldgate::store::queue::{DestinationId, Salvaging};
 use serde_json::Value as Json;
 
@@ -26,6 +28,12 @@ async fn the_status_has_the_keys_that_programs_rely_on() {
         why: "it has no such address",
     });
     gateway.board.slaves.set("pump", seconds_ago(1), pump);
+    let certificate = CertificateState {
+        condition: CertificateCondition::Renewed,
+        words: "the certificate was renewed and ends in 90 days".into(),
+        until_unix_s: 1_803_000_000,
+    };
+    gateway.board.certificates.set("golioth", seconds_ago(1), certificate);
     let trouble = Trouble::new(TroubleKind::Unreadable, "the settings", "they broke off", "look");
     gateway.board.troubles.note("golioth", seconds_ago(1), trouble);
     gateway.board.deliveries.set("golioth", seconds_ago(1), DeliveryState::default());
@@ -178,7 +186,8 @@ const GATEWAY_KEYS: &str = "
     dataPlan.roamingMonth.forecastBytes dataPlan.roamingMonth.limitBytes dataPlan.thinned.*
     dataPlan.waits[].seconds dataPlan.waits[].what dataPlan.wirePercent.* destinations[].account.accepted destinations[].account.acknowledged
     destinations[].account.dropped destinations[].account.queued destinations[].account.setAside
-    destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
+    destinations[].certificate.condition destinations[].certificate.endsUnixSeconds
+    destinations[].certificate.words destinations[].givenUp.* destinations[].lost destinations[].classes.*.accepted destinations[].classes.*.acknowledged
     destinations[].classes.*.dropped destinations[].classes.*.queued destinations[].classes.*.setAside
     destinations[].link.handshakes destinations[].link.inFlight destinations[].link.lastHeardAgeSeconds
     destinations[].link.owedSeconds destinations[].link.packets destinations[].link.phase destinations[].link.receivedBytes

@@ -1,6 +1,7 @@
-//! Certificates for a simulated world, made by the `openssl` program.
+//! A certificate authority that lives as long as a test: keys and certificates made by the `openssl` program, valid around the time
+//! at which the simulated world begins.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -11,15 +12,14 @@ use fieldgate_dtls::{Identity, Roots, ServerCertificate};
 use fieldgate_sim::world::WorldOptions;
 
 /// The name the simulated world gives its endpoint.
-pub const NAME: &str = "cloud.invalid";
-/// Valid around the time at which the simulated world begins.
-pub const YEARS: (&str, &str) = ("20260101000000Z", "20360101000000Z");
+pub(crate) const NAME: &str = "cloud.invalid";
+pub(crate) const YEARS: (&str, &str) = ("20260101000000Z", "20360101000000Z");
 
 /// Keys and certificates, `NAME.key` and `NAME.pem`: `root`, `server` and `gw` below it.
-pub struct Pki(tempfile::TempDir);
+pub(crate) struct Pki(tempfile::TempDir);
 
 impl Pki {
-    pub fn make(server_name: &str, server_years: (&str, &str)) -> Self {
+    pub(crate) fn make(server_name: &str, server_years: (&str, &str)) -> Self {
         let pki = Self(tempfile::tempdir().unwrap());
         pki.write(
             "ca.cnf",
@@ -35,9 +35,14 @@ impl Pki {
         pki
     }
 
-    fn certificate(&self, name: &str, subject: &str, extensions: &str, (from, until): (&str, &str)) {
+    pub(crate) fn certificate(
+        &self,
+        name: &str,
+        subject: &str,
+        extensions: &str,
+        (from, until): (&str, &str),
+    ) {
         let file = |what: &str| format!("{name}.{what}");
-        self.write(&file("ext"), extensions);
         self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &file("key")]);
         self.openssl(&[
             "req",
@@ -50,53 +55,101 @@ impl Pki {
             "-subj",
             subject,
         ]);
-        let mut arguments = vec![
-            "ca".to_owned(),
-            "-batch".into(),
-            "-notext".into(),
-            "-config".into(),
-            "ca.cnf".into(),
-            "-in".into(),
-            file("csr"),
-            "-out".into(),
-            file("pem"),
-            "-extfile".into(),
-            file("ext"),
-            "-startdate".into(),
-            from.into(),
-            "-enddate".into(),
-            until.into(),
-            "-keyfile".into(),
-            "root.key".into(),
-        ];
-        if name == "root" {
-            arguments.push("-selfsign".into());
-        } else {
-            arguments.extend(["-cert".to_owned(), "root.pem".into()]);
-        }
-        self.openssl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        self.sign(
+            name,
+            if name == "root" || name == "other" { name } else { "root" },
+            extensions,
+            (from, until),
+        );
     }
 
-    fn openssl(&self, arguments: &[&str]) {
+    /// Has `by` sign the request `NAME.csr`; by itself, if it is its own.
+    pub(crate) fn sign(&self, name: &str, by: &str, extensions: &str, years: (&str, &str)) {
+        self.signed(name, by, extensions, years, None);
+    }
+
+    fn signed(
+        &self,
+        name: &str,
+        by: &str,
+        extensions: &str,
+        (from, until): (&str, &str),
+        subject: Option<&str>,
+    ) {
+        let file = |what: &str| format!("{name}.{what}");
+        let (ca, key) = (format!("{by}.pem"), format!("{by}.key"));
+        self.write(&file("ext"), extensions);
+        let (csr, pem, ext) = (file("csr"), file("pem"), file("ext"));
+        let mut arguments = vec![
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            "ca.cnf",
+            "-in",
+            &csr,
+            "-out",
+            &pem,
+            "-extfile",
+            &ext,
+            "-startdate",
+            from,
+            "-enddate",
+            until,
+            "-keyfile",
+            &key,
+        ];
+        match name == by {
+            true => arguments.push("-selfsign"),
+            false => arguments.extend(["-cert", &ca]),
+        }
+        if let Some(subject) = subject {
+            arguments.extend(["-subj", subject]);
+        }
+        self.openssl(&arguments);
+    }
+
+    /// What `by` makes of a certification request in DER: a certificate in DER, for another subject if one is named.
+    pub(crate) fn issue(
+        &self,
+        request: &[u8],
+        by: &str,
+        subject: Option<&str>,
+        years: (&str, &str),
+    ) -> Vec<u8> {
+        self.write("asked.der", request);
+        self.openssl(&["req", "-inform", "DER", "-in", "asked.der", "-out", "asked.csr"]);
+        self.signed("asked", by, "basicConstraints=CA:FALSE\n", years, subject);
+        self.openssl(&["x509", "-in", "asked.pem", "-outform", "DER", "-out", "given.der"]);
+        self.read("given.der")
+    }
+
+    pub(crate) fn openssl(&self, arguments: &[&str]) {
         let done = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
         assert!(done.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).open(self.path(name)).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        file.write_all(content.as_ref()).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    pub fn options(&self) -> WorldOptions {
+    /// Puts the certificate `above` after `name`'s, to make a chain.
+    pub(crate) fn append(&self, name: &str, above: &str) {
+        let file = |name: &str| format!("{name}.pem");
+        self.write(&file(name), [self.read(&file(name)), self.read(&file(above))].concat());
+    }
+
+    pub(crate) fn options(&self) -> WorldOptions {
         let mut golioth = String::new();
         for (key, file) in [("certificate_file", "gw.pem"), ("ca_file", "root.pem")] {
             writeln!(golioth, "{key} = {:?}", self.path(file)).unwrap();

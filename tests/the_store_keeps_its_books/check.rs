@@ -39,17 +39,22 @@ impl Rig {
         self.check_books(&names);
     }
 
-    /// Rows the model has waiting and the file has not: only a quota may take them, the least urgent first, oldest first.
+    /// Rows the model has waiting and the file has not: only a quota may take them, the oldest of a class first, and where it is the
+    /// file's quota, nothing of a class while there is something less urgent. What came in the newest commit may have come after.
     fn allow_for_quota(&mut self, name: &'static str, found: &[QueuedRow]) {
         let there: BTreeSet<(u64, u64, StreamId)> =
             found.iter().map(|r| (r.epoch.epoch.0, r.sequence, r.sample.stream)).collect();
         let mut stayed: BTreeSet<Class> = BTreeSet::new();
-        for row in &mut self.model.rows {
+        let (mut least_urgent_left, mut most_urgent_gone) = (Class::Alarm, None::<&Row>);
+        for (n, row) in self.model.rows.iter_mut().enumerate() {
             if !row.open.contains(name) {
                 continue;
             }
             if there.contains(&(row.epoch, row.sequence, row.sample.stream)) {
                 stayed.insert(row.class);
+                if n < self.newest {
+                    least_urgent_left = least_urgent_left.max(row.class);
+                }
                 continue;
             }
             let by_its_class = self.class_quota.is_some_and(|(class, _)| class == row.class);
@@ -59,6 +64,13 @@ impl Rig {
             self.seen.given_up += 1;
             row.open.remove(name);
             self.model.accounts.get_mut(&(name, row.sample.stream)).unwrap().dropped += 1;
+            if !by_its_class && most_urgent_gone.is_none_or(|gone| row.class < gone.class) {
+                most_urgent_gone = Some(row);
+            }
+        }
+        if let Some(gone) = most_urgent_gone {
+            assert!(least_urgent_left <= gone.class, "gone while there is {least_urgent_left:?}: {gone:?}");
+            self.seen.in_order += usize::from(gone.class < Class::Diagnostics);
         }
     }
 

@@ -143,6 +143,7 @@ fn run(name: &str, max_bytes: u64, class_quota: Option<(Class, u64)>, bursts: u3
         all.passed_over += one.passed_over;
         all.sent_again += one.sent_again;
         all.aside_dropped += one.aside_dropped;
+        all.in_order += one.in_order;
         Ok(())
     });
     if let Err(e) = result {
@@ -167,7 +168,7 @@ fn books_and_file_equal_the_model_after_every_step() {
 fn a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so() {
     let seen =
         run("a_small_quota_gives_up_the_oldest_of_the_least_urgent_and_says_so", 128 << 10, None, 18, 14);
-    assert!(seen.given_up > 0, "{seen:?}");
+    assert!(seen.given_up > 0 && seen.in_order > 0, "{seen:?}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(super) struct Rig {
     pub(super) old_copy: PathBuf,
     pub(super) hand: Option<Hand>,
     pub(super) model: Model,
+    /// Where in the model's rows those of the newest commit begin.
+    pub(super) newest: usize,
     pub(super) pending: Pending,
     pub(super) old_model: Option<Model>,
     pub(super) streams: Vec<StreamSpec>,
@@ -90,6 +92,8 @@ pub(super) struct Seen {
     pub(super) passed_over: usize,
     pub(super) sent_again: usize,
     pub(super) aside_dropped: usize,
+    /// Something else than diagnostics was given up for the file's quota.
+    pub(super) in_order: usize,
 }
 
 impl Rig {
@@ -112,6 +116,7 @@ impl Rig {
             old_copy,
             hand: None,
             model: Model::default(),
+            newest: 0,
             pending: Pending::default(),
             old_model: None,
             streams,
@@ -180,6 +185,7 @@ impl Rig {
         self.hand().status.mark_unchanged();
         let pending = std::mem::take(&mut self.pending);
         let before = self.model.rows.len();
+        self.newest = before;
         self.seen.settled += pending.settled.len();
         for (answer, rows) in pending.offers {
             self.seen.accepted += rows.len();

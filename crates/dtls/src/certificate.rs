@@ -6,6 +6,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::LibraryError;
+use crate::ffi::code::bad;
 use crate::ffi::x509::{CertificateList, Name, PrivateKey};
 
 /// A wall clock as of a call.
@@ -49,7 +50,15 @@ impl Identity {
     /// # Errors
     /// [`CertificateError`], by which of the two it is and what to do.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
-        let (chain, left_out) = CertificateList::parse(chain).map_err(CertificateError::chain)?;
+        Self::from_parts(&[chain], key)
+    }
+
+    /// The same from several parts, each PEM or one certificate in DER; the key may be DER as well.
+    ///
+    /// # Errors
+    /// As [`Identity::from_pem`].
+    pub fn from_parts(parts: &[&[u8]], key: &[u8]) -> Result<Self, CertificateError> {
+        let (chain, left_out) = CertificateList::parse(parts).map_err(CertificateError::chain)?;
         if left_out > 0 {
             return Err(CertificateError::PartOfChain { left_out });
         }
@@ -71,6 +80,19 @@ impl Identity {
     /// The Unix seconds of its first and last moment.
     pub fn validity(&self) -> (u64, u64) {
         self.0.chain.validity()
+    }
+
+    /// Its certificates in DER: its own, then what signed it, as far as given.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        self.0.chain.der()
+    }
+
+    /// Whether a chain leads from it to one of these, all of it valid at `now`, whoever vouches for that time.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn leads_to(&self, roots: &Roots, now: WallTime) -> Result<(), CertificateProblem> {
+        self.0.chain.verify(roots.list(), now.unix_s).map_err(CertificateProblem::of)
     }
 
     pub(crate) fn chain(&self) -> &Arc<CertificateList> {
@@ -98,7 +120,15 @@ impl Roots {
     /// # Errors
     /// [`CertificateError`], when none can be used.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        let (list, _) = CertificateList::parse(pem).map_err(CertificateError::chain)?;
+        Self::from_parts(&[pem])
+    }
+
+    /// The same from several parts, each PEM or one certificate in DER. One that signs others need not have signed itself.
+    ///
+    /// # Errors
+    /// As [`Roots::from_pem`].
+    pub fn from_parts(parts: &[&[u8]]) -> Result<Self, CertificateError> {
+        let (list, _) = CertificateList::parse(parts).map_err(CertificateError::chain)?;
         Ok(Self(Arc::new(list)))
     }
 
@@ -161,6 +191,21 @@ pub enum CertificateProblem {
     Unchecked,
     /// It must not be used for this, or its signature or key is too weak.
     NotAcceptable,
+}
+
+impl CertificateProblem {
+    /// The first of what the library's bits name, in the order of how much the rest depends on it.
+    pub(crate) fn of(flags: u32) -> Self {
+        let problems = [
+            (bad::NOT_TRUSTED, Self::UnknownRoot),
+            (bad::WRONG_NAME, Self::WrongName),
+            (bad::EXPIRED, Self::Expired),
+            (bad::NOT_YET_VALID, Self::NotYetValid),
+            (bad::MISSING, Self::Missing),
+        ];
+        let first = problems.into_iter().find(|(bit, _)| flags & bit != 0);
+        first.map_or(Self::NotAcceptable, |(_, problem)| problem)
+    }
 }
 
 impl fmt::Display for CertificateProblem {

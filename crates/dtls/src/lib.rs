@@ -5,6 +5,7 @@
 //! - [`Server`] is many server sessions behind one socket: cookies, lookup by address and by Connection ID, moves, bounds.
 //! - [`ClientConfig`], [`ServerConfig`], [`Psk`], [`Identity`], [`Roots`] say with whom and how; [`Event`] and [`CloseReason`] say
 //!   what became of it, [`Refusal`] who refused whom and why.
+//! - [`CertificationRequest`] asks for another certificate in place of an [`Identity`]'s.
 //! - [`SavedSession`] takes a session across a restart; [`seal`] encrypts what is kept on disk.
 //!
 //! Nothing here reads a clock, a socket or a random source. A caller passes `now`, a [`core::time::Duration`] since an
@@ -24,6 +25,7 @@ mod event;
 mod explain;
 mod ffi;
 mod record;
+mod request;
 mod saved;
 mod seal;
 mod server;
@@ -37,6 +39,7 @@ pub use config::{
 };
 pub use event::{CloseReason, Connection, Counters, Event, Refusal, SendError};
 pub use explain::LibraryError;
+pub use request::CertificationRequest;
 pub use saved::{RestoreError, SaveError, SaveRefused, SavedSession};
 pub use seal::{seal, unseal};
 pub use server::{Server, ServerCounters, ServerEvent, SessionId};

@@ -22,7 +22,7 @@ pub mod seeds;
 pub type Body = fn(&[u8]) -> bool;
 
 /// Every target: its name, which is that of its corpus under `fuzz/corpus`, and its body.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("at_console", at::console),
     ("at_decoders", at::decoders),
     ("at_session", at::session),

@@ -28,6 +28,7 @@ pub mod logs;
 pub mod manifest;
 pub mod network;
 pub mod paths;
+pub mod probe;
 pub mod rows;
 pub mod rpc;
 pub mod settings;

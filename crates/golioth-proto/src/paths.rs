@@ -19,6 +19,9 @@ pub const SETTINGS_STATUS: &str = ".c/status";
 /// Log records: POST. The path Golioth's default pipeline for logs filters on.
 pub const LOGS: &str = ".s/logs";
 
+/// Certificates: POST of a certification request.
+pub const CERTIFICATE: &str = "v1/csr";
+
 /// What is wanted of the gateway: the part of its LightDB State that operators write. GET and observe.
 pub const DESIRED: &str = ".d/desired";
 

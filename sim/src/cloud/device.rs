@@ -43,7 +43,6 @@ pub(super) struct Device {
     pub(super) settings_status: Option<SettingsStatus>,
     /// DER: the last it asked to have signed, and what it is then given.
     pub(super) signing_request: Option<Vec<u8>>,
-    pub(super) issued_certificate: Option<Vec<u8>>,
     pub(super) limiter: Limiter,
     pub(super) requests: u64,
     /// When a resource that can be observed was last answered with, or a notification of it acknowledged, by path.

@@ -10,7 +10,7 @@ use super::fault::{Babble, Fault, FaultId};
 use super::firmware_log::FirmwareLogSeen;
 use super::intake::Intake;
 use super::pipelines::{self, Delivered, Outgoing, PipelineError, Route, Unmatched};
-use super::services::Watch;
+use super::services::{Issuer, Watch};
 use super::settings::{Level, SettingsStatus};
 use fieldgate_dtls::SessionId;
 use serde_json::Value;
@@ -330,16 +330,9 @@ impl Cloud {
         named.map(|pipeline| pipeline.enabled = enabled).is_some()
     }
 
-    /// What a device is given when it asks for a certificate, DER.
-    ///
-    /// # Errors
-    /// [`CloudError::UnknownDevice`].
-    pub fn set_issued_certificate(&mut self, device: &str, der: Vec<u8>) -> Result<(), CloudError> {
-        let key = self.plane.named(device)?;
-        if let Some(device) = self.plane.devices.get_mut(&key) {
-            device.issued_certificate = Some(der);
-        }
-        Ok(())
+    /// Gives the project a PKI provider: what it answers a device's certification request (DER) with, or `None` to refuse it.
+    pub fn set_issuer(&mut self, issue: impl FnMut(&str, &[u8]) -> Option<Vec<u8>> + Send + 'static) {
+        self.plane.issuer = Some(Issuer::new(issue));
     }
 
     /// The next request that a pipeline makes of a web service. It must be answered by [`webhook_answered`](Self::webhook_answered).

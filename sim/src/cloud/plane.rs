@@ -12,6 +12,7 @@ use super::firmware_log::FirmwareLogs;
 use super::intake::Intake;
 use super::pipelines::{self, Pipeline, Pipelines};
 use super::releases::{Releases, Target};
+use super::services::Issuer;
 use super::settings::{DataType, Level, Setting, Settings};
 use super::wall::{Ids, Wall};
 use fieldgate_dtls::{PskKey, Subject};
@@ -48,6 +49,7 @@ pub(super) struct Plane {
     pub(super) blueprints: Labels,
     pub(super) certificates: Vec<Certificate>,
     pub(super) api_keys: Vec<ProjectKey>,
+    pub(super) issuer: Option<Issuer>,
     /// Oldest first.
     pub(super) logs: VecDeque<LogEntry>,
     /// Oldest first.
@@ -103,6 +105,7 @@ impl Plane {
             blueprints: Labels::new("blueprint"),
             certificates: Vec::new(),
             api_keys: Vec::new(),
+            issuer: None,
             logs: VecDeque::new(),
             ota_events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -178,7 +181,6 @@ impl Plane {
             updates: BTreeMap::new(),
             settings_status: None,
             signing_request: None,
-            issued_certificate: None,
             limiter: super::limiter::Limiter::default(),
             requests: 0,
             shown: BTreeMap::new(),

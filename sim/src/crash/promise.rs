@@ -28,6 +28,28 @@ pub struct Held {
     pub value: Value,
 }
 
+/// What the store says of readings that it gave up itself: those of one stream between two sequences of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The epoch.
+    pub epoch: u64,
+    /// The first sequence and the last.
+    pub sequences: (u64, u64),
+    /// How many; where the range is not whole, fewer than there were in it.
+    pub count: u64,
+    /// All of the stream in the range.
+    pub whole: bool,
+}
+
+impl GivenUp {
+    fn holds(&self, (epoch, sequence): Identity) -> bool {
+        epoch == self.epoch && (self.sequences.0..=self.sequences.1).contains(&sequence)
+    }
+}
+
+/// By the place of the destination in [`DESTINATIONS`], and by stream.
+pub type GivenUpBy = BTreeMap<(usize, String), Vec<GivenUp>>;
+
 /// A stream of the queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
@@ -151,12 +173,12 @@ impl Promises {
         (answered.count() as u64, offered.count() as u64)
     }
 
-    /// Compares with an image of the point. `dropped` counts, by destination and stream, what the image's own books say was
-    /// given up.
+    /// Compares with an image of the point. `given_up` is what the image itself has on record: a reading that is missing is lost
+    /// where none of these records holds its identity.
     #[must_use]
-    pub fn compare(&self, point: usize, found: &Found, dropped: &BTreeMap<(usize, String), u64>) -> Broken {
+    pub fn compare(&self, point: usize, found: &Found, given_up: &GivenUpBy) -> Broken {
         let mut broken = Broken::default();
-        let mut missing: BTreeMap<(usize, &str), Vec<u64>> = BTreeMap::new();
+        let mut missing: BTreeMap<(usize, String), Vec<(u64, Identity)>> = BTreeMap::new();
         for (destination, held) in found.iter().enumerate() {
             let name = DESTINATIONS.get(destination).copied().unwrap_or_default();
             for (number, row) in held {
@@ -164,22 +186,30 @@ impl Promises {
                     Some(wrong) => broken.corrupt.push(format!("{name}: reading {number}: {wrong}")),
                     None => self.count_return(point, *number, destination, &mut broken),
                 }
+                // Nothing to look up where nothing is given up, which is the rule.
+                let records =
+                    if given_up.is_empty() { None } else { given_up.get(&(destination, row.stream.clone())) };
+                if records.into_iter().flatten().any(|record| record.whole && record.holds(row.identity)) {
+                    broken.corrupt.push(format!("{name}: reading {number}: is on record as given up"));
+                }
             }
             for (number, reading) in (0..).zip(&self.readings) {
-                let promised = reading.answered.is_some_and(|(at, _)| at <= point)
-                    && reading.stream.routes.get(destination).copied().unwrap_or(false)
+                let answered = reading.answered.filter(|(at, _)| *at <= point);
+                let promised = reading.stream.routes.get(destination).copied().unwrap_or(false)
                     && reading.settled_by(destination, point).is_none();
-                if promised && !held.contains_key(&number) {
-                    missing.entry((destination, reading.stream.name)).or_default().push(number);
+                if let Some((_, identity)) = answered.filter(|_| promised)
+                    && !held.contains_key(&number)
+                {
+                    let key = (destination, reading.stream.name.to_owned());
+                    missing.entry(key).or_default().push((number, identity));
                 }
             }
         }
-        for ((destination, stream), numbers) in missing {
-            let given_up = dropped.get(&(destination, stream.to_owned())).copied().unwrap_or(0);
-            let unexplained = (numbers.len() as u64).saturating_sub(given_up);
-            let newest = numbers.iter().rev().take(usize::try_from(unexplained).unwrap_or(usize::MAX));
-            let name = DESTINATIONS.get(destination).copied().unwrap_or_default();
-            broken.lost.extend(newest.map(|number| format!("{name}: {stream}, reading {number}")));
+        for (key, readings) in missing {
+            let mut records = given_up.get(&key).cloned().unwrap_or_default();
+            let name = DESTINATIONS.get(key.0).copied().unwrap_or_default();
+            let lost = readings.iter().filter(|(_, identity)| !is_explained(&mut records, *identity));
+            broken.lost.extend(lost.map(|(number, _)| format!("{name}: {}, reading {number}", key.1)));
         }
         broken
     }
@@ -251,6 +281,18 @@ impl Promises {
     }
 }
 
+/// Whether one of the records says what became of a reading. One that is not whole speaks for as many as it counts.
+fn is_explained(records: &mut [GivenUp], identity: Identity) -> bool {
+    if records.iter().any(|record| record.whole && record.holds(identity)) {
+        return true;
+    }
+    let wide = records.iter_mut().find(|record| !record.whole && record.count > 0 && record.holds(identity));
+    wide.is_some_and(|record| {
+        record.count -= 1;
+        true
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,8 +320,31 @@ mod tests {
         let other = found([(number, held(number, (1, 2)))]);
         assert_eq!(promises.compare(10, &other, &none).corrupt.len(), 1);
         assert_eq!(promises.compare(2, &here, &none).corrupt.len(), 1, "it was not there yet");
-        let given_up = BTreeMap::from([((0, "a".to_owned()), 1)]);
-        assert_eq!(promises.compare(10, &found([]), &given_up), Broken::default());
+    }
+
+    #[test]
+    fn a_missing_reading_is_explained_only_by_a_record_that_holds_its_identity() {
+        let mut promises = Promises::default();
+        for n in 1..=3 {
+            let number = promises.offer(STREAM, 3);
+            promises.answered(number, 10, (1, n));
+        }
+        let given_up = |epoch, sequences: (u64, u64), count, whole| {
+            BTreeMap::from([((0, "a".to_owned()), vec![GivenUp { epoch, sequences, count, whole }])])
+        };
+        let lost = |given_up: &GivenUpBy| promises.compare(10, &found([]), given_up).lost.len();
+        assert_eq!(lost(&given_up(1, (1, 3), 3, true)), 0);
+        assert_eq!(lost(&given_up(1, (1, 2), 3, true)), 1, "a count is no explanation");
+        assert_eq!(lost(&given_up(2, (1, 3), 3, true)), 3, "another epoch's neither");
+        assert_eq!(
+            lost(&given_up(1, (1, 3), 2, false)),
+            1,
+            "one that is not whole speaks for what it counts"
+        );
+        let there = found([(2, held(2, (1, 3)))]);
+        assert_eq!(promises.compare(10, &there, &given_up(1, (1, 2), 2, true)), Broken::default());
+        let corrupt = promises.compare(10, &there, &given_up(1, (1, 3), 3, true)).corrupt;
+        assert_eq!(corrupt.len(), 1, "given up, and there");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use fieldgate::clock::{BootId, Mono, Wall};
 use fieldgate::reading::{Class, GroupId, Resolution, StreamId};
 use fieldgate::store::queue::writer::{Command, Writer};
 use fieldgate::store::queue::{
-    Accepted, DestinationId, DestinationSpec, Epoch, Health, OpenOptions, Position, Refused, StreamSpec, open,
+    Accepted, ClassQuota, ClassQuotas, DestinationId, DestinationSpec, Epoch, Health, OpenOptions, Position,
+    Refused, StreamSpec, open,
 };
 use fieldgate::store::sqlite::OpenError;
 use fieldgate::store::worker::Machine;
@@ -34,9 +35,9 @@ pub use judge::QueueJudge;
 pub enum Kind {
     /// Everyday.
     Plain,
-    /// The quota is reached again and again.
+    /// The quota is reached again and again, and so is that of one class.
     Quota,
-    /// Syncs fail, and the disk is full for a while.
+    /// Syncs fail, and the disk is full for a while; there is a ballast.
     Faulty,
     /// Nobody stops it or looks into its file, until the log is so long that the writer itself brings it home.
     Long,
@@ -74,6 +75,11 @@ pub enum LifeError {
 }
 
 const NO_WALL: Wall = Wall { unix_ms: 0, uncertainty_ms: u32::MAX, trusted: false };
+
+/// What one class may take in a life of quotas.
+const STATE_QUOTA: ClassQuota = ClassQuota { rows: Some(48), bytes: None };
+/// What is held back on a disk that is full for a while, bytes.
+const BALLAST: u64 = 8 << 10;
 
 /// All streams: the group, the class, and what promises are about.
 const STREAMS: [(&str, Class, Stream); 5] = [
@@ -222,8 +228,13 @@ impl Life {
     fn open(&mut self) -> Result<(), LifeError> {
         self.epochs = self.epochs.wrapping_add(1);
         let max_bytes = if self.kind == Kind::Quota { 80 << 10 } else { 16 << 20 };
-        let writer =
-            open::open(options(self.path.clone(), max_bytes, self.boot, self.epochs), self.now, NO_WALL)?;
+        let mut options = options(self.path.clone(), max_bytes, self.boot, self.epochs);
+        match self.kind {
+            Kind::Quota => options.class_quotas = ClassQuotas::from([(Class::State, STATE_QUOTA)]),
+            Kind::Faulty => options.ballast_bytes = BALLAST,
+            Kind::Plain | Kind::Long => {}
+        }
+        let writer = open::open(options, self.now, NO_WALL)?;
         self.ids = writer.stream_ids();
         self.destinations = writer.destination_ids().to_vec();
         self.writer = Some(writer);

@@ -101,11 +101,11 @@ fn one_round(
         // A long life needs as many until the log is brought home by itself.
         let events =
             if kind == Kind::Long { MOST_EVENTS } else { (share + share / 4).clamp(400, MOST_EVENTS) };
-        // What a quota gave up in an earlier life would hide what this one loses.
+        // What an earlier life left is more than this quota allows.
         let begins = before.take().filter(|_| kind != Kind::Quota);
         let begins = begins.as_ref().map(|(image, promises)| (image, promises.clone()));
         let lived = queue::live(kind, dice.number(), events, begins).map_err(surroundings)?;
-        let judge = QueueJudge { kind, promises: &lived.promises, clock };
+        let judge = QueueJudge { promises: &lived.promises, clock };
         let index = lived.stale_index.as_deref();
         let sum = examine(&lived.log, &judge, wanted(dice.number()), index, stop)
             .map_err(Trouble::system("write a crash image"))?;

@@ -3,7 +3,10 @@
 //! In virtual time: the link is cut, readings of four classes come for 31 days, far more than the queue may hold. Meanwhile
 //! the sizes of the files and of this process are watched. Then the link returns, the queue drains, and what the cloud has
 //! is compared with what was fed, reading by reading: missing may be only what a drop record says, the oldest of its class, and
-//! of a more urgent class only what left no room when the less urgent had gone.
+//! of a more urgent class only what left no room when the less urgent had gone. The limits of age and of single classes are shown
+//! by a second, shorter time offline (`limits`).
+
+mod limits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +62,13 @@ pub(super) fn prove(args: &Args) -> Result<Proof, Trouble> {
         offline: args.offline.unwrap_or(Duration::from_secs(if short { 16 * 3600 } else { 31 * 86_400 })),
         queue_max: args.queue_max.unwrap_or(if short { 8 } else { 32 }) << 20,
     };
-    in_virtual_time(run(&month)).map_err(Trouble::system("make an event queue"))?
+    let mut proof = in_virtual_time(run(&month)).map_err(Trouble::system("make an event queue"))??;
+    let limits = in_virtual_time(limits::run()).map_err(Trouble::system("make an event queue"))??;
+    proof.violated.extend(limits.violated);
+    if let Some(figures) = proof.figures.as_object_mut() {
+        figures.insert("limits".into(), limits.figures);
+    }
+    Ok(proof)
 }
 
 struct Month {

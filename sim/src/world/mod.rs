@@ -198,6 +198,12 @@ impl World {
         self.wires.now()
     }
 
+    /// What the daemon takes from its machine.
+    #[must_use]
+    pub fn rim(&self) -> &Rim {
+        &self.rim
+    }
+
     /// What the daemon knows.
     #[must_use]
     pub fn board(&self) -> &Board {

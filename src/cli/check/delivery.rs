@@ -1,7 +1,7 @@
 //! Whether pipelines take what the gateway streams, as far as a look at the project's lists can tell.
 //!
-//! Sends nothing: the lists name what was sent before. What a fresh message would meet is found by the daemon with its first one,
-//! which it keeps until it is known.
+//! Sends nothing: the lists name what was sent before. What a fresh message would meet is found by a probe (`--probe`), or by the
+//! daemon with its first one, which it keeps until it is known.
 
 use std::path::Path;
 use std::sync::Arc;

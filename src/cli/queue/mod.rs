@@ -146,7 +146,9 @@ pub(super) fn queue(config: Option<&Config>, command: &Command) -> ExitCode {
         }
         Command::Snapshot { target, file } => {
             let source = file.clone().or_else(|| config.map(queue_file)).ok_or(Trouble::NoFile);
-            source.and_then(|source| snapshot::snapshot(&source, target))
+            // Of a file that is named nobody knows what its daemon needs, beside its log.
+            let ballast = config.filter(|_| file.is_none()).map_or(0, |config| config.store.ballast_bytes);
+            source.and_then(|source| snapshot::snapshot(&source, target, ballast))
         }
         Command::Export(arguments) => {
             arguments.copy.source(config).and_then(|s| export::export(&s, arguments))

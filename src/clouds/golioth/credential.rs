@@ -21,12 +21,11 @@ pub(super) struct Loaded {
     pub(super) digest: [u8; 32],
 }
 
-/// Reads it. Certificates are read from their files each time, which are small: a
-/// renewed one needs no restart, and one that cannot be read keeps nothing from being accepted meanwhile.
+/// Reads it; `identity` is what is shown where there is a certificate. Roots are read from their file each time, which is small.
 ///
 /// # Errors
 /// In words, with what to do.
-pub(super) fn load(config: &Golioth) -> Result<Loaded, String> {
+pub(super) fn load(config: &Golioth, identity: Option<dtls::Identity>) -> Result<Loaded, String> {
     let mut digest = Sha256::new();
     let mut bind = |part: &[u8]| {
         digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -39,15 +38,19 @@ pub(super) fn load(config: &Golioth) -> Result<Loaded, String> {
             let psk = dtls::Psk::new(id.as_bytes(), key.expose()).map_err(|error| error.to_string())?;
             dtls::ClientConfig::new(psk)
         }
-        GoliothCredential::Certificate { certificate_file, key, ca_file, server_name } => {
-            let certificate = read(certificate_file, "certificate_file")?;
-            let identity = dtls::Identity::from_pem(&certificate, key.expose()).map_err(|error| {
-                format!("the certificate in {} with its key: {error}", certificate_file.display())
-            })?;
+        GoliothCredential::Certificate { certificate_file, key, ca_file, server_name, .. } => {
+            let identity = match identity {
+                Some(identity) => identity,
+                None => configured(certificate_file, key)?,
+            };
             let roots = read(ca_file, "ca_file")?;
-            for part in [b"certificate".as_slice(), &certificate, &roots, server_name.as_bytes()] {
-                bind(part);
+            bind(b"certificate");
+            // Those that are shown, the operator's or renewed ones.
+            for certificate in identity.certificates() {
+                bind(&certificate);
             }
+            bind(&roots);
+            bind(server_name.as_bytes());
             let roots = dtls::Roots::from_pem(&roots)
                 .map_err(|error| format!("the roots in {}: {error}", ca_file.display()))?;
             dtls::ClientConfig::with_certificate(identity, roots, server_name)
@@ -60,6 +63,17 @@ pub(super) fn load(config: &Golioth) -> Result<Loaded, String> {
     }
     bind(&[u8::from(client.connection_id)]);
     Ok(Loaded { client, digest: digest.finalize().into() })
+}
+
+/// The operator's certificate, read from its file: one that was replaced by hand needs no restart, and one that cannot be read
+/// keeps nothing from being accepted meanwhile.
+///
+/// # Errors
+/// In words, with what to do.
+pub(super) fn configured(certificate_file: &Path, key: &Secret) -> Result<dtls::Identity, String> {
+    let certificate = read(certificate_file, "certificate_file")?;
+    dtls::Identity::from_pem(&certificate, key.expose())
+        .map_err(|error| format!("the certificate in {} with its key: {error}", certificate_file.display()))
 }
 
 /// What only this gateway and the operator have: the key, whichever kind it is.
@@ -76,7 +90,7 @@ pub(super) fn handshake_bytes(credential: &GoliothCredential) -> u64 {
     }
 }
 
-fn read(path: &Path, key: &str) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path, key: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| {
         format!("{} cannot be read: {error}. Put it there, or correct golioth.{key}", path.display())
     })
@@ -119,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_session_is_bound_to_identity_suites_and_connection_id() {
-        let digest = |config: Golioth| load(&config).map(|loaded| loaded.digest).unwrap();
+        let digest = |config: Golioth| load(&config, None).map(|loaded| loaded.digest).unwrap();
         let as_it_is = digest(config("gw@p", &[Suite::PskCcm8, Suite::PskGcm], true));
         assert_eq!(digest(config("gw@p", &[Suite::PskCcm8, Suite::PskGcm], true)), as_it_is);
         for other in [

@@ -33,7 +33,7 @@ use crate::uplink::link::{
 };
 
 /// The list is read so long after the acknowledgement: what it says may lag.
-const SETTLE: Duration = Duration::from_secs(10);
+pub(super) const SETTLE: Duration = Duration::from_secs(10);
 
 /// An entry of one of the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,8 +269,9 @@ impl Link for Verified {
 /// What takes messages apart that a pipeline made of ours.
 const JSON: &str = "application/json";
 
-/// The pipeline to make, as it ships, for this path.
-fn pipeline(path: &str, encoding: Encoding, content_type: &str) -> String {
+/// The pipeline to make, as it ships, for this path (with its slash).
+#[must_use]
+pub fn pipeline(path: &str, encoding: Encoding, content_type: &str) -> String {
     let ships = match (content_type, encoding) {
         (JSON, _) => include_str!("../../../docs/pipelines/readings.yml"),
         (_, Encoding::Rows) => include_str!("../../../docs/pipelines/rows.yml"),
@@ -280,7 +281,7 @@ fn pipeline(path: &str, encoding: Encoding, content_type: &str) -> String {
 }
 
 /// Of what somebody else said: one short line.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(160).collect()
 }
 

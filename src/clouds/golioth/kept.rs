@@ -43,6 +43,8 @@ pub struct Bound<'a> {
     pub state_dir: &'a Path,
     /// Of `queue.db`: what was accepted under another file is not this session's to send.
     pub queue_file_id: u64,
+    /// Whether the session of the run before is gone on with, and this one's left for the next. An errand does neither.
+    pub passes_on: bool,
     /// A modem is configured, and will say which it is.
     pub modem: bool,
     /// Not bound to, but as old: the newest time that was once certain, Unix milliseconds.
@@ -77,15 +79,20 @@ struct Record {
 }
 
 /// Bytes that are zeroed after use.
-mod zeroed {
+pub(super) mod zeroed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use zeroize::Zeroizing;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::clouds::golioth) fn serialize<S: Serializer>(
+        bytes: &Zeroizing<Vec<u8>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         bytes.as_slice().serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+    pub(in crate::clouds::golioth) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Zeroizing<Vec<u8>>, D::Error> {
         Vec::deserialize(from).map(Zeroizing::new)
     }
 }
@@ -159,7 +166,8 @@ impl Moment {
 /// Where a session waits for the next run. Shared by the lane, which takes and leaves, and the daemon's end, which writes.
 #[derive(Debug)]
 pub struct Shelf {
-    file: OnceFile,
+    /// None where no session is passed on.
+    file: Option<OnceFile>,
     secret: Secret,
     endpoint: String,
     /// The board's serial number.
@@ -185,7 +193,7 @@ impl Shelf {
     /// Takes what the run before left, if it may be used. Blocks for as long as the deletion takes to reach the disk.
     pub(super) fn open(bound: Bound<'_>, endpoint: &str, secret: Secret, rim: &Rim) -> Arc<Self> {
         let shelf = Self {
-            file: OnceFile::new(bound.state_dir, FILE),
+            file: bound.passes_on.then(|| OnceFile::new(bound.state_dir, FILE)),
             secret,
             endpoint: endpoint.to_owned(),
             board: rim.hardware.clone(),
@@ -199,7 +207,8 @@ impl Shelf {
     }
 
     fn take(&self) -> Result<Option<Kept>, Refused> {
-        let Some((id, sealed)) = self.file.take()? else { return Ok(None) };
+        let Some(file) = &self.file else { return Ok(None) };
+        let Some((id, sealed)) = file.take()? else { return Ok(None) };
         let plain = dtls::unseal(self.secret.expose(), PURPOSE, self.endpoint.as_bytes(), &sealed)
             .ok_or(Refused::Sealed)?;
         let Record { names, kept } = serde_json::from_slice(&plain)?;
@@ -219,6 +228,11 @@ impl Shelf {
         }))
     }
 
+    /// Whether a session may be left for the next run.
+    pub(super) fn passes_on(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Whether a session is bound to hardware only once the modem has said which it is: then it is neither used nor left before.
     pub(super) fn needs_modem(&self) -> bool {
         self.board.is_none() && self.modem
@@ -232,8 +246,8 @@ impl Shelf {
     /// Writes what was left, or what nobody has asked for. For the daemon's end, when the lanes are done.
     pub fn put_away(&self, random: &Arc<dyn Entropy>) {
         let unused = lock(&self.taken).take().and_then(Result::ok);
-        let Some(kept) = lock(&self.left).take().or(unused) else { return };
-        if let Err(error) = self.file.put(|id| self.seal(&kept, id, random)) {
+        let (Some(file), Some(kept)) = (&self.file, lock(&self.left).take().or(unused)) else { return };
+        if let Err(error) = file.put(|id| self.seal(&kept, id, random)) {
             tracing::warn!(%error, "the session is not kept for the next run, which will make a new one");
         }
     }

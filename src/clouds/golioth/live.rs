@@ -2,7 +2,8 @@
 //!
 //! The two protocol cores are told the time and handed bytes; this loop is the only place where they meet a socket. One
 //! iteration: take what happened (a request, a datagram, a time), then drain both cores until they have nothing to say.
-//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks.
+//! `path` is the way to the cloud, `asks` what is asked of it, `answers` what becomes of that, `download` an artifact's blocks,
+//! `certificate` the gateway's next certificate.
 //!
 //! Silence is no reason for a handshake. A request that got no answer is sent again by its owner; only when nothing at
 //! all was heard for the configured `dead_path` while an answer is owed is the session given up. Nor is a socket that fails: the session
@@ -15,6 +16,7 @@
 
 mod answers;
 mod asks;
+mod certificate;
 mod download;
 mod path;
 
@@ -73,6 +75,7 @@ enum Waiting {
     Send(oneshot::Sender<Outcome>),
     Report(Kind, oneshot::Sender<Outcome>),
     Probe,
+    Certificate,
 }
 
 /// What the cloud may refuse by itself, so that one of them working does not hide that another does not.
@@ -200,6 +203,11 @@ impl<'a> Live<'a> {
         self.up_since.map_or(Duration::ZERO, |since| self.last_heard.saturating_sub(since))
     }
 
+    /// Whether there ever was a session.
+    pub(super) fn was_up(&self) -> bool {
+        self.up_since.is_some()
+    }
+
     /// Lives until the session ends.
     pub(super) async fn run(&mut self, incoming: &mut Incoming) -> Ended {
         match self.live(incoming).await {
@@ -212,6 +220,7 @@ impl<'a> Live<'a> {
         let mut buffer = vec![0u8; DATAGRAM];
         loop {
             self.reopen().await?;
+            self.keeper.keep_certificate().await;
             self.turn()?;
             self.sending = Cause::Session;
             self.affordable()?;
@@ -325,6 +334,7 @@ impl<'a> Live<'a> {
             self.register(now, watched);
             self.drain_cores(now)?;
         }
+        self.renew(now)?;
         self.tell(now);
         Ok(())
     }

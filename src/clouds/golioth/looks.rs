@@ -63,7 +63,8 @@ pub(super) struct Known {
 /// See the module head.
 #[derive(Debug)]
 pub struct LastLooks {
-    gateway: Gateway,
+    /// None where nothing is kept.
+    gateway: Option<Gateway>,
     looks: Looks,
     /// Not written yet.
     dirty: bool,
@@ -85,8 +86,14 @@ impl LastLooks {
             settings: still(kept.settings, held.settings),
             manifest: still(kept.manifest, held.manifest),
         };
-        let gateway = gateway.clone();
+        let gateway = Some(gateway.clone());
         Self { gateway, looks, dirty: false, next_write: Duration::ZERO }
+    }
+
+    /// Of an errand, which applies nothing of what it sees: nothing is known, and nothing is kept.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { gateway: None, looks: Looks::default(), dirty: false, next_write: Duration::ZERO }
     }
 
     /// What was looked at within `seldom`.
@@ -121,11 +128,10 @@ impl LastLooks {
 
     /// Writes what is new, now.
     pub(super) async fn finish(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
-            return;
-        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let Some(gateway) = self.gateway.as_ref().filter(|_| dirty) else { return };
         let text = serde_json::to_string(&self.looks).unwrap_or_default();
-        if let Err(error) = self.gateway.keep(NAME, text).await {
+        if let Err(error) = gateway.keep(NAME, text).await {
             tracing::warn!(%error, "when the cloud's settings and manifest were last seen is not kept; a restart asks again");
         }
     }

@@ -7,9 +7,11 @@
 //! are pure. [`looks`] keeps when the rest was last looked at. [`rest`] is the management plane: the
 //! gateway's own record, where a key allows it.
 //!
-//! `credential` makes of the configuration what DTLS takes; [`kept`] is a session between two runs, `modem` whether it still has the
+//! `credential` makes of the configuration what DTLS takes; `renewal` is the gateway's own certificate and its successor; [`kept`] is a session between two runs, `modem` whether it still has the
 //! modem that it was kept with. `delivery` stands between the
 //! drain and the link where a management key tells whether what was acknowledged was also kept.
+//!
+//! [`probe`] finds out, when asked, where the way of the readings ends.
 //!
 //! A session outlives silence: with a Connection ID the cloud knows us behind any address, so a timeout is answered with a
 //! repetition, not with a handshake. Only a path that stays dead while something is to be sent ends in one.
@@ -27,7 +29,9 @@ mod modem;
 pub mod outcome;
 pub mod pace;
 pub mod pack;
+pub mod probe;
 mod refresh;
+mod renewal;
 pub mod rest;
 mod services;
 pub mod session;

@@ -19,7 +19,7 @@ use crate::clouds::https::{Answer, HttpClient, HttpError};
 use crate::config::GoliothRest;
 use crate::gather::Gather;
 use crate::registry::provider::{Operation, Provider, ProviderCapabilities, ProviderDevice, ProviderError};
-use crate::spend::{Direction, Purpose, Purse, wire};
+use crate::spend::{Direction, Purpose, Purse, Why, wire};
 
 const SERVICE: &str = "golioth";
 /// A device record is a few kilobytes; far longer is not one.
@@ -89,7 +89,9 @@ impl GoliothProvider {
             detail: "the key has characters that no key has".into(),
         })?;
         key.set_sensitive(true);
-        if let Some((_, why)) = self.purse.refused(Purpose::Management, EXPECTED) {
+        // A question is rare, and charged all the same: it waits for no record of what was spent.
+        let refused = self.purse.refused(Purpose::Management, EXPECTED);
+        if let Some((_, why)) = refused.filter(|(_, why)| *why != Why::Recording) {
             tracing::info!(why = why.words(), "the management API is not asked now");
             return Err(ProviderError::TooMany { service: SERVICE.into(), after: Some(PLAN_HOLDS) });
         }

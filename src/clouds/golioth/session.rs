@@ -21,6 +21,7 @@ use super::live::{Live, Start};
 use super::looks::LastLooks;
 use super::modem;
 use super::pace::Pace;
+use super::renewal::Renewal;
 use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
@@ -85,6 +86,7 @@ pub fn link(
         time_floor_unix_ms: bound.time_floor_unix_ms.unwrap_or(0).max(RELEASE_FLOOR_UNIX_MS),
         config: config.clone(),
     });
+    let state_dir = bound.state_dir.to_owned();
     let (rim, board) = (means.rim.clone(), Arc::clone(means.board));
     let (purse, stop) = (Arc::clone(means.purse), means.stop.clone());
     let on_shelf = Arc::clone(&shelf);
@@ -92,9 +94,10 @@ pub fn link(
     let lane = Lane::new(DESTINATION, move |progress| {
         let (settings, ends, shelf) = (Arc::clone(&settings), Arc::clone(&ends), Arc::clone(&shelf));
         let (rim, board, purse, stop) = (rim.clone(), Arc::clone(&board), Arc::clone(&purse), stop.clone());
-        let looks = Arc::clone(&looks);
+        let (looks, state_dir) = (Arc::clone(&looks), state_dir.clone());
         async move {
             let pace = Pace::new(settings.requests_per_second);
+            let renewal = Renewal::new(&settings.config.credential, &state_dir, &*rim.random);
             let state = LinkState {
                 phase: LinkPhase::Idle,
                 words: "not yet tried".into(),
@@ -109,9 +112,22 @@ pub fn link(
             // They outlive a life of the lane; only one life holds them at a time.
             let looks = looks.lock_owned().await;
             let tuning = board.asks.tuning.subscribe();
-            Keeper { settings, ends, rim, board, purse, stop, progress, shelf, looks, pace, tuning, state }
-                .run()
-                .await
+            let keeper = Keeper {
+                settings,
+                ends,
+                rim,
+                board,
+                purse,
+                stop,
+                progress,
+                shelf,
+                looks,
+                pace,
+                renewal,
+                tuning,
+                state,
+            };
+            keeper.run().await
         }
     });
     (link, lane, on_shelf)
@@ -120,7 +136,7 @@ pub fn link(
 #[derive(Debug)]
 pub(super) struct Settings {
     config: Golioth,
-    handshake_bytes: u64,
+    pub(super) handshake_bytes: u64,
     time_floor_unix_ms: i64,
     target: UdpTarget,
     requests_per_second: u32,
@@ -146,6 +162,7 @@ pub(super) struct Keeper {
     pub(super) shelf: Arc<Shelf>,
     pub(super) looks: OwnedMutexGuard<LastLooks>,
     pub(super) pace: Pace,
+    pub(super) renewal: Option<Renewal>,
     pub(super) tuning: watch::Receiver<Tuning>,
     pub(super) state: LinkState,
 }
@@ -164,6 +181,8 @@ pub(super) enum Ended {
     NotTakenUp(&'static str),
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
     Unaffordable(Why),
+    /// The next one is to be made with a renewed certificate.
+    Renewing,
 }
 
 /// The daemon stops.
@@ -213,6 +232,11 @@ impl Keeper {
                 }
                 Ended::NotTakenUp(why) => {
                     tracing::warn!(why, "the session of the run before is given up");
+                    continue;
+                }
+                Ended::Renewing => {
+                    tracing::info!("a new session is made, to show the cloud the renewed certificate");
+                    attempt = 0;
                     continue;
                 }
                 Ended::Hinted(trouble) if hints < BELIEVED_HINTS => {
@@ -265,8 +289,13 @@ impl Keeper {
         self.board.troubles.clear(DESTINATION, over);
     }
 
-    pub(super) fn publish(&self) {
-        self.board.links.set(DESTINATION, self.rim.clock.mono(), self.state.clone());
+    pub(super) fn publish(&mut self) {
+        let now = self.rim.clock.mono();
+        let wall = self.wall_time();
+        if let Some(state) = self.renewal.as_mut().and_then(|renewal| renewal.tell(now.since_boot(), wall)) {
+            self.board.certificates.set(DESTINATION, now, state);
+        }
+        self.board.links.set(DESTINATION, now, self.state.clone());
     }
 
     /// Opens a socket: to the address where the cloud was, or resolves the endpoint's name.
@@ -320,24 +349,36 @@ impl Keeper {
         let mut live = Live::new(self, start);
         let ended = live.run(incoming).await;
         *lived = live.lived();
-        if matches!(ended, Ended::Stopped) {
-            live.leave();
-            self.looks.finish().await;
+        let connected = live.was_up();
+        match ended {
+            Ended::Stopped => {
+                live.leave();
+                self.looks.finish().await;
+            }
+            Ended::Renewing => live.end(),
+            _ => drop(live),
         }
-        ended
+        self.settle_certificate(ended, connected)
     }
 
     /// Goes on with the session of the run before, if there is one, or makes one.
     async fn begin(&mut self) -> Result<Start, Ended> {
         // Waiting does not mend a certificate that cannot be read; somebody must act.
-        let loaded = credential::load(&self.settings.config);
-        let Loaded { mut client, digest: credential } =
-            loaded.map_err(|words| Ended::Refused(fault::own_credential(words)))?;
+        let own = |words| Ended::Refused(fault::own_credential(words));
+        let now = self.rim.now();
+        let identity = self.renewal.as_mut().map(|renewal| renewal.identity(now)).transpose();
+        let loaded = identity.and_then(|identity| credential::load(&self.settings.config, identity));
+        let Loaded { mut client, digest: credential } = loaded.map_err(own)?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
         let target = &self.settings.target;
         let mut words = format!("connecting to {}:{}", target.host, target.port);
         match self.take_up(&client, credential).await? {
-            Some(Ok(start)) => return Ok(start),
+            Some(Ok(start)) => {
+                if let Some(renewal) = &mut self.renewal {
+                    renewal.taken_up();
+                }
+                return Ok(start);
+            }
             Some(Err(why)) => {
                 if why.is_ordinary() {
                     tracing::info!(%why, "the session of the run before is not gone on with");
@@ -441,9 +482,46 @@ impl Keeper {
         modem::said(&self.board)
     }
 
-    fn rng(&self) -> dtls::Rng {
+    pub(super) fn rng(&self) -> dtls::Rng {
         let random = Arc::clone(&self.rim.random);
         Box::new(move |bytes: &mut [u8]| random.fill(bytes))
+    }
+
+    /// What the end of a session says of the certificate it was begun with.
+    fn settle_certificate(&mut self, ended: Ended, connected: bool) -> Ended {
+        let (now, wall) = (self.rim.now(), self.wall_time());
+        let Some(renewal) = &mut self.renewal else { return ended };
+        renewal.session_ended(now, wall, &*self.rim.random);
+        let refused = match &ended {
+            Ended::Refused(trouble) => Some(trouble.words.as_str()),
+            Ended::Lost(_) => None,
+            _ => return ended,
+        };
+        if connected || !renewal.not_accepted(refused) {
+            return ended;
+        }
+        // Waiting may mend it after all: the next attempt shows another certificate.
+        match ended {
+            Ended::Refused(trouble) => {
+                let words = format!("{}; the certificate before is shown next", trouble.words);
+                Ended::Lost(Trouble { words, ..trouble })
+            }
+            ended => ended,
+        }
+    }
+
+    /// Has the disk keep what the cloud certified, before it is used.
+    pub(super) async fn keep_certificate(&mut self) {
+        let rng = self.rng();
+        let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.has_to_write()) else { return };
+        let Some(write) = renewal.next_write(self.rim.now(), rng) else { return };
+        // Not on the daemon's one thread: it waits for the disk.
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.unwrap_or_else(|died| Err(std::io::Error::other(died)));
+        let now = self.rim.now();
+        if let Some(renewal) = &mut self.renewal {
+            renewal.written(now, written);
+        }
     }
 
     fn endpoint(&self, seed: coap::Seed) -> Endpoint {

@@ -1,7 +1,7 @@
 //! By what the gateway proves to Golioth who it is: a pre-shared key or a certificate, and the suites that go with each.
 
 use super::{Context, secret};
-use crate::config::model::{GoliothCredential, Suite};
+use crate::config::model::{GoliothCredential, Renewal, Suite};
 use crate::config::problem::quote;
 use crate::config::reader::{Reader, choose, not_chosen};
 use crate::config::words;
@@ -15,8 +15,8 @@ const SUITES: [(&str, Suite); 7] = [
     ("ecdsa-ccm", Suite::EcdsaCcm),
     ("ecdsa-gcm", Suite::EcdsaGcm),
 ];
-const CERTIFICATE_KEYS: [&str; 5] =
-    ["certificate_file", "key_file", "key_credential", "ca_file", "server_name"];
+const CERTIFICATE_KEYS: [&str; 7] =
+    ["certificate_file", "key_file", "key_credential", "ca_file", "server_name", "renew", "renew_ca_file"];
 const PSK_KEYS: [&str; 3] = ["psk_id", "psk_file", "psk_credential"];
 
 pub(super) fn read(reader: &mut Reader<'_>, host: &str, context: &Context<'_>) -> GoliothCredential {
@@ -66,7 +66,16 @@ fn by_certificate(reader: &mut Reader<'_>, host: &str, context: &Context<'_>) ->
         )
         .map_or(host, |found| found.value)
         .to_owned();
-    GoliothCredential::Certificate { certificate_file, key, ca_file, server_name }
+    let renew = reader.flag("renew", true);
+    let signers_file = reader
+        .path_value("renew_ca_file", "\"/etc/fieldgate/golioth-device-ca.pem\"")
+        .map(|found| found.value);
+    if !renew && signers_file.is_some() {
+        let remedy = "Remove it, or renew = false.";
+        reader.problem("renew_ca_file", "nothing is renewed with renew = false.", remedy);
+    }
+    let renewal = renew.then_some(Renewal { signers_file });
+    GoliothCredential::Certificate { certificate_file, key, ca_file, server_name, renewal }
 }
 
 /// The suites, best first: by default those of the credential's kind, in the order of what they cost on the wire.

@@ -4,17 +4,30 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::json;
 use tokio::net::UnixStream;
 
 use super::*;
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::control::MAX_NUMBERS;
+use crate::control::{Done, MAX_NUMBERS, ProbeVerdict, Probed};
 use crate::daemon::rim;
 use crate::daemon::supervisor::Supervisor;
 use crate::store::gateway::tests::{clock, open};
 use crate::store::queue::{ClassQuotas, DestinationSpec, Epoch, OpenOptions};
+
+#[derive(Debug)]
+struct Canned;
+
+#[async_trait]
+impl Prober for Canned {
+    async fn probe(&self) -> Vec<Probed> {
+        let words = "a pipeline takes it".to_owned();
+        let (verdict, unrouted) = (ProbeVerdict::Open, None);
+        vec![Probed { destination: "golioth".into(), verdict, words, unrouted, bytes: 412 }]
+    }
+}
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -56,7 +69,7 @@ impl Bench {
         let (stop, board) = (CancellationToken::new(), Board::shared());
         let rim = rim::machine::rim(clock);
         let supervisor = Supervisor::new(rim.clone(), Arc::clone(&board), stop.clone());
-        let parts = Parts { state, queue, gateway };
+        let parts = Parts { state, queue, gateway, prober: Arc::new(Canned) };
         supervisor.spawn(lane(dir.path().join("control"), parts, rim, stop.clone()));
         Self { dir, state, stop, board, supervisor }
     }
@@ -99,7 +112,7 @@ async fn hear(stream: UnixStream) -> Answer {
 fn refusal(answer: Answer) -> String {
     match answer {
         Answer::Refused(why) => why,
-        Answer::Done(done) => panic!("{done:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -110,6 +123,7 @@ async fn a_request_is_answered_and_whatever_is_none_is_refused_by_name() {
     assert_eq!(done, Answer::Done(Done { unknown: vec![5], ..Done::default() }));
     let none = bench.ask(json!({ "retry": { "all_of": "plant" } })).await;
     assert_eq!(none, Answer::Done(Done::default()));
+    assert_eq!(bench.ask(json!("probe")).await, Answer::Probed(Canned.probe().await));
     for (request, words) in [
         (
             json!({ "retry": { "all_of": "nowhere" } }),

@@ -86,6 +86,8 @@ struct Corrected {
 struct DestinationStatus {
     name: String,
     link: Option<Link>,
+    /// The gateway's own, where it is known by one.
+    certificate: Option<Certificate>,
     /// What is wrong with it, what weighs most first.
     troubles: Vec<Trouble>,
     /// What becomes of what it acknowledged, where its kind can be asked.
@@ -111,6 +113,14 @@ struct Link {
     last_heard_age_seconds: Option<f64>,
     /// For so long an answer is owed; the phase is `silent` once that is too long.
     owed_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    condition: &'static str,
+    words: String,
+    ends_unix_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -448,6 +458,11 @@ fn destination(s: &Snapshot, destination: &Destination) -> DestinationStatus {
             in_flight: link.in_flight,
             last_heard_age_seconds: link.last_heard.map(|at| age(s, at)),
             owed_seconds: link.owed_since.map(|at| age(s, at)),
+        }),
+        certificate: destination.certificate.as_ref().map(|certificate| Certificate {
+            condition: certificate.condition.name(),
+            words: certificate.words.clone(),
+            ends_unix_seconds: certificate.until_unix_s,
         }),
         troubles: destination
             .troubles

@@ -80,6 +80,7 @@ fn fine() -> Snapshot {
         destinations: vec![Destination {
             name: "golioth".into(),
             link: Some(up()),
+            certificate: None,
             troubles: Vec::new(),
             delivery: None,
             books: Outgoing {

@@ -354,6 +354,15 @@ impl Gateway {
         Ok(pages::fit(&page, within, limit)?)
     }
 
+    /// A puller is there and may have nothing yet: the log is kept for it too, within its bounds ([`super::log`]).
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn introduce(&self, puller: &str) -> Result<(), GatewayError> {
+        let (puller, wall) = (puller.to_owned(), self.clock.wall());
+        self.ask(|reply| Command::Introduce { puller, wall, reply }).await
+    }
+
     /// Notes that a puller has everything up to a cursor. Acknowledging less than before changes nothing.
     ///
     /// # Errors

@@ -5,8 +5,11 @@
 //! The digest of a `version` is its history hash, of a `transition` [`JournalEntry::digest`], of a `line`
 //! [`BoardLine::digest`].
 //!
-//! Version entries and the newest row are never freed; other rows are, oldest first, when there are more than
-//! [`KEPT`]. A gap in the numbers is therefore freed rows, and no version: the history's own chain has no gaps.
+//! Version entries and the newest row are never freed. Other rows are, oldest first, when there are more than [`KEPT`]: those
+//! that every known puller has acknowledged, and those older than [`MAX_AGE_MS`], whoever lacks them. A puller is known from its
+//! first acknowledgement (one of the daemon's own from its start) until it has been silent for that age. At [`MOST`] the
+//! oldest go in any case, and an event says which and who lacks them. A gap in the numbers is therefore freed rows, and no
+//! version: the history's own chain has no gaps. Who comes by later is told how many were skipped.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -21,9 +24,15 @@ use super::{
 pub const MAX_PAGE: u32 = 200;
 /// A page ends before it grows beyond about this many bytes of text, but never before its first row.
 pub const MAX_PAGE_BYTES: usize = 128 * 1024;
-/// Transitions and lines kept; older ones are freed, some at a time.
-pub const KEPT: i64 = 4096;
-const FREED_AT_ONCE: i64 = 256;
+/// So many transitions and lines are kept in any case; older ones may be freed, some at a time.
+pub const KEPT: i64 = if cfg!(test) { 256 } else { 4096 };
+/// There are never more than so many, and what is freed at once.
+pub const MOST: i64 = 2 * KEPT;
+pub(super) const FREED_AT_ONCE: i64 = KEPT / 16;
+/// After so long, 90 days in ms of wall time, nobody is waited for.
+pub const MAX_AGE_MS: i64 = 90 * 86_400_000;
+/// A puller that asks and has nothing new is noted as alive at most so often, ms.
+const ALIVE_MS: i64 = 86_400_000;
 /// Longest board log line, bytes. Longer is refused.
 pub const MAX_LINE: usize = 1024;
 /// Most pullers. More are refused: each of them is somebody's configuration.
@@ -202,17 +211,16 @@ pub(super) fn append_transition(
     entry: &JournalEntry,
 ) -> Result<(), Failure> {
     append(tx, context, LogBody::Transition(entry.clone()))?;
-    free(tx)?;
-    Ok(())
+    free(tx, entry.at)
 }
 
 pub(super) fn append_line(tx: &Transaction<'_>, context: &Context, line: BoardLine) -> Result<(), Failure> {
     if line.text.len() > MAX_LINE {
         return Err(Failure::too_long("a board log line", MAX_LINE));
     }
+    let at = line.at;
     append(tx, context, LogBody::Line(line))?;
-    free(tx)?;
-    Ok(())
+    free(tx, at)
 }
 
 fn append(tx: &Transaction<'_>, context: &Context, body: LogBody) -> Result<(), Failure> {
@@ -241,25 +249,68 @@ fn append(tx: &Transaction<'_>, context: &Context, body: LogBody) -> Result<(), 
     Ok(())
 }
 
-/// Frees the oldest transitions and lines when there are too many.
-fn free(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+/// Frees the oldest transitions and lines, where there are many and nobody waits for them or there are too many.
+fn free(tx: &Transaction<'_>, at: Stamp) -> Result<(), Failure> {
     let kept: i64 = tx
         .prepare_cached("SELECT count(*) FROM firmware_log WHERE kind <> 'version'")?
         .query_row([], |r| r.get(0))?;
     if kept < KEPT + FREED_AT_ONCE {
         return Ok(());
     }
-    let rows: Vec<(i64, Option<i64>)> = tx
-        .prepare_cached(
-            "SELECT sequence, journal FROM firmware_log WHERE kind <> 'version' ORDER BY sequence LIMIT ?1",
-        )?
-        .query_map([FREED_AT_ONCE], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (sequence, journal) in rows {
-        tx.prepare_cached("DELETE FROM firmware_log WHERE sequence = ?1")?.execute([sequence])?;
-        tx.prepare_cached("DELETE FROM journal WHERE id = ?1")?.execute([journal])?;
+    let oldest = oldest(tx)?;
+    let too_old = at.wall_unix_ms.map_or(i64::MIN, |now| now.saturating_sub(MAX_AGE_MS));
+    let passed = passed_by_all(tx, too_old)?;
+    // What was recorded before a row is older than it, whether or not anything vouched for the clock then.
+    let may_go =
+        oldest.iter().rposition(|row| row.sequence <= passed || row.wall_ms.is_some_and(|at| at < too_old));
+    let mut going = oldest.get(..may_go.map_or(0, |last| last + 1)).unwrap_or_default();
+    if going.is_empty() && kept >= MOST {
+        going = &oldest;
+        if let (Some(first), Some(last)) = (going.first(), going.last()) {
+            let lack = lacking(tx, last.sequence)?;
+            let detail = serde_json::json!({
+                "rows": going.len(), "first": first.sequence, "last": last.sequence, "not_acknowledged_by": lack,
+            });
+            journal::event(tx, at, "firmware_log_freed", "warning", None, &detail)?;
+        }
+    }
+    for row in going {
+        tx.prepare_cached("DELETE FROM firmware_log WHERE sequence = ?1")?.execute([row.sequence])?;
+        tx.prepare_cached("DELETE FROM journal WHERE id = ?1")?.execute([row.journal])?;
     }
     Ok(())
+}
+
+/// A row that may be freed.
+struct Freeable {
+    sequence: i64,
+    journal: Option<i64>,
+    wall_ms: Option<i64>,
+}
+
+fn oldest(tx: &Transaction<'_>) -> rusqlite::Result<Vec<Freeable>> {
+    tx.prepare_cached(
+        "SELECT l.sequence, l.journal, coalesce(j.wall_ms, l.line ->> '$.at.wall_unix_ms')
+         FROM firmware_log AS l LEFT JOIN journal AS j ON j.id = l.journal
+         WHERE l.kind <> 'version' ORDER BY l.sequence LIMIT ?1",
+    )?
+    .query_map([FREED_AT_ONCE], |r| {
+        Ok(Freeable { sequence: r.get(0)?, journal: r.get(1)?, wall_ms: r.get(2)? })
+    })?
+    .collect()
+}
+
+/// What every puller has that was heard of since then; nothing while there is none.
+fn passed_by_all(tx: &Transaction<'_>, since_ms: i64) -> rusqlite::Result<i64> {
+    let least = "SELECT min(acknowledged) FROM pullers WHERE coalesce(wall_ms, ?1) >= ?1";
+    let least: Option<i64> = tx.prepare_cached(least)?.query_row([since_ms], |r| r.get(0))?;
+    Ok(least.unwrap_or(0))
+}
+
+fn lacking(tx: &Transaction<'_>, sequence: i64) -> rusqlite::Result<Vec<String>> {
+    tx.prepare_cached("SELECT name FROM pullers WHERE acknowledged < ?1 ORDER BY name")?
+        .query_map([sequence], |r| r.get(0))?
+        .collect()
 }
 
 /// The newest row, or where the chain begins.
@@ -346,7 +397,8 @@ pub(super) fn rows(connection: &Connection, after: u64, limit: u32) -> rusqlite:
     rows.collect()
 }
 
-/// Notes that a puller has everything up to the cursor. It never goes back: acknowledging less changes nothing.
+/// Notes that a puller has everything up to the cursor. It never goes back: acknowledging less changes nothing, but says once
+/// a day that somebody still asks.
 pub(super) fn acknowledge(
     tx: &Transaction<'_>,
     context: &Context,
@@ -356,6 +408,16 @@ pub(super) fn acknowledge(
 ) -> Result<(), Failure> {
     check_puller(puller)?;
     let position = cursor::resolve(tx, context, head(tx, context)?, text)?;
+    note(tx, at, puller, position.sequence)
+}
+
+/// From now on nothing is freed that this puller has not acknowledged.
+pub(super) fn introduce(tx: &Transaction<'_>, at: Stamp, puller: &str) -> Result<(), Failure> {
+    check_puller(puller)?;
+    note(tx, at, puller, 0)
+}
+
+fn note(tx: &Transaction<'_>, at: Stamp, puller: &str, sequence: u64) -> Result<(), Failure> {
     let known: bool = tx
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM pullers WHERE name = ?1)")?
         .query_row([puller], |r| r.get(0))?;
@@ -365,16 +427,18 @@ pub(super) fn acknowledge(
     }
     tx.prepare_cached(
         "INSERT INTO pullers (name, acknowledged, boot, mono_ms, wall_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (name) DO UPDATE SET acknowledged = excluded.acknowledged, boot = excluded.boot,
-             mono_ms = excluded.mono_ms, wall_ms = excluded.wall_ms
-         WHERE excluded.acknowledged > acknowledged",
+         ON CONFLICT (name) DO UPDATE SET acknowledged = max(acknowledged, excluded.acknowledged),
+             boot = excluded.boot, mono_ms = excluded.mono_ms, wall_ms = excluded.wall_ms
+         WHERE excluded.acknowledged > acknowledged OR excluded.boot <> boot OR excluded.mono_ms - mono_ms > ?6
+            OR (wall_ms IS NULL AND excluded.wall_ms IS NOT NULL)",
     )?
     .execute((
         puller,
-        position.sequence.cast_signed(),
+        sequence.cast_signed(),
         at.boot.cast_signed(),
         at.mono_ms.cast_signed(),
         at.wall_unix_ms,
+        ALIVE_MS,
     ))?;
     Ok(())
 }
@@ -390,7 +454,7 @@ pub(super) fn acknowledged(
         .prepare_cached("SELECT acknowledged FROM pullers WHERE name = ?1")?
         .query_row([puller], |r| r.get(0))
         .optional()?;
-    let Some(sequence) = sequence.map(i64::cast_unsigned) else { return Ok(None) };
+    let Some(sequence) = sequence.map(i64::cast_unsigned).filter(|n| *n > 0) else { return Ok(None) };
     let position = position(connection, context, sequence)?;
     Ok(position.map(|position| cursor::text(context.file, position)))
 }

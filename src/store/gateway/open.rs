@@ -2,23 +2,25 @@
 //!
 //! Opening never fails for damage: a damaged file is moved aside and its snapshot takes its place; when that is of no use
 //! either, a new file begins and says so (`store_recreated`). It fails for a newer release's file, of which nothing is
-//! changed, for a folder that cannot be written, and for a disk that does not take the log it left ([`relog`]).
+//! changed, for a folder that cannot be written, for a disk without room (by that name: whoever opens both files has a ballast
+//! to release), and for a disk that does not take the log it left ([`relog`]).
 //!
 //! A missing file with neither snapshot nor other traces is a new gateway. Traces are a damaged file moved aside earlier,
 //! and a `queue.db`: the daemon opens `gateway.db` first, so a queue beside a missing one had an older sibling.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::chain::Chain;
-use super::snapshot::{self, Found};
+use super::snapshot::{self, Found, SnapshotError};
 use super::writer::Context;
 use super::{FileId, GatewayId, Identity, Stamp, Start, boots, history, journal, schema};
 use crate::clock::{BootId, Mono, Wall};
 use crate::store::relog;
-use crate::store::sqlite::{self, OpenError};
+use crate::store::sqlite::{self, OpenError, Trouble};
 
 /// Where the file is, and how often it is copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ fn fall_back(opening: &Opening<'_>, damage: Option<String>) -> Result<Opened, Op
     let why_not = match found {
         Found::Whole => {
             let restored =
-                snapshot::restore(snapshot, path).map_err(|e| unreachable(path, e)).and_then(|()| {
+                snapshot::restore(snapshot, path).map_err(|e| not_restored(path, &e)).and_then(|()| {
                     sound(path)?;
                     begin(opening, Start::Restored, Some(&story("restored from the snapshot")))
                 });
@@ -141,7 +143,7 @@ fn fall_back(opening: &Opening<'_>, damage: Option<String>) -> Result<Opened, Op
 }
 
 fn move_aside(opening: &Opening<'_>, path: &Path) -> Result<PathBuf, OpenError> {
-    sqlite::quarantine(path, &opening.fresh.1.to_string()).map_err(|e| unreachable(path, e))
+    sqlite::quarantine(path, &opening.fresh.1.to_string()).map_err(|e| refused(path, &e))
 }
 
 fn has_traces(path: &Path) -> bool {
@@ -194,7 +196,7 @@ fn begin(
             other => OpenError::Damaged { path: path.to_owned(), detail: other.to_string() },
         })?;
     }
-    sqlite::sync_folder(path).map_err(|e| unreachable(path, e))?;
+    sqlite::sync_folder(path).map_err(|e| refused(path, &e))?;
     let tx = connection.transaction().map_err(|e| classify(path, &e))?;
     let begun = begin_in(&tx, opening, start, story).map_err(|e| classify(path, &e))?;
     let Some(identity) = begun else {
@@ -310,11 +312,29 @@ fn classify(path: &Path, error: &rusqlite::Error) -> OpenError {
     let schema_lost = matches!(error, rusqlite::Error::SqlInputError { .. });
     if sqlite::is_damage(error) || schema_lost {
         OpenError::Damaged { path, detail }
+    } else if sqlite::trouble(error, &path) == Trouble::Full {
+        OpenError::NoRoom { path }
     } else {
         OpenError::Unreachable { path, detail }
     }
 }
 
-fn unreachable(path: &Path, error: impl std::fmt::Display) -> OpenError {
-    OpenError::Unreachable { path: path.to_owned(), detail: error.to_string() }
+fn refused(path: &Path, error: &io::Error) -> OpenError {
+    let path = path.to_owned();
+    match sqlite::trouble_of(error) {
+        Trouble::Full => OpenError::NoRoom { path },
+        _ => OpenError::Unreachable { path, detail: error.to_string() },
+    }
+}
+
+fn not_restored(path: &Path, error: &SnapshotError) -> OpenError {
+    match error {
+        SnapshotError::Io(error) => refused(path, error),
+        SnapshotError::Sqlite(error) if sqlite::trouble(error, path) == Trouble::Full => {
+            OpenError::NoRoom { path: path.to_owned() }
+        }
+        SnapshotError::Sqlite(_) | SnapshotError::NotWhole(_) => {
+            OpenError::Unreachable { path: path.to_owned(), detail: error.to_string() }
+        }
+    }
 }

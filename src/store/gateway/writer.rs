@@ -110,6 +110,7 @@ pub(super) enum Command {
     History { query: HistoryQuery, reply: Reply<Vec<HistoryEntry>> },
     VerifyHistory { reply: Reply<Verified> },
     LogPage { after: Option<String>, limit: u32, reply: Reply<LogPage> },
+    Introduce { puller: String, wall: Wall, reply: Reply<()> },
     Acknowledge { puller: String, cursor: String, wall: Wall, reply: Reply<()> },
     Acknowledged { puller: String, reply: Reply<Option<String>> },
     RememberRestart { lanes: Vec<String>, wall: Wall, reply: Reply<()> },
@@ -436,6 +437,9 @@ impl Machine for Writer {
                     self.changed(now);
                 }
                 let _ = reply.send(done);
+            }
+            Command::Introduce { puller, wall, reply } => {
+                let _ = reply.send(self.run(now, wall, |tx, _, at| log::introduce(tx, at, &puller)));
             }
             Command::Acknowledge { puller, cursor, wall, reply } => {
                 let done = self

@@ -5,17 +5,22 @@
 
 use rusqlite::Transaction;
 
+use super::statement::{LOG_LOST, Statement};
+
 /// As many gap records stand for themselves.
 const GAPS: i64 = 2048;
 /// As many starts are remembered beyond those that something still refers to.
 const EPOCHS: i64 = 2048;
+/// As many losses of the file's own log stand for themselves.
+const LOGS: usize = 64;
 
-/// Folds what is too old. Costs two counts where nothing is.
+/// Folds what is too old. Costs three counts where nothing is.
 ///
 /// # Errors
 /// What SQLite says.
 pub(super) fn keep(tx: &Transaction<'_>, current_epoch: i64) -> rusqlite::Result<()> {
     keep_gaps(tx, current_epoch, GAPS)?;
+    keep_logs(tx, LOGS)?;
     keep_epochs(tx, current_epoch, EPOCHS)
 }
 
@@ -53,6 +58,35 @@ fn keep_gaps(tx: &Transaction<'_>, current_epoch: i64, most: i64) -> rusqlite::R
     )?;
     tx.execute("DELETE FROM gaps WHERE id <= ?1 AND epoch < ?2", (newest_old, current_epoch))?;
     tx.execute("DELETE FROM told WHERE kind = 1 AND record NOT IN (SELECT id FROM gaps)", [])?;
+    Ok(())
+}
+
+/// A gateway that loses its log at each power cut states each of them.
+fn keep_logs(tx: &Transaction<'_>, most: usize) -> rusqlite::Result<()> {
+    let mut all =
+        tx.prepare("SELECT id, detail, epoch, at_mono_ns FROM statements WHERE kind = ?1 ORDER BY id")?;
+    let all: Vec<(i64, String, i64, i64)> = all
+        .query_map([LOG_LOST], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let old = match all.len().checked_sub(most) {
+        Some(excess) if excess > most => all.get(..excess).unwrap_or_default(),
+        _ => return Ok(()),
+    };
+    let (Some((first, ..)), Some((last, _, epoch, at))) = (old.first(), old.last()) else { return Ok(()) };
+    let sum = Statement::sum_of_lost_logs(old.iter().map(|(_, detail, ..)| detail.as_str()));
+    // Of the sum is told who was told of each; others are owed it.
+    tx.execute(
+        "DELETE FROM told AS t WHERE t.kind = 3 AND t.record = ?1 AND ?3 >
+             (SELECT count(*) FROM told AS o JOIN statements AS s ON s.id = o.record
+              WHERE o.kind = 3 AND o.destination = t.destination AND o.count > 0 AND s.kind = ?4 AND s.id <= ?2)",
+        (first, last, i64::try_from(old.len()).unwrap_or(i64::MAX), LOG_LOST),
+    )?;
+    tx.execute(
+        "UPDATE statements SET detail = ?2, epoch = ?3, at_mono_ns = ?4 WHERE id = ?1",
+        (first, sum, epoch, at),
+    )?;
+    tx.execute("DELETE FROM statements WHERE kind = ?3 AND id > ?1 AND id <= ?2", (first, last, LOG_LOST))?;
+    tx.execute("DELETE FROM told WHERE kind = 3 AND record NOT IN (SELECT id FROM statements)", [])?;
     Ok(())
 }
 
@@ -144,5 +178,53 @@ mod tests {
             "it is owed"
         );
         assert_eq!(one("SELECT count(*) FROM gaps WHERE epoch NOT IN (SELECT number FROM epochs)"), Some(0));
+    }
+
+    #[test]
+    fn a_file_that_loses_its_log_at_each_start_keeps_its_statements_to_a_number_and_counts_them() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrations().to_latest(&mut connection).unwrap();
+        let tx = connection.transaction().unwrap();
+        let detail = r#"{"detail":"its log is missing","queued":null}"#;
+        let mut most = 0;
+        for n in 1..=40i64 {
+            tx.execute(
+                "INSERT INTO statements (kind, detail, epoch, at_mono_ns) VALUES ('log_lost', ?1, ?2, ?2)",
+                (detail, n),
+            )
+            .unwrap();
+            let id = tx.last_insert_rowid();
+            // One destination was told of every loss, another of the first alone.
+            for destination in 0..if n == 1 { 2 } else { 1 } {
+                let told = "INSERT INTO told (destination, kind, record, count) VALUES (?1, 3, ?2, 1)";
+                tx.execute(told, (destination, id)).unwrap();
+            }
+            keep_logs(&tx, 4).unwrap();
+            most = most.max(count(&tx, "SELECT count(*) FROM statements"));
+        }
+        assert_eq!(most, 8);
+        let mut said = tx.prepare("SELECT detail FROM statements ORDER BY id").unwrap();
+        let said: Vec<String> =
+            said.query_map([], |r| r.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        let times =
+            |detail: &String| serde_json::from_str::<serde_json::Value>(detail).unwrap()["times"].as_u64();
+        assert_eq!(said.iter().map(|s| times(s).unwrap_or(1)).sum::<u64>(), 40, "each is counted: {said:?}");
+        let words = super::super::statement::in_words(&format!("log_lost: {}", said[0]));
+        assert!(words.contains(&format!("{} times", times(&said[0]).unwrap())), "{words}");
+        let untold = |destination: i64| {
+            count(
+                &tx,
+                &format!(
+                    "SELECT count(*) FROM statements WHERE id NOT IN
+                     (SELECT record FROM told WHERE kind = 3 AND destination = {destination} AND count > 0)"
+                ),
+            )
+        };
+        assert_eq!((untold(0), untold(1)), (0, said.len() as i64), "the sum is owed to whoever lacks a part");
+        assert_eq!(count(&tx, "SELECT count(*) FROM told WHERE kind = 3"), said.len() as i64);
+    }
+
+    fn count(tx: &Transaction<'_>, sql: &str) -> i64 {
+        tx.query_row(sql, [], |r| r.get(0)).unwrap()
     }
 }

@@ -19,6 +19,7 @@ use super::writer::{
 use super::{DestinationId, Epoch, Position};
 use crate::clock::Clock;
 use crate::clock::sources::Claim;
+use crate::gather::Gather;
 use crate::reading::{Capture, Class, GroupId, StreamId};
 use crate::store::sqlite::OpenError;
 use crate::store::worker::{Busy, Worker};
@@ -30,6 +31,7 @@ pub struct Queue {
     status: watch::Receiver<QueueStatus>,
     path: PathBuf,
     streams: Arc<Vec<(StreamId, GroupId)>>,
+    names: Arc<Vec<String>>,
     destinations: Arc<Vec<(DestinationId, String)>>,
     wall_remembered: Option<Claim>,
 }
@@ -123,6 +125,9 @@ pub struct QueueStatus {
     pub undated: u64,
     /// How often in this run an operator had a range settled: it was no answer that did, and not everything in it is dropped.
     pub rearranged: u64,
+    /// How often in this run answers of a destination were forgotten for want of a place. What its drain believes settled is
+    /// not: it has to read the file again.
+    pub forgotten: BTreeMap<DestinationId, u64>,
     /// How long the first accept of the last commit had waited when the commit began.
     pub last_commit: Duration,
     /// Bytes in use in the file.
@@ -370,6 +375,13 @@ impl Queue {
         &self.streams
     }
 
+    /// The name of a configured stream.
+    #[must_use]
+    pub fn stream_name(&self, stream: StreamId) -> Option<&str> {
+        let place = self.streams.iter().position(|(id, _)| *id == stream)?;
+        self.names.get(place).map(String::as_str)
+    }
+
     /// The configured destinations' numbers and names.
     #[must_use]
     pub fn destinations(&self) -> &[(DestinationId, String)] {
@@ -397,6 +409,7 @@ impl Queue {
 struct Parts {
     status: watch::Receiver<QueueStatus>,
     streams: Vec<(StreamId, GroupId)>,
+    names: Vec<String>,
     destinations: Vec<(DestinationId, String)>,
     wall_remembered: Option<Claim>,
 }
@@ -406,6 +419,7 @@ impl Parts {
         Self {
             status: writer.subscribe(),
             streams: writer.stream_ids(),
+            names: writer.options().streams.iter().map(|spec| spec.name.clone()).gathered(),
             destinations: writer.destination_ids().to_vec(),
             wall_remembered: writer.wall_remembered(),
         }
@@ -417,6 +431,7 @@ impl Parts {
             status: self.status,
             path,
             streams: Arc::new(self.streams),
+            names: Arc::new(self.names),
             destinations: Arc::new(self.destinations),
             wall_remembered: self.wall_remembered,
         }

@@ -4,7 +4,9 @@
 //! statement of what the old one held as far as anyone could tell. It fails for a newer release's file that does not
 //! admit this one, for a folder that cannot be written, and for a disk that does not take the log it left. A newer file
 //! that does admit this release is used as it is.
-//! Opening reads the small tables and two segments a class, never the backlog: a million queued readings cost nothing.
+//! Opening reads the small tables and a few segments at the ends of each class, not the backlog: a million queued readings
+//! cost nothing, however far apart destinations are. Once, when a destination is gone from the configuration, it looks for
+//! what only that one was still to be sent.
 //!
 //! In this order: the header is looked at, a newer release's file is refused, a log that lost what was accepted is found
 //! out; all of that only reads. The log is written again ([`relog`]), before the first write brings the schema up to date
@@ -226,7 +228,9 @@ impl Opening<'_> {
             None => None,
         };
         self.check_ends(&next_segment)?;
-        self.sweep(&destinations, &cursors, one_is_gone)?;
+        if one_is_gone {
+            self.sweep(&destinations, &cursors)?;
+        }
         bounds::keep(self.tx, epoch_number)?;
         Ok(Opened {
             epoch_number,

@@ -22,6 +22,7 @@ use super::segment::{self, Position};
 use super::{DestinationId, Epoch};
 use crate::clock::sources::drift_ms;
 use crate::clock::{BootId, Mono};
+use crate::gather::Gather;
 use crate::reading::{Class, Resolution, Sample, StreamId};
 use crate::store::sqlite::{self, OpenError};
 
@@ -221,6 +222,28 @@ impl Reader {
     pub fn look_at_settled(&mut self) -> Result<(), ReadError> {
         self.settled = self.reporting_damage(load_cursors(&self.connection, self.destination))?;
         Ok(())
+    }
+
+    /// When, from `since` on, readings of this boot were set aside for this destination: the newest `most`, oldest first. Those
+    /// that somebody has sent again or given up meanwhile are not among them.
+    ///
+    /// # Errors
+    /// As [`Reader::pick`].
+    pub fn set_aside_since(&mut self, boot: BootId, since: Mono, most: u32) -> Result<Vec<Mono>, ReadError> {
+        let read = || -> rusqlite::Result<Vec<Mono>> {
+            // A time of another boot says nothing: the epoch of the reading tells the boot.
+            let mut rows = self.connection.prepare(
+                "SELECT a.at_mono_ns FROM set_aside AS a JOIN epochs AS e ON e.number = a.epoch
+                 WHERE a.destination = ?1 AND e.boot_id = ?2 AND a.at_mono_ns >= ?3 ORDER BY a.id DESC LIMIT ?4",
+            )?;
+            let rows = rows.query_map((self.destination.0, boot.0, since.0.cast_signed(), most), |r| {
+                r.get(0).map(i64::cast_unsigned).map(Mono)
+            })?;
+            rows.try_gathered()
+        };
+        let mut times = self.reporting_damage(read().map_err(ReadError::from))?;
+        times.reverse();
+        Ok(times)
     }
 
     /// Where this destination's unsettled readings of `class` begin.

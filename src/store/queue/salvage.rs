@@ -88,7 +88,7 @@ pub(super) struct FoundAside {
 pub(super) struct Step {
     pub(super) found: Vec<Found>,
     pub(super) aside: Vec<FoundAside>,
-    /// There is nothing more after this.
+    /// There is nothing more after this, and in it nothing but the end.
     pub(super) is_last: bool,
     /// How far it is once these are taken.
     pub(super) progress: Progress,
@@ -185,7 +185,7 @@ impl Salvage {
             bytes += self.search(step.progress.at, &mut step);
             step.progress.at += 1;
         }
-        step.is_last = step.progress.at >= all;
+        step.is_last = step.progress.at >= all && step.found.is_empty() && step.aside.is_empty();
         step
     }
 

@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +51,19 @@ pub enum SnapshotError {
          try again"
     )]
     UnderWay(PathBuf),
+    /// The copy would leave the disk without the room that the daemon needs.
+    #[error(
+        "the snapshot {target} was not begun: it takes {needed} bytes with what the daemon needs beside it, and {free} are \
+         free. Name a file on another disk, or make room; nothing was changed"
+    )]
+    NoRoom {
+        /// Where it was to be.
+        target: PathBuf,
+        /// The copy, and what must be left where the daemon is on the same disk.
+        needed: u64,
+        /// What the disk has.
+        free: u64,
+    },
     /// The source does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -66,11 +79,15 @@ pub enum SnapshotError {
     },
 }
 
-/// Copies the file at `source` with its log to `target`, which must not exist.
+/// What the daemon writes beside its ballast while a copy is made: a log at its ceiling, and as much again.
+const BESIDE: u64 = 8 << 20;
+
+/// Copies the file at `source` with its log to `target`, which must not exist. On the daemon's own disk so much is left free
+/// that it goes on accepting: its ballast of `ballast_bytes`, and what its log may grow by.
 ///
 /// # Errors
 /// [`SnapshotError`].
-pub fn snapshot(source: &Path, target: &Path) -> Result<Snapshot, SnapshotError> {
+pub fn snapshot(source: &Path, target: &Path, ballast_bytes: u64) -> Result<Snapshot, SnapshotError> {
     if !source.is_file() {
         return Err(SnapshotError::NoSource(source.to_owned()));
     }
@@ -79,7 +96,12 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<Snapshot, SnapshotError>
         return Err(SnapshotError::Exists(target.to_owned()));
     }
     let failed = |detail: String| SnapshotError::Failed { target: target.to_owned(), detail };
+    let beside = if on_one_disk(source, target) { ballast_bytes.saturating_add(BESIDE) } else { 0 };
     let source = sqlite::open_reader(source)?;
+    let needed = size(&source).map_err(|e| failed(e.to_string()))?.saturating_add(beside);
+    if let Some(free) = sqlite::free_bytes(target).filter(|free| *free < needed) {
+        return Err(SnapshotError::NoRoom { target: target.to_owned(), needed, free });
+    }
     let partial = Partial::begin(target)?;
     copy(&source, &partial.0).map_err(|e| failed(e.to_string()))?;
     drop(source);
@@ -90,6 +112,21 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<Snapshot, SnapshotError>
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(SnapshotError::Exists(target.to_owned())),
         Err(e) => Err(failed(e.to_string())),
     }
+}
+
+/// Whether what the copy takes is missing beside the source. Where that cannot be told it is.
+fn on_one_disk(source: &Path, target: &Path) -> bool {
+    let disk = |path: &Path| {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::metadata(folder).ok().map(|folder| folder.dev())
+    };
+    disk(source).zip(disk(target)).is_none_or(|(a, b)| a == b)
+}
+
+/// The bytes of a copy, what is still in the log included.
+fn size(source: &Connection) -> rusqlite::Result<u64> {
+    let ask = |pragma: &str| source.pragma_query_value(None, pragma, |r| r.get::<_, i64>(0));
+    Ok(ask("page_count")?.cast_unsigned().saturating_mul(ask("page_size")?.cast_unsigned()))
 }
 
 /// The copy under its working name; gone, with whatever SQLite made beside it, when this is dropped.
@@ -197,8 +234,24 @@ mod tests {
             names
         };
         let before = names();
-        let refused = snapshot(&source, &folder.path().join("copy.db")).unwrap_err();
+        let refused = snapshot(&source, &folder.path().join("copy.db"), 0).unwrap_err();
         assert!(matches!(refused, SnapshotError::Failed { .. }), "{refused}");
         assert_eq!(names(), before);
+    }
+
+    #[test]
+    fn a_copy_that_would_take_the_room_of_the_daemon_is_refused_with_the_numbers_and_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("queue.db");
+        let connection = sqlite::open_writer(&source, schema::KIND).unwrap();
+        connection.execute_batch("CREATE TABLE meta (key, value);").unwrap();
+        let target = folder.path().join("copy.db");
+        // The file itself is small: it is what must be left beside it that is missing.
+        let refused = snapshot(&source, &target, u64::MAX / 2).unwrap_err();
+        let SnapshotError::NoRoom { needed, free, .. } = &refused else { panic!("{refused}") };
+        assert!(needed > free);
+        let words = refused.to_string();
+        assert!(words.contains(&needed.to_string()) && words.contains(&free.to_string()), "{words}");
+        assert!(!target.exists() && !sqlite::suffixed(&target, ".partial").exists());
     }
 }

@@ -32,9 +32,25 @@ pub(super) struct Statement {
     salvage: Option<String>,
     salvaged: Option<Counts>,
     lost: Option<Counts>,
+    /// Of a lost log: how many losses this is the sum of, if more than one.
+    times: Option<u64>,
 }
 
 impl Statement {
+    /// One statement for several losses of the file's own log, sums among them: its row.
+    pub(super) fn sum_of_lost_logs<'a>(details: impl Iterator<Item = &'a str>) -> String {
+        let (mut times, mut words) = (0u64, None::<String>);
+        for said in details.filter_map(Self::parse) {
+            times = times.saturating_add(said.times.unwrap_or(1));
+            words = match words {
+                Some(words) if words != said.detail => Some("its log is missing or does not read".into()),
+                _ => Some(said.detail),
+            };
+        }
+        let words = words.unwrap_or_default();
+        serde_json::json!({ "detail": words, "queued": null, "times": times }).to_string()
+    }
+
     pub(super) fn parse(detail: &str) -> Option<Self> {
         serde_json::from_str(detail).ok()
     }
@@ -86,7 +102,8 @@ pub fn in_words(statement: &str) -> String {
     let mut words = match (kind, &said.file) {
         (DAMAGED, Some(file)) => format!("{file} was damaged ({})", said.detail),
         (LOG_LOST, _) => {
-            format!("{}: what was accepted last before an unclean stop may be lost", said.detail)
+            let times = said.times.map(|n| format!(" ({n} times)")).unwrap_or_default();
+            format!("{}: what was accepted last before an unclean stop may be lost{times}", said.detail)
         }
         _ => return statement.to_owned(),
     };

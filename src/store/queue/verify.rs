@@ -178,9 +178,9 @@ impl Recount {
     }
 
     fn compare(&mut self, c: &Connection) -> rusqlite::Result<()> {
-        let drops =
+        let mut drops =
             sums(c, "SELECT destination, stream, sum(count) FROM drops GROUP BY destination, stream")?;
-        let aside =
+        let mut aside =
             sums(c, "SELECT destination, stream, count(*) FROM set_aside GROUP BY destination, stream")?;
         for ((destination, stream), account) in &self.books.accounts {
             let intake = self.books.intake.get(stream).copied().unwrap_or_default();
@@ -195,14 +195,14 @@ impl Recount {
                     account.acknowledged, account.dropped, account.set_aside, settled + queued
                 ));
             }
-            let drops = drops.get(&(*destination, *stream)).copied().unwrap_or(0);
+            let drops = drops.remove(&(*destination, *stream)).unwrap_or(0);
             if drops != account.dropped {
                 self.verified.problems.push(format!(
                     "{name}, {stream_name}: dropped {}, but the drop records say {drops}",
                     account.dropped
                 ));
             }
-            let aside = aside.get(&(*destination, *stream)).copied().unwrap_or(0);
+            let aside = aside.remove(&(*destination, *stream)).unwrap_or(0);
             if aside != account.set_aside {
                 self.verified.problems.push(format!(
                     "{name}, {stream_name}: set aside {}, but {aside} are there",
@@ -232,6 +232,14 @@ impl Recount {
                 ));
             }
         }
+        for (what, left) in [("dropped, as the drop records say,", drops), ("set aside", aside)] {
+            for ((destination, stream), count) in left {
+                self.verified.problems.push(format!(
+                    "destination {}, stream {}: {count} readings {what} without an account",
+                    destination.0, stream.0
+                ));
+            }
+        }
         let name = |id| self.names.get(&id).map_or_else(|| "?".to_owned(), |(name, _)| name.clone());
         self.verified.detail.load_set_aside(c, name)?;
         self.producing_side(c)
@@ -250,7 +258,7 @@ impl Recount {
             for (kind, booked) in
                 [("missed", intake.missed), ("refused", intake.refused), ("coalesced", intake.coalesced)]
             {
-                let recorded = recorded.get(&(*stream, kind.to_owned())).copied().unwrap_or(0);
+                let recorded = recorded.remove(&(*stream, kind.to_owned())).unwrap_or(0);
                 if recorded != booked {
                     let name = self.streams.get(stream).map_or("?", String::as_str);
                     self.verified
@@ -265,6 +273,12 @@ impl Recount {
                 missed: intake.missed,
                 ..Totals::default()
             });
+        }
+        for ((stream, kind), count) in recorded {
+            self.verified.problems.push(format!(
+                "stream {}: {count} readings {kind}, as the gap records say, and no books of it",
+                stream.0
+            ));
         }
         let mut rows =
             c.prepare("SELECT kind, reason, sum(count), sum(count IS NULL) FROM gaps GROUP BY kind, reason")?;

@@ -10,14 +10,15 @@
 //! - `intake` judges and packs what is handed in, `latest` holds what a newer reading of the same window would replace,
 //!   `commit` is the one transaction, `quota` gives up the oldest (of a class that takes more than its own: `class_quota`).
 //! - `told` is what destinations were told of losses, `wall` what this boot is dated with.
-//! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to.
+//! - `recover` is what happens when a commit fails, until the disk takes writes again; `disk` is what it writes to;
+//!   `complaint` is how often that is said.
 //! - `answer` is what it says to those who hand in, and how it is.
 //! - `aside` is what people do with readings a destination refused, `give_up` what they drop of those that wait.
 //! - `wear` measures what all this costs the flash, and keeps the log short; `pace` widens the window to a budget.
 //! - `salvage` takes in what was found in a damaged predecessor.
 //! - `gaps` are the records of what was not accepted, `tally` the running sums that [`QueueStatus`] shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ mod answer;
 mod aside;
 mod class_quota;
 mod commit;
+mod complaint;
 mod disk;
 mod gaps;
 mod give_up;
@@ -58,8 +60,9 @@ mod told;
 mod wall;
 mod wear;
 
-pub use answer::{Accepted, Health, Refused};
+pub use answer::{Accepted, Health, Refused, Turned};
 pub use aside::{Aside, AsideAction, AsideError, AsideMoved};
+use complaint::Complaint;
 use disk::Disk;
 use gaps::Gaps;
 pub use give_up::{GaveUp, GiveUp, GiveUpError};
@@ -169,6 +172,10 @@ pub struct Writer {
     undated: u64,
     /// See [`QueueStatus::rearranged`].
     rearranged: u64,
+    /// Destinations of which an answer was forgotten since the last commit.
+    forgetting: BTreeSet<DestinationId>,
+    /// See [`QueueStatus::forgotten`].
+    forgotten: BTreeMap<DestinationId, u64>,
     pub(super) streams: Vec<StreamRow>,
     by_id: BTreeMap<StreamId, usize>,
     groups: Vec<Group>,
@@ -190,6 +197,9 @@ pub struct Writer {
     health: Health,
     /// How often in a row a file that looks whole has refused a commit.
     doubts: u32,
+    /// Why the file cannot be used, and why not even answers can be booked: met each second.
+    unusable: Complaint,
+    roomless: Complaint,
     ballast: Option<Ballast>,
     rescue: Rescue,
     /// See [`QueueStatus::stated`].
@@ -207,6 +217,7 @@ pub struct Writer {
     used_bytes: u64,
     /// Commits since [`Writer::used_bytes`] was asked of the file.
     unmeasured: u32,
+    counted: Option<quota::Counted>,
     file_id: u64,
     status: watch::Sender<QueueStatus>,
 }
@@ -245,6 +256,7 @@ struct Waiting {
     sequence: u64,
     accepted: u32,
     refused: u32,
+    first_refused: Option<Turned>,
     coalesced: u32,
 }
 
@@ -280,6 +292,8 @@ impl Writer {
             corrections: 0,
             undated: 0,
             rearranged: 0,
+            forgetting: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             by_id,
             groups,
             group_places,
@@ -296,6 +310,8 @@ impl Writer {
             verdicts: Vec::new(),
             health: Health::Good,
             doubts: 0,
+            unusable: Complaint::default(),
+            roomless: Complaint::default(),
             ballast,
             rescue: Rescue::of(opened.salvage, now),
             stated: 0,
@@ -309,6 +325,7 @@ impl Writer {
             last_commit: Duration::ZERO,
             used_bytes: 0,
             unmeasured: 0,
+            counted: None,
             file_id: opened.file_id,
             status: watch::Sender::new(QueueStatus::default()),
             disk: Disk::Open(connection),
@@ -371,8 +388,13 @@ impl Writer {
             return;
         }
         if self.pending.settlements.len() >= MAX_PENDING_SETTLEMENTS {
-            // Forgetting an answer costs a duplicate after a restart, never a reading.
-            tracing::warn!("too many answers wait for a disk that takes none; one is forgotten");
+            // Forgetting an answer costs a duplicate, never a reading: with the next commit its drain begins anew.
+            if self.forgetting.insert(settlement.destination) {
+                tracing::warn!(
+                    destination = settlement.destination.0,
+                    "too many answers wait for a disk that takes none; what was answered beyond them is sent again"
+                );
+            }
             return;
         }
         if crate::sabotage::on("one-cursor") {
@@ -427,6 +449,7 @@ impl Writer {
             status.corrections = self.corrections;
             status.undated = self.undated;
             status.rearranged = self.rearranged;
+            status.forgotten.clone_from(&self.forgotten);
             status.stated = self.stated;
             status.last_commit = self.last_commit;
             status.used_bytes = self.used_bytes;

@@ -16,7 +16,7 @@ use crate::reading::Class;
 use crate::store::queue::{Outcome as Settled, Owed, QueueStatus, RecordKind, Told};
 use crate::uplink::link::{Message, Outcome};
 use crate::uplink::parcel::Parcel;
-use crate::uplink::pause::Pause;
+use crate::uplink::pause::{Pause, Refusal};
 
 /// Between two looks at what is owed, while the books say that there may be something.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -50,8 +50,8 @@ pub(super) struct Letters {
     pause: Pause,
     under_way: bool,
     last_told: Option<Duration>,
-    /// The destination refuses letters for their content: nothing more is told in this run.
-    refused: bool,
+    /// The destination refused a letter for its content.
+    refused: Refusal,
     /// A record is longer than the destination takes: nothing more is told before the learned limit is lifted.
     too_long: bool,
     /// Epochs whose wall time is owed already.
@@ -76,7 +76,7 @@ impl Drain<'_> {
         let up = *self.up.borrow();
         let came_up = up && !std::mem::replace(&mut self.letters.was_up, up);
         let letters = &self.letters;
-        let cannot = letters.refused || letters.too_long;
+        let cannot = letters.refused.until(now).is_some() || letters.too_long;
         if !up || cannot || letters.under_way || letters.waiting.is_some() {
             return Ok(());
         }
@@ -149,8 +149,11 @@ impl Drain<'_> {
     /// When to look again although nothing happens.
     pub(super) fn next_letter(&self) -> Option<Duration> {
         let letters = &self.letters;
-        if letters.refused || letters.under_way || !letters.was_up {
+        if letters.under_way || !letters.was_up {
             return None;
+        }
+        if let Some(until) = letters.refused.until(self.rim.now()) {
+            return Some(until);
         }
         if letters.too_long {
             let limited = self.limit < self.link.capabilities().max_message_bytes;
@@ -172,6 +175,7 @@ impl Drain<'_> {
             Outcome::Acknowledged => {
                 self.recovered(letter.message.class, now);
                 self.letters.pause.is_over();
+                self.letters.refused.is_over();
                 self.letters.last_told = Some(now);
                 // On disk before the next look: that asks the file.
                 self.letters.next_look = now + LOOK_EVERY;
@@ -195,8 +199,16 @@ impl Drain<'_> {
                 self.letters.next_look = now + BEFORE_REPEATING;
             }
             Outcome::Bad { why } => {
-                tracing::warn!(destination = self.link.name(), why, "refuses to be told what was lost");
-                self.letters.refused = true;
+                // It stays owed; written anew when it is tried again, because more may be owed by then.
+                let wait = self.letters.refused.again(now);
+                self.letters.looked_at = None;
+                let again_in_s = wait.as_secs();
+                tracing::warn!(
+                    destination = self.link.name(),
+                    why,
+                    again_in_s,
+                    "refuses to be told what was lost"
+                );
             }
         }
     }

@@ -1,9 +1,13 @@
 //! What each outcome of a send does to the readings that were in the message.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Drain, Settled};
+use crate::clock::Mono;
+use crate::daemon::rim::Rim;
 use crate::reading::Class;
+use crate::store::queue::reader::{ReadError, Reader};
 use crate::store::queue::{SettledRow, Settlement};
 use crate::uplink::link::Outcome;
 use crate::uplink::parcel::Parcel;
@@ -11,6 +15,7 @@ use crate::uplink::policy;
 
 /// More rows than this set aside within an hour mean that the destination, not the rows, is at fault.
 const SET_ASIDE_PER_HOUR: usize = 100;
+const HOUR: Duration = Duration::from_secs(3600);
 /// Before a message without an answer is sent again. Waiting for the answer took its time already; this is for links that
 /// say at once that they do not know.
 const BEFORE_REPEATING: Duration = Duration::from_secs(1);
@@ -22,6 +27,15 @@ const SMALLEST_LIMIT: usize = 64;
 pub(super) struct Sick {
     pub(super) until: Duration,
     pub(super) words: String,
+}
+
+/// When readings were set aside within the last hour, by a lane before this one too: one that starts over every few minutes must
+/// not set aside a hundred each time.
+pub(super) fn set_aside_lately(reader: &mut Reader, rim: &Rim) -> Result<VecDeque<Duration>, ReadError> {
+    let since = Mono::from(rim.now().saturating_sub(HOUR));
+    let most = u32::try_from(SET_ASIDE_PER_HOUR).unwrap_or(u32::MAX);
+    let times = reader.set_aside_since(rim.clock.boot_id(), since, most)?;
+    Ok(times.into_iter().map(Mono::since_boot).collect())
 }
 
 impl Drain<'_> {
@@ -52,12 +66,12 @@ impl Drain<'_> {
                     why,
                     "refused; sent again without the statement"
                 );
-                self.statement_suspect = true;
+                self.statement_suspect.again(now);
                 self.without_statement(parcel);
             }
             Outcome::Bad { why } => {
                 // Also without a statement: it was a reading, and the statement may be tried again.
-                self.statement_suspect = false;
+                self.statement_suspect.is_over();
                 if parcel.rows.len() == 1 {
                     return self.put_aside(parcel, why).await;
                 }
@@ -131,7 +145,7 @@ impl Drain<'_> {
 
     async fn put_aside(&mut self, parcel: Parcel, why: String) {
         let now = self.rim.now();
-        while self.set_aside.front().is_some_and(|at| now.saturating_sub(*at) > Duration::from_secs(3600)) {
+        while self.set_aside.front().is_some_and(|at| now.saturating_sub(*at) > HOUR) {
             self.set_aside.pop_front();
         }
         if self.set_aside.len() >= SET_ASIDE_PER_HOUR {
@@ -169,7 +183,7 @@ impl Drain<'_> {
 
     pub(super) async fn record(&mut self, parcel: &Parcel, outcome: Settled) {
         if parcel.flow.class() == Class::Telemetry {
-            // Should it not fit, the writer forgets the answer too, and the readings are sent again after a restart.
+            // Should it not fit, the writer forgets the answer too, says so, and this drain begins anew.
             let _ = self.telemetry.settle(parcel.from, parcel.to);
         }
         if parcel.announces_epoch && outcome != Settled::Acknowledged {

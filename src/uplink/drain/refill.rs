@@ -230,7 +230,8 @@ impl Drain<'_> {
 struct Ages {
     now: Duration,
     boot: crate::clock::BootId,
-    unix_ms: Option<i64>,
+    /// Now is at least this, unix milliseconds, if anybody knows.
+    earliest_ms: Option<i64>,
 }
 
 impl Ages {
@@ -239,19 +240,19 @@ impl Ages {
         Self {
             now: drain.rim.now(),
             boot: drain.rim.clock.boot_id(),
-            unix_ms: wall.trusted.then_some(wall.unix_ms),
+            earliest_ms: wall.trusted.then_some(wall.unix_ms.saturating_sub(i64::from(wall.uncertainty_ms))),
         }
     }
 
-    /// How old a reading is: of this boot by the monotonic clock, which nobody sets; of an earlier one by wall time, if both
-    /// are known. Otherwise nobody can say, and it is not given up for its age.
+    /// How old a reading is at least: of this boot by the monotonic clock, which nobody sets; of an earlier one by wall time,
+    /// if both are known, less how far off either may be: what is given up is surely too old. Otherwise nobody can say, and
+    /// it is not given up for its age.
     fn age(&self, row: &QueuedRow) -> Option<Duration> {
         if row.epoch.boot == self.boot {
             return Some(self.now.saturating_sub(row.at.since_boot()));
         }
-        let (offset, _) = row.epoch.wall_offset_ms?;
-        let captured = offset.saturating_add(i64::try_from(row.at.ms()).ok()?);
-        let ms = self.unix_ms?.saturating_sub(captured);
+        let (captured, off) = row.epoch.wall_at(row.at)?;
+        let ms = self.earliest_ms?.saturating_sub(captured.saturating_add(i64::from(off)));
         Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
     }
 }

@@ -164,8 +164,8 @@ fn month_lengths(year: i64) -> [i32; 12] {
     [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
-/// Runs the caller's code; a panic is kept in `wires` and answered with `None`, because it may not unwind through C.
-fn guarded<R>(panic: &mut Option<Box<dyn Any + Send>>, work: impl FnOnce() -> R) -> Option<R> {
+/// Runs the caller's code; a panic is kept and answered with `None`, because it may not unwind through C.
+pub(super) fn guarded<R>(panic: &mut Option<Box<dyn Any + Send>>, work: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(answer) => Some(answer),
         Err(payload) => {

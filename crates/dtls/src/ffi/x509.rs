@@ -1,19 +1,27 @@
-//! Parsed certificates and keys, as the library keeps them: made once, lent to any number of engines.
+//! Certificates and keys, as the library keeps them: parsed or made once, lent to any number of engines.
 //!
 //! An engine's configuration holds raw pointers into them, so it holds an `Arc` of each beside (see `Engine`). The library
 //! may write into a key or a certificate while it uses it (tables of a curve); it does so only inside a `Room`, as every
 //! use is, so no two uses overlap.
 #![allow(unsafe_code, reason = "this is part of the crate's boundary to Mbed TLS, which is C")]
 
+use core::any::Any;
 use core::ffi::{c_int, c_uchar, c_void};
 use core::ptr::{self, NonNull};
 use core::time::Duration;
+use std::panic::resume_unwind;
 
 use mbedtls_rs_sys as sys;
 use zeroize::Zeroizing;
 
-use super::callbacks::{Room, unix_seconds};
-use super::leak;
+use super::callbacks::{Room, guarded, unix_seconds};
+use super::{leak, succeed};
+use crate::config::Rng;
+
+/// A key of P-384 takes 167 bytes in SEC 1, its public half 120, a signature 104.
+const LARGEST_DER: usize = 256;
+/// No list that is of use is longer; a loop over one ends here whatever it looks like.
+const LONGEST_LIST: usize = 64;
 
 /// A list of certificates, never empty: a chain with its leaf first, or roots.
 pub(crate) struct CertificateList {
@@ -34,26 +42,80 @@ pub(crate) struct Name {
 }
 
 impl CertificateList {
-    /// Parses PEM text. Also answers how many of its certificates were left out because the library cannot read them.
+    /// Parses parts, each PEM text or one certificate in DER, into one list. Also answers how many certificates were left out
+    /// because the library cannot read them.
     ///
     /// # Errors
-    /// The library's code, when none is usable.
-    pub(crate) fn parse(pem: &[u8]) -> Result<(Self, usize), i32> {
+    /// The library's code, when of a part none is usable, or when there is no part.
+    pub(crate) fn parse(parts: &[&[u8]]) -> Result<(Self, usize), i32> {
         let list = Self { first: leak(sys::mbedtls_x509_crt::default()) };
-        let text = terminated(pem);
+        let texts: Vec<Vec<u8>> = parts.iter().map(|part| terminated(part)).collect();
         let room = Room::enter(Duration::ZERO, None);
-        // SAFETY: the structure is zeroed and ours; the text is readable for its length and copied.
-        let code = unsafe {
-            sys::mbedtls_x509_crt_init(list.first.as_ptr());
-            sys::mbedtls_x509_crt_parse(list.first.as_ptr(), text.as_ptr(), text.len())
-        };
-        match usize::try_from(code) {
-            Ok(left_out) => Ok((list, left_out)),
-            Err(_) => {
-                // The drop of what was made enters the room itself.
-                drop(room);
-                Err(code)
+        // SAFETY: the structure is zeroed and ours.
+        unsafe { sys::mbedtls_x509_crt_init(list.first.as_ptr()) };
+        let mut left_out = 0;
+        let mut failed = texts.is_empty().then_some(sys::MBEDTLS_ERR_X509_BAD_INPUT_DATA);
+        for text in &texts {
+            // SAFETY: initialised above and ours; the text is readable for its length and copied. DER may be followed by the
+            // zero that PEM needs.
+            let code = unsafe { sys::mbedtls_x509_crt_parse(list.first.as_ptr(), text.as_ptr(), text.len()) };
+            match usize::try_from(code) {
+                Ok(more) => left_out += more,
+                Err(_) => failed = failed.or(Some(code)),
             }
+        }
+        // The drop of what was made enters the room itself.
+        drop(room);
+        match failed {
+            None => Ok((list, left_out)),
+            Some(code) => Err(code),
+        }
+    }
+
+    /// All of them in DER, in order.
+    pub(crate) fn der(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut certificate = self.first.as_ptr().cast_const();
+        // SAFETY: parsed, hence initialised, and never changed; the list ends with a null pointer.
+        unsafe {
+            while !certificate.is_null() && all.len() < LONGEST_LIST {
+                all.push(bytes_of(&(*certificate).raw).to_vec());
+                certificate = (*certificate).next;
+            }
+        }
+        all
+    }
+
+    /// Of the first: its subject in DER (RFC 5280 section 4.1.2.6).
+    pub(crate) fn subject_der(&self) -> Vec<u8> {
+        // SAFETY: as in `subject`.
+        unsafe { bytes_of(&(*self.first.as_ptr()).subject_raw).to_vec() }
+    }
+
+    /// Checks the chain of the first, by way of the others, up to one of the roots, at a time.
+    ///
+    /// # Errors
+    /// What is wrong, as the library's bits; 0 where the check itself could not be made.
+    pub(crate) fn verify(&self, roots: &Self, unix_s: u64) -> Result<(), u32> {
+        let mut flags = 0;
+        let _room = Room::enter(Duration::ZERO, Some(unix_s));
+        // SAFETY: both lists are parsed and live, and used only inside the room; no revocation list, name or callback is
+        // given; `flags` outlives the call.
+        let code = unsafe {
+            sys::mbedtls_x509_crt_verify(
+                self.first.as_ptr(),
+                roots.first.as_ptr(),
+                ptr::null_mut(),
+                ptr::null(),
+                &raw mut flags,
+                None,
+                ptr::null_mut(),
+            )
+        };
+        match code {
+            0 => Ok(()),
+            sys::MBEDTLS_ERR_X509_CERT_VERIFY_FAILED => Err(flags),
+            _ => Err(0),
         }
     }
 
@@ -95,7 +157,7 @@ pub(super) unsafe fn subject_of(certificate: *const sys::mbedtls_x509_crt) -> Na
     // certificate. A name has few parts, and the loop is bounded all the same.
     unsafe {
         let mut part: *const sys::mbedtls_x509_name = &raw const (*certificate).subject;
-        for _ in 0..64 {
+        for _ in 0..LONGEST_LIST {
             if part.is_null() {
                 break;
             }
@@ -139,7 +201,105 @@ unsafe impl Send for PrivateKey {}
 unsafe impl Sync for PrivateKey {}
 
 impl PrivateKey {
-    /// Parses PEM text that is not encrypted.
+    /// Makes a key for ECDSA on P-256, or on P-384 with 384 `bits`.
+    ///
+    /// # Errors
+    /// The library's code.
+    pub(crate) fn generate(bits: usize, rng: &mut Rng) -> Result<Self, i32> {
+        let curve = match bits {
+            384 => sys::mbedtls_ecp_group_id_MBEDTLS_ECP_DP_SECP384R1,
+            _ => sys::mbedtls_ecp_group_id_MBEDTLS_ECP_DP_SECP256R1,
+        };
+        let key = Self { context: leak(sys::mbedtls_pk_context::default()) };
+        let context = key.context.as_ptr();
+        with_random(rng, |random, p_rng| {
+            let _room = Room::enter(Duration::ZERO, None);
+            // SAFETY: the structure is zeroed and ours; after `pk_setup` for this type its inner context is an initialised key
+            // pair of the library's; the random source outlives the call.
+            unsafe {
+                sys::mbedtls_pk_init(context);
+                let kind = sys::mbedtls_pk_info_from_type(sys::mbedtls_pk_type_t_MBEDTLS_PK_ECKEY);
+                succeed(sys::mbedtls_pk_setup(context, kind))?;
+                let pair = (*context).private_pk_ctx.cast::<sys::mbedtls_ecp_keypair>();
+                succeed(sys::mbedtls_ecp_gen_key(curve, pair, random, p_rng))
+            }
+        })?;
+        Ok(key)
+    }
+
+    /// The key itself in DER (SEC 1).
+    ///
+    /// # Errors
+    /// The library's code.
+    pub(crate) fn der(&self) -> Result<Zeroizing<Vec<u8>>, i32> {
+        self.written(sys::mbedtls_pk_write_key_der)
+    }
+
+    /// Its public half in DER (`SubjectPublicKeyInfo`, RFC 5280 section 4.1.2.7).
+    ///
+    /// # Errors
+    /// The library's code.
+    pub(crate) fn public_der(&self) -> Result<Zeroizing<Vec<u8>>, i32> {
+        self.written(sys::mbedtls_pk_write_pubkey_der)
+    }
+
+    /// What one of the library's writers makes of the key. They write at the end of the buffer.
+    fn written(
+        &self,
+        writer: unsafe extern "C" fn(*const sys::mbedtls_pk_context, *mut c_uchar, usize) -> c_int,
+    ) -> Result<Zeroizing<Vec<u8>>, i32> {
+        let mut buffer = Zeroizing::new([0; LARGEST_DER]);
+        let _room = Room::enter(Duration::ZERO, None);
+        // SAFETY: parsed or made, hence initialised; the buffer is ours and as long as said.
+        let code = unsafe { writer(self.context.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
+        let length = usize::try_from(code).map_err(|_| code)?;
+        let der = buffer.len().checked_sub(length).and_then(|start| buffer.get(start..));
+        der.map(|der| Zeroizing::new(der.to_vec())).ok_or(sys::MBEDTLS_ERR_X509_BUFFER_TOO_SMALL)
+    }
+
+    /// Signs a message by ECDSA with SHA-256, or with SHA-384 for a key on P-384. The signature in DER (RFC 3279 section 2.2.3).
+    ///
+    /// # Errors
+    /// The library's code.
+    pub(crate) fn sign(&self, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, i32> {
+        let (kind, length) = match self.bits() {
+            384 => (sys::mbedtls_md_type_t_MBEDTLS_MD_SHA384, 48),
+            _ => (sys::mbedtls_md_type_t_MBEDTLS_MD_SHA256, 32),
+        };
+        let mut digest = [0; 48];
+        let mut signature = vec![0; LARGEST_DER];
+        let mut written = 0;
+        with_random(rng, |random, p_rng| {
+            let _room = Room::enter(Duration::ZERO, None);
+            // SAFETY: the key is initialised; `digest` holds the longest digest there is of the two; all buffers are ours and as
+            // long as said; the random source outlives the call.
+            unsafe {
+                let hash = sys::mbedtls_md_info_from_type(kind);
+                succeed(sys::mbedtls_md(hash, message.as_ptr(), message.len(), digest.as_mut_ptr()))?;
+                succeed(sys::mbedtls_pk_sign(
+                    self.context.as_ptr(),
+                    kind,
+                    digest.as_ptr(),
+                    length,
+                    signature.as_mut_ptr(),
+                    signature.len(),
+                    &raw mut written,
+                    random,
+                    p_rng,
+                ))
+            }
+        })?;
+        signature.truncate(written);
+        Ok(signature)
+    }
+
+    /// Length of its order, bits.
+    pub(crate) fn bits(&self) -> usize {
+        // SAFETY: parsed or made, hence initialised.
+        unsafe { sys::mbedtls_pk_get_bitlen(self.context.as_ptr()) }
+    }
+
+    /// Parses PEM text that is not encrypted, or the same in DER.
     ///
     /// # Errors
     /// The library's code.
@@ -177,11 +337,9 @@ impl PrivateKey {
 
     /// A key for ECDSA on P-256 or P-384, the curves this build knows.
     pub(crate) fn is_ecdsa(&self) -> bool {
-        // SAFETY: parsed, hence initialised.
-        unsafe {
-            sys::mbedtls_pk_get_type(self.context.as_ptr()) == sys::mbedtls_pk_type_t_MBEDTLS_PK_ECKEY
-                && matches!(sys::mbedtls_pk_get_bitlen(self.context.as_ptr()), 256 | 384)
-        }
+        // SAFETY: parsed or made, hence initialised.
+        let kind = unsafe { sys::mbedtls_pk_get_type(self.context.as_ptr()) };
+        kind == sys::mbedtls_pk_type_t_MBEDTLS_PK_ECKEY && matches!(self.bits(), 256 | 384)
     }
 
     /// Whether it belongs to the first certificate of the list.
@@ -255,6 +413,42 @@ unsafe extern "C" fn on_blinding(context: *mut c_void, output: *mut c_uchar, len
         done += now;
     }
     0
+}
+
+/// A caller's random source on its way through the library.
+struct Random<'a> {
+    rng: &'a mut Rng,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Lends a random source to library code, as callback and its context, and lets a panic of it go on afterwards.
+fn with_random<R>(
+    rng: &mut Rng,
+    work: impl FnOnce(sys::mbedtls_f_rng_t, *mut c_void) -> Result<R, i32>,
+) -> Result<R, i32> {
+    let mut random = Random { rng, panic: None };
+    let answer = work(Some(on_random), (&raw mut random).cast::<c_void>());
+    if let Some(payload) = random.panic.take() {
+        resume_unwind(payload);
+    }
+    answer
+}
+
+unsafe extern "C" fn on_random(context: *mut c_void, output: *mut c_uchar, length: usize) -> c_int {
+    if length == 0 {
+        return 0;
+    }
+    // SAFETY: `context` is the `Random` of `with_random`, alive and otherwise unused during the call, whose lifetime is not
+    // kept; `output` is a buffer of `length` bytes of the library's, zeroed before a reference to it exists.
+    let (random, buffer) = unsafe {
+        ptr::write_bytes(output, 0, length);
+        (&mut *context.cast::<Random<'_>>(), core::slice::from_raw_parts_mut(output, length))
+    };
+    let rng = &mut *random.rng;
+    match guarded(&mut random.panic, || rng(buffer)) {
+        Some(()) => 0,
+        None => sys::MBEDTLS_ERR_SSL_NO_RNG,
+    }
 }
 
 /// The library takes PEM only with its terminating zero.

@@ -5,8 +5,8 @@ use core::time::Duration;
 use super::{CONTRADICTION, EVENTS_MAX, Phase, RECORD_MIN_BYTES, ROUNDS_SPARE, Session, Side, Step};
 use crate::config::CipherSuite;
 use crate::event::{CloseReason, Connection, Event};
-use crate::ffi::code::{self, bad};
-use crate::ffi::{Clock, Verified};
+use crate::ffi::Clock;
+use crate::ffi::code;
 use crate::record::{ClientHello, kind, records};
 use crate::saved::{SaveError, SavedSession};
 use crate::{Alert, CertificateProblem, LibraryError, WallTime};
@@ -210,7 +210,8 @@ impl Session {
                 CloseReason::BadCertificate(CertificateProblem::Unchecked)
             }
             (code::BAD_CERTIFICATE | code::CERT_VERIFY_FAILED, _) => {
-                CloseReason::BadCertificate(problem_of(self.engine.verified()))
+                let flags = self.engine.verified().map_or(0, |verified| verified.flags);
+                CloseReason::BadCertificate(CertificateProblem::of(flags))
             }
             (code, _) if during_handshake => CloseReason::HandshakeFailed(LibraryError::new(code)),
             (code, _) => CloseReason::Broken(LibraryError::new(code)),
@@ -294,18 +295,4 @@ impl Session {
         });
         Clock { now: self.now, wall }
     }
-}
-
-/// The first of what is wrong, in the order of how much the rest depends on it.
-fn problem_of(verified: Option<Verified>) -> CertificateProblem {
-    let flags = verified.map_or(0, |verified| verified.flags);
-    let problems = [
-        (bad::NOT_TRUSTED, CertificateProblem::UnknownRoot),
-        (bad::WRONG_NAME, CertificateProblem::WrongName),
-        (bad::EXPIRED, CertificateProblem::Expired),
-        (bad::NOT_YET_VALID, CertificateProblem::NotYetValid),
-        (bad::MISSING, CertificateProblem::Missing),
-    ];
-    let first = problems.into_iter().find(|(bit, _)| flags & bit != 0);
-    first.map_or(CertificateProblem::NotAcceptable, |(_, problem)| problem)
 }

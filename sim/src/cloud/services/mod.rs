@@ -13,6 +13,7 @@ mod state;
 mod stream;
 
 pub(super) use logs::log_entry;
+pub(super) use pki::Issuer;
 
 use super::device::DeviceKey;
 use super::plane::{Notice, Plane};

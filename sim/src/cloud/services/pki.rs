@@ -1,7 +1,8 @@
 //! Certificate signing, `v1/csr`: DER in, DER out.
 //!
-//! Nothing is signed here. What comes back is the DER certificate the operator put there for the device
-//! ([`Cloud::set_issued_certificate`](crate::cloud::Cloud::set_issued_certificate)); a project without one has no PKI provider.
+//! Nothing is signed here: that is up to the [`Issuer`] an operator put there. A project without one has no PKI provider.
+
+use std::fmt;
 
 use super::{Reaction, bad_request};
 use crate::cloud::device::DeviceKey;
@@ -21,12 +22,31 @@ pub(super) fn sign(plane: &mut Plane, device: DeviceKey, request: &IncomingReque
     }
     let Some(owner) = plane.devices.get_mut(&device) else { return Code::NOT_FOUND.into() };
     owner.signing_request = Some(request.payload.clone());
-    match &owner.issued_certificate {
-        Some(certificate) => {
-            Response::new(Code::CREATED).payload(format::OCTET_STREAM, certificate.clone()).into()
-        }
-        None => {
-            Response::new(Code::FORBIDDEN).payload(format::TEXT, "the project has no PKI provider").into()
-        }
+    let Some(issuer) = &mut plane.issuer else {
+        return Response::new(Code::FORBIDDEN)
+            .payload(format::TEXT, "the project has no PKI provider")
+            .into();
+    };
+    match (issuer.0)(&owner.name, &request.payload) {
+        Some(certificate) => Response::new(Code::CREATED).payload(format::OCTET_STREAM, certificate).into(),
+        None => bad_request("the PKI provider does not certify this").into(),
+    }
+}
+
+/// What a certification request, of the device of this name and in DER, is answered with; `None` where it is refused.
+type Issue = dyn FnMut(&str, &[u8]) -> Option<Vec<u8>> + Send;
+
+/// A PKI provider.
+pub(in crate::cloud) struct Issuer(Box<Issue>);
+
+impl Issuer {
+    pub(in crate::cloud) fn new(issue: impl FnMut(&str, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> Self {
+        Self(Box::new(issue))
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Issuer(..)")
     }
 }

@@ -14,15 +14,13 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::super::check::{Judge, Verdict};
-use super::super::promise::{DESTINATIONS, Found, Held, Promises, number};
-use super::{Kind, NO_WALL, STREAMS, options};
+use super::super::promise::{DESTINATIONS, Found, GivenUp, GivenUpBy, Held, Promises, number};
+use super::{NO_WALL, STREAMS, options};
 use crate::clock::Clock;
 
 /// See the module head.
 #[derive(Debug)]
 pub struct QueueJudge<'a> {
-    /// Of which kind the life was.
-    pub kind: Kind,
     /// What was promised in it.
     pub promises: &'a Promises,
     /// By which openings are timed.
@@ -94,24 +92,39 @@ impl QueueJudge<'_> {
                 format!("its books say {accepted} accepted; {answered} were answered, {offered} handed in");
             verdict.wrong.push(words);
         }
-        let mut dropped = BTreeMap::new();
-        if self.kind == Kind::Quota {
-            for stream in verified.detail.streams.values() {
-                for (place, name) in (0..).zip(DESTINATIONS) {
-                    let given_up = stream.accounts.get(name).map_or(0, |totals| totals.dropped);
-                    dropped.insert((place, stream.name.clone()), given_up);
-                }
-            }
-        }
         let (found, twice) = found_by(&whole, path)?;
         verdict.wrong.extend(twice);
-        let broken = self.promises.compare(point, &found, &dropped);
+        let given_up = given_up_by(&whole).map_err(|e| e.to_string())?;
+        let broken = self.promises.compare(point, &found, &given_up);
         verdict.lost.extend(broken.lost);
         verdict.returned.extend(broken.returned);
         verdict.wrong.extend(broken.corrupt);
         verdict.duplicates = broken.duplicates;
         Ok(())
     }
+}
+
+/// What the store gave up itself, by its drop records. What a destination or an operator had dropped is settled.
+fn given_up_by(whole: &Connection) -> rusqlite::Result<GivenUpBy> {
+    let mut records = GivenUpBy::new();
+    // A sum says nothing of any one reading: it explains none.
+    let mut rows = whole.prepare(
+        "SELECT d.name, s.name, e.epoch, r.first_sequence, r.last_sequence, r.count, r.extent
+         FROM drops AS r JOIN destinations AS d ON d.id = r.destination JOIN streams AS s ON s.id = r.stream
+         JOIN epochs AS e ON e.number = r.epoch
+         WHERE r.reason IN ('quota', 'class_quota', 'disk_full') AND r.first_sequence IS NOT NULL",
+    )?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let destination: String = row.get(0)?;
+        let Some(place) = DESTINATIONS.iter().position(|name| *name == destination) else { continue };
+        let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        let sequences = (number(3)?, number(4)?);
+        let given_up =
+            GivenUp { epoch: number(2)?, sequences, count: number(5)?, whole: row.get::<_, i64>(6)? == 0 };
+        records.entry((place, row.get(1)?)).or_default().push(given_up);
+    }
+    Ok(records)
 }
 
 /// Everything that waits for each destination, as a drain that starts now reads it.

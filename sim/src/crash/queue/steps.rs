@@ -103,10 +103,9 @@ impl Life {
             return Ok(());
         };
         self.shelves.insert((place, class), to);
-        // A quota gives up on record what others settle; with both at once the count of one would hide losses of the other.
         let outcome = match self.dice.below(8) {
             0 => Outcome::SetAside("4.00".into()),
-            1 if self.kind != Kind::Quota => Outcome::Dropped("age"),
+            1 => Outcome::Dropped("age"),
             _ => Outcome::Acknowledged,
         };
         let point = self.recording.point();

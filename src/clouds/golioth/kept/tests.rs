@@ -29,8 +29,13 @@ fn run() -> Run {
 
 fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
     let rim = Rim { hardware: run.hardware.map(Into::into), ..rim(&run.clock) };
-    let bound =
-        Bound { state_dir: folder, queue_file_id: run.queue, modem: run.modem, time_floor_unix_ms: None };
+    let bound = Bound {
+        state_dir: folder,
+        queue_file_id: run.queue,
+        passes_on: true,
+        modem: run.modem,
+        time_floor_unix_ms: None,
+    };
     let secret = Secret::new(run.key.as_bytes().to_vec());
     (Shelf::open(bound, run.endpoint, secret, &rim), rim)
 }

@@ -14,7 +14,7 @@ use crate::clouds::golioth::fault;
 use crate::clouds::golioth::link::Request;
 use crate::clouds::golioth::outcome;
 use crate::clouds::golioth::refresh::IGNORED;
-use crate::clouds::golioth::services::{self, Watched, Watches};
+use crate::clouds::golioth::services::{self, Kind, Watched, Watches};
 use crate::clouds::golioth::session::Ended;
 use crate::uplink::link::{CloudEvent, Outcome};
 
@@ -51,6 +51,9 @@ impl Live<'_> {
                 self.watches = Watches::new(now, self.liveness, self.observed, self.resumed, known);
                 if self.resumed.is_none() {
                     self.keeper.state.handshakes += 1;
+                    if let Some(renewal) = &mut self.keeper.renewal {
+                        renewal.accepted(now);
+                    }
                     self.heard(now);
                 }
                 self.usable();
@@ -164,9 +167,14 @@ impl Live<'_> {
             Event::Response { id, response, .. } => {
                 let outcome = outcome::of_response(&response);
                 match self.waiting.remove(&id) {
+                    Some(Waiting::Certificate) => self.certificate_answered(now, &response, &outcome),
                     Some(Waiting::Send(reply)) => {
                         self.judged(Asked::Send, &response, &outcome);
                         self.answered(Asked::Send, &outcome);
+                        let _ = reply.send(outcome);
+                    }
+                    // What an operator tries says nothing to people who look later, nor to the next who tries.
+                    Some(Waiting::Report(Kind::Probe, reply)) => {
                         let _ = reply.send(outcome);
                     }
                     Some(Waiting::Report(kind, reply)) => {
@@ -185,7 +193,11 @@ impl Live<'_> {
                 self.watches.unanswered(now);
                 match self.waiting.remove(&id) {
                     Some(Waiting::Send(reply)) => self.no_answer(Asked::Send, why, reply),
+                    Some(Waiting::Report(Kind::Probe, reply)) => {
+                        let _ = reply.send(outcome::of_failure(why));
+                    }
                     Some(Waiting::Report(kind, reply)) => self.no_answer(Asked::Report(kind), why, reply),
+                    Some(Waiting::Certificate) => self.certificate_unanswered(now),
                     Some(Waiting::Probe) | None => {
                         let begun = self.probe.take().filter(|(probe, _)| *probe == id);
                         // Whatever was heard since says that the peer is there and knows us, a reset included.

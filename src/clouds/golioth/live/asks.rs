@@ -20,7 +20,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 impl Live<'_> {
     /// What may be taken now. What the congestion window has no place for waits outside, where something urgent can still pass it.
     pub(super) fn room(&self, now: Duration, may_send_at: Duration) -> Room {
-        if !self.may_ask() {
+        if !self.may_ask() || self.gives_way(now) {
             return Room::default();
         }
         let download = self.fetching.is_none();

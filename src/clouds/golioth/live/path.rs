@@ -31,8 +31,9 @@ impl Live<'_> {
         // taken up, and used, and not heard of since, may be one the cloud does not know.
         let known_anywhere = self.session.connection().is_some_and(|it| it.peer_cid.is_some());
         let modem = self.keeper.modem().or(self.claim.as_ref().map(|claim| claim.number));
+        let passed_on = known_anywhere && self.keeper.shelf.passes_on();
         let bound = modem.is_some() || !self.keeper.shelf.needs_modem();
-        if !known_anywhere || !bound || (self.resumed.is_some() && self.tried) {
+        if !passed_on || !bound || (self.resumed.is_some() && self.tried) {
             return self.say_goodbye(now);
         }
         let heard_ago = now.saturating_sub(self.last_heard);
@@ -55,6 +56,12 @@ impl Live<'_> {
                 self.say_goodbye(now);
             }
         }
+    }
+
+    /// Ends the session for good.
+    pub(in crate::clouds::golioth) fn end(mut self) {
+        let now = self.keeper.rim.now();
+        self.say_goodbye(now);
     }
 
     fn say_goodbye(&mut self, now: Duration) {
@@ -163,6 +170,7 @@ impl Live<'_> {
         let cause = match owed {
             _ if self.looks_like_block(datagram.len(), owed) => Cause::Firmware,
             true => self.asked_for,
+            false if self.asks_for_certificate() => Cause::Management,
             false => Cause::Session,
         };
         self.charge(cause, Direction::Down, datagram.len());

@@ -10,10 +10,12 @@
 //! | `firmware` | `.u/desired`, `.u/c/<package>` | manifest; component states |
 //! | `calls` | `.rpc`, `.rpc/status` | calls; answers |
 //! | `settings` | `.c`, `.c/status` | settings; what became of them |
-//! | `stream` | `.s/<path>` | messages with readings, firmware log, serving cell |
+//! | `stream` | `.s/<path>` | messages with readings, firmware log, serving cell, probes |
 //! | `logs` | `.s/logs` | lines of the daemon's own log |
+//! | `certificate` | `v1/csr` | a request to certify a new key; the certificate |
 
 mod calls;
+pub(super) mod certificate;
 mod firmware;
 mod logs;
 mod settings;
@@ -46,6 +48,7 @@ pub(super) enum Kind {
     State,
     Log,
     Network,
+    Probe,
 }
 
 impl Kind {
@@ -59,6 +62,7 @@ impl Kind {
             Self::State => "the reported state",
             Self::Log => "log lines",
             Self::Network => "the serving cell",
+            Self::Probe => "probes",
         }
     }
 }
@@ -94,6 +98,9 @@ pub(super) fn post(report: &Report, location_path: Option<&str>) -> Result<Post,
         Report::Network(cell) => {
             let path = location_path.ok_or("golioth.location_path is not configured")?;
             (stream::network(path, cell), Kind::Network, Cause::State)
+        }
+        Report::Probe { address, mark, unix_ms } => {
+            (stream::probe(address, mark, *unix_ms), Kind::Probe, Cause::Management)
         }
     };
     Ok(Post { request: request.deadline(REPORT_DEADLINE), kind, cause })

@@ -3,6 +3,7 @@
 use fieldgate_coap as coap;
 use fieldgate_golioth_proto::content_format::ContentFormat;
 use fieldgate_golioth_proto::network::Cell;
+use fieldgate_golioth_proto::probe;
 
 use crate::uplink::link::{Message, ServingCell};
 
@@ -26,4 +27,10 @@ pub(super) fn network(path: &str, cell: &ServingCell) -> coap::Request {
     let ServingCell { narrowband, country, network, id, strength_dbm } = *cell;
     let body = Cell { narrowband, country, network, id, strength_dbm }.encode();
     coap::Request::post(&format!(".s/{path}")).payload(ContentFormat::Cbor.number(), body)
+}
+
+/// What is no reading, on the way of the readings.
+pub(super) fn probe(address: &str, mark: &str, unix_ms: Option<i64>) -> coap::Request {
+    let body = probe::encode(mark, unix_ms);
+    coap::Request::post(&format!(".s/{address}")).payload(ContentFormat::Cbor.number(), body)
 }

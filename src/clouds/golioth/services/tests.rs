@@ -86,3 +86,10 @@ fn a_line_and_a_cell_go_where_pipelines_look_for_them() {
     assert_eq!((to.as_str(), body.as_slice()), ("Post .s/location", expected.as_slice()));
     assert!(post(&Report::Network(cell), None).is_err());
 }
+
+#[test]
+fn a_probe_goes_the_way_of_the_readings() {
+    let report = Report::Probe { address: "sensor".into(), mark: "1a".into(), unix_ms: None };
+    let (to, body) = posted(&report);
+    assert_eq!((to.as_str(), body.as_slice()), ("Post .s/sensor", b"\x81\xa1\x65probe\x621a".as_slice()));
+}

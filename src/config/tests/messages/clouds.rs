@@ -107,6 +107,28 @@ api_key_file = "/s/good""#,
             ],
         ),
         (
+            GATEWAY,
+            r#"[golioth]
+certificate_file = "/etc/golioth.pem"
+ca_file = "/etc/ca.pem"
+key_file = "/s/lines"
+renew = false
+renew_ca_file = "/etc/device-ca.pem""#,
+            &[
+                "f.toml:7: golioth.renew_ca_file: nothing is renewed with renew = false. Remove it, or renew = false.",
+            ],
+        ),
+        (
+            GOLIOTH,
+            "renew = true",
+            &[
+                r#"f.toml:2: golioth.certificate_file: this key is required. Write certificate_file = "/etc/fieldgate/golioth.pem", for example."#,
+                r#"f.toml:2: golioth.ca_file: this key is required. Write ca_file = "/etc/fieldgate/golioth-ca.pem", for example."#,
+                r#"f.toml:2: golioth.key: this secret is required. Write key_file = "/etc/fieldgate/secrets/key" or key_credential = "key", for example."#,
+                "f.toml:3: golioth.psk_id: the gateway cannot be known by a key and by a certificate. Keep either the key or the certificate.",
+            ],
+        ),
+        (
             GOLIOTH,
             "requests_per_second = 21",
             &["f.toml:5: golioth.requests_per_second: 21 is not a rate Golioth takes. Use 1 to 20."],

@@ -1,6 +1,6 @@
 //! The firmware log: pages, pullers, proofs, and what may be freed.
 
-use super::super::log::{KEPT, PullVerifier};
+use super::super::log::{FREED_AT_ONCE, KEPT, MAX_AGE_MS, MOST, PullVerifier};
 use super::super::{GatewayError, LogBody, LogEntry, Phase};
 use super::*;
 use crate::store::gateway::ComponentUpdate;
@@ -132,15 +132,17 @@ async fn old_lines_are_freed_versions_never_and_a_late_puller_is_told() {
     let in_between = gateway.firmware_log_page(Some(&early.next), 1).await.unwrap();
     gateway.stop();
     // The rows that fill the log are made in one transaction, by the same code as each alone.
-    fill(dir.path(), KEPT + 300);
+    fill(dir.path(), KEPT + FREED_AT_ONCE - 2, None);
     let gateway = open(dir.path(), 1, 2);
+    let end = pull_all(&gateway, 200).await.pop().unwrap().next;
+    gateway.acknowledge("prompt", &end).await.unwrap();
     gateway.record_line("board", "the last").await.unwrap();
     gateway.observe_version(&key("main"), "3.0").await.unwrap();
 
     let verified = gateway.verify_history().await.unwrap();
     assert_eq!(verified.problems, Vec::<String>::new());
     let pages = pull_all(&gateway, 200).await;
-    assert_eq!(pages.iter().map(|p| p.skipped).sum::<u64>(), 256);
+    assert_eq!(skipped(&pages), FREED);
     let mut verifier = PullVerifier::new(pages[0].gateway, pages[0].file);
     let mut versions = Vec::new();
     for page in &pages {
@@ -153,10 +155,84 @@ async fn old_lines_are_freed_versions_never_and_a_late_puller_is_told() {
     assert_eq!(versions, ["1.0", "2.0", "3.0"]);
     // A cursor on a freed row still works; it goes on with the next row that is there.
     let late = gateway.firmware_log_page(Some(&in_between.next), 1).await.unwrap();
-    assert_eq!(late.skipped, 255);
+    assert_eq!(late.skipped, FREED - 1);
     gateway.acknowledge("late", &in_between.next).await.unwrap();
     let stands = gateway.acknowledged("late").await.unwrap().unwrap();
     assert_eq!(gateway.firmware_log_page(Some(&stands), 1).await.unwrap().rows, late.rows);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_freed_that_somebody_who_pulls_does_not_have_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    versions(&gateway, "main", 1).await;
+    let early = gateway.firmware_log_page(None, 1).await.unwrap().next;
+    gateway.acknowledge("slow", &early).await.unwrap();
+    gateway.introduce("push:cloud").await.unwrap();
+    assert_eq!(gateway.acknowledged("push:cloud").await.unwrap(), None, "it has nothing, and says so");
+    gateway.stop();
+    fill(dir.path(), KEPT + FREED_AT_ONCE, None);
+    let gateway = open(dir.path(), 1, 2);
+    let end = pull_all(&gateway, 200).await.pop().unwrap().next;
+    for late in ["prompt", "slow"] {
+        gateway.acknowledge(late, &end).await.unwrap();
+        gateway.record_line("board", late).await.unwrap();
+        assert_eq!(skipped(&pull_all(&gateway, 200).await), 0, "one is still missing");
+    }
+    gateway.acknowledge("push:cloud", &end).await.unwrap();
+    gateway.record_line("board", "now").await.unwrap();
+    assert_eq!(skipped(&pull_all(&gateway, 200).await), FREED);
+    assert_eq!(events(dir.path()), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_older_than_the_limit_waits_for_nobody_and_a_puller_silent_for_so_long_keeps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    gateway.introduce("slow").await.unwrap();
+    gateway.stop();
+    // Old beyond the limit, and the last of them just within it.
+    fill(dir.path(), KEPT + FREED_AT_ONCE - 2, Some(WALL.unix_ms - MAX_AGE_MS - 1));
+    fill(dir.path(), 1, Some(WALL.unix_ms - MAX_AGE_MS + 60_000));
+    let gateway = open(dir.path(), 1, 2);
+    gateway.record_line("board", "now").await.unwrap();
+    assert_eq!(skipped(&pull_all(&gateway, 200).await), FREED);
+    assert_eq!(events(dir.path()), Vec::<String>::new());
+    gateway.stop();
+
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    gateway.introduce("gone").await.unwrap();
+    gateway.stop();
+    let long_ago = "UPDATE pullers SET wall_ms = wall_ms - ?1 - 60000 WHERE name = 'gone'";
+    change(dir.path(), |tx, _| assert_eq!(tx.execute(long_ago, [MAX_AGE_MS]).unwrap(), 1));
+    fill(dir.path(), KEPT + FREED_AT_ONCE, Some(WALL.unix_ms));
+    let gateway = open(dir.path(), 1, 2);
+    let end = pull_all(&gateway, 200).await.pop().unwrap().next;
+    gateway.acknowledge("prompt", &end).await.unwrap();
+    gateway.record_line("board", "now").await.unwrap();
+    assert_eq!(skipped(&pull_all(&gateway, 200).await), FREED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_last_bound_the_oldest_go_and_an_event_says_which_and_who_lacks_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = open(dir.path(), 1, 1);
+    gateway.introduce("slow").await.unwrap();
+    gateway.stop();
+    fill(dir.path(), MOST - 1, None);
+    assert_eq!(events(dir.path()), Vec::<String>::new());
+    fill(dir.path(), 1, None);
+    let gateway = open(dir.path(), 1, 2);
+    let pages = pull_all(&gateway, 200).await;
+    assert_eq!(skipped(&pages), FREED, "a late puller is told how many");
+    let mut verifier = PullVerifier::new(pages[0].gateway, pages[0].file);
+    pages.iter().for_each(|page| verifier.take(page).unwrap());
+    let said: serde_json::Value = serde_json::from_str(&events(dir.path())[0]).unwrap();
+    let expected = serde_json::json!({
+        "rows": FREED, "first": 1, "last": FREED, "not_acknowledged_by": ["slow"],
+    });
+    assert_eq!(said, expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,18 +251,40 @@ async fn a_page_of_large_rows_ends_early_and_the_next_goes_on() {
     }
 }
 
-fn fill(folder: &Path, lines: i64) {
-    use super::super::{Stamp, log, open, schema};
+const FREED: u64 = FREED_AT_ONCE.cast_unsigned();
+
+fn skipped(pages: &[super::super::LogPage]) -> u64 {
+    pages.iter().map(|page| page.skipped).sum()
+}
+
+/// Changes the file of a gateway that is stopped, in one transaction.
+fn change(folder: &Path, work: impl FnOnce(&rusqlite::Transaction<'_>, &super::super::writer::Context)) {
+    use super::super::{open, schema};
     let path = OpenOptions::in_folder(folder).path;
     let mut connection = crate::store::sqlite::open_writer(&path, schema::KIND).unwrap();
     let context = open::context_of(&connection).unwrap().unwrap();
     let tx = connection.transaction().unwrap();
-    for n in 0..lines {
-        let at = Stamp { boot: 1, mono_ms: n.cast_unsigned(), wall_unix_ms: None, wall_uncertainty_ms: None };
-        let line = log::BoardLine { device: "board".into(), text: n.to_string(), at };
-        log::append_line(&tx, &context, line).unwrap();
-    }
+    work(&tx, &context);
     tx.commit().unwrap();
+}
+
+fn fill(folder: &Path, lines: i64, wall_unix_ms: Option<i64>) {
+    use super::super::{Stamp, log};
+    change(folder, |tx, context| {
+        for n in 0..lines {
+            let at = Stamp { boot: 1, mono_ms: n.cast_unsigned(), wall_unix_ms, wall_uncertainty_ms: None };
+            let line = log::BoardLine { device: "board".into(), text: n.to_string(), at };
+            log::append_line(tx, context, line).unwrap();
+        }
+    });
+}
+
+/// What was put on record about rows that were freed before everyone had them.
+fn events(folder: &Path) -> Vec<String> {
+    let connection = crate::store::sqlite::open_reader(&OpenOptions::in_folder(folder).path).unwrap();
+    let sql = "SELECT detail FROM events WHERE kind = 'firmware_log_freed' ORDER BY id";
+    let mut said = connection.prepare(sql).unwrap();
+    said.query_map([], |r| r.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
 
 /// What a puller of byte pages puts together: whole rows, in order, and the cursors it may acknowledge.

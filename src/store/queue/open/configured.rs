@@ -226,12 +226,13 @@ impl Opening<'_> {
         }
     }
 
-    /// Frees segments that nobody configured is still to be sent: their destinations have all passed them or are gone.
+    /// Frees segments that nobody configured is still to be sent, after a destination went: the one look at the whole
+    /// backlog, and only then. At any other start there are none: what frees a segment is written in the transaction
+    /// that moves the last cursor beyond it.
     pub(super) fn sweep(
         &self,
         destinations: &[(DestinationId, String)],
         cursors: &BTreeMap<(DestinationId, Class), Cursor>,
-        everywhere: bool,
     ) -> Result<(), Failure> {
         for class in Class::ALL {
             let first = Position::first_of(class).segment;
@@ -240,10 +241,6 @@ impl Opening<'_> {
                 .iter()
                 .map(|(d, _)| cursors.get(&(*d, class)).map_or(first, |c| c.position().segment))
                 .collect();
-            // Beyond what anybody has passed only a destination that is gone can have left something: the one look at
-            // the whole backlog, and only then.
-            let newest = passed.iter().copied().max().unwrap_or(end);
-            let end = if everywhere { end } else { newest.min(end) };
             let mut condition = String::new();
             for ((destination, _), at) in destinations.iter().zip(&passed) {
                 use std::fmt::Write as _;

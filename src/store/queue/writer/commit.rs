@@ -1,6 +1,6 @@
 //! One commit: everything that waits, in one transaction with one sync; then the answers. Or none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -35,6 +35,7 @@ pub(super) struct Done {
     next_segment: BTreeMap<Class, Position>,
     gap_rows: Made,
     announced: Vec<DestinationId>,
+    forgotten: BTreeSet<DestinationId>,
 }
 
 impl Writer {
@@ -88,10 +89,14 @@ impl Writer {
         let mut changes = Changes::default();
         // First what frees room: in a file at its limit the rest needs it.
         let mut cursors = BTreeMap::new();
-        let mut announced = Vec::new();
+        let (mut announced, mut forgotten) = (Vec::new(), BTreeSet::new());
         let mut drops = Drops::default();
         for settlement in &self.pending.settlements {
-            self.write_settlement(tx, settlement, &mut changes, &mut cursors, &mut drops, now)?;
+            let written =
+                self.write_settlement(tx, settlement, &mut changes, &mut cursors, &mut drops, now)?;
+            if !written {
+                forgotten.insert(settlement.destination);
+            }
             if settlement.announces_epoch && settlement.outcome == Outcome::Acknowledged {
                 tx.execute(
                     "UPDATE destinations SET announced_epoch = ?2 WHERE id = ?1",
@@ -118,7 +123,7 @@ impl Writer {
             salvage::keep_copy(tx, &self.definitions)?;
         }
         changes.write(tx)?;
-        Ok(Done { scope, changes, cursors, next_segment, gap_rows, announced })
+        Ok(Done { scope, changes, cursors, next_segment, gap_rows, announced, forgotten })
     }
 
     fn write_readings(
@@ -159,6 +164,7 @@ impl Writer {
         Ok(())
     }
 
+    /// Tells whether there was a place for it: if not, its drain has to begin anew.
     fn write_settlement(
         &self,
         tx: &Transaction<'_>,
@@ -167,9 +173,9 @@ impl Writer {
         cursors: &mut BTreeMap<(DestinationId, Class), Cursor>,
         drops: &mut Drops,
         now: Mono,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<bool> {
         let key = (settlement.destination, settlement.class);
-        let Some(known) = self.cursors.get(&key) else { return Ok(()) };
+        let Some(known) = self.cursors.get(&key) else { return Ok(true) };
         let cursor = cursors.entry(key).or_insert_with(|| known.clone());
         // A quota may have dropped some of them while the message was under way.
         let fresh: Vec<SettledRow> =
@@ -179,9 +185,9 @@ impl Writer {
         if cursor.settle(settlement.from, settlement.to).is_err() {
             tracing::error!(
                 destination = settlement.destination.0,
-                "too many open ranges; an answer is forgotten"
+                "too many open ranges; an answer is forgotten, and what it was about is sent again"
             );
-            return Ok(());
+            return Ok(false);
         }
         // What was sent before these and is still under way stands between them and what another answer gave up.
         drops.look_anew(settlement.destination);
@@ -201,7 +207,7 @@ impl Writer {
             }
             self.keep_set_aside(tx, changes, drops)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What is set aside for people is kept to a number: beyond it the oldest is given up, on record.
@@ -340,6 +346,11 @@ impl Writer {
         for destination in done.announced {
             self.announced.insert(destination, self.epoch_number);
         }
+        self.forgetting.extend(done.forgotten);
+        // Only now: whoever reads the file again finds all that was not forgotten.
+        for destination in std::mem::take(&mut self.forgetting) {
+            *self.forgotten.entry(destination).or_default() += 1;
+        }
         if let Some(claim) = self.pending.wall.take() {
             let wrong = self.wall.is_some_and(|known| known.contradicts(&claim, claim.at));
             self.corrections += u64::from(wrong);
@@ -378,6 +389,7 @@ impl Writer {
                 sequence: waiting.sequence,
                 accepted: waiting.accepted,
                 refused: waiting.refused,
+                first_refused: waiting.first_refused,
                 coalesced: waiting.coalesced,
             };
             // The lane may have been restarted meanwhile; what it handed in is accepted all the same.

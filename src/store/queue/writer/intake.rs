@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::super::segment::MAX_ROWS;
-use super::{Accepted, MAX_PENDING_ROWS, MAX_SAMPLES, Refused, Waiting, Waits, Writer};
+use super::{Accepted, MAX_PENDING_ROWS, MAX_SAMPLES, Refused, Turned, Waiting, Waits, Writer};
 use crate::clock::Mono;
 use crate::reading::{Capture, Class, StreamId, Value};
 
@@ -22,7 +22,8 @@ pub(super) enum Verdict {
 
 /// A capture is made before it is handed in. One that claims to be later than this is of another boot, or of no clock.
 const MOST_AHEAD: Duration = Duration::from_secs(3600);
-/// Streams this queue was not opened with share one record: their number is not ours to trust, or to grow by.
+/// Streams this queue was not opened with share one record: their number is not ours to trust, or to grow by. Whoever handed
+/// the reading in is told the number.
 const NO_STREAM: StreamId = StreamId(0);
 
 impl Writer {
@@ -43,15 +44,19 @@ impl Writer {
             group.next_sequence += 1;
         }
         if capture.samples.len() > MAX_SAMPLES || capture.missing.len() > MAX_SAMPLES {
-            let most = capture.samples.len().max(capture.missing.len());
-            self.refuse_whole(capture, sequence, Refused::TooLarge(most), reply);
+            let readings = capture.samples.len().max(capture.missing.len());
+            let refused = Refused::TooLarge { readings, stream: self.whose(capture) };
+            self.refuse_whole(capture, sequence, refused, reply);
             return;
         }
         if capture.at > now.plus(MOST_AHEAD) {
-            self.refuse_whole(capture, sequence, Refused::ImplausibleTime(capture.at.since(now)), reply);
+            let refused =
+                Refused::ImplausibleTime { ahead: capture.at.since(now), stream: self.whose(capture) };
+            self.refuse_whole(capture, sequence, refused, reply);
             return;
         }
-        let mut waiting = Waiting { reply, sequence, accepted: 0, refused: 0, coalesced: 0 };
+        let mut waiting =
+            Waiting { reply, sequence, accepted: 0, refused: 0, first_refused: None, coalesced: 0 };
         self.judge(capture, &mut waiting);
         self.miss(capture, sequence);
         let mut at_once = self.pack(capture, sequence);
@@ -59,9 +64,9 @@ impl Writer {
         if crate::sabotage::on("answer-before-commit") {
             let (reply, _) = oneshot::channel();
             let early = std::mem::replace(&mut waiting.reply, reply);
-            let Waiting { accepted, refused, coalesced, .. } = waiting;
+            let Waiting { accepted, refused, first_refused, coalesced, .. } = waiting;
             let epoch = self.options.epoch;
-            let _ = early.send(Ok(Accepted { epoch, sequence, accepted, refused, coalesced }));
+            let _ = early.send(Ok(Accepted { epoch, sequence, accepted, refused, first_refused, coalesced }));
             if accepted > 0 {
                 self.tally.accepted(capture.group.0 as usize, sequence);
                 self.publish();
@@ -95,6 +100,16 @@ impl Writer {
             let stream = self.known(*stream);
             self.gaps.miss(stream, reason.name(), self.epoch_number, sequence, capture.at);
         }
+    }
+
+    /// The name of the first stream of a capture, for people.
+    fn whose(&self, capture: &Capture) -> String {
+        let sampled = capture.samples.first().map(|sample| sample.stream);
+        let Some(stream) = sampled.or_else(|| capture.missing.first().map(|(stream, _)| *stream)) else {
+            return "of no stream".into();
+        };
+        let spec = self.by_id.get(&stream).and_then(|place| self.options.streams.get(*place));
+        spec.map_or_else(|| format!("an unknown stream ({})", stream.0), |spec| spec.name.clone())
     }
 
     fn known(&self, stream: StreamId) -> StreamId {
@@ -140,6 +155,7 @@ impl Writer {
                 None => waiting.accepted += 1,
                 Some((stream, reason)) => {
                     waiting.refused += 1;
+                    waiting.first_refused.get_or_insert(Turned { stream: sample.stream, reason });
                     self.verdicts.push(Verdict::Refused);
                     self.gaps.refuse(stream, reason, self.epoch_number, waiting.sequence, capture.at);
                 }

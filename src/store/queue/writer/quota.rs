@@ -25,12 +25,30 @@ use crate::store::sqlite;
 
 /// Given up in this order when room is short. Alarms never are.
 const GIVEN_UP: [Class; 4] = [Class::Diagnostics, Class::Telemetry, Class::State, Class::Event];
-/// Above this share of the quota (in 1/16) the oldest go; until there is this much less.
+/// Above this share of the quota (in 1/16) the oldest go, a [`Share`] of one sixteenth at a commit.
 const HIGH_SIXTEENTHS: u64 = 14;
 /// At most so many segments in one step, so that a step stays short.
 const STEP: usize = 64;
 /// More than is wanted is freed, for the log of what frees it.
 const MARGIN_PAGES: u64 = 512;
+
+/// What one step may take: it ends with the segment that reaches either bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) segments: usize,
+    /// Of their bodies: segments are of very different sizes, and what is a small part of many small ones may be all of a
+    /// few large ones.
+    pub(super) bytes: u64,
+}
+
+/// How much there was to give up when it was last counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    generation: u32,
+    /// What came later is not counted. Without any, there can only be less.
+    ends: BTreeMap<Class, Position>,
+    bytes: u64,
+}
 
 /// Why a step was not done.
 enum Stopped {
@@ -73,8 +91,7 @@ impl Writer {
         let Some(free) = sqlite::free_bytes(&self.options.path) else { return false };
         let page = u64::from(schema::KIND.page_size);
         let wanted_pages = wanted.saturating_sub(free).div_ceil(page) + MARGIN_PAGES;
-        let Ok(given) = self.given_up_at_most() else { return false };
-        if given / page < wanted_pages {
+        if !self.may_give_up(wanted_pages.saturating_mul(page)) {
             return false;
         }
         let before = self.disk.pages().map_or(0, |pages| pages.used());
@@ -87,6 +104,22 @@ impl Writer {
                 return false;
             }
         }
+    }
+
+    /// Whether at least `wanted` bytes of readings may be given up. Counting reads the heads of all segments. A disk that
+    /// stays full is asked each second: it is counted again only where the count before does not rule it out.
+    pub(super) fn may_give_up(&mut self, wanted: u64) -> bool {
+        let known = self
+            .counted
+            .as_ref()
+            .filter(|counted| counted.generation == self.generation && counted.ends == self.next_segment);
+        if known.is_some_and(|counted| counted.bytes < wanted) {
+            return false;
+        }
+        let Ok(bytes) = self.given_up_at_most() else { return false };
+        let ends = self.next_segment.clone();
+        self.counted = Some(Counted { generation: self.generation, ends, bytes });
+        bytes >= wanted
     }
 
     /// Bytes of readings that may be given up.
@@ -107,17 +140,19 @@ impl Writer {
         if crate::sabotage::on("drop-urgent-first") {
             order.reverse();
         }
-        self.give_up_oldest_of(now, reason, &order, STEP)
+        let share = Share { segments: STEP, bytes: self.options.max_bytes / 16 };
+        self.give_up_oldest_of(now, reason, &order, share)
     }
 
-    /// One step: at most `most` segments of the first of `classes` that has any.
+    /// One step: a share of the first of `classes` that has anything.
     pub(super) fn give_up_oldest_of(
         &mut self,
         now: Mono,
         reason: &'static str,
         classes: &[Class],
-        most: usize,
+        share: Share,
     ) -> usize {
+        let share = Share { segments: share.segments.min(STEP), ..share };
         let Ok(mut connection) = self.disk.take() else { return 0 };
         let mut step = || -> Result<_, Stopped> {
             let tx = connection.transaction()?;
@@ -125,7 +160,7 @@ impl Writer {
                 (Changes::default(), BTreeMap::new(), Drops::default());
             let mut given = 0;
             for class in classes {
-                given = self.give_up(&tx, *class, most.min(STEP), reason, &mut dropped, &mut moved)?;
+                given = self.give_up(&tx, *class, share, reason, &mut dropped, &mut moved)?;
                 if given > 0 {
                     break;
                 }
@@ -161,12 +196,12 @@ impl Writer {
         }
     }
 
-    /// Takes up to `most` segments of `class` away. Returns how many.
+    /// Takes a share of `class` away. Returns how many segments that was.
     fn give_up(
         &self,
         tx: &Transaction<'_>,
         class: Class,
-        most: usize,
+        share: Share,
         reason: &'static str,
         dropped: &mut Drops,
         moved: &mut BTreeMap<(DestinationId, Class), Cursor>,
@@ -174,7 +209,11 @@ impl Writer {
         let first = Position::first_of(class);
         let mut at = first.segment;
         let end = self.next_segment.get(&class).map_or(at, |p| p.segment);
-        for given in 0..most {
+        let mut freed = 0;
+        for given in 0..share.segments {
+            if freed >= share.bytes {
+                return Ok(given);
+            }
             let oldest: Option<(i64, i64, i64, Vec<u8>)> = tx
                 .prepare_cached(
                     "SELECT id, epoch, routes, body FROM segments WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
@@ -209,8 +248,9 @@ impl Writer {
                 // From the cursor, not from the segment: what lies between was not this destination's.
                 let _ = cursor.settle(cursor.position().min(from), from.next_segment());
             }
+            freed += body.len() as u64;
             at = id + 1;
         }
-        Ok(most)
+        Ok(share.segments)
     }
 }

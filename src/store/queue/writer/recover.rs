@@ -140,7 +140,11 @@ impl Writer {
     fn settle_without_accepting(&mut self, now: Mono) {
         match self.transact(now, Scope::Books) {
             Ok(done) => self.succeed(now, done),
-            Err(error) => tracing::warn!(%error, "no room even to settle; waiting"),
+            Err(error) => {
+                if self.roomless.is_due(now, &error.to_string()) {
+                    tracing::warn!(%error, "no room even to settle; waiting");
+                }
+            }
         }
     }
 
@@ -188,6 +192,8 @@ impl Writer {
     fn healed(&mut self) -> bool {
         self.health = Health::Good;
         self.pending.retry_at = None;
+        self.unusable.is_over();
+        self.roomless.is_over();
         true
     }
 
@@ -205,7 +211,9 @@ impl Writer {
             Ok(()) => true,
             Err(OpenError::Damaged { detail, .. }) => self.replace_damaged(now, &detail),
             Err(error) => {
-                tracing::warn!(%error, "the queue file cannot be used yet");
+                if self.unusable.is_due(now, &error.to_string()) {
+                    tracing::warn!(%error, "the queue file cannot be used yet");
+                }
                 match &error {
                     OpenError::NoRoom { .. } => {
                         self.health = Health::DiskFull;

@@ -4,7 +4,8 @@
 //! since. In this file's books it is accepted once, for the destinations that had not settled it: so the equations hold
 //! here as ever, and the statement of the damaged file says how many of its readings count again, and how many are lost.
 //!
-//! The records of what that file had lost come along with its last step (`records`).
+//! The records of what that file had lost come along with its last step (`records`), which brings nothing else: where they do
+//! not go in, no reading is passed over for them.
 //!
 //! Runs between commits, only while the store is well and has room: what is accepted now goes first.
 
@@ -47,12 +48,23 @@ pub(super) struct Rescue {
     waiting: VecDeque<Progress>,
     at_hand: Option<Salvage>,
     due: Option<Mono>,
+    /// How often the end of the file at hand did not go in.
+    refused_ends: u32,
 }
+
+/// So often the end is tried: with the records of what was lost, without them.
+const MOST_ENDS: u32 = 2;
 
 impl Rescue {
     pub(super) fn of(waiting: Vec<Progress>, now: Mono) -> Self {
         let due = (!waiting.is_empty()).then(|| now.plus(FIRST));
         Self { waiting: waiting.into(), due, ..Self::default() }
+    }
+
+    /// Done with the file at hand.
+    fn next(&mut self) {
+        self.waiting.pop_front();
+        self.refused_ends = 0;
     }
 
     /// For people.
@@ -122,7 +134,7 @@ impl Writer {
                         readings,
                         "what a damaged file still held is salvaged"
                     );
-                    self.rescue.waiting.pop_front();
+                    self.rescue.next();
                 } else {
                     self.rescue.at_hand = Some(salvage);
                 }
@@ -141,6 +153,17 @@ impl Writer {
                 if trouble == Trouble::Doubt {
                     // Something in what was found does not go in. What is accepted now must not suffer for it.
                     salvage.pass_over(end, readings);
+                    self.rescue.refused_ends += u32::from(is_last);
+                }
+                if self.rescue.refused_ends >= MOST_ENDS {
+                    tracing::error!(
+                        file = self.rescue.waiting.front().map_or("", |progress| &progress.file),
+                        "the salvage of a damaged file cannot be ended; what it took is there. The next start tries again"
+                    );
+                    self.rescue.next();
+                    self.rescue.due = (!self.rescue.waiting.is_empty()).then(|| now.plus(LATER));
+                    self.publish();
+                    return;
                 }
                 (self.rescue.at_hand, self.rescue.due) = (Some(salvage), Some(now.plus(LATER)));
                 // What the file says counts: the step may have landed. It is opened again, and read.
@@ -200,8 +223,12 @@ impl Writer {
                 None => progress.nameless += 1,
             }
         }
-        let records =
-            if step.is_last { records::take(tx, &mut sorted, &progress.file)? } else { Records::default() };
+        let with_records = self.rescue.refused_ends == 0;
+        let records = if step.is_last && with_records {
+            records::take(tx, &mut sorted, &progress.file)?
+        } else {
+            Records::default()
+        };
         let Sorted { builders, mut counts, routed, classes, .. } = sorted;
         let mut changes = Changes::default();
         let mut all_routed = aside.iter().fold(routed.clone(), |mut sum, (_, place)| {
@@ -242,7 +269,10 @@ impl Writer {
         }
         if step.is_last {
             tx.execute("DELETE FROM meta WHERE key = ?1", [progress.key()])?;
-            state_the_rest(tx, &progress, catalogue, records.count)?;
+            if !with_records {
+                tracing::error!(file = progress.file, "{WITHOUT_RECORDS}");
+            }
+            state_the_rest(tx, &progress, catalogue, with_records.then_some(records.count))?;
         } else {
             progress.keep(tx)?;
         }
@@ -359,13 +389,16 @@ fn unknown_epoch(file: &str, number: i64) -> EpochRow {
     }
 }
 
+/// What the statement says where the records of what the file had lost would not go in.
+const WITHOUT_RECORDS: &str = "its own records of what was lost before could not be taken";
+
 /// Completes the damaged file's statement: what was salvaged, and how much of what its books said is lost. Where the
 /// books did not read, that is unknown, and stays `null`.
 fn state_the_rest(
     tx: &Transaction<'_>,
     progress: &Progress,
     catalogue: &Catalogue,
-    records: u64,
+    records: Option<u64>,
 ) -> rusqlite::Result<()> {
     let mut rows = tx.prepare("SELECT id, detail FROM statements WHERE kind = ?1 ORDER BY id DESC")?;
     let rows = rows.query_map([DAMAGED], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))?;
@@ -388,7 +421,7 @@ fn state_the_rest(
             lost.filter(|(_, n)| *n > 0).gathered()
         });
     if let Some(said) = detail.as_object_mut() {
-        said.insert("salvage".into(), "done".into());
+        said.insert("salvage".into(), records.map_or(WITHOUT_RECORDS, |_| "done").into());
         said.insert("salvaged".into(), serde_json::json!(progress.taken_for));
         said.insert("set_aside".into(), progress.set_aside.into());
         said.insert("nameless".into(), progress.nameless.into());

@@ -205,3 +205,130 @@ fn captures_that_add_no_reading_are_committed_before_they_are_too_many() {
     assert!(first.try_recv().unwrap().is_ok());
     assert!(bench.writer.pending.captures.is_empty());
 }
+
+#[test]
+fn an_answer_that_finds_no_place_is_said_to_be_forgotten_once_the_others_are_on_disk() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    bench.take(&[A], 2);
+    let (rows, cloud) = (bench.waiting(), bench.cloud());
+    let forgotten = |bench: &Bench| bench.writer.subscribe().borrow().forgotten.get(&cloud).copied();
+    bench.writer.health = Health::DiskFull;
+    bench.writer.pending.retry_at = Some(NOW.plus(Duration::from_secs(1)));
+    for _ in 0..MAX_PENDING_SETTLEMENTS {
+        bench.settle(&rows[..1], Outcome::Acknowledged);
+    }
+    bench.settle(&rows[1..], Outcome::Acknowledged);
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::DiskFull, None), "nothing is on disk yet");
+    bench.writer.pending.retry_at = None;
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::Good, Some(1)));
+    assert_eq!(bench.waiting(), rows[1..], "the file still has what was forgotten, and only that");
+    assert_eq!((bench.flush(), forgotten(&bench)), (Health::Good, Some(1)));
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+}
+/// Two streams' texts of about 20 kB in one commit.
+fn take_large(bench: &mut Bench, commit: usize) {
+    for n in 0..40 {
+        let text = format!("{commit:>8} {n:>8} ").repeat(14);
+        let sample = |place: usize| Sample {
+            stream: bench.writer.stream_ids()[place].0,
+            value: Value::Text(text.as_str().into()),
+            quality: Quality::Good,
+        };
+        drop(bench.offer(vec![sample(A), sample(B)]));
+    }
+    bench.flush();
+}
+
+#[test]
+fn one_step_of_the_quota_gives_up_a_sixteenth_of_it_also_where_segments_are_large() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    let max = bench.writer.options.max_bytes;
+    let mut commits = 0;
+    while bench.drops().is_empty() {
+        take_large(&mut bench, commits);
+        commits += 1;
+        assert!(commits < 200, "the quota is never reached");
+    }
+    let used = bench.writer.used_bytes;
+    assert!(commits > 16 && used < max / 16 * 14, "{commits} commits, {used} B");
+    assert!(used >= max / 16 * 12, "{used} B of {max} are left: more than a sixteenth went at once");
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+}
+
+#[test]
+fn what_may_be_given_up_is_counted_again_only_where_it_may_suffice() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    take_large(&mut bench, 0);
+    let file = rusqlite::Connection::open(&bench.path).unwrap();
+    let there: i64 = file.query_row("SELECT sum(length(body)) FROM segments", [], |r| r.get(0)).unwrap();
+    let there = there.cast_unsigned();
+    assert!(there > 10_000 && bench.writer.may_give_up(there) && !bench.writer.may_give_up(there + 1));
+    // Behind the writer's back, so that it shows whether the file is asked.
+    file.execute("UPDATE segments SET body = zeroblob(length(body) + 100)", []).unwrap();
+    assert!(!bench.writer.may_give_up(there + 1), "the count before says no, and nothing came since");
+    assert!(bench.writer.may_give_up(there), "that it may suffice is looked into");
+    assert!(bench.writer.may_give_up(there + 100), "and remembered as it was then");
+    bench.take(&[A], 1);
+    assert!(bench.writer.may_give_up(there + 101), "what came is counted");
+}
+
+#[test]
+fn a_refusal_names_the_stream_and_the_reason() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    let ids = bench.writer.stream_ids();
+    let sample = |stream, value| Sample { stream, value, quality: Quality::Good };
+    let first_refused = |bench: &mut Bench, samples| {
+        let mut answer = bench.offer(samples);
+        bench.flush();
+        let accepted = answer.try_recv().unwrap().unwrap();
+        (accepted.refused, accepted.first_refused.map(|turned| (turned.stream, turned.reason)))
+    };
+    let good = |place: usize| sample(ids[place].0, Value::Bool(true));
+    assert_eq!(first_refused(&mut bench, vec![good(A), good(B)]), (0, None));
+    let not_finite = sample(ids[B].0, Value::Float(f64::NAN));
+    let stranger = sample(StreamId(4711), Value::Bool(true));
+    let refused = first_refused(&mut bench, vec![good(A), not_finite, stranger.clone()]);
+    assert_eq!(refused, (2, Some((ids[B].0, "not_finite"))));
+    let refused = first_refused(&mut bench, vec![stranger, good(A)]);
+    assert_eq!(
+        refused,
+        (1, Some((StreamId(4711), "unknown_stream"))),
+        "its number is told, not the record's"
+    );
+
+    let answered = |bench: &mut Bench, at, samples| {
+        let (reply, mut answer) = oneshot::channel();
+        let capture = Capture { group: ids[A].1, at, samples, missing: Vec::new() };
+        bench.writer.handle(NOW, Command::Accept { capture, reply });
+        answer.try_recv().unwrap().unwrap_err()
+    };
+    let ahead = Duration::from_secs(7200);
+    let refused = answered(&mut bench, NOW.plus(ahead), vec![good(B)]);
+    assert_eq!(refused, Refused::ImplausibleTime { ahead, stream: "b".into() });
+    let refused = answered(&mut bench, NOW, vec![good(A); MAX_SAMPLES + 1]);
+    assert_eq!(refused, Refused::TooLarge { readings: MAX_SAMPLES + 1, stream: "a".into() });
+}
+
+#[test]
+fn a_record_without_an_account_is_a_problem() {
+    let mut bench = Bench::new(ClassQuotas::new());
+    bench.take(&[A], 3);
+    assert_eq!(problems(&bench.path), Vec::<String>::new());
+    let file = rusqlite::Connection::open(&bench.path).unwrap();
+    file.execute_batch(
+        "INSERT INTO drops (destination, stream, reason, count, at_epoch, at_mono_ns) VALUES (7, 1, 'age', 4, 1, 0);
+         INSERT INTO set_aside (destination, stream, epoch, sequence, mono_ns, body, reason, at_mono_ns)
+             VALUES (0, 77, 1, 3, 0, x'', 'too long', 0);
+         INSERT INTO gaps (stream, kind, reason, epoch, count, first_mono_ns, last_mono_ns)
+             VALUES (78, 'refused', 'too_long', 1, 5, 0, 0);",
+    )
+    .unwrap();
+    assert_eq!(
+        problems(&bench.path),
+        [
+            "destination 7, stream 1: 4 readings dropped, as the drop records say, without an account",
+            "destination 0, stream 77: 1 readings set aside without an account",
+            "stream 78: 5 readings refused, as the gap records say, and no books of it",
+        ]
+    );
+}
