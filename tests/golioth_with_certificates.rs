@@ -107,3 +107,22 @@ fn a_certificate_that_cannot_be_read_keeps_no_reading_from_being_accepted_and_ne
         world.drained(31 * MINUTE).await.unwrap();
     });
 }
+
+#[test]
+fn another_certificate_or_other_roots_end_the_session_at_a_restart() {
+    for file in ["gw.pem", "root.pem"] {
+        let pki = Pki::make(NAME, YEARS);
+        in_virtual_time(async {
+            let options = pki.options();
+            let mut world = World::start(&options).await.unwrap();
+            world.take("al", Value::Bool(true)).await.unwrap();
+            world.drained(MINUTE).await.unwrap();
+            let text = std::fs::read_to_string(pki.path(file)).unwrap();
+            std::fs::write(pki.path(file), format!("{text}renewed\n")).unwrap();
+            world = world.restart(&options).await.unwrap();
+            world.take("al", Value::Bool(false)).await.unwrap();
+            world.drained(MINUTE).await.unwrap();
+            assert_eq!(world.handshakes(), 2, "{file}");
+        });
+    }
+}

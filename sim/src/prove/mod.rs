@@ -59,6 +59,7 @@ pub const SABOTAGES: &[(&str, &str, &str)] = &[
     ("power-cut", "sync-off", "accepted readings survive a power cut"),
     ("rebinding", "no-connection-id", "changes of the source address need no handshake"),
     ("resume", "any-hardware", "another board: handshakes needed: 1"),
+    ("resume", "goodbye-unproven", "stopped at once sends one record"),
     ("resume", "message-id-reuse", "what is acknowledged is at the cloud"),
     ("resume", "record-kept", "no record number is used twice"),
     ("services", "call-acts-twice", "a call that is heard again is not carried out again"),

@@ -26,6 +26,8 @@ const OBSERVED: usize = 4;
 const BURST: i64 = 3;
 const ARRIVES: Duration = Duration::from_secs(120);
 const BETWEEN: Duration = Duration::from_secs(20);
+/// Less than a session of the run before is given to prove itself.
+const BEFORE_HEARD: Duration = Duration::from_secs(10);
 
 /// What the claim is told.
 #[derive(Debug, clap::Args)]
@@ -99,6 +101,11 @@ async fn run(restarts: u64) -> Result<Proof, Trouble> {
     let repeated = world.repeated_records();
     proof.demand(repeated == 0, || format!("no record number is used twice ({repeated} were)"));
 
+    let (stopped_soon, of_stopped_soon) = stopped_before_heard(&mut proof, world, &options).await?;
+    world = stopped_soon;
+    sender.burst(&world).await?;
+    world.pass(BETWEEN).await;
+
     let before = world.handshakes();
     world = world.restart_set_back(&options).await?;
     let began = world.now();
@@ -116,10 +123,32 @@ async fn run(restarts: u64) -> Result<Proof, Trouble> {
         "handshakes_of_a_copy": over_copy, "handshakes_after_a_kill": over_kill,
         "handshakes_on_other_hardware": hardware,
         "handshakes_after_a_set_back": over_set_back, "a_set_back_delays_s": took.as_secs(),
+        "record_numbers_repeated_by_a_set_back_stopped_at_once": of_stopped_soon,
         "false_acknowledgements": sender.false_acknowledgements, "record_numbers_repeated": repeated,
         "readings": sender.sent,
     });
     Ok(proof)
+}
+
+/// A file system that was set back, and a stop before the silence of the cloud has shown it. What is sent on such a session is the
+/// one record. How many came under a number that was used before.
+async fn stopped_before_heard(
+    proof: &mut Proof,
+    world: World,
+    options: &WorldOptions,
+) -> Result<(World, u64), Trouble> {
+    let before = world.repeated_records();
+    let world = world.restart_set_back(options).await?;
+    world.take("al", Value::Bool(true)).await?;
+    world.pass(BEFORE_HEARD).await;
+    let world = world.restart(options).await?;
+    let repeated = world.repeated_records() - before;
+    proof.demand(repeated == 1, || {
+        format!(
+            "a folder that was set back and stopped at once sends one record ({repeated} under used numbers)"
+        )
+    });
+    Ok((world, repeated))
 }
 
 /// Another modem's number.

@@ -70,7 +70,7 @@ pub(super) fn time_unverified() -> Trouble {
 /// What the end of a DTLS session means. `noise`: datagrams came, and none of them was DTLS's; `now` is what this clock says.
 pub(super) fn closed(why: &CloseReason, was_connected: bool, noise: bool, now: &str) -> Ended {
     let trouble = |kind, next| Trouble::new(kind, "", why.to_string(), next);
-    match (why, why.refusal()) {
+    let ended = match (why, why.refusal()) {
         // A refusal during the handshake is about who we are; so is a wrong certificate, whenever it is found out.
         (CloseReason::BadCertificate(problem), _) => Ended::Refused(certificate(*problem, now)),
         (_, Some(refusal)) if !was_connected => Ended::Refused(refused(refusal, why, now)),
@@ -86,6 +86,10 @@ pub(super) fn closed(why: &CloseReason, was_connected: bool, noise: bool, now: &
             Ended::Refused(trouble(TroubleKind::SessionRefused, CONSOLE))
         }
         _ => Ended::Lost(trouble(TroubleKind::NoAnswer, SILENCE)),
+    };
+    match (why, ended) {
+        (CloseReason::Alert { authenticated: false, .. }, Ended::Refused(trouble)) => Ended::Hinted(trouble),
+        (_, ended) => ended,
     }
 }
 
@@ -276,33 +280,44 @@ mod tests {
         CloseReason::Alert { alert, authenticated: !during_handshake, during_handshake }
     }
 
-    fn named(ended: Ended) -> Option<(TroubleKind, bool)> {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Verdict {
+        Refused,
+        Hinted,
+        Lost,
+    }
+
+    fn named(ended: Ended) -> Option<(TroubleKind, Verdict)> {
         match ended {
-            Ended::Refused(trouble) if !trouble.next_step.is_empty() => Some((trouble.kind, true)),
-            Ended::Lost(trouble) if !trouble.next_step.is_empty() => Some((trouble.kind, false)),
+            Ended::Refused(trouble) if !trouble.next_step.is_empty() => {
+                Some((trouble.kind, Verdict::Refused))
+            }
+            Ended::Hinted(trouble) if !trouble.next_step.is_empty() => Some((trouble.kind, Verdict::Hinted)),
+            Ended::Lost(trouble) if !trouble.next_step.is_empty() => Some((trouble.kind, Verdict::Lost)),
             _ => None,
         }
     }
 
     #[test]
-    fn every_end_of_a_session_has_a_name_and_a_next_step_and_only_what_waiting_mends_is_lost() {
+    fn every_end_of_a_session_has_a_name_and_a_next_step_and_what_anyone_may_have_sent_is_a_hint() {
         use TroubleKind as K;
         let bad = CloseReason::BadCertificate;
+        let (sure, hint, lost) = (Verdict::Refused, Verdict::Hinted, Verdict::Lost);
         for (why, was_connected, noise, kind, refused) in [
-            (alert(51, true), false, false, K::WrongKey, true),
-            (alert(115, true), false, false, K::UnknownIdentity, true),
-            (alert(48, true), false, false, K::OwnCertificate, true),
-            (alert(40, true), false, false, K::NothingInCommon, true),
-            (alert(80, true), false, false, K::SessionRefused, true),
-            (alert(49, false), true, false, K::SessionRefused, true),
-            (bad(CertificateProblem::NotYetValid), false, false, K::CertificateNotYetValid, true),
-            (bad(CertificateProblem::Expired), true, false, K::CertificateExpired, true),
-            (bad(CertificateProblem::WrongName), false, false, K::CertificateWrongName, true),
-            (bad(CertificateProblem::UnknownRoot), false, false, K::CertificateUnknownRoot, true),
-            (bad(CertificateProblem::Missing), false, false, K::CertificateUnusable, true),
-            (CloseReason::HandshakeDeadline, false, true, K::Nonsense, true),
-            (CloseReason::HandshakeDeadline, false, false, K::NoAnswer, false),
-            (CloseReason::CloseNotify, true, false, K::NoAnswer, false),
+            (alert(51, true), false, false, K::WrongKey, hint),
+            (alert(115, true), false, false, K::UnknownIdentity, hint),
+            (alert(48, true), false, false, K::OwnCertificate, hint),
+            (alert(40, true), false, false, K::NothingInCommon, hint),
+            (alert(80, true), false, false, K::SessionRefused, hint),
+            (alert(49, false), true, false, K::SessionRefused, sure),
+            (bad(CertificateProblem::NotYetValid), false, false, K::CertificateNotYetValid, sure),
+            (bad(CertificateProblem::Expired), true, false, K::CertificateExpired, sure),
+            (bad(CertificateProblem::WrongName), false, false, K::CertificateWrongName, sure),
+            (bad(CertificateProblem::UnknownRoot), false, false, K::CertificateUnknownRoot, sure),
+            (bad(CertificateProblem::Missing), false, false, K::CertificateUnusable, sure),
+            (CloseReason::HandshakeDeadline, false, true, K::Nonsense, sure),
+            (CloseReason::HandshakeDeadline, false, false, K::NoAnswer, lost),
+            (CloseReason::CloseNotify, true, false, K::NoAnswer, lost),
         ] {
             assert_eq!(named(closed(&why, was_connected, noise, "now")), Some((kind, refused)), "{why:?}");
         }

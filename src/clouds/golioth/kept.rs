@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use bound::Names;
 pub(super) use bound::Refused;
 
+use super::services::{self, Watched};
 use crate::clock::{BootId, Clock};
 use crate::config::Secret;
 use crate::daemon::rim::{Entropy, Rim};
@@ -33,7 +34,7 @@ use crate::store::once::{FileId, OnceFile};
 /// The cloud forgets a session that is idle for longer.
 pub(super) const SESSION_LIMIT: Duration = Duration::from_secs(3 * 3600);
 const FILE: &str = "golioth.session";
-const PURPOSE: &str = "fieldgate golioth session 2";
+const PURPOSE: &str = "fieldgate golioth session 3";
 
 /// What a record is bound to besides its own file.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,8 @@ pub(super) struct Kept {
     pub(super) peer: Option<SocketAddr>,
     /// When it was last heard.
     pub(super) heard: Moment,
+    /// Who we were and whom we trusted when it was made ([`Loaded`](super::credential::Loaded)).
+    pub(super) credential: [u8; 32],
     /// The modem's number, as [`Hidden::digest`](crate::board::Hidden::digest) tells it, where one had said it.
     pub(super) modem: Option<[u8; 32]>,
 }
@@ -115,11 +118,14 @@ impl From<KeptObservation> for Observed {
 }
 
 impl Observed {
-    /// `None` where the token is none.
-    pub(super) fn to_kept(&self) -> Option<KeptObservation> {
+    /// With the request as it is made today, its limits included. `None` where the token is none, and where this release makes no such
+    /// request.
+    pub(super) fn to_kept(&self) -> Option<(Watched, KeptObservation)> {
         let get = Request::get(&self.path);
-        let request = Request { accept: self.accept, ..get };
-        Some(KeptObservation { request, token: Token::new(&self.token)?, newest: self.newest })
+        let watched = services::Observed::watched(&get)?;
+        let request = Some(watched.request()).filter(|request| request.accept == self.accept)?;
+        let token = Token::new(&self.token)?;
+        Some((watched, KeptObservation { request, token, newest: self.newest }))
     }
 }
 
@@ -169,7 +175,8 @@ pub struct Shelf {
     queue: u64,
     /// A modem will say which it is.
     modem: bool,
-    taken: Mutex<Option<Taken>>,
+    /// Nobody has asked for it yet.
+    taken: Mutex<Option<Result<Kept, Refused>>>,
     left: Mutex<Option<Kept>>,
 }
 
@@ -195,27 +202,30 @@ impl Shelf {
             taken: Mutex::default(),
             left: Mutex::default(),
         };
-        *lock(&shelf.taken) = shelf.take(&*rim.clock).transpose();
+        *lock(&shelf.taken) = shelf.take().transpose();
         Arc::new(shelf)
     }
 
-    fn take(&self, clock: &dyn Clock) -> Result<Option<(Kept, Duration)>, Refused> {
+    fn take(&self) -> Result<Option<Kept>, Refused> {
         let Some(file) = &self.file else { return Ok(None) };
         let Some((id, sealed)) = file.take()? else { return Ok(None) };
         let plain = dtls::unseal(self.secret.expose(), PURPOSE, self.endpoint.as_bytes(), &sealed)
             .ok_or(Refused::Sealed)?;
         let Record { names, kept } = serde_json::from_slice(&plain)?;
         names.holds(&self.names(id))?;
-        let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
-        if age > SESSION_LIMIT {
-            return Err(Refused::TooOld(age));
-        }
-        Ok(Some((kept, age)))
+        Ok(Some(kept))
     }
 
-    /// What the run before left, for whoever asks first.
-    pub(super) fn taken(&self) -> Option<Taken> {
-        lock(&self.taken).take()
+    /// What the run before left, for whoever asks first: by what `credential` is then, and by its age then, because the data plan may have made the lane wait for days.
+    pub(super) fn taken(&self, credential: [u8; 32], clock: &dyn Clock) -> Option<Taken> {
+        let taken = lock(&self.taken).take()?;
+        Some(taken.and_then(|kept| {
+            if kept.credential != credential {
+                return Err(Refused::OtherCredential);
+            }
+            let age = kept.heard.age(clock).ok_or(Refused::UnknownAge)?;
+            if age > SESSION_LIMIT { Err(Refused::TooOld(age)) } else { Ok((kept, age)) }
+        }))
     }
 
     /// Whether a session may be left for the next run.
@@ -233,9 +243,10 @@ impl Shelf {
         *lock(&self.left) = Some(kept);
     }
 
-    /// Writes what was left. For the daemon's end, when the lanes are done.
+    /// Writes what was left, or what nobody has asked for. For the daemon's end, when the lanes are done.
     pub fn put_away(&self, random: &Arc<dyn Entropy>) {
-        let (Some(file), Some(kept)) = (&self.file, lock(&self.left).take()) else { return };
+        let unused = lock(&self.taken).take().and_then(Result::ok);
+        let (Some(file), Some(kept)) = (&self.file, lock(&self.left).take().or(unused)) else { return };
         if let Err(error) = file.put(|id| self.seal(&kept, id, random)) {
             tracing::warn!(%error, "the session is not kept for the next run, which will make a new one");
         }

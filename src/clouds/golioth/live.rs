@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 use self::refused::Refused;
 use super::fault;
 use super::fetch::Fetching;
+use super::kept::SESSION_LIMIT;
 use super::link::{Incoming, Next};
 use super::modem::Claim;
 use super::services::{Kind, Observed, Watched, Watches};
@@ -67,6 +68,8 @@ pub(super) struct Start {
     pub(super) resumed: Option<Duration>,
     /// Of such a one: the modem that it was kept with.
     pub(super) claim: Option<Claim>,
+    /// Who we were and whom we trusted when it was made.
+    pub(super) credential: [u8; 32],
 }
 
 /// Whose answer a CoAP request's is.
@@ -135,6 +138,8 @@ pub(super) struct Live<'a> {
     tried: bool,
     /// The modem that it was kept with, until the modem here has said which it is.
     claim: Option<Claim>,
+    /// See [`Start`].
+    credential: [u8; 32],
     up_since: Option<Duration>,
     waiting: BTreeMap<RequestId, Waiting>,
     fetching: Option<Fetching>,
@@ -176,7 +181,7 @@ impl<'a> Live<'a> {
     pub(super) fn new(keeper: &'a mut Keeper, start: Start) -> Self {
         let now = keeper.rim.now();
         let liveness = keeper.liveness();
-        let Start { socket, peer, session, endpoint, observed, resumed, claim } = start;
+        let Start { socket, peer, session, endpoint, observed, resumed, claim, credential } = start;
         Self {
             keeper,
             peer: socket.as_ref().and_then(|socket| socket.peer()).or(peer),
@@ -189,6 +194,7 @@ impl<'a> Live<'a> {
             resumed,
             tried: false,
             claim,
+            credential,
             up_since: None,
             waiting: BTreeMap::new(),
             fetching: None,
@@ -325,6 +331,10 @@ impl<'a> Live<'a> {
     /// Drives both cores until neither has anything left to say, and does what time alone asks for.
     fn turn(&mut self) -> Result<(), Ended> {
         let now = self.keeper.rim.now();
+        // It was young enough when it was taken up; without a network since, it no longer is.
+        if self.resumed.is_some() && !self.tried && now.saturating_sub(self.last_heard) > SESSION_LIMIT {
+            return Err(Ended::NotTakenUp("nothing was heard of it for too long"));
+        }
         self.session.handle_timeout(now);
         if self.connected.is_some() {
             self.endpoint.handle_timeout(now);

@@ -13,7 +13,7 @@ use fieldgate_dtls::{self as dtls, SavedSession, Session};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::credential;
+use super::credential::{self, Loaded};
 use super::fault;
 use super::kept::{Bound, Kept, Refused, Shelf};
 use super::link::{Ends, GoliothLink, Incoming};
@@ -42,6 +42,8 @@ const MOST_IN_FLIGHT: u32 = 16;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the data plan is asked again when it has no room for that.
 const PLAN_HOLDS: Duration = Duration::from_secs(600);
+/// A session is gone on with at most so many message ids further on, all bits set.
+const FURTHEST: u64 = 0xfff;
 /// So long may it take to resolve the name and open a socket.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(60);
 /// So long may the modem take to say which it is, where a session is bound to nothing else.
@@ -51,6 +53,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The last where the cloud refuses who we are.
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(1800);
+/// A refusal that anyone could have sent is believed when it ended so many attempts in a row.
+const BELIEVED_HINTS: u32 = 4;
 /// A session that lived this long starts the pauses over.
 const STABLE: Duration = Duration::from_secs(300);
 
@@ -171,6 +175,8 @@ pub(super) enum Ended {
     Lost(Trouble),
     /// The cloud refuses us, and somebody must act.
     Refused(Trouble),
+    /// So it seems, but anyone could have sent the alert that says so: believed when it is met again and again.
+    Hinted(Trouble),
     /// A session of the run before is not to be used; one is made anew.
     NotTakenUp(&'static str),
     /// The data plan has no bytes for keeping it; connecting asks the plan again.
@@ -178,6 +184,9 @@ pub(super) enum Ended {
     /// The next one is to be made with a renewed certificate.
     Renewing,
 }
+
+/// The daemon stops.
+struct Stopped;
 
 /// Says that the link is down however the lane's life ends.
 struct DownAfterwards(Arc<Ends>);
@@ -196,7 +205,7 @@ impl Keeper {
         let ends = Arc::clone(&self.ends);
         let _down = DownAfterwards(Arc::clone(&ends));
         let mut incoming = ends.incoming.lock().await;
-        let mut attempt = 0;
+        let (mut attempt, mut hints) = (0, 0_u32);
         loop {
             if let Some((until, why)) = self.purse.link_refused(DESTINATION, self.settings.handshake_bytes) {
                 let now = self.rim.now();
@@ -214,6 +223,7 @@ impl Keeper {
             let ended = self.session(&mut incoming, &mut lived).await;
             self.ends.up.send_replace(false);
             (self.state.in_flight, self.state.owed_since) = (0, None);
+            hints = if matches!(ended, Ended::Hinted(_)) { hints.saturating_add(1) } else { 0 };
             let (trouble, phase, longest) = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Unaffordable(why) => {
@@ -229,8 +239,13 @@ impl Keeper {
                     attempt = 0;
                     continue;
                 }
+                Ended::Hinted(trouble) if hints < BELIEVED_HINTS => {
+                    (trouble, LinkPhase::Waiting, LONGEST_PAUSE)
+                }
                 Ended::Lost(trouble) => (trouble, LinkPhase::Waiting, LONGEST_PAUSE),
-                Ended::Refused(trouble) => (trouble, LinkPhase::Sick, LONGEST_REFUSED_PAUSE),
+                Ended::Refused(trouble) | Ended::Hinted(trouble) => {
+                    (trouble, LinkPhase::Sick, LONGEST_REFUSED_PAUSE)
+                }
             };
             if lived > STABLE {
                 attempt = 0;
@@ -352,12 +367,12 @@ impl Keeper {
         let own = |words| Ended::Refused(fault::own_credential(words));
         let now = self.rim.now();
         let identity = self.renewal.as_mut().map(|renewal| renewal.identity(now)).transpose();
-        let client = identity.and_then(|identity| credential::client(&self.settings.config, identity));
-        let mut client = client.map_err(own)?;
+        let loaded = identity.and_then(|identity| credential::load(&self.settings.config, identity));
+        let Loaded { mut client, digest: credential } = loaded.map_err(own)?;
         client.handshake_deadline = HANDSHAKE_DEADLINE;
         let target = &self.settings.target;
         let mut words = format!("connecting to {}:{}", target.host, target.port);
-        match self.take_up(&client).await? {
+        match self.take_up(&client, credential).await? {
             Some(Ok(start)) => {
                 if let Some(renewal) = &mut self.renewal {
                     renewal.taken_up();
@@ -388,23 +403,29 @@ impl Keeper {
         };
         let endpoint = self.endpoint(seed);
         let observed = Observed::default();
-        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None })
+        Ok(Start { socket, peer: None, session, endpoint, observed, resumed: None, claim: None, credential })
     }
 
     /// The session of the run before, ready to send on the first socket there is; or why it is not to be used.
     async fn take_up(
         &mut self,
         client: &dtls::ClientConfig,
+        credential: [u8; 32],
     ) -> Result<Option<Result<Start, Refused>>, Ended> {
-        let (kept, silent) = match self.shelf.taken() {
+        let (kept, silent) = match self.shelf.taken(credential, &*self.rim.clock) {
             None => return Ok(None),
             Some(Err(why)) => return Ok(Some(Err(why))),
             Some(Ok(taken)) => taken,
         };
         if self.shelf.needs_modem() {
             let same = match kept.modem {
-                Some(number) => self.same_modem(number).await?,
-                None => Err(Refused::NoModem),
+                Some(number) => self.same_modem(number).await,
+                None => Ok(Err(Refused::NoModem)),
+            };
+            let Ok(same) = same else {
+                // Nothing was sent: the next run may use it.
+                self.shelf.leave(kept);
+                return Err(Ended::Stopped);
             };
             if let Err(why) = same {
                 return Ok(Some(Err(why)));
@@ -414,28 +435,24 @@ impl Keeper {
     }
 
     /// Waits until the modem says which it is. Nothing else tells this hardware from another.
-    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Ended> {
+    async fn same_modem(&mut self, number: [u8; 32]) -> Result<Result<(), Refused>, Stopped> {
         self.say(LinkPhase::Connecting, "waiting for the modem to say which it is");
         self.progress.waiting("waiting for the modem's identity", MODEM_DEADLINE);
         let mut modem = modem::Claim::new(&self.board, number);
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(Ended::Stopped),
+            () = self.stop.cancelled() => Err(Stopped),
             same = modem.settled() => Ok(if same { Ok(()) } else { Err(Refused::OtherModem) }),
             () = self.rim.sleep(MODEM_DEADLINE) => Ok(Err(Refused::NoModem)),
         }
     }
 
     fn restore(&self, client: &dtls::ClientConfig, kept: Kept, silent: Duration) -> Result<Start, Refused> {
-        let Kept { session, message_id, token, observations, peer, modem: number, .. } = kept;
-        // Further on by a random distance, less than any id lives: should another have gone on from here before, an answer that
-        // the cloud kept for it fits nothing that is asked now.
-        let far = self.rim.random.u64();
+        let Kept { session, message_id, token, observations, peer, modem: number, credential, .. } = kept;
         let (message_id, token) = if sabotage::on("message-id-reuse") {
             (message_id.wrapping_sub(1), token.wrapping_sub(1))
         } else {
-            let ids = u16::try_from(far & 0x3fff).unwrap_or(0);
-            (message_id.wrapping_add(ids), token.wrapping_add(far >> 16 & 0xffff))
+            further(message_id, token, self.rim.random.u64())
         };
         let now = self.rim.now();
         let saved = SavedSession::from_bytes(session.to_vec());
@@ -444,14 +461,20 @@ impl Keeper {
         tracing::info!(age_s = silent.as_secs(), "the session of the run before is gone on with");
         let mut endpoint = self.endpoint(coap::Seed { message_id, token, random: self.rim.random.u64() });
         let mut observed = Observed::default();
-        for kept in observations.iter().filter_map(super::kept::Observed::to_kept) {
-            if let Some(watched) = Observed::watched(&kept.request) {
-                let kept = coap::KeptObservation { request: watched.request(), ..kept };
-                observed.set(watched, endpoint.keep_observing(now, kept));
-            }
+        for (watched, kept) in observations.iter().filter_map(super::kept::Observed::to_kept) {
+            observed.set(watched, endpoint.keep_observing(now, kept));
         }
         let claim = number.map(|number| modem::Claim::new(&self.board, number));
-        Ok(Start { socket: None, peer, session, endpoint, observed, resumed: Some(silent), claim })
+        Ok(Start {
+            socket: None,
+            peer,
+            session,
+            endpoint,
+            observed,
+            resumed: Some(silent),
+            claim,
+            credential,
+        })
     }
 
     /// What the modem said of itself.
@@ -511,5 +534,32 @@ impl Keeper {
             ..coap::Config::default()
         };
         Endpoint::new(config, seed)
+    }
+}
+
+/// Further on by a random distance: should another have gone on from here before, an answer that the cloud kept for it fits nothing
+/// that is asked now. Short, so that many restarts within the life of an id (RFC 7252 section 4.8.2: 247 s) do not come round.
+fn further(message_id: u16, token: u64, random: u64) -> (u16, u64) {
+    let ids = u16::try_from(random & FURTHEST).unwrap_or(0);
+    (message_id.wrapping_add(ids), token.wrapping_add(random >> 16 & 0xffff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dozen_restarts_within_the_life_of_an_id_repeat_none() {
+        // A thousand messages in each run.
+        const SENT: u16 = 1000;
+        let (mut message_id, mut token, mut gone) = (60_000_u16, 0, 0_u32);
+        for _ in 0..12 {
+            let (next, next_token) = further(message_id, token, u64::MAX);
+            assert!(next_token > token);
+            gone += u32::from(next.wrapping_sub(message_id)) + u32::from(SENT);
+            (message_id, token) = (next.wrapping_add(SENT), next_token);
+        }
+        assert!(gone < 1 << 16, "{gone}");
+        assert_ne!(further(1, 1, 1), further(1, 1, 2), "two runs from one record go on elsewhere");
     }
 }

@@ -136,8 +136,6 @@ impl Session {
                 Some(alert) => CloseReason::Alert { alert, authenticated: false, during_handshake: true },
                 None => CloseReason::HandshakeDeadline,
             });
-        } else if told.is_some() {
-            // Whoever sent the alert will not answer a repetition, and whoever did not has been asked already.
         } else if self.engine.timer().is_some_and(|at| self.now >= at) {
             self.drive(0);
         }
@@ -146,8 +144,8 @@ impl Session {
     /// When [`Self::handle_timeout`] is due, on the caller's scale. An established session has no timers.
     pub fn poll_timeout(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Handshaking { deadline, told: Some(_) } => Some(deadline),
-            Phase::Handshaking { deadline, told: None } => {
+            // Also after an alert: if it was forged, the peer may have lost a flight like at any other time.
+            Phase::Handshaking { deadline, .. } => {
                 Some(self.engine.timer().map_or(deadline, |timer| timer.min(deadline)))
             }
             Phase::Connected(_) | Phase::Closed => None,

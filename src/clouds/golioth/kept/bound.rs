@@ -52,6 +52,8 @@ pub(in crate::clouds::golioth) enum Refused {
     Copy,
     #[error("its record was made on another board")]
     OtherBoard,
+    #[error("its record was made with another identity, certificate, root, name or list of suites")]
+    OtherCredential,
     #[error("its record was made beside another queue file")]
     OtherQueue,
     #[error("its record was made with another modem")]

@@ -19,11 +19,12 @@ struct Run {
     hardware: Option<&'static str>,
     queue: u64,
     modem: bool,
+    credential: [u8; 32],
 }
 
 fn run() -> Run {
     let (endpoint, key, hardware) = ("cloud:5684", "key", Some("board-1"));
-    Run { clock: clock(1, true), endpoint, key, hardware, queue: 7, modem: true }
+    Run { clock: clock(1, true), endpoint, key, hardware, queue: 7, modem: true, credential: [3; 32] }
 }
 
 fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
@@ -41,13 +42,21 @@ fn shelf(folder: &Path, run: &Run) -> (Arc<Shelf>, Rim) {
 
 /// Whether the run takes up what is there, and if not, why.
 fn found(folder: &Path, run: &Run) -> Result<bool, String> {
-    shelf(folder, run).0.taken().transpose().map(|taken| taken.is_some()).map_err(|why| why.to_string())
+    shelf(folder, run)
+        .0
+        .taken(run.credential, &*run.clock)
+        .transpose()
+        .map(|taken| taken.is_some())
+        .map_err(|why| why.to_string())
 }
 
 fn leave(folder: &Path, run: &Run, silent: Duration) {
     let (shelf, rim) = shelf(folder, run);
-    let get = Request::get(".u/desired").accept(60);
-    let observed = KeptObservation { request: get, token: Token::new(&[1, 2]).unwrap(), newest: Some(9) };
+    let observed = KeptObservation {
+        request: Watched::Manifest.request(),
+        token: Token::new(&[1, 2]).unwrap(),
+        newest: Some(9),
+    };
     shelf.leave(Kept {
         session: b"the keys".to_vec().into(),
         message_id: 0x1234,
@@ -55,6 +64,7 @@ fn leave(folder: &Path, run: &Run, silent: Duration) {
         observations: vec![observed.into()],
         peer: Some(([192, 0, 2, 1], 5684).into()),
         heard: Moment::ago(&*run.clock, silent),
+        credential: run.credential,
         modem: Some([5; 32]),
     });
     shelf.put_away(&rim.random);
@@ -69,27 +79,32 @@ async fn the_next_run_goes_on_where_this_one_stopped_and_the_one_after_finds_not
     let bytes = std::fs::read(folder.path().join(FILE)).unwrap();
     assert!(!bytes.windows(8).any(|bytes| bytes == b"the keys" || bytes == b"115,104,"), "not in clear text");
     let (shelf_of_next, _) = shelf(folder.path(), &run);
-    let (kept, silent) = shelf_of_next.taken().unwrap().unwrap();
+    let (kept, silent) = shelf_of_next.taken(run.credential, &*run.clock).unwrap().unwrap();
     assert_eq!(
         (kept.session.as_slice(), kept.message_id, kept.token, kept.modem),
         (b"the keys".as_slice(), 0x1234, 0x5678, Some([5; 32]))
     );
     assert_eq!(silent.as_secs(), 5);
-    let observed = kept.observations[0].to_kept().unwrap();
-    assert_eq!(observed.request, Request::get(".u/desired").accept(60));
+    let (watched, observed) = kept.observations[0].to_kept().unwrap();
+    assert_eq!((watched, &observed.request), (Watched::Manifest, &Watched::Manifest.request()));
+    assert_eq!(observed.request.max_body, Some(Watched::Manifest.most_bytes()), "with the limit on its size");
     assert_eq!((observed.token.as_bytes(), observed.newest), ([1, 2].as_slice(), Some(9)));
-    assert!(shelf_of_next.taken().is_none());
+    assert!(shelf_of_next.taken(run.credential, &*run.clock).is_none());
     assert_eq!(found(folder.path(), &run), Ok(false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_key_endpoint_board_or_queue_is_told_by_name_and_leaves_nothing() {
+async fn another_key_identity_endpoint_board_or_queue_is_told_by_name_and_leaves_nothing() {
     let sealed = "does not open: the cloud's address or the credential is another";
     for (other, why) in [
         (Run { key: "another", ..run() }, sealed),
         (Run { endpoint: "cloud:5685", ..run() }, sealed),
         (Run { hardware: Some("board-2"), ..run() }, "on another board"),
         (Run { hardware: None, ..run() }, "on another board"),
+        (
+            Run { credential: [4; 32], ..run() },
+            "with another identity, certificate, root, name or list of suites",
+        ),
         (Run { queue: 8, ..run() }, "beside another queue file"),
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -151,4 +166,36 @@ async fn a_record_that_is_damaged_is_not_taken_up() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 60).unwrap();
     assert!(found(folder.path(), &run()).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_as_old_as_it_is_when_it_is_asked_for() {
+    let run = run();
+    for (hours, taken) in [(2, Some(3)), (3, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        tokio::time::advance(HOUR).await;
+        leave(folder.path(), &run, HOUR);
+        let (next, _) = shelf(folder.path(), &run);
+        tokio::time::advance(hours * HOUR).await;
+        let found = next.taken(run.credential, &*run.clock).unwrap();
+        match taken {
+            Some(silent_hours) => assert_eq!(found.unwrap().1, silent_hours * HOUR),
+            None => assert!(matches!(found, Err(Refused::TooOld(age)) if age == 4 * HOUR), "{found:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_has_not_asked_for_is_there_for_the_next_with_its_true_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run();
+    leave(folder.path(), &run, Duration::ZERO);
+    let (unused, rim) = shelf(folder.path(), &run);
+    tokio::time::advance(HOUR).await;
+    unused.put_away(&rim.random);
+    assert!(unused.taken(run.credential, &*run.clock).is_none(), "not here as well");
+    let (next, rim) = shelf(folder.path(), &run);
+    assert_eq!(next.taken(run.credential, &*run.clock).unwrap().unwrap().1, HOUR);
+    next.put_away(&rim.random);
+    assert_eq!(found(folder.path(), &run), Ok(false), "what was asked for is not put back");
 }

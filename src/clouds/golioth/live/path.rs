@@ -10,6 +10,7 @@ use crate::board::LinkPhase;
 use crate::clouds::golioth::fault;
 use crate::clouds::golioth::kept::{Kept, Moment};
 use crate::clouds::golioth::session::{DESTINATION, Ended};
+use crate::sabotage;
 use crate::spend::{Cause, Direction, Why, wire};
 use crate::uplink::policy;
 
@@ -20,7 +21,8 @@ const LAST_REOPEN: Duration = Duration::from_secs(60);
 const KEEPING: u64 = 300;
 
 impl Live<'_> {
-    /// Ends the session for this run: left for the next where it can be, otherwise with a goodbye.
+    /// Ends the session for this run: left for the next where it can be, otherwise with a goodbye; and without a word where the
+    /// one record was sent that an earlier run's session has until something is heard.
     pub(in crate::clouds::golioth) fn leave(mut self) {
         let now = self.keeper.rim.now();
         // What the cores have to say is said now or never; an end that this brings is the end anyway.
@@ -45,6 +47,7 @@ impl Live<'_> {
                 observations,
                 peer: self.peer,
                 heard: Moment::ago(&*self.keeper.rim.clock, heard_ago),
+                credential: self.credential,
                 modem,
             }),
             Err(dtls::SaveRefused { session, why }) => {
@@ -62,6 +65,11 @@ impl Live<'_> {
     }
 
     fn say_goodbye(&mut self, now: Duration) {
+        // The number of a second record could be new to the cloud although the session was used before: key and nonce would be
+        // those of another message.
+        if self.resumed.is_some() && self.tried && !sabotage::on("goodbye-unproven") {
+            return;
+        }
         self.session.close(now);
         self.transmit();
     }
