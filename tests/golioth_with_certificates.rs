@@ -4,6 +4,7 @@
 //! The whole daemon in virtual time; the certificates are made by the `openssl` program, valid around the time at which the
 //! simulated world begins.
 
+#![allow(clippy::disallowed_methods, reason = "the test plays the operator")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panicking")]
 
 #[path = "support/pki.rs"]
