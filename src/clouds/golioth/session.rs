@@ -21,7 +21,7 @@ use super::live::{Live, Start};
 use super::looks::LastLooks;
 use super::modem;
 use super::pace::Pace;
-use super::renewal::Renewal;
+use super::renewal::{NotAccepted, Renewal};
 use super::services::Observed;
 use crate::board::{Board, LinkPhase, LinkState, Trouble, TroubleKind, Tuning, in_words};
 use crate::clock::RELEASE_FLOOR_UNIX_MS;
@@ -492,17 +492,18 @@ impl Keeper {
         let (now, wall) = (self.rim.now(), self.wall_time());
         let Some(renewal) = &mut self.renewal else { return ended };
         renewal.session_ended(now, wall, &*self.rim.random);
-        let refused = match &ended {
-            Ended::Refused(trouble) => Some(trouble.words.as_str()),
-            Ended::Lost(_) => None,
+        let why = match &ended {
+            Ended::Refused(trouble) => NotAccepted::Refused(&trouble.words),
+            Ended::Hinted(trouble) => NotAccepted::Hinted(&trouble.words),
+            Ended::Lost(_) => NotAccepted::Silent,
             _ => return ended,
         };
-        if connected || !renewal.not_accepted(refused) {
+        if connected || !renewal.not_accepted(why) {
             return ended;
         }
         // Waiting may mend it after all: the next attempt shows another certificate.
         match ended {
-            Ended::Refused(trouble) => {
+            Ended::Refused(trouble) | Ended::Hinted(trouble) => {
                 let words = format!("{}; the certificate before is shown next", trouble.words);
                 Ended::Lost(Trouble { words, ..trouble })
             }

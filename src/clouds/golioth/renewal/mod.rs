@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 pub(super) use self::file::Pair;
 use self::file::{Held, HeldFile, Root};
 use self::schedule::Schedule;
-pub(super) use self::trial::Shown;
+pub(super) use self::trial::{NotAccepted, Shown};
 use self::trial::{Trial, Verdict};
 use super::credential;
 use super::services::certificate;
@@ -35,6 +35,8 @@ use crate::daemon::rim::Entropy;
 const TOLD_EVERY: Duration = Duration::from_secs(3600);
 /// A disk that did not take a certificate is tried again after this.
 const WRITE_AGAIN: Duration = Duration::from_secs(600);
+/// After a renewed certificate was refused, the next is asked for no sooner.
+const AFTER_A_REFUSAL: Duration = Duration::from_secs(3600);
 /// For so long it is told that a certificate is new.
 const NEWS: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Without renewal, the end is announced this long before it.
@@ -166,6 +168,8 @@ impl Renewal {
                 self.held.fresh = None;
                 self.keep(self.held.clone(), now);
                 self.trial = Trial::default();
+                // The pause since it was asked for may have passed long ago.
+                self.schedule.later(now + AFTER_A_REFUSAL);
                 self.failed = Some(Failed { refused: true, why, next: ASK_THE_CLOUD });
             }
         }
@@ -174,9 +178,9 @@ impl Renewal {
 
     /// A handshake failed: refused in these words, or unanswered. Whether it was one with a new certificate, so that the next shows
     /// the one in use.
-    pub(super) fn not_accepted(&mut self, refused: Option<&str>) -> bool {
+    pub(super) fn not_accepted(&mut self, why: NotAccepted<'_>) -> bool {
         let Some(shown) = self.shown.filter(|_| self.held.fresh.is_some()) else { return false };
-        self.trial.failed(shown, refused);
+        self.trial.failed(shown, why);
         shown == Shown::Fresh
     }
 

@@ -19,6 +19,17 @@ pub(in crate::clouds::golioth) enum Shown {
     Fresh,
 }
 
+/// How a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::clouds::golioth) enum NotAccepted<'a> {
+    /// The cloud refused, in these words.
+    Refused(&'a str),
+    /// So it seems; but anyone could have sent that.
+    Hinted(&'a str),
+    /// Nothing was heard.
+    Silent,
+}
+
 /// What a handshake that succeeded says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -36,6 +47,8 @@ pub(super) struct Trial {
     /// The one in use is shown next, to tell whether it fares better.
     compare: bool,
     refused: Option<String>,
+    /// What anyone could have said in the cloud's name: no more than silence, but worth telling.
+    hinted: Option<String>,
     silent: bool,
     silences: u32,
     not_before: Duration,
@@ -52,14 +65,18 @@ impl Trial {
         self.not_before = self.not_before.max(until);
     }
 
-    /// A handshake failed: the cloud refused in these words, or said nothing.
-    pub(super) fn failed(&mut self, shown: Shown, refused: Option<&str>) {
+    /// A handshake failed.
+    pub(super) fn failed(&mut self, shown: Shown, why: NotAccepted<'_>) {
         match shown {
             Shown::Fresh => {
                 self.compare = true;
-                self.silent |= refused.is_none();
-                if let Some(words) = refused {
-                    self.refused = Some(words.to_owned());
+                match why {
+                    NotAccepted::Refused(words) => self.refused = Some(words.to_owned()),
+                    NotAccepted::Hinted(words) => {
+                        self.silent = true;
+                        self.hinted = Some(words.to_owned());
+                    }
+                    NotAccepted::Silent => self.silent = true,
                 }
             }
             // Neither goes, so it says nothing of either. The one in use may have ended: the new one is tried in turn.
@@ -83,7 +100,10 @@ impl Trial {
                 if self.silences < SILENCES {
                     return Verdict::Goes;
                 }
-                Verdict::FreshFails("the cloud does not answer when it is shown".to_owned())
+                Verdict::FreshFails(match self.hinted.take() {
+                    Some(words) => format!("the cloud refuses it: {words}"),
+                    None => "the cloud does not answer when it is shown".to_owned(),
+                })
             }
             (Shown::Current, None) => Verdict::Goes,
         }
@@ -108,12 +128,12 @@ mod tests {
     #[test]
     fn one_that_is_refused_is_given_up_when_the_one_in_use_is_taken_and_not_before() {
         let mut trial = Trial::default();
-        trial.failed(Shown::Fresh, Some("unknown_ca"));
+        trial.failed(Shown::Fresh, NotAccepted::Refused("unknown_ca"));
         assert_eq!(trial.shows(T), Shown::Current);
         // Nor does that one go: who knows who is at the other end.
-        trial.failed(Shown::Current, Some("access_denied"));
+        trial.failed(Shown::Current, NotAccepted::Refused("access_denied"));
         assert_eq!(trial.shows(T), Shown::Fresh);
-        trial.failed(Shown::Fresh, Some("unknown_ca"));
+        trial.failed(Shown::Fresh, NotAccepted::Refused("unknown_ca"));
         let verdict = trial.succeeded(T, Shown::Current);
         assert!(matches!(&verdict, Verdict::FreshFails(why) if why.contains("unknown_ca")), "{verdict:?}");
     }
@@ -124,20 +144,37 @@ mod tests {
         let mut now = T;
         for _ in 0..2 {
             assert_eq!(trial.shows(now), Shown::Fresh);
-            trial.failed(Shown::Fresh, None);
+            trial.failed(Shown::Fresh, NotAccepted::Silent);
             assert_eq!(trial.succeeded(now, Shown::Current), Verdict::Goes);
             assert_eq!(trial.shows(now + AGAIN / 2), Shown::Current);
             now += AGAIN;
         }
-        trial.failed(Shown::Fresh, None);
+        trial.failed(Shown::Fresh, NotAccepted::Silent);
         assert!(matches!(trial.succeeded(now, Shown::Current), Verdict::FreshFails(_)));
+    }
+
+    #[test]
+    fn a_refusal_that_anyone_could_have_sent_is_worth_as_much_as_silence_and_is_told_in_the_end() {
+        let mut trial = Trial::default();
+        for time in 0..3 {
+            assert_eq!(trial.shows(T + AGAIN * time), Shown::Fresh);
+            trial.failed(Shown::Fresh, NotAccepted::Hinted("unknown_ca"));
+            let verdict = trial.succeeded(T + AGAIN * time, Shown::Current);
+            match time {
+                2 => assert!(
+                    matches!(&verdict, Verdict::FreshFails(why) if why.contains("unknown_ca")),
+                    "{verdict:?}"
+                ),
+                _ => assert_eq!(verdict, Verdict::Goes),
+            }
+        }
     }
 
     #[test]
     fn where_the_one_in_use_has_ended_the_new_one_is_tried_again_at_once() {
         let mut trial = Trial::default();
-        trial.failed(Shown::Fresh, None);
-        trial.failed(Shown::Current, Some("certificate_expired"));
+        trial.failed(Shown::Fresh, NotAccepted::Silent);
+        trial.failed(Shown::Current, NotAccepted::Refused("certificate_expired"));
         assert_eq!(trial.shows(T), Shown::Fresh);
     }
 
@@ -166,7 +203,7 @@ mod tests {
                     }
                     refused => {
                         failed |= shown == Shown::Fresh;
-                        trial.failed(shown, (refused == 1).then_some("no"));
+                        trial.failed(shown, if refused == 1 { NotAccepted::Refused("no") } else { NotAccepted::Silent });
                     }
                 }
                 now += AGAIN;
